@@ -1,27 +1,84 @@
-# Names of commands only; each one installs what it needs first and is quick the second time.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
-ROWS   ?=
+# Names of commands only. Each one first makes the virtual environment and installs what it needs;
+# that happens once and again when pyproject.toml changes. Needs GNU make 3.81 and Python 3.11.
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench up down format install clean
+# The first interpreter that is new enough: python3 is 3.9 on many a macOS.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; \
+	done)
 
-install: $(STAMP)
+# make demo ROWS=20000 takes a part of the history; make test ARGS='-k backfill' a part of the tests.
+ROWS ?=
+ARGS ?=
+
+TYPESCRIPT := supabase/functions control/crossfade/local tests/edge
+SQL        := supabase/migrations sql
+
+export DENO_NO_UPDATE_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up down test test-edge test-python check check-python check-deno \
+  check-sql check-ci bench format clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make the virtual environment and install everything into it
 
 $(STAMP): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -n '$(PYTHON)' || { echo 'crossfade needs Python 3.11 or newer: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dashboard,dev]'
-	touch $@
+	@touch $@
 
-demo: $(STAMP)
+demo: $(STAMP)  ## move a real chat history from V1 to V2 under live traffic (ROWS=n for a part)
 	$(BIN)/crossfade demo $(if $(ROWS),--rows $(ROWS))
 
-test: $(STAMP)
-	$(BIN)/python -m pytest
-
-up: $(STAMP)
+up: $(STAMP)  ## start the embedded Supabase
 	$(BIN)/crossfade up
 
-down: $(STAMP)
+down: $(STAMP)  ## stop the embedded Supabase
 	$(BIN)/crossfade down
+
+test: test-edge test-python  ## run all tests (ARGS='-k name' for some)
+
+test-edge: $(STAMP)
+	$(BIN)/deno test --quiet --allow-read --allow-env --allow-net=127.0.0.1 tests/edge
+
+test-python: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: check-python check-deno check-sql check-ci  ## format, lint and type checks of every language
+
+check-python: $(STAMP)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-deno: $(STAMP)
+	$(BIN)/deno fmt --check --quiet $(TYPESCRIPT) deno.json
+	$(BIN)/deno lint --quiet $(TYPESCRIPT)
+	$(BIN)/deno check --quiet $(TYPESCRIPT)
+
+check-sql: $(STAMP)
+	$(BIN)/sqruff lint $(SQL)
+	$(BIN)/squawk supabase/migrations/*.sql
+
+check-ci: $(STAMP)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/shellcheck .ci/run
+
+bench: $(STAMP)  ## measure the promised ratios side by side
+	$(BIN)/python -m pytest tests/bench $(ARGS)
+
+format: $(STAMP)  ## rewrite Python and TypeScript in the project's format
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	$(BIN)/deno fmt --quiet $(TYPESCRIPT) deno.json
+
+clean:  ## remove build output and caches; keep the virtual environment
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

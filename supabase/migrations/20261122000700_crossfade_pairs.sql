@@ -1,0 +1,262 @@
+-- Pairs: which tables belong together, how rows are converted, and the SQL pieces made from the catalog.
+
+create table if not exists crossfade.pairs (
+  name text primary key,
+  v1_table text not null,
+  v2_table text not null,
+  to_v2 text not null,
+  to_v1 text not null,
+  key_columns text[] not null,
+  v2_key_columns text[] not null,
+  gate_flag text,
+  stage text not null default 'off',
+  step bigint not null default 1,
+  step_started_at timestamptz not null default clock_timestamp(),
+  step_flags_version bigint not null default 0,
+  stage_xid bigint not null default 0,
+  latched_at timestamptz,
+  latch_reason text,
+  fingerprint text not null,
+  converter_hash text not null,
+  verified_converter_hash text,
+  last_backfill_at timestamptz,
+  last_clean_verify_at timestamptz,
+  full_since timestamptz,
+  needs_reverse_backfill boolean not null default false,
+  options jsonb not null default '{}',
+  registered_at timestamptz not null default clock_timestamp(),
+  constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
+  constraint stage_is_known check (
+    stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete')
+  )
+);
+
+comment on table crossfade.pairs is
+  'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
+comment on column crossfade.pairs.stage_xid is
+  'Transaction that switched mirroring on. A backfill waits until every older transaction has ended, because those did not mirror.';
+comment on column crossfade.pairs.fingerprint is
+  'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
+comment on column crossfade.pairs.full_since is 'Since when backend 2 has served everybody; null while it does not.';
+
+create table if not exists crossfade.cohorts (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  percentage numeric(6, 3) not null default 0,
+  cohort_key text not null,
+  enabled_user_ids text[] not null default '{}',
+  enabled_agent_ids text[] not null default '{}',
+  denied_user_ids text[] not null default '{}',
+  denied_agent_ids text[] not null default '{}',
+  updated_at timestamptz not null default clock_timestamp(),
+  updated_by text not null default crossfade_private.actor(),
+  constraint percentage_is_0_to_100 check (percentage between 0 and 100)
+);
+
+comment on table crossfade.cohorts is
+  'The units that backend 2 serves in stage live: percentage 0 to 100 (three decimals), allow and deny lists. Deny wins.';
+
+create table if not exists crossfade_private.mirror_state (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  mirror text not null default 'off',
+  failure_policy text not null default 'record',
+  tombstones boolean not null default false,
+  constraint mirror_is_known check (mirror in ('off', 'both', 'archived')),
+  constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
+);
+
+comment on table crossfade_private.mirror_state is
+  'What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+
+create table if not exists crossfade_private.pair_pieces (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  pieces jsonb not null,
+  primary key (pair, side),
+  constraint side_is_1_or_2 check (side in (1, 2))
+);
+
+comment on table crossfade_private.pair_pieces is
+  'SQL fragments (column lists, key lists) per pair with this side as the source; filled into templates by render().';
+
+create table if not exists crossfade.mirror_failures (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  written_side smallint not null,
+  key jsonb not null,
+  operation text not null,
+  error_code text not null,
+  message text not null,
+  at timestamptz not null default clock_timestamp(),
+  attempts integer not null default 1,
+  resolved_at timestamptz,
+  resolution text
+);
+
+create unique index if not exists mirror_failures_open_idx
+  on crossfade.mirror_failures (pair, key) where resolved_at is null;
+
+comment on table crossfade.mirror_failures is
+  'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+
+-- Templates ---------------------------------------------------------------------------------------
+
+create or replace function crossfade_private.render(template text, pieces jsonb)
+returns text
+language plpgsql immutable
+set search_path = ''
+as $$
+declare
+  v_piece record;
+  v_sql text := template;
+begin
+  for v_piece in select p.key, p.value from jsonb_each_text(pieces) p loop
+    v_sql := replace(v_sql, '{' || v_piece.key || '}', v_piece.value);
+  end loop;
+  if v_sql ~ '\{[a-z][a-z0-9_]*\}' then
+    raise exception 'crossfade: template has an unknown piece: %', substring(v_sql from '\{[a-z][a-z0-9_]*\}');
+  end if;
+  return v_sql;
+end $$;
+
+comment on function crossfade_private.render is
+  'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made.';
+
+create or replace function crossfade_private.column_pieces(source regclass, key_columns text[])
+returns table (columns text[], compared text[], typed_key text[])
+language sql stable
+set search_path = ''
+as $$
+  select
+    array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
+    array_agg(
+      -- json, xml and geometric types have no equality operator: compare their text.
+      case
+        when a.atttypid = 'pg_catalog.json'::regtype then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::jsonb'
+        when not exists (
+          select from pg_catalog.pg_opclass c
+          where c.opcintype in (a.atttypid, y.typbasetype) and c.opcdefault
+        ) and y.typtype in ('b', 'd') and y.typcategory <> 'A'
+          then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::text'
+        else '%1$s.' || replace(quote_ident(a.attname), '%', '%%')
+      end order by a.attnum
+    ) filter (where a.attgenerated = ''),
+    (
+      select array_agg(format('%s %s', quote_ident(k.attname), format_type(k.atttypid, k.atttypmod)) order by u.n)
+      from unnest(key_columns) with ordinality u(name, n)
+      join pg_catalog.pg_attribute k on k.attrelid = source and k.attname = u.name
+    )
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_type y on y.oid = a.atttypid
+  where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.column_pieces is
+  'Writable columns of a table, the expressions to compare them by (with %1$s for the alias), and the key columns.';
+
+create or replace function crossfade_private.make_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_source regclass := case side when 1 then pair.v1_table else pair.v2_table end::regclass;
+  v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
+  v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
+  v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
+  v_source_columns record;
+  v_target_columns record;
+  v_alias text;
+  v_pieces jsonb;
+begin
+  select * into v_source_columns from crossfade_private.column_pieces(v_source, v_source_key);
+  select * into v_target_columns from crossfade_private.column_pieces(v_target, v_target_key);
+  v_pieces := jsonb_build_object(
+    'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
+    'source', case side when 1 then pair.v1_table else pair.v2_table end,
+    'target', case side when 1 then pair.v2_table else pair.v1_table end,
+    'convert', case side when 1 then pair.to_v2 else pair.to_v1 end,
+    'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end,
+    'target_columns', (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
+    'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
+    'set_list', coalesce(
+      (select string_agg(format('%1$I = c.%1$I', c), ', ') from unnest(v_target_columns.columns) c
+       where c <> all (v_target_key)),
+      -- A target that is nothing but its key: setting a key column to itself keeps the statement valid.
+      format('%1$I = c.%1$I', v_target_key[1])),
+    'move_list', (
+      select string_agg(format('%I = new.%I', t.c, s.c), ', ')
+      from unnest(v_target_key) with ordinality t(c, n)
+      join unnest(v_source_key) with ordinality s(c, n) using (n)));
+  -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
+  foreach v_alias in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'v_row', 'new', 'old', 'lo', 'hi'] loop
+    v_pieces := v_pieces || jsonb_build_object(
+      'skey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
+      'tkey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
+      'scompare_' || v_alias, (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
+      'tcompare_' || v_alias, (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
+      'tcolumns_' || v_alias,
+      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_columns.columns) c),
+      -- Keys travel as JSON with the V1 names, whichever side they were read from.
+      'skey_json_' || v_alias, (
+        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c), ', ') || ')'
+        from unnest(v_source_key) with ordinality s(c, n)
+        join unnest(pair.key_columns) with ordinality k(c, n) using (n)),
+      'tkey_json_' || v_alias, (
+        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c), ', ') || ')'
+        from unnest(v_target_key) with ordinality s(c, n)
+        join unnest(pair.key_columns) with ordinality k(c, n) using (n)));
+  end loop;
+  return v_pieces;
+end $$;
+
+comment on function crossfade_private.make_pieces is
+  'SQL fragments of a pair with side (1 or 2) as the source and the other one as the target.';
+
+-- What must not change unseen ---------------------------------------------------------------------
+
+create or replace function crossfade_private.table_fingerprint(v1 regclass, v2 regclass)
+returns text
+language sql stable
+set search_path = ''
+as $$
+  select md5(string_agg(
+    format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated),
+    ';' order by a.attrelid = v1, a.attnum))
+  from pg_catalog.pg_attribute a
+  where a.attrelid in (v1, v2) and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.table_fingerprint is 'Hash of names, types and nullability of the columns of both tables.';
+
+create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
+returns text
+language sql stable
+set search_path = ''
+as $$
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(to_regproc(f)), '-'), ';' order by f))
+  from unnest(array[to_v2, to_v1]) f;
+$$;
+
+comment on function crossfade_private.converter_hash is
+  'Hash of the definitions of both converters. Functions that they call are not covered: verify again after changing those.';
+
+create or replace function crossfade_private.get_pair(pair text)
+returns crossfade.pairs
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_pair crossfade.pairs;
+begin
+  select p.* into v_pair from crossfade.pairs p where p.name = get_pair.pair;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF001', format('Unknown pair "%s"', get_pair.pair),
+      jsonb_build_object('pair', get_pair.pair,
+        'known', (select coalesce(jsonb_agg(p.name order by p.name), '[]') from crossfade.pairs p)),
+      'crossfade pair list shows the pairs; register one with the SQL in sql/pairs.');
+  end if;
+  return v_pair;
+end $$;
+
+comment on function crossfade_private.get_pair is 'The pair''s row; CF001 with the known names when there is none.';

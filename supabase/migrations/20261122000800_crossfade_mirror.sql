@@ -1,0 +1,380 @@
+-- Mirroring: every write to one table of a pair is written to the other one in the same transaction.
+-- The trigger functions are generated per pair from the templates below (no dynamic SQL at run time).
+
+-- What the generated functions call -------------------------------------------------------------------
+
+create or replace function crossfade_private.mirror_mode(pair text)
+returns crossfade_private.mirror_state
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_state crossfade_private.mirror_state;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.* into v_state from crossfade_private.mirror_state m where m.pair = mirror_mode.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
+    -- lock makes PostgreSQL answer with a serialization failure instead.
+    select m.* into v_state from crossfade_private.mirror_state m
+    where m.pair = mirror_mode.pair for share;
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.mirror_mode is
+  'The mirror row of a pair, read once per statement. Locks the row FOR SHARE only above READ COMMITTED.';
+
+create or replace function crossfade_private.record_failure(
+  pair text, written_side integer, key jsonb, operation text, error_code text, message text
+)
+returns void
+language sql volatile
+set search_path = ''
+as $$
+  insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code, message)
+  values (
+    record_failure.pair, record_failure.written_side, record_failure.key,
+    record_failure.operation, record_failure.error_code, left(record_failure.message, 500)
+  )
+  on conflict (pair, key) where resolved_at is null do update
+  set written_side = excluded.written_side, operation = excluded.operation,
+    error_code = excluded.error_code, message = excluded.message,
+    at = clock_timestamp(), attempts = f.attempts + 1;
+$$;
+
+comment on function crossfade_private.record_failure is
+  'Note a write that reached one table only. One open row per key; the last written side wins.';
+
+create or replace function crossfade_private.refuse_fenced_write()
+returns trigger
+language plpgsql volatile
+security definer -- API roles may not read the switches
+set search_path = ''
+as $$
+declare
+  v_pair text := tg_argv[0];
+begin
+  if current_setting('crossfade.echo_' || v_pair || '_v2', true) = pg_trigger_depth()::text
+    or current_setting('crossfade.engine', true) = 'on' then
+    return null;
+  end if;
+  -- current_user is the owner in here; the role setting still names who came through the Data API,
+  -- also when they went through a SECURITY DEFINER function of the project.
+  if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated', 'service_role')
+    and session_user <> 'authenticator' then
+    return null;
+  end if;
+  -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
+  perform pg_advisory_xact_lock_shared(crossfade_private.fence_lock_key());
+  if current_setting('transaction_isolation') <> 'read committed' then
+    perform from crossfade.kill_switches k where k.fences for share;
+  end if;
+  if crossfade_private.fence_engaged(v_pair) then
+    perform crossfade_private.fail(
+      409, 'CF_FENCED', format('Cannot write %s: a kill switch stops writes to version 2 of "%s"',
+        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
+      jsonb_build_object('pair', v_pair, 'flags_version', crossfade.flags_version()),
+      'Write version 1: both stay the same. An operator releases the switch with crossfade kill release.');
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.refuse_fenced_write is
+  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED). Mirrored and engine writes pass. Holds the fence lock shared until the transaction ends.';
+
+create or replace function crossfade_private.refuse_archived_write(pair text, side integer)
+returns boolean
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  -- A cascade from a parent table must still be able to delete, hence depth 1 only.
+  if side = 1 and pg_trigger_depth() = 1 and coalesce(current_setting('crossfade.engine', true), '') <> 'on' then
+    perform crossfade_private.fail(
+      409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": it is a read-only archive', pair),
+      jsonb_build_object('pair', pair),
+      'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  end if;
+  return true;
+end $$;
+
+comment on function crossfade_private.refuse_archived_write is
+  'In stage complete a direct write to V1 is refused (PT409 CF_ARCHIVED).';
+
+-- Templates -----------------------------------------------------------------------------------------
+-- Few rows go one by one through plans with scalar parameters. Many rows go through EXECUTE: a plan
+-- cached for one row would be slow for 40,000, and one cached for 40,000 would scan the table for one.
+
+create or replace function crossfade_private.mirror_put_template()
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select $template$
+      -- Insert and update take turns until one of them finds the row: between the two statements a
+      -- writer of the other table may have inserted or deleted it.
+      v_present := false;
+      for v_attempt in {first_attempt}..5 loop
+        if v_attempt % 2 = 0 then
+          insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from {convert}(v_row, null::{target}) c
+          on conflict ({target_key}) do nothing;
+          v_present := found;
+        else
+          -- SAFETY: lock before converting, or the merge would start from a version already replaced.
+          select t.* into v_counterpart from {target} t
+          where ({tkey_t}) = ({skey_v_row}) for update;
+          v_present := found;
+          if v_present then
+            update {target} t set {set_list}
+            from {convert}(v_row, v_counterpart) c
+            where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct from row({tcompare_c});
+          end if;
+        end if;
+        exit when v_present;
+      end loop;
+      if not v_present then
+        raise exception using errcode = 'CF017',
+          message = 'the mirrored row is missing after the write (a trigger or rule of the table may drop it)';
+      end if;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_put_template is
+  'One row v_row of the source becomes its counterpart in the target, merged with what is there.';
+
+create or replace function crossfade_private.mirror_bulk_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select case operation
+    when 'delete' then $template$
+      execute $sql$select count(*) from (
+        select from {target} t join crossfade_rows n on ({tkey_t}) = ({skey_n})
+        order by {tkey_t} for update of t) l$sql$ into v_count;
+      execute $sql$delete from {target} t using crossfade_rows n where ({tkey_t}) = ({skey_n})$sql$;
+      v_done := true;$template$
+    else $template$
+      v_count := 0;
+      if tg_op = 'INSERT' then
+        execute $sql$insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from crossfade_rows n
+          cross join lateral {convert}(row(n.*)::{source}, null::{target}) c
+          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
+        get diagnostics v_count = row_count;
+      end if;
+      if v_count < v_rows then
+        -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
+        execute $sql$select count(*) from (
+          select from {target} t join crossfade_rows n on ({tkey_t}) = ({skey_n})
+          order by {tkey_t} for update of t) l$sql$ into v_count;
+        execute $sql$update {target} t set {set_list}
+          from (
+            select c.* from crossfade_rows n join {target} o on ({tkey_o}) = ({skey_n})
+            cross join lateral {convert}(row(n.*)::{source}, o) c
+          ) c
+          where ({tkey_t}) = ({tkey_c}) and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
+      end if;
+      if v_count < v_rows and tg_op = 'UPDATE' then
+        execute $sql$insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from crossfade_rows n
+          cross join lateral {convert}(row(n.*)::{source}, null::{target}) c
+          where not exists (select from {target} o where ({tkey_o}) = ({skey_n}))
+          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
+        get diagnostics v_added = row_count;
+        v_count := v_count + v_added;
+      end if;
+      v_done := v_count >= v_rows;$template$
+  end;
+$outer$;
+
+comment on function crossfade_private.mirror_bulk_template is
+  'All rows of a large statement at once; v_done stays false when a row is missing afterwards.';
+
+create or replace function crossfade_private.mirror_rows_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select replace(replace($template$
+  v_nested := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
+  select count(*) into v_rows from crossfade_rows;
+  if v_rows > 8 and not v_nested then
+    begin
+      <<bulk>>
+    exception when others then
+      -- A serialization failure spoils the whole transaction whatever we record.
+      if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+        raise;
+      end if;
+    end;
+  end if;
+  if not v_done then
+    for v_row in select n.* from crossfade_rows n order by {skey_n} loop
+      if v_nested then
+        -- The owner's own trigger wrote this table after the statement did: the transition table is
+        -- older than the row, and the nested statement has been mirrored already.
+        select s.* into v_current from {source} s where ({skey_s}) = ({skey_v_row});
+        continue when found = (tg_op = 'DELETE');
+        if tg_op <> 'DELETE' then
+          v_row := v_current;
+        end if;
+      end if;
+      begin
+        <<row>>
+      exception when others then
+        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+          raise;
+        end if;
+        perform crossfade_private.record_failure(
+          {pair_literal}, {side}, {skey_json_v_row}, tg_op, sqlstate, sqlerrm);
+      end;
+    end loop;
+  end if;
+  if tg_op = 'DELETE' and v_state.tombstones then
+    insert into crossfade_private.tombstones (pair, side, key)
+    select {pair_literal}, {side}, {skey_json_n} from crossfade_rows n;
+  end if;$template$,
+    '<<bulk>>', crossfade_private.mirror_bulk_template(operation)),
+    '<<row>>', case operation
+      when 'delete' then 'delete from {target} t where ({tkey_t}) = ({skey_v_row});'
+      else crossfade_private.mirror_put_template() end);
+$outer$;
+
+comment on function crossfade_private.mirror_rows_template is
+  'Body for insert, update and delete: in bulk when there are many rows, else or after an error one by one, so that one bad row of a thousand costs one failure record and not a thousand.';
+
+create or replace function crossfade_private.mirror_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select replace(replace(replace($template$
+create or replace function crossfade_private.mirror_{pair}_v{side}_{operation}()
+returns trigger
+language plpgsql volatile
+security definer -- who may write one table often has no right on the other
+set search_path = ''
+as $body$
+declare
+  v_state crossfade_private.mirror_state;
+  v_guard text;
+  v_row {source};
+  v_current {source};
+  v_counterpart {target};
+  v_rows bigint;
+  v_count bigint;
+  v_added bigint;
+  v_nested boolean;
+  v_present boolean;
+  v_done boolean := false;
+begin
+  -- Echo guard: true only for triggers fired by our own inner write, at exactly that depth, so that
+  -- a write made by the owner's own trigger is still mirrored.
+  if current_setting('crossfade.echo_{pair}_v{side}', true) = pg_trigger_depth()::text then
+    return null;
+  end if;
+  v_state := crossfade_private.mirror_mode({pair_literal});
+  if v_state.mirror is null or v_state.mirror = 'off' then
+    return null;
+  end if;
+  if v_state.mirror = 'archived' and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
+    return null;
+  end if;
+  v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);
+  perform set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
+<<action>>
+  perform set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
+  perform set_config(
+    'crossfade.nested_{pair}_v{side}', case when pg_trigger_depth() > 1 then 'on' else '' end, true);
+  return null;
+end $body$
+$template$, '<<action>>', case operation
+    when 'truncate' then
+      -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows its cascades.
+      '  delete from {target};'
+    when 'move' then $move$
+  begin
+    update {target} t set {move_list} where ({tkey_t}) = ({skey_old});
+  exception when others then
+    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {skey_json_old}, 'MOVE', sqlstate, sqlerrm);
+  end;$move$
+    else crossfade_private.mirror_rows_template(operation)
+  end), '{operation}', operation),
+  '{first_attempt}', case operation when 'insert' then '2' else '1' end);
+$outer$;
+
+comment on function crossfade_private.mirror_template is
+  'The text of a mirror trigger function: operation is insert, update, delete, truncate or move (a changed key).';
+
+-- Installing ------------------------------------------------------------------------------------------
+
+create or replace function crossfade_private.install_mirror(pair crossfade.pairs, side integer)
+returns void
+language plpgsql volatile
+set search_path = ''
+set lock_timeout = '2s'
+as $$
+declare
+  v_pieces jsonb := crossfade_private.make_pieces(pair, side);
+  v_operation text;
+begin
+  insert into crossfade_private.pair_pieces (pair, side, pieces)
+  values ((pair).name, install_mirror.side, v_pieces)
+  on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
+
+  foreach v_operation in array array['insert', 'update', 'delete', 'truncate', 'move'] loop
+    execute crossfade_private.render(crossfade_private.mirror_template(v_operation), v_pieces);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s() from public',
+      (pair).name, side, v_operation);
+    execute crossfade_private.render(
+      format('create or replace trigger crossfade_mirror_%s after %s on {source} %s execute function crossfade_private.mirror_{pair}_v{side}_%s()',
+        v_operation,
+        case v_operation when 'move' then 'update' else v_operation end,
+        case v_operation
+          when 'move' then 'for each row when (row({skey_old}) is distinct from row({skey_new}))'
+          when 'truncate' then 'for each statement'
+          when 'delete' then 'referencing old table as crossfade_rows for each statement'
+          else 'referencing new table as crossfade_rows for each statement'
+        end, v_operation), v_pieces);
+    -- ALWAYS: imports that run with session_replication_role = replica must be mirrored as well.
+    execute crossfade_private.render(
+      format('alter table {source} enable always trigger crossfade_mirror_%s', v_operation), v_pieces);
+  end loop;
+  if side = 2 then
+    execute crossfade_private.render(
+      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement execute function crossfade_private.refuse_fenced_write({pair_literal})',
+      v_pieces);
+  end if;
+end $$;
+
+comment on function crossfade_private.install_mirror is
+  'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table for milliseconds (waits at most 2 s for it, then fails with 55P03).';
+
+create or replace function crossfade_private.remove_mirror(pair crossfade.pairs, side integer)
+returns void
+language plpgsql volatile
+set search_path = ''
+set lock_timeout = '2s'
+as $$
+declare
+  v_table text := case side when 1 then (pair).v1_table else (pair).v2_table end;
+  v_name text;
+begin
+  if to_regclass(v_table) is not null then
+    foreach v_name in array array['mirror_insert', 'mirror_update', 'mirror_delete', 'mirror_truncate', 'mirror_move', 'fence'] loop
+      execute format('drop trigger if exists crossfade_%s on %s', v_name, v_table);
+    end loop;
+  end if;
+  foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move'] loop
+    execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name, side, v_name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.remove_mirror is
+  'Drop the triggers and functions of one side. Takes ACCESS EXCLUSIVE on that table (waits at most 2 s): never part of a rollback.';

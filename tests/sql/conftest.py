@@ -1,0 +1,97 @@
+"""Fixtures for SQL tests: a fresh, migrated database on every PostgreSQL version at hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from crossfade.local.postgres import PostgresServer, bootstrap_sql
+
+ROOT = Path(__file__).parents[2]
+MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+VERSIONS = ["18", "16"] + (["15"] if (DEBIAN_15 / "postgres").exists() else [])
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Connect = Callable[..., Connection]
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Template:
+    """A running server and the name of its migrated template database."""
+
+    server: PostgresServer
+    database: str
+
+    def url(self, database: str, role: str = "postgres") -> str:
+        return f"postgresql://{role}@127.0.0.1:{self.server.port}/{database}"
+
+
+def apply_migrations(url: str) -> None:
+    for path in MIGRATIONS:
+        with psycopg.connect(url) as connection:
+            connection.execute(path.read_text())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def template(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Template]:
+    version: str = request.param
+    data_dir = tmp_path_factory.mktemp(f"pg{version}")
+    server = (
+        PostgresServer(data_dir, bin_dir=DEBIAN_15, durable=False)
+        if version == "15"
+        else PostgresServer(data_dir, version=int(version), durable=False)
+    )
+    with server:
+        found = Template(server, "crossfade_template")
+        with psycopg.connect(found.url("postgres", "supabase_admin"), autocommit=True) as admin:
+            admin.execute("create database crossfade_template owner postgres")
+        with psycopg.connect(found.url(found.database, "supabase_admin"), autocommit=True) as admin:
+            admin.execute(bootstrap_sql())  # type: ignore[arg-type]
+        apply_migrations(found.url(found.database))
+        yield found
+
+
+@pytest.fixture
+def database(template: Template) -> Iterator[str]:
+    """The URL of a fresh database with bootstrap and all migrations."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
+        admin.execute(f"create database {name} template {template.database} owner postgres")  # type: ignore[arg-type]
+        yield template.url(name)
+        admin.execute(f"drop database {name} with (force)")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def connect(database: str) -> Iterator[Connect]:
+    """Open more autocommit connections to the test's database, optionally acting as an API role."""
+    opened: list[Connection] = []
+
+    def open_one(role: str | None = None, *, sub: str | None = None) -> Connection:
+        connection = psycopg.connect(database, autocommit=True)
+        opened.append(connection)
+        if role:
+            connection.execute(f"set role {role}")  # type: ignore[arg-type]
+        if sub:
+            claims = f'{{"sub":"{sub}","role":"{role}"}}'
+            connection.execute("select set_config('request.jwt.claims', %s, false)", [claims])
+        return connection
+
+    yield open_one
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def db(connect: Connect) -> Connection:
+    """One autocommit connection as role postgres."""
+    return connect()

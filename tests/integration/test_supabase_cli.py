@@ -1,0 +1,199 @@
+"""The official Supabase CLI and psql both install our migrations, with Supabase's roles only."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from crossfade.local.postgres import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[2]
+MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
+PAIRS = sorted((ROOT / "sql" / "pairs").glob("*.sql"))
+CLI_VERSION = "3.1.0"
+
+# PostgreSQL 15 is what older hosted projects run. No package of the registry carries it, so it is
+# tried where Debian's is installed; .ci/run does not depend on it.
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+SERVERS: dict[str, Path | None] = {"18": None} | (
+    {"15": DEBIAN_15} if (DEBIAN_15 / "postgres").exists() else {}
+)
+
+
+@dataclass(frozen=True)
+class Cli:
+    """The Supabase CLI in a project folder that holds our migrations."""
+
+    program: Path
+    project: Path
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one command; a home of its own keeps profile and telemetry files away."""
+        environment = os.environ | {"HOME": str(self.project.parent), "DO_NOT_TRACK": "1"}
+        return subprocess.run(
+            [self.program, *arguments],
+            cwd=self.project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def cli_program() -> Path:
+    """Install the CLI's native binary once into build/, through Deno: no Node is needed."""
+    system = {"linux": "linux", "darwin": "darwin"}[sys.platform]
+    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
+    package = f"@supabase/cli-{system}-{machine}"
+    folder = ROOT / "build" / f"supabase-cli-{CLI_VERSION}"
+    program = folder / "node_modules" / package / "bin" / "supabase"
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = {"private": True, "dependencies": {package: CLI_VERSION}}
+        (folder / "package.json").write_text(json.dumps(manifest))
+        deno = Path(sys.executable).with_name("deno")
+        subprocess.run([deno, "install", "--quiet"], cwd=folder, check=True, timeout=240)
+    return program
+
+
+@pytest.fixture(scope="module")
+def cli(cli_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """Make a new project as a user does and copy the migrations into it."""
+    project = tmp_path_factory.mktemp("home") / "project"
+    project.mkdir()
+    cli = Cli(cli_program, project)
+    assert cli.run("init").returncode == 0
+    config = ROOT / "supabase" / "config.toml"
+    shutil.copy(config, project / "supabase" / "config.toml")
+    folder = project / "supabase" / "migrations"
+    folder.mkdir(exist_ok=True)
+    for file in MIGRATIONS:
+        shutil.copy(file, folder)
+    return cli
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    """A server with Supabase's roles and none of our objects."""
+    folder = tmp_path_factory.mktemp("postgres") / "data"
+    with PostgresServer(folder, bin_dir=SERVERS[request.param], durable=False) as server:
+        server.bootstrap()
+        yield server
+
+
+def empty_project(server: PostgresServer, name: str) -> str:
+    """Create a database that looks like a new Supabase project; return its URL."""
+    url = server.create_database(name)
+    server.bootstrap(name)
+    return url
+
+
+def apply_files(server: PostgresServer, database: str, files: list[Path]) -> None:
+    """Apply each file in one transaction as role postgres, as the SQL editor and branching do."""
+    for file in files:
+        arguments = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-f", str(file)]
+        result = server.run("psql", *arguments, database=database, check=False)
+        assert result.returncode == 0, f"{file.name}: {result.stderr}"
+
+
+def catalog(server: PostgresServer, database: str, *arguments: str) -> str:
+    """Dump our schemas: objects, owners, grants, comments and rows."""
+    schemas = ("--schema=crossfade", "--schema=crossfade_private", *arguments)
+    dump = server.run("pg_dump", *schemas, user="supabase_admin", database=database).stdout
+    # A random token of newer releases, different in every dump.
+    return "\n".join(line for line in dump.splitlines() if "restrict " not in line)
+
+
+def test_db_push_applies_every_migration_and_then_has_nothing_to_do(
+    cli: Cli, server: PostgresServer
+) -> None:
+    url = empty_project(server, "pushed")
+
+    first = cli.run("db", "push", f"--remote={url}", "--yes")
+
+    assert first.returncode == 0, first.stderr
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "select version || '_' || name from supabase_migrations.schema_migrations order by 1"
+        ).fetchall()
+    assert [name for (name,) in rows] == [file.stem for file in MIGRATIONS]
+    before = catalog(server, "pushed")
+
+    second = cli.run("db", "push", f"--remote={url}", "--yes")
+
+    assert second.returncode == 0, second.stderr
+    assert "up to date" in second.stdout
+    assert catalog(server, "pushed") == before
+
+
+def test_psql_builds_what_db_push_builds(cli: Cli, server: PostgresServer) -> None:
+    pushed = cli.run("db", "push", f"--remote={empty_project(server, 'by_cli')}", "--yes")
+    assert pushed.returncode == 0, pushed.stderr
+
+    empty_project(server, "by_psql")
+    apply_files(server, "by_psql", MIGRATIONS)
+
+    by_psql, by_cli = (catalog(server, name, "--schema-only") for name in ("by_psql", "by_cli"))
+    assert by_psql == by_cli
+
+
+def test_applying_every_file_twice_changes_nothing(server: PostgresServer) -> None:
+    empty_project(server, "twice")
+    apply_files(server, "twice", MIGRATIONS)
+    once = catalog(server, "twice")
+
+    apply_files(server, "twice", MIGRATIONS)
+
+    assert catalog(server, "twice") == once
+
+
+def test_applying_again_keeps_what_an_operator_changed(server: PostgresServer) -> None:
+    url = empty_project(server, "operated")
+    apply_files(server, "operated", [*MIGRATIONS, *PAIRS])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "select crossfade.set_flag('enable_caching', '{\"percentage\": 12.5}', 'trial')"
+        )
+        connection.execute("select crossfade.engage_kill_switch('disable_new_tools', 'trial')")
+        connection.execute("select crossfade.set_setting('rollout_steps', '[1, 100]', 'trial')")
+    once = catalog(server, "operated")
+
+    apply_files(server, "operated", [*MIGRATIONS, *PAIRS])
+
+    assert catalog(server, "operated") == once
+
+
+def test_advisors_have_no_warning_about_our_objects(cli: Cli, server: PostgresServer) -> None:
+    url = empty_project(server, "advised")
+    apply_files(server, "advised", [*MIGRATIONS, *PAIRS])
+
+    assert findings(cli, url) == []
+
+    with psycopg.connect(url) as connection:
+        connection.execute("create table crossfade.forgotten (id bigint primary key)")
+        connection.execute("grant select on crossfade.forgotten to anon")
+        connection.execute("create function crossfade.open() returns int language sql return 1")
+    assert findings(cli, url) == ["function_search_path_mutable", "rls_disabled_in_public"]
+
+
+def findings(cli: Cli, url: str) -> list[str]:
+    """Return the names of the advisors' findings of level WARN and ERROR."""
+    result = cli.run("db", "advisors", f"--remote={url}", "--level", "warn")
+    assert result.returncode == 0, result.stderr
+    start = result.stdout.find("[\n")
+    # Nothing is printed on stdout but notes when there is no finding.
+    items = json.loads(result.stdout[start:]) if start >= 0 else []
+    return sorted({item["name"] for item in items})

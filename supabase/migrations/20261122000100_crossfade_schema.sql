@@ -184,6 +184,7 @@ comment on function crossfade_private.broadcast is
 create or replace function crossfade_private.on_control_change()
 returns trigger
 language plpgsql volatile
+security definer -- a hand edit through the Data API comes from a role that may not write the audit
 set search_path = ''
 as $$
 declare

@@ -1,4 +1,4 @@
-"""One request and what is wrong with its answer: counted, and judged by the wire version's rules."""
+"""One request and what is wrong with its answer: counted, and judged by its wire version."""
 
 from collections.abc import Mapping
 

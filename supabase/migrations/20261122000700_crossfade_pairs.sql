@@ -121,8 +121,8 @@ end $$;
 comment on function crossfade_private.render is
   'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made.';
 
-create or replace function crossfade_private.column_pieces(source regclass, key_columns text[])
-returns table (columns text[], compared text[], typed_key text[])
+create or replace function crossfade_private.column_pieces(source regclass)
+returns table (columns text[], compared text[])
 language sql stable
 set search_path = ''
 as $$
@@ -139,19 +139,30 @@ as $$
           then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::text'
         else '%1$s.' || replace(quote_ident(a.attname), '%', '%%')
       end order by a.attnum
-    ) filter (where a.attgenerated = ''),
-    (
-      select array_agg(format('%s %s', quote_ident(k.attname), format_type(k.atttypid, k.atttypmod)) order by u.n)
-      from unnest(key_columns) with ordinality u(name, n)
-      join pg_catalog.pg_attribute k on k.attrelid = source and k.attname = u.name
-    )
+    ) filter (where a.attgenerated = '')
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_type y on y.oid = a.atttypid
   where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
 $$;
 
 comment on function crossfade_private.column_pieces is
-  'Writable columns of a table, the expressions to compare them by (with %1$s for the alias), and the key columns.';
+  'Writable columns of a table, and the expressions to compare them by (with %1$s for the alias).';
+
+create or replace function crossfade_private.key_from_json(
+  names text[], source regclass, source_key text[], expression text
+)
+returns text
+language sql stable
+set search_path = ''
+as $$
+  select string_agg(
+    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)), ', ' order by u.n)
+  from unnest(names, source_key) with ordinality u(name, source_name, n)
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+$$;
+
+comment on function crossfade_private.key_from_json is
+  'Typed key columns read from a JSON key, as a list of SQL expressions in key order.';
 
 create or replace function crossfade_private.make_pieces(pair crossfade.pairs, side integer)
 returns jsonb
@@ -168,8 +179,8 @@ declare
   v_alias text;
   v_pieces jsonb;
 begin
-  select * into v_source_columns from crossfade_private.column_pieces(v_source, v_source_key);
-  select * into v_target_columns from crossfade_private.column_pieces(v_target, v_target_key);
+  select * into v_source_columns from crossfade_private.column_pieces(v_source);
+  select * into v_target_columns from crossfade_private.column_pieces(v_target);
   v_pieces := jsonb_build_object(
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
     'source', case side when 1 then pair.v1_table else pair.v2_table end,
@@ -187,8 +198,14 @@ begin
       select string_agg(format('%I = new.%I', t.c, s.c), ', ')
       from unnest(v_target_key) with ordinality t(c, n)
       join unnest(v_source_key) with ordinality s(c, n) using (n)));
+  v_pieces := v_pieces || jsonb_build_object(
+    'skey_desc', (select string_agg(format('s.%I desc', c), ', ') from unnest(v_source_key) c),
+    -- Keys that come in as JSON: parameters $1 and $2, and column key of a table z.
+    'skey_1', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$1'),
+    'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
+    'skey_z', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'z.key'));
   -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
-  foreach v_alias in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'v_row', 'new', 'old', 'lo', 'hi'] loop
+  foreach v_alias in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'v_row', 'new', 'old', 'sample'] loop
     v_pieces := v_pieces || jsonb_build_object(
       'skey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
       'tkey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),

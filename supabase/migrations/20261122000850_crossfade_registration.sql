@@ -76,9 +76,10 @@ begin
     return;
   end if;
   select p.* into v_proc from pg_catalog.pg_proc p where p.oid = v_oid;
-  if v_proc.proargtypes::oid[] <> array[
-      (select c.reltype from pg_catalog.pg_class c where c.oid = source),
-      (select c.reltype from pg_catalog.pg_class c where c.oid = target)]
+  -- oidvector counts from 0 and an array from 1, so they never compare equal: compare their text.
+  if v_proc.proargtypes::text <> (
+      select string_agg(c.reltype::text, ' ' order by c.oid = target)
+      from pg_catalog.pg_class c where c.oid in (source, target))
     or not v_proc.proretset
     or v_proc.prorettype <> (select c.reltype from pg_catalog.pg_class c where c.oid = target) then
     return next format('function %s has the wrong type: wanted %s', label, v_wanted);

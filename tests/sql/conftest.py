@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from crossfade.local.postgres import PostgresServer, bootstrap_sql
+from crossfade.local.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
@@ -31,7 +31,7 @@ class Template:
     database: str
 
     def url(self, database: str, role: str = "postgres") -> str:
-        return f"postgresql://{role}@127.0.0.1:{self.server.port}/{database}"
+        return self.server.dsn(role, database)
 
 
 def apply_migrations(url: str) -> None:
@@ -53,10 +53,9 @@ def template(
     )
     with server:
         found = Template(server, "crossfade_template")
-        with psycopg.connect(found.url("postgres", "supabase_admin"), autocommit=True) as admin:
-            admin.execute("create database crossfade_template owner postgres")
-        with psycopg.connect(found.url(found.database, "supabase_admin"), autocommit=True) as admin:
-            admin.execute(bootstrap_sql())  # type: ignore[arg-type]
+        server.bootstrap()  # the roles, which belong to the whole cluster
+        server.create_database(found.database)
+        server.bootstrap(found.database)
         apply_migrations(found.url(found.database))
         yield found
 

@@ -1,0 +1,176 @@
+"""Names that SQL, the edge functions and Python must agree on.
+
+Each value here is an entry of ``tests/vectors/contract.json``; a unit test compares the two.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+SCHEMA: Final = "crossfade"
+SCHEMA_VERSION: Final = 1
+"""The schema this control plane was written for; ``crossfade.control.schema_version``."""
+
+TOPIC: Final = "crossfade:flags"
+ACTOR_HEADER: Final = "x-crossfade-actor"
+
+
+class Stage(StrEnum):
+    """Where a pair stands, in order."""
+
+    OFF = "off"
+    DUALWRITE = "dualwrite"
+    SHADOW = "shadow"
+    LIVE = "live"
+    RAMPDOWN = "rampdown"
+    COMPLETE = "complete"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order of stages, 0 for ``off``."""
+        return list(Stage).index(self)
+
+
+class Level(StrEnum):
+    """Size of a rollback, from small to large."""
+
+    FEATURE = "FEATURE"
+    PARTIAL = "PARTIAL"
+    COMPLETE = "COMPLETE"
+    EMERGENCY = "EMERGENCY"
+
+    @property
+    def rank(self) -> int:
+        """Position in the order of levels, 0 for the smallest."""
+        return list(Level).index(self)
+
+
+class Outcome(StrEnum):
+    """What a health rule says. Listed from best to worst."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    HOLD = "HOLD"
+    ERROR = "ERROR"
+    FAIL = "FAIL"
+
+    @property
+    def rank(self) -> int:
+        """0 for ``PASS``; the worst verdict of a sample wins."""
+        return list(Outcome).index(self)
+
+
+class Mode(StrEnum):
+    """What may follow from a rule's verdict."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    DRY_RUN = "dry_run"
+    OFF = "off"
+
+
+class Reason(StrEnum):
+    """Why an evaluation gave its value, in OpenFeature's words."""
+
+    STATIC = "STATIC"
+    DEFAULT = "DEFAULT"
+    TARGETING_MATCH = "TARGETING_MATCH"
+    SPLIT = "SPLIT"
+    DISABLED = "DISABLED"
+    STALE = "STALE"
+    ERROR = "ERROR"
+
+
+class Event(StrEnum):
+    """Broadcast events on ``crossfade:flags``; hints to refetch, never the data."""
+
+    FLAGS_CHANGED = "flags_changed"
+    KILL = "kill"
+    ROLLBACK = "rollback"
+
+
+class RunState(StrEnum):
+    """State of a run, as stored and as each batch answers it."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    THROTTLED = "throttled"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        """True when no further batch will do anything."""
+        return self in {RunState.FINISHED, RunState.CANCELLED, RunState.FAILED}
+
+
+class Direction(StrEnum):
+    """Which way rows are copied."""
+
+    V1_TO_V2 = "v1_to_v2"
+    V2_TO_V1 = "v2_to_v1"
+
+
+class FailurePolicy(StrEnum):
+    """What a mirror failure does to the client's write."""
+
+    RECORD = "record"
+    RAISE = "raise"
+
+
+class ErrorCode(StrEnum):
+    """``detail.code`` of an error that the SQL functions raise."""
+
+    UNKNOWN_PAIR = "CF001"
+    UNKNOWN_FLAG = "CF002"
+    UNKNOWN_KILL_SWITCH = "CF003"
+    INVALID_PERCENTAGE = "CF004"
+    STAGE_PRECONDITION = "CF005"
+    LATCHED = "CF006"
+    REASON_REQUIRED = "CF007"
+    REGISTRATION_REFUSED = "CF008"
+    UNKNOWN_RUN = "CF009"
+    RUN_STATE = "CF010"
+    PAIR_CHANGED = "CF011"
+    INVALID_ARGUMENT = "CF012"
+    CONFIRMATION_REQUIRED = "CF013"
+    UNKNOWN_SNAPSHOT = "CF014"
+    UNKNOWN_SETTING = "CF015"
+    PAIR_EXISTS = "CF016"
+    FENCED = "CF_FENCED"
+    ARCHIVED = "CF_ARCHIVED"
+
+
+RPCS: Final[tuple[str, ...]] = (
+    "backfill_batch",
+    "bucket",
+    "check_conversion",
+    "choose_backend",
+    "control_run",
+    "engage_kill_switch",
+    "evaluate_flag",
+    "explain_flag",
+    "flags_version",
+    "health_sample",
+    "pair_status",
+    "read_flags",
+    "rearm",
+    "record_requests",
+    "record_verdicts",
+    "register_pair",
+    "release_kill_switch",
+    "repair",
+    "restore_snapshot",
+    "rollback",
+    "run_status",
+    "set_cohort",
+    "set_flag",
+    "set_setting",
+    "set_stage",
+    "start_backfill",
+    "start_verify",
+    "take_snapshot",
+    "unregister_pair",
+    "verify_batch",
+)
+"""Functions of schema ``crossfade`` that the Data API offers."""

@@ -1,0 +1,264 @@
+"""The methods of the gateway: one per RPC or table read. JSON objects stay in here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+import httpx
+import tenacity
+
+from crossfade import contract
+from crossfade.config import Connection
+from crossfade.contract import Direction, Event, Level, Stage
+from crossfade.errors import NotInstalledError
+from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
+from crossfade.gateway.api import DataApi
+from crossfade.gateway.rows import parse, plain, verdict_row
+from crossfade.kill_switches import Engaged
+from crossfade.models import (
+    AuditEntry,
+    Batch,
+    CohortChanged,
+    ConversionCheck,
+    HealthSample,
+    Key,
+    PairStatus,
+    Registered,
+    Repaired,
+    RollbackDone,
+    RollbackEntry,
+    Run,
+    Snapshot,
+    StageChanged,
+    Started,
+)
+from crossfade.pairs import PairSpec
+from crossfade.ports import Changes
+from crossfade.verdicts import Verdict
+
+
+class SupabaseGateway:
+    """A gateway over one Supabase project. Safe to share between threads.
+
+    Args:
+        connection: where, with which key, as whom.
+        transport: replaces the network, in tests of faults.
+        sleep: waits between attempts.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = tenacity.nap.sleep,
+    ) -> None:
+        self._api = DataApi(connection, transport=transport, sleep=sleep)
+
+    @property
+    def url(self) -> str:
+        """Where this gateway talks to."""
+        return self._api.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+    # Flags, kill switches, cohorts ---------------------------------------------------------------
+
+    def check_schema(self) -> int:
+        """Return the schema version; raises NotInstalledError when it is missing or older."""
+        rows = self._api.select("control", limit=1)
+        found = int(rows[0]["schema_version"]) if rows else 0
+        if found < contract.SCHEMA_VERSION:
+            raise NotInstalledError(
+                f"Schema version {found} at {self._api.url} is older than"
+                f" {contract.SCHEMA_VERSION}, which this command needs",
+                hint="Run: crossfade install PROJECT, then: supabase db push",
+            )
+        return found
+
+    def read_flags(self) -> FlagState:
+        """Return all control rows at one version."""
+        answer = self._api.rpc("read_flags")
+        for name in ("flags", "pairs"):
+            answer[name] = {row["name"]: row for row in answer[name]}
+        return parse(FlagState, answer)
+
+    def set_flag(self, name: str, changes: Changes, *, reason: str | None) -> Flag:
+        """Change some columns of a flag; ``create=True`` among them makes a new one."""
+        answer = self._api.rpc("set_flag", name=name, changes=plain(changes), reason=reason)
+        return parse(Flag, answer["flag"])
+
+    def explain_flag(self, name: str, context: Mapping[str, str]) -> Evaluation:
+        """Evaluate in the database, with the steps."""
+        answer = self._api.rpc("explain_flag", name=name, context=dict(context))
+        return parse(Evaluation, {**answer, **answer["metadata"]})
+
+    def set_cohort(self, pair: str, changes: Changes, *, reason: str | None) -> CohortChanged:
+        """Change some columns of a pair's cohort."""
+        return self._api.ask(
+            CohortChanged, "set_cohort", pair=pair, changes=plain(changes), reason=reason
+        )
+
+    def set_setting(self, name: str, value: str, *, reason: str) -> None:
+        """Change one number or choice; ``value`` is text of the type the setting has."""
+        self._api.rpc("set_setting", name=name, value=value, reason=reason)
+
+    def engage_kill_switch(self, name: str, *, reason: str | None) -> Engaged:
+        """Engage; when this returns, the database refuses what the switch forbids."""
+        return self._api.ask(Engaged, "engage_kill_switch", name=name, reason=reason)
+
+    def release_kill_switch(self, name: str, *, reason: str) -> KillSwitch:
+        """Release; a reason is required."""
+        answer = self._api.rpc("release_kill_switch", name=name, reason=reason)
+        return parse(KillSwitch, answer["kill_switch"])
+
+    def broadcast(self, event: Event, payload: Mapping[str, str | int | bool]) -> None:
+        """Send a hint to edge functions over HTTP; raises what went wrong."""
+        self._api.broadcast(event, payload)
+
+    # Runs ----------------------------------------------------------------------------------------
+
+    def start_backfill(self, pair: str, *, direction: Direction, ranges: int) -> Started:
+        """Start, or find the one that is not over."""
+        return self._api.ask(
+            Started, "start_backfill", pair=pair, direction=direction, ranges=ranges
+        )
+
+    def backfill_batch(self, run: int, *, target_ms: int) -> Batch:
+        """Copy one batch in one transaction."""
+        return self._api.ask(Batch, "backfill_batch", run=run, target_ms=target_ms)
+
+    def start_verify(self, pair: str, *, ranges: int) -> Started:
+        """Start, or find the one that is not over."""
+        return self._api.ask(Started, "start_verify", pair=pair, ranges=ranges)
+
+    def verify_batch(self, run: int, *, target_ms: int) -> Batch:
+        """Compare one batch."""
+        return self._api.ask(Batch, "verify_batch", run=run, target_ms=target_ms)
+
+    def control_run(self, run: int, action: str, *, reason: str | None) -> Run:
+        """Pause, resume or cancel."""
+        answer = self._api.rpc("control_run", run=run, action=action, reason=reason)
+        return parse(Run, answer["run"])
+
+    def run_status(self, run: int) -> Run:
+        """Return the run as it stands."""
+        return parse(Run, self._api.rpc("run_status", run=run)["run"])
+
+    def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
+        """Return at most twenty runs, newest first."""
+        rows = self._api.select("runs", "id", limit=20, order="id", pair=pair, kind=kind)
+        # The table knows no sums over the ranges; the function does.
+        return tuple(self.run_status(row["id"]) for row in rows)
+
+    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
+        """Make the follower equal to the leader for some rows."""
+        return self._api.ask(Repaired, "repair", pair=pair, max_rows=max_rows, reason=reason)
+
+    # Pairs ---------------------------------------------------------------------------------------
+
+    def pair_status(self, pair: str | None = None) -> tuple[PairStatus, ...]:
+        """Return one pair or all of them, by name."""
+        answer = self._api.rpc("pair_status", pair=pair)
+        return tuple(parse(PairStatus, row) for row in answer["pairs"])
+
+    def register_pair(self, spec: PairSpec) -> Registered:
+        """Register; the same description twice is no error."""
+        given = asdict(spec)
+        options = {name: given.pop(name) for name in ("failure_policy", "gate_flag", "cohort_key")}
+        given["key"] = list(spec.key) or None
+        given["options"] = {name: value for name, value in options.items() if value is not None}
+        answer = self._api.rpc("register_pair", **given)
+        return parse(Registered, {**answer["pair"], "warnings": answer["warnings"]})
+
+    def unregister_pair(self, pair: str, *, reason: str) -> None:
+        """Forget a pair. The user's tables stay."""
+        self._api.rpc("unregister_pair", name=pair, reason=reason)
+
+    def check_conversion(
+        self, pair: str, *, side: int, after: Key | None, max_rows: int
+    ) -> ConversionCheck:
+        """Prove the laws on some live rows. Reads only."""
+        start = dict(after) if after else None
+        return self._api.ask(
+            ConversionCheck,
+            "check_conversion",
+            pair=pair,
+            side=side,
+            after=start,
+            max_rows=max_rows,
+        )
+
+    def set_stage(
+        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
+    ) -> StageChanged:
+        """Move a pair to another stage."""
+        return self._api.ask(
+            StageChanged, "set_stage", pair=pair, stage=stage, reason=reason, confirm=confirm
+        )
+
+    def rearm(self, pair: str, *, reason: str) -> None:
+        """Allow going forward again after an automatic rollback."""
+        self._api.rpc("rearm", pair=pair, reason=reason)
+
+    # Health and going back -----------------------------------------------------------------------
+
+    def health_sample(self, pair: str) -> HealthSample:
+        """Return what the rules look at."""
+        return self._api.ask(HealthSample, "health_sample", pair=pair)
+
+    def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
+        """Store one evaluation."""
+        rows = [verdict_row(verdict) for verdict in verdicts]
+        self._api.rpc("record_verdicts", pair=pair, verdicts=rows)
+
+    def latest_verdicts(self, pair: str) -> tuple[Verdict, ...]:
+        """Return the newest stored verdict of each rule."""
+        rows = self._api.select("verdicts", limit=60, order="id", pair=pair)
+        newest: dict[str, Verdict] = {}
+        for row in rows:
+            # The rule's own clock; the database also counts the time a rule only held.
+            row["breach_since"] = (row.get("details") or {}).get("since")
+            newest.setdefault(row["rule"], parse(Verdict, row))
+        return tuple(newest.values())
+
+    def rollback(
+        self, level: Level, scope: str, *, reason: str, automatic: bool, dry_run: bool
+    ) -> RollbackDone:
+        """Go back, or say what would happen."""
+        return self._api.ask(
+            RollbackDone,
+            "rollback",
+            level=level,
+            scope=scope,
+            reason=reason,
+            automatic=automatic,
+            dry_run=dry_run,
+        )
+
+    def list_rollbacks(self, *, limit: int = 20) -> tuple[RollbackEntry, ...]:
+        """Return the rollback log, newest first."""
+        rows = self._api.select("rollbacks", limit=limit, order="id")
+        return tuple(parse(RollbackEntry, row) for row in rows)
+
+    # Snapshots and audit -------------------------------------------------------------------------
+
+    def take_snapshot(self, *, reason: str | None) -> Snapshot:
+        """Save the control state."""
+        return parse(Snapshot, self._api.rpc("take_snapshot", reason=reason)["snapshot"])
+
+    def restore_snapshot(self, snapshot: int, *, reason: str) -> Snapshot:
+        """Bring a saved control state back."""
+        answer = self._api.rpc("restore_snapshot", id=snapshot, reason=reason)
+        return parse(Snapshot, answer["snapshot"])
+
+    def list_snapshots(self, *, limit: int = 20) -> tuple[Snapshot, ...]:
+        """Return snapshots, newest first."""
+        rows = self._api.select("snapshots", "id,at,actor,reason", limit=limit, order="id")
+        return tuple(parse(Snapshot, row) for row in rows)
+
+    def list_audit(self, *, limit: int = 50, name: str | None = None) -> tuple[AuditEntry, ...]:
+        """Return audit rows, newest first."""
+        rows = self._api.select("audit", limit=limit, order="id", object=name)
+        return tuple(parse(AuditEntry, row) for row in rows)

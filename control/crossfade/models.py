@@ -1,0 +1,283 @@
+"""What crosses module boundaries: frozen records, built only by ``gateway``.
+
+Times are aware UTC datetimes, rates 0.0 to 1.0, percentages 0 to 100 with three decimals.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from crossfade.contract import Direction, FailurePolicy, Level, RunState, Stage
+from crossfade.errors import Blocker
+
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())]
+"""Names in order; null reads as none."""
+JsonText = Annotated[
+    str, BeforeValidator(lambda value: value if isinstance(value, str) else json.dumps(value))
+]
+"""Any JSON value as text, for people."""
+Key = Mapping[str, str | int | float | bool | None]
+"""Key columns of one row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The units for which backend 2 serves while a pair is ``live``."""
+
+    percentage: Decimal
+    cohort_key: str
+    enabled_user_ids: Names = ()
+    enabled_agent_ids: Names = ()
+    denied_user_ids: Names = ()
+    denied_agent_ids: Names = ()
+    pair: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CohortChanged:
+    """A cohort after a change. ``step`` counts the traffic steps of the pair."""
+
+    cohort: Cohort
+    flags_version: int
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A backfill or verification, as the database has it."""
+
+    id: int
+    kind: str
+    pair: str
+    direction: Direction | None = None
+    state: RunState = RunState.RUNNING
+    rows_total: int | None = None
+    rows_done: int = 0
+    rows_written: int = 0
+    mismatches: int = 0
+    batches: int = 0
+    batch_rows: int | None = None
+    started_at: datetime | None = None
+    progress_at: datetime | None = None
+    finished_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one batch did. ``reason`` says why nothing happened when it waited."""
+
+    run: Run
+    state: RunState
+    rows_read: int = 0
+    rows_written: int = 0
+    mismatches: int = 0
+    batch_ms: float = 0.0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run; ``already`` is true when it existed before."""
+
+    run: Run
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairStatus:
+    """Where one pair stands. ``blockers`` maps a stage to what keeps it from being entered."""
+
+    name: str
+    v1_table: str
+    v2_table: str
+    stage: Stage
+    mirror: str = "off"
+    key_columns: Names = ()
+    failure_policy: FailurePolicy = FailurePolicy.RECORD
+    gate_flag: str | None = None
+    latched_at: datetime | None = None
+    latch_reason: str | None = None
+    step: int = 0
+    step_started_at: datetime | None = None
+    percentage: Decimal = Decimal(0)
+    open_failures: int = 0
+    open_mismatches: int = 0
+    drift_count: int = 0
+    last_backfill_at: datetime | None = None
+    last_clean_verify_at: datetime | None = None
+    runs: tuple[Run, ...] = ()
+    blockers: Mapping[str, tuple[Blocker, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A pair after registration, and what its owner should know."""
+
+    name: str
+    v1_table: str
+    v2_table: str
+    key_columns: Names = ()
+    warnings: Names = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A live row that breaks a law: 1 round trip of V1, 2 round trip of V2, 5 never raises."""
+
+    key: Key
+    law: int
+    columns: Names = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionCheck:
+    """One batch of ``pair check``. ``last_key`` is where the next batch begins."""
+
+    rows_checked: int
+    violations: tuple[Violation, ...] = ()
+    last_key: Key | None = None
+    done: bool = True
+    rows_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageChanged:
+    """A stage before and after."""
+
+    pair: str
+    before: Stage
+    after: Stage
+    flags_version: int
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What one call of ``repair`` did."""
+
+    repaired: int
+    remaining: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a rollback plan. ``before`` and ``after`` are JSON text, for people."""
+
+    action: str
+    object: str
+    before: JsonText = ""
+    after: JsonText = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackDone:
+    """A rollback that happened, or would (``dry_run``)."""
+
+    level: Level
+    scope: str
+    plan: tuple[Change, ...]
+    dry_run: bool = False
+    snapshot: int | None = None
+    rollback: int | None = None
+    flags_version: int = 0
+    committed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackEntry:
+    """One row of the rollback log."""
+
+    id: int
+    at: datetime
+    actor: str
+    level: Level
+    scope: str
+    reason: str
+    automatic: bool
+    snapshot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Saved control state, without the state itself."""
+
+    id: int
+    at: datetime
+    reason: str | None = None
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who changed what, when and why. ``before`` and ``after`` are JSON text."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    reason: str | None
+    flags_version: int
+    before: JsonText = ""
+    after: JsonText = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendWindow:
+    """Requests one backend served within a window. Errors include fallbacks."""
+
+    requests: int = 0
+    errors: int = 0
+    error_rate: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSample(BackendWindow):
+    """The rule window of one backend, and its last five minutes (at most since the step began)."""
+
+    recent: BackendWindow = BackendWindow()
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReads:
+    """Answers of both tables compared in stage ``shadow``."""
+
+    compared: int = 0
+    mismatched: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSample:
+    """Everything the rules look at, read in one statement."""
+
+    pair: str
+    at: datetime
+    stage: Stage
+    percentage: Decimal
+    step: int
+    step_started_at: datetime | None = None
+    latched: bool = False
+    window_from: datetime | None = None
+    backends: Mapping[int, BackendSample] = field(default_factory=dict)
+    streak: int = 0
+    open_failures: int = 0
+    open_mismatches: int = 0
+    drift_count: int = 0
+    shadow: ShadowReads = ShadowReads()
+    newest_request_at: datetime | None = None
+    runs: tuple[Run, ...] = ()
+    flags_version: int = 0
+
+    def backend(self, version: int) -> BackendSample:
+        """The window of backend 1 or 2; an empty one when it served nothing."""
+        return self.backends.get(version, BackendSample())

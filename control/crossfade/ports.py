@@ -1,0 +1,165 @@
+"""What the rest of crossfade needs from the database, as protocols.
+
+A module asks for the smallest one it can work with. ``gateway.SupabaseGateway`` is the real one,
+``testing.FakeGateway`` the one for tests.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Protocol
+
+from crossfade.contract import Direction, Event, Level, Stage
+from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
+from crossfade.kill_switches import Engaged
+from crossfade.models import (
+    AuditEntry,
+    Batch,
+    CohortChanged,
+    ConversionCheck,
+    HealthSample,
+    Key,
+    PairStatus,
+    Registered,
+    Repaired,
+    RollbackDone,
+    RollbackEntry,
+    Run,
+    Snapshot,
+    StageChanged,
+    Started,
+)
+from crossfade.pairs import PairSpec
+from crossfade.verdicts import Verdict
+
+Changes = Mapping[str, str | bool | Decimal | Sequence[str] | None]
+"""Columns to change; the rest stays."""
+
+
+class Controls(Protocol):
+    """Flags, kill switches and cohorts."""
+
+    def read_flags(self) -> FlagState:
+        """Return all control rows at one version."""
+
+    def set_flag(self, name: str, changes: Changes, *, reason: str | None) -> Flag:
+        """Change some columns of a flag; ``create=True`` among them makes a new one."""
+
+    def explain_flag(self, name: str, context: Mapping[str, str]) -> Evaluation:
+        """Evaluate in the database, with the steps."""
+
+    def set_cohort(self, pair: str, changes: Changes, *, reason: str | None) -> CohortChanged:
+        """Change some columns of a pair's cohort."""
+
+    def set_setting(self, name: str, value: str, *, reason: str) -> None:
+        """Change one number or choice; ``value`` is text of the type the setting has."""
+
+    def engage_kill_switch(self, name: str, *, reason: str | None) -> Engaged:
+        """Engage; when this returns, the database refuses what the switch forbids."""
+
+    def release_kill_switch(self, name: str, *, reason: str) -> KillSwitch:
+        """Release; a reason is required."""
+
+    def broadcast(self, event: Event, payload: Mapping[str, str | int | bool]) -> None:
+        """Send a hint to edge functions over HTTP. Best effort for the caller to catch."""
+
+
+class Runs(Protocol):
+    """Backfill, verification and repair."""
+
+    def start_backfill(self, pair: str, *, direction: Direction, ranges: int) -> Started:
+        """Start, or find the one that is not over."""
+
+    def backfill_batch(self, run: int, *, target_ms: int) -> Batch:
+        """Copy one batch in one transaction."""
+
+    def start_verify(self, pair: str, *, ranges: int) -> Started:
+        """Start, or find the one that is not over."""
+
+    def verify_batch(self, run: int, *, target_ms: int) -> Batch:
+        """Compare one batch."""
+
+    def control_run(self, run: int, action: str, *, reason: str | None) -> Run:
+        """Pause, resume or cancel."""
+
+    def run_status(self, run: int) -> Run:
+        """Return the run as it stands."""
+
+    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
+        """Make the follower equal to the leader for some rows."""
+
+    def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
+        """Return runs, newest first."""
+
+
+class Pairs(Protocol):
+    """Pairs and their stages."""
+
+    def pair_status(self, pair: str | None = None) -> tuple[PairStatus, ...]:
+        """Return one pair or all of them, by name."""
+
+    def register_pair(self, spec: PairSpec) -> Registered:
+        """Register; the same description twice is no error."""
+
+    def unregister_pair(self, pair: str, *, reason: str) -> None:
+        """Forget a pair. The user's tables stay."""
+
+    def check_conversion(
+        self, pair: str, *, side: int, after: Key | None, max_rows: int
+    ) -> ConversionCheck:
+        """Prove the laws on some live rows. Reads only."""
+
+    def set_stage(
+        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
+    ) -> StageChanged:
+        """Move a pair to another stage."""
+
+    def rearm(self, pair: str, *, reason: str) -> None:
+        """Allow going forward again after an automatic rollback."""
+
+
+class Health(Protocol):
+    """Measuring and going back."""
+
+    def health_sample(self, pair: str) -> HealthSample:
+        """Return what the rules look at."""
+
+    def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
+        """Store one evaluation."""
+
+    def latest_verdicts(self, pair: str) -> tuple[Verdict, ...]:
+        """Return the newest stored verdict of each rule."""
+
+    def rollback(
+        self, level: Level, scope: str, *, reason: str, automatic: bool, dry_run: bool
+    ) -> RollbackDone:
+        """Go back, or say what would happen."""
+
+    def list_rollbacks(self, *, limit: int = 20) -> tuple[RollbackEntry, ...]:
+        """Return the rollback log, newest first."""
+
+
+class History(Protocol):
+    """Snapshots and the audit."""
+
+    def take_snapshot(self, *, reason: str | None) -> Snapshot:
+        """Save the control state."""
+
+    def restore_snapshot(self, snapshot: int, *, reason: str) -> Snapshot:
+        """Bring a saved control state back."""
+
+    def list_snapshots(self, *, limit: int = 20) -> tuple[Snapshot, ...]:
+        """Return snapshots, newest first."""
+
+    def list_audit(self, *, limit: int = 50, name: str | None = None) -> tuple[AuditEntry, ...]:
+        """Return audit rows, newest first."""
+
+
+class Gateway(Controls, Runs, Pairs, Health, History, Protocol):
+    """Everything."""
+
+    @property
+    def url(self) -> str:
+        """Where this gateway talks to."""
+
+    def check_schema(self) -> int:
+        """Return the schema version; raises NotInstalledError when it is missing or older."""

@@ -1,0 +1,251 @@
+/**
+ * The copy of flags that one isolate decides with.
+ *
+ * Requests read an immutable snapshot and never wait for the database, except the first one and
+ * those after the hard age, which wait a bounded time. The database enforces what must not be missed
+ * (the fence), so an old copy costs a fallback and never a wrong write.
+ *
+ * @module
+ */
+
+import { type Bootstrap, engageSwitches } from "./environment.ts";
+import {
+  type BackendChoice,
+  chooseBackend,
+  type Context,
+  type Details,
+  evaluate,
+  isEnabled,
+} from "./evaluate.ts";
+import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
+import { KillSwitch } from "./kill_switch.ts";
+
+/** What the edge needs from the database: two functions of schema `crossfade`. */
+export interface FlagsDatabase {
+  /** Calls `read_flags(known_version)`; must stop when the signal does. */
+  readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown>;
+  /** Calls `record_requests(batch)`. */
+  recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
+}
+
+/** A way to tell and to wait that tests replace. */
+export interface Clock {
+  /** Milliseconds that never go back. */
+  now(): number;
+  /** Calls back once after `ms`; returns a function that cancels. */
+  after(ms: number, callback: () => void): () => void;
+}
+
+export interface FlagsOptions {
+  readonly database: FlagsDatabase;
+  readonly bootstrap: Bootstrap;
+  readonly clock?: Clock;
+  /** Age at which a request starts a refresh behind itself. @defaultValue 5000 */
+  readonly softAgeMs?: number;
+  /** Age past which a copy is STALE. @defaultValue 60000 */
+  readonly hardAgeMs?: number;
+  /** Longest wait for one read. @defaultValue 500 */
+  readonly readTimeoutMs?: number;
+  /** Keeps the isolate alive for work behind a request, as EdgeRuntime.waitUntil does. */
+  readonly background?: (work: Promise<unknown>) => void;
+  readonly log?: (message: string, error: unknown) => void;
+}
+
+/** Flags as one request sees them: the same snapshot from its first to its last line. */
+export interface View {
+  readonly snapshot: Snapshot;
+  readonly stale: boolean;
+  evaluate(name: string, context: Context): Details;
+  isEnabled(name: string, context: Context): boolean;
+  chooseBackend(pair: string, context: Context): BackendChoice;
+}
+
+/** Measures with the monotonic clock, so a corrected wall clock ages nothing. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(ms, callback) {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+const RETRY_FIRST_MS = 250;
+
+export class FlagsClient {
+  readonly killSwitches: KillSwitch;
+  readonly #options: Required<FlagsOptions>;
+  #snapshot: Snapshot | undefined;
+  #view: View;
+  #staleView: View;
+  #readAt = 0;
+  #flight: Promise<void> | undefined;
+  #again = false;
+  #wanted = 0;
+  #failures = 0;
+  #retryAt = 0;
+
+  constructor(options: FlagsOptions) {
+    this.#options = {
+      clock: systemClock,
+      softAgeMs: 5_000,
+      hardAgeMs: 60_000,
+      readTimeoutMs: 500,
+      background: (work) => void work.catch(() => {}),
+      log: (message, error) => console.error(message, error),
+      ...options,
+    };
+    this.#view = makeView(options.bootstrap.snapshot, false);
+    this.#staleView = this.#view;
+    this.killSwitches = new KillSwitch(this.#options.log);
+    this.killSwitches.update(options.bootstrap.snapshot);
+  }
+
+  /**
+   * Returns the flags to decide with: at once while the copy is younger than its hard age,
+   * otherwise a promise that waits for one bounded read.
+   */
+  view(): View | Promise<View> {
+    if (this.#snapshot === undefined) {
+      return this.#mayRead() ? this.#refresh().then(() => this.peek()) : this.#view;
+    }
+    const age = this.#options.clock.now() - this.#readAt;
+    if (age < this.#options.softAgeMs) return this.#view;
+    if (age < this.#options.hardAgeMs) {
+      if (this.#mayRead()) this.#options.background(this.#refresh());
+      return this.#view;
+    }
+    return this.#mayRead() ? this.#refresh().then(() => this.peek()) : this.#staleView;
+  }
+
+  /** Returns the flags without reading anything: for code behind a response. */
+  peek(): View {
+    if (this.#snapshot === undefined) return this.#view;
+    const age = this.#options.clock.now() - this.#readAt;
+    return age < this.#options.hardAgeMs ? this.#view : this.#staleView;
+  }
+
+  /** Version of the copy; 0 until the database has been read. */
+  get version(): number {
+    return this.#snapshot?.version ?? 0;
+  }
+
+  /** Takes a version seen on any answer: a newer one starts a read behind the request. */
+  noteVersion(version: unknown): void {
+    const number = typeof version === "string" && version !== "" ? Number(version) : version;
+    if (typeof number !== "number" || !Number.isSafeInteger(number)) return;
+    if (number <= this.version || number <= this.#wanted) return;
+    this.#wanted = number;
+    this.refreshNow();
+  }
+
+  /** Reads again, because somebody said that something changed. */
+  refreshNow(): void {
+    // A read in flight may have begun before the change was committed.
+    if (this.#flight !== undefined) this.#again = true;
+    this.#options.background(this.#refresh());
+  }
+
+  #mayRead(): boolean {
+    return this.#flight !== undefined || this.#options.clock.now() >= this.#retryAt;
+  }
+
+  /** Starts a read or joins the one in flight. Never rejects. */
+  #refresh(): Promise<void> {
+    this.#flight ??= this.#read().finally(() => {
+      this.#flight = undefined;
+    });
+    return this.#flight;
+  }
+
+  async #read(): Promise<void> {
+    // Two rounds at most: a version that stays out of reach (a lagging replica) must not spin.
+    for (let round = 0; round < 2; round++) {
+      this.#again = false;
+      const startedAt = this.#options.clock.now();
+      try {
+        this.#accept(await this.#bounded(), startedAt);
+      } catch (error) {
+        this.#fail(error);
+        return;
+      }
+      if (!this.#again && this.version >= this.#wanted) break;
+    }
+    this.#wanted = 0;
+  }
+
+  async #bounded(): Promise<unknown> {
+    const { database, clock, readTimeoutMs } = this.#options;
+    const controller = new AbortController();
+    let cancel = (): void => {};
+    const limit = new Promise<never>((_, reject) => {
+      cancel = clock.after(readTimeoutMs, () => {
+        reject(new Error(`Cannot read flags: no answer within ${readTimeoutMs} ms`));
+        controller.abort();
+      });
+    });
+    try {
+      const known = this.#snapshot?.version ?? null;
+      return await Promise.race([database.readFlags(known, controller.signal), limit]);
+    } finally {
+      cancel();
+    }
+  }
+
+  #accept(answer: unknown, startedAt: number): void {
+    if (!isRow(answer)) throw new TypeError("Cannot read flags: the answer is not an object");
+    if (answer.unchanged !== true) this.#replace(parseSnapshot(answer));
+    else if (answer.flags_version !== this.#snapshot?.version) {
+      throw new TypeError(
+        "Cannot read flags: `unchanged` for a version this isolate does not have",
+      );
+    }
+    // Counted from before the read: a change committed while it ran is not younger than that.
+    this.#readAt = startedAt;
+    this.#failures = 0;
+    this.#retryAt = 0;
+  }
+
+  #replace(read: Snapshot): void {
+    const { flags, engaged } = this.#options.bootstrap;
+    const killSwitches = engageSwitches(read.killSwitches.values(), engaged);
+    const snapshot = buildSnapshot({
+      ...read,
+      flags: read.flags.values(),
+      pairs: read.pairs.values(),
+      killSwitches,
+    });
+    const old = buildSnapshot({
+      ...snapshot,
+      flags: [...snapshot.flags.values(), ...flags],
+      killSwitches,
+      pairs: snapshot.pairs.values(),
+    });
+    this.#snapshot = snapshot;
+    this.#view = makeView(snapshot, false);
+    this.#staleView = makeView(old, true);
+    this.killSwitches.update(snapshot);
+  }
+
+  #fail(error: unknown): void {
+    const { clock, softAgeMs, log } = this.#options;
+    const wait = Math.min(RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10), softAgeMs);
+    this.#failures += 1;
+    this.#retryAt = clock.now() + wait;
+    this.#wanted = 0;
+    // The copy stays; the next request after the wait tries again.
+    if (this.#failures === 1 || this.#failures % 20 === 0) {
+      log(`Cannot refresh flags (${this.#failures} in a row)`, error);
+    }
+  }
+}
+
+function makeView(snapshot: Snapshot, stale: boolean): View {
+  const options = { stale };
+  return {
+    snapshot,
+    stale,
+    evaluate: (name, context) => evaluate(snapshot, name, context, options),
+    isEnabled: (name, context) => isEnabled(snapshot, name, context, options),
+    chooseBackend: (pair, context) => chooseBackend(snapshot, pair, context, options),
+  };
+}

@@ -73,7 +73,7 @@ check-ci: $(STAMP)
 	$(BIN)/shellcheck .ci/run
 
 bench: $(STAMP)  ## measure the promised ratios side by side
-	$(BIN)/python -m pytest tests/bench $(ARGS)
+	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)
 
 format: $(STAMP)  ## rewrite Python and TypeScript in the project's format
 	$(BIN)/ruff check --fix --quiet . || true

@@ -23,7 +23,14 @@ DOCUMENTS = (
 )
 LARGEST_FILE_BYTES = 300_000
 DATA_SUFFIXES = {".csv", ".db", ".gz", ".jsonl", ".npy", ".parquet", ".pickle", ".sqlite", ".zip"}
-SQL_FOLDERS = {"supabase/migrations", "sql", "sql/pairs", "sql/checks", "sql/bench"}
+SQL_FOLDERS = {
+    "supabase/migrations",
+    "sql",
+    "sql/bench",
+    "sql/checks",
+    "sql/pairs",
+    "control/crossfade/demo/sql",
+}
 # Spelled in two parts: the text itself must not stand in the tree, and this file is in the tree.
 REGISTRY_HOSTS = ("registry." + "npmjs", "npmjs" + ".org", "pypi" + ".org", "python" + "hosted")
 MACHINE_PATH = re.compile(r"(?:^|[^.\w])/(?:work|farm|root|Users|home/\w+)/")

@@ -167,6 +167,7 @@ as $$
 declare
   v_row crossfade.kill_switches;
   v_fence jsonb := '{"waited_ms": 0, "in_flight": false}';
+  v_handled text := coalesce(current_setting('crossfade.fence', true), '');
   v_changed boolean;
 begin
   select k.* into v_row from crossfade.kill_switches k where k.name = switch_kill.name;
@@ -176,11 +177,13 @@ begin
       jsonb_build_object('kill_switch', switch_kill.name,
         'known', (select coalesce(jsonb_agg(k.name order by k.name), '[]') from crossfade.kill_switches k)));
   end if;
-  if switch_kill.engaged and v_row.fences then
-    -- Also when it is engaged already: calling again tells whether stragglers are left.
-    v_fence := crossfade_private.close_fence();
-  else
-    perform set_config('crossfade.fence', 'not needed', true);
+  if v_handled = '' then
+    if switch_kill.engaged and v_row.fences then
+      -- Also when it is engaged already: calling again tells whether stragglers are left.
+      v_fence := crossfade_private.close_fence();
+    else
+      perform set_config('crossfade.fence', 'not needed', true);
+    end if;
   end if;
   perform crossfade_private.set_reason(switch_kill.reason);
   update crossfade.kill_switches k
@@ -191,7 +194,7 @@ begin
   if not v_changed then
     select k.* into v_row from crossfade.kill_switches k where k.name = switch_kill.name;
   end if;
-  perform set_config('crossfade.fence', '', true);
+  perform set_config('crossfade.fence', v_handled, true);
   return v_fence || jsonb_build_object(
     'kill_switch', to_jsonb(v_row), 'changed', v_changed, 'flags_version', crossfade.flags_version());
 end $$;

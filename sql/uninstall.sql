@@ -1,0 +1,83 @@
+-- Remove crossfade: its triggers and generated functions on your tables, and both schemas with all
+-- flags, metrics and logs. Your tables, their rows and your converters stay.
+--
+-- Take care: afterwards nothing keeps V1 and V2 equal, and nothing fences V2.
+-- Locks each paired table ACCESS EXCLUSIVE for a moment; waits at most 2 s for it, then changes nothing.
+
+begin;
+
+set local lock_timeout = '2s';
+
+do $$
+declare
+  v_trigger record;
+begin
+  -- Found by the function they call, not by name: a trigger of yours that is called crossfade_x stays.
+  for v_trigger in
+    select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_proc p on p.oid = t.tgfoid
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    where not t.tgisinternal
+      and n.nspname in ('crossfade', 'crossfade_private')
+      and c.relnamespace not in (
+        select s.oid from pg_catalog.pg_namespace s where s.nspname in ('crossfade', 'crossfade_private')
+      )
+    order by c.oid, t.tgname
+  loop
+    execute v_trigger.statement;
+  end loop;
+end $$;
+
+-- The cascade below must not reach anything of yours, so whatever else depends on crossfade stops us.
+do $$
+declare
+  v_dependents text;
+begin
+  with ours as (
+    select n.oid from pg_catalog.pg_namespace n where n.nspname in ('crossfade', 'crossfade_private')
+  ),
+  dependents as (
+    select d.classid, d.objid, d.objsubid,
+      coalesce(
+        (select p.pronamespace from pg_catalog.pg_proc p
+         where d.classid = 'pg_catalog.pg_proc'::regclass and p.oid = d.objid),
+        (select c.relnamespace from pg_catalog.pg_class c
+         where c.oid = coalesce(
+           case d.classid when 'pg_catalog.pg_class'::regclass then d.objid end,
+           (select r.ev_class from pg_catalog.pg_rewrite r
+            where d.classid = 'pg_catalog.pg_rewrite'::regclass and r.oid = d.objid),
+           (select l.polrelid from pg_catalog.pg_policy l
+            where d.classid = 'pg_catalog.pg_policy'::regclass and l.oid = d.objid),
+           (select a.adrelid from pg_catalog.pg_attrdef a
+            where d.classid = 'pg_catalog.pg_attrdef'::regclass and a.oid = d.objid),
+           (select t.tgrelid from pg_catalog.pg_trigger t
+            where d.classid = 'pg_catalog.pg_trigger'::regclass and t.oid = d.objid),
+           (select o.conrelid from pg_catalog.pg_constraint o
+            where d.classid = 'pg_catalog.pg_constraint'::regclass and o.oid = d.objid)))
+      ) as namespace
+    from pg_catalog.pg_depend d
+    where d.refclassid = 'pg_catalog.pg_proc'::regclass
+      and d.refobjid in (select p.oid from pg_catalog.pg_proc p where p.pronamespace in (select o.oid from ours o))
+      or d.refclassid = 'pg_catalog.pg_class'::regclass
+      and d.refobjid in (select c.oid from pg_catalog.pg_class c where c.relnamespace in (select o.oid from ours o))
+      or d.refclassid = 'pg_catalog.pg_type'::regclass
+      and d.refobjid in (select y.oid from pg_catalog.pg_type y where y.typnamespace in (select o.oid from ours o))
+  )
+  select string_agg(distinct pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ', ')
+  into v_dependents
+  from dependents d
+  where d.namespace not in (select o.oid from ours o);
+  if v_dependents is not null then
+    raise exception 'Cannot uninstall crossfade: % would be dropped with it', v_dependents
+      using hint = 'Drop or change them first.';
+  end if;
+end $$;
+
+drop schema if exists crossfade_private cascade;
+drop schema if exists crossfade cascade;
+
+commit;
+
+notify pgrst, 'reload schema';

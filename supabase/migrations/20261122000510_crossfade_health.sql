@@ -96,7 +96,6 @@ declare
   v_since timestamptz := crossfade_private.window_start(v_pair.name, v_pair.step, v_pair.step_started_at);
   v_recent timestamptz := date_trunc('minute', greatest(v_pair.step_started_at,
     now() - crossfade_private.setting_number('health_window_s') * interval '1 s'));
-  v_status jsonb := crossfade.pair_status(v_pair.name) -> 'pairs' -> 0;
 begin
   return (
     select jsonb_build_object(
@@ -111,8 +110,16 @@ begin
       'streak', coalesce((
         select s.errors from crossfade_private.request_streaks s
         where s.pair = v_pair.name and s.step = v_pair.step), 0),
-      'open_failures', v_status -> 'open_failures', 'open_mismatches', v_status -> 'open_mismatches',
-      'drift_count', v_status -> 'drift_count', 'runs', v_status -> 'runs',
+      -- Not through pair_status: its blockers may fail when a table has gone, and this must not.
+      'open_failures', (
+        select count(*) from crossfade.mirror_failures f
+        where f.pair = v_pair.name and f.resolved_at is null),
+      'open_mismatches', (
+        select count(*) from crossfade.mismatches x where x.pair = v_pair.name and x.resolved_at is null),
+      'drift_count', (select count(*) from crossfade.mirror_failures f where f.pair = v_pair.name),
+      'runs', (
+        select coalesce(jsonb_agg(crossfade_private.run_json(r.id) order by r.id), '[]')
+        from crossfade.runs r where r.pair = v_pair.name and r.state in ('running', 'paused')),
       'shadow', (
         select jsonb_build_object('compared', coalesce(sum(r.requests), 0),
           'mismatched', coalesce(sum(r.requests) filter (where r.outcome = 'shadow_mismatch'), 0))

@@ -22,7 +22,7 @@ set search_path = ''
 as $$
 declare
   v_percentage numeric := coalesce(
-    (select c.percentage from crossfade.cohorts c where c.pair = plan_pair.pair.name), 0);
+    (select trim_scale(c.percentage) from crossfade.cohorts c where c.pair = (plan_pair.pair).name), 0);
   v_stage text := (plan_pair.pair).stage;
   v_to_stage text := v_stage;
   v_to_percentage numeric := 0;

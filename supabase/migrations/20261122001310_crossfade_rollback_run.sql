@@ -177,3 +177,21 @@ end $$;
 
 comment on function crossfade.rollback is
   'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback); scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
+
+create or replace function crossfade.rearm(pair text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: pairs are changed by functions only.
+security definer
+set search_path = ''
+as $$
+begin
+  perform crossfade_private.get_pair(pair);
+  perform crossfade_private.require_reason(rearm.reason, format('rearm "%s"', rearm.pair));
+  update crossfade.pairs p set latched_at = null, latch_reason = null
+  where p.name = rearm.pair and p.latched_at is not null;
+  return jsonb_build_object('pair', rearm.pair, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.rearm is
+  'Allow a pair to go forward again after an automatic rollback; nothing else changes. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';

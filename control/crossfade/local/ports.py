@@ -20,7 +20,7 @@ def free_port(preferred: int | None = None) -> int:
 def is_free(port: int) -> bool:
     """Return whether a server could bind the port now."""
     with socket.socket() as probe:
-        # Servers set SO_REUSEADDR themselves: without it here, a port in TIME_WAIT would look taken.
+        # As servers do: without it, a port in TIME_WAIT would look taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

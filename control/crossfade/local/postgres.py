@@ -247,7 +247,14 @@ class PostgresServer:
     def _launch(self) -> bool:
         """Start the server process; False when its port was taken in between."""
         options = [f"--{name}={value}" for name, value in self._settings.items()]
-        command = [self.bin_dir / "postgres", "-D", self.data_dir, "-p", str(self.port), *options]
+        command: list[str | Path] = [
+            self.bin_dir / "postgres",
+            "-D",
+            self.data_dir,
+            "-p",
+            str(self.port),
+            *options,
+        ]
         log_start = self.log.stat().st_size if self.log.exists() else 0
         self._child = spawn(
             "postgres",

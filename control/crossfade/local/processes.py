@@ -104,7 +104,7 @@ def spawn(name: str, command: Sequence[str | Path], options: ChildOptions) -> Ch
 
 
 def _die_with_parent(death_signal: int) -> Callable[[], None] | None:
-    # The kernel watches the *thread* that forked: the end of a short-lived one would kill the child.
+    # The kernel watches the *thread* that forked: a short-lived one would kill the child.
     if _LIBC is None or threading.current_thread() is not threading.main_thread():
         return None
     parent = os.getpid()

@@ -1,0 +1,100 @@
+"""``crossfade up`` and ``crossfade down``: the embedded Supabase."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from crossfade import resources
+from crossfade.local import LocalStack, LocalStackError, StackInfo, running_stack, stop_stack
+
+DEFAULT_FUNCTION = "chat"
+DEFAULT_PAIR = "chat_messages"
+DataDir = Annotated[
+    Path,
+    typer.Option("--data-dir", envvar="CROSSFADE_DATA_DIR", help="Folder of the stack."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+_DEFAULT_DATA_DIR = Path(".crossfade")
+
+
+def up(
+    data_dir: DataDir = _DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+    isolates: Annotated[int, typer.Option(min=1, help="Processes of each edge function.")] = 2,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, and stop the stack on Ctrl-C.")
+    ] = False,
+) -> None:
+    """Start the embedded Supabase, ready when this returns.
+
+    Starting it again while it runs prints the same answer.
+    """
+    talk = Console(stderr=True, highlight=False)
+    info = running_stack(data_dir)
+    try:
+        if info is None:
+            stack = _project_stack(data_dir, isolates, talk)
+            info = stack.start(attached=foreground)
+        _print_info(info, as_json=as_json)
+        if foreground:
+            _stay(data_dir, talk)
+    except LocalStackError as error:
+        talk.print(f"[red]error:[/red] {error}")
+        raise typer.Exit(1) from error
+
+
+def down(data_dir: DataDir = _DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+    """Stop the embedded Supabase; its data stays in the folder."""
+    talk = Console(stderr=True, highlight=False)
+    try:
+        stopped = stop_stack(data_dir)
+    except LocalStackError as error:
+        talk.print(f"[red]error:[/red] {error}")
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps({"stopped": stopped, "data_dir": str(data_dir.resolve())}))
+    else:
+        talk.print("stopped" if stopped else f"no stack runs in {data_dir.resolve()}")
+
+
+def find_stack(data_dir: Path | None = None) -> StackInfo | None:
+    """Return the stack that runs in the folder, for commands without a URL of their own.
+
+    Args:
+        data_dir: the folder; None means ``.crossfade`` here.
+    """
+    return running_stack(data_dir if data_dir is not None else _DEFAULT_DATA_DIR)
+
+
+def _project_stack(data_dir: Path, isolates: int, talk: Console) -> LocalStack:
+    has_chat = (resources.functions_dir() / DEFAULT_FUNCTION / "index.ts").exists()
+    has_pair = (resources.pairs_dir() / f"{DEFAULT_PAIR}.sql").exists()
+    return LocalStack(
+        data_dir,
+        functions=(DEFAULT_FUNCTION,) if has_chat else (),
+        isolates=isolates,
+        pairs=(DEFAULT_PAIR,) if has_pair else (),
+        progress=lambda text: talk.print(text, style="dim"),
+    )
+
+
+def _print_info(info: StackInfo, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(info.as_dict()))
+        return
+    for name, value in info.as_dict().items():
+        typer.echo(f"{name:<16} {value}")
+
+
+def _stay(data_dir: Path, talk: Console) -> None:
+    talk.print("running; Ctrl-C stops it")
+    try:
+        while running_stack(data_dir) is not None:
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        stop_stack(data_dir)
+        talk.print("stopped")

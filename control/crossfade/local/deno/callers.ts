@@ -1,0 +1,105 @@
+/** Who sends a request: API keys and access tokens, as the hosted gateway reads them. */
+import type { GatewayConfig } from "./config.ts";
+
+/** A caller's rights. */
+export interface Caller {
+  /** Database role. */
+  role: string;
+  /** Claims of the token, or of the token a key stands for. */
+  claims: Record<string, unknown>;
+  /** When the rights end, seconds since the epoch; undefined for keys. */
+  expiresAt?: number;
+}
+
+/** Why a token is refused; the codes are Realtime's. */
+export class TokenError extends Error {
+  constructor(
+    readonly code: "MalformedJWT" | "JwtSignatureError" | "InvalidJWTToken",
+    text: string,
+  ) {
+    super(text);
+  }
+}
+
+/** Tells callers apart. */
+export interface Callers {
+  /** The caller an API key stands for, undefined for an unknown key. */
+  byKey(key: string | null): Caller | undefined;
+  /** The caller of an access token. @throws TokenError */
+  byToken(token: string): Promise<Caller>;
+  /** The caller of an HTTP request: its user token if it has one, else its key. */
+  byRequest(request: Request, url: URL): Promise<Caller | undefined>;
+}
+
+/** Create the caller look-up for one project. */
+export function createCallers(config: GatewayConfig): Callers {
+  const keys = new Map<string, Caller>([
+    [config.publishableKey, { role: "anon", claims: { role: "anon" } }],
+    [config.secretKey, { role: "service_role", claims: { role: "service_role" } }],
+  ]);
+  const signingKey = crypto.subtle.importKey(
+    "raw",
+    new TextEncoder().encode(config.jwtSecret),
+    { name: "HMAC", hash: "SHA-256" },
+    false,
+    ["verify"],
+  );
+
+  function byKey(key: string | null): Caller | undefined {
+    return key === null ? undefined : keys.get(key);
+  }
+
+  async function byToken(token: string): Promise<Caller> {
+    const known = keys.get(token);
+    if (known) return known;
+    const claims = await verify(token, await signingKey);
+    const expiresAt = claims.exp;
+    const role = claims.role;
+    if (typeof role !== "string" || typeof expiresAt !== "number") {
+      throw new TokenError("InvalidJWTToken", "Fields `role` and `exp` are required in JWT");
+    }
+    const age = Math.floor(Date.now() / 1000 - expiresAt);
+    if (age >= 0) throw new TokenError("InvalidJWTToken", `Token has expired ${age} seconds ago`);
+    return { role, claims, expiresAt };
+  }
+
+  async function byRequest(request: Request, url: URL): Promise<Caller | undefined> {
+    const key = request.headers.get("apikey") ?? url.searchParams.get("apikey");
+    const bearer = request.headers.get("authorization")?.replace(/^Bearer\s+/i, "");
+    const keyCaller = byKey(key);
+    if (bearer === undefined || bearer === key) return keyCaller ?? byKey(bearer ?? null);
+    try {
+      return await byToken(bearer);
+    } catch (error) {
+      if (error instanceof TokenError) return undefined;
+      throw error;
+    }
+  }
+
+  return { byKey, byToken, byRequest };
+}
+
+async function verify(token: string, key: CryptoKey): Promise<Record<string, unknown>> {
+  const [header, payload, signature, ...more] = token.split(".");
+  if (header === undefined || payload === undefined || signature === undefined || more.length > 0) {
+    throw new TokenError("MalformedJWT", "The token provided is not a valid JWT");
+  }
+  const signed = new TextEncoder().encode(`${header}.${payload}`);
+  let valid: boolean;
+  let claims: unknown;
+  try {
+    const algorithm = JSON.parse(new TextDecoder().decode(decodeBase64Url(header)));
+    valid = algorithm?.alg === "HS256" &&
+      await crypto.subtle.verify("HMAC", key, decodeBase64Url(signature), signed);
+    claims = JSON.parse(new TextDecoder().decode(decodeBase64Url(payload)));
+  } catch {
+    throw new TokenError("MalformedJWT", "The token provided is not a valid JWT");
+  }
+  if (!valid) throw new TokenError("JwtSignatureError", "Failed to validate JWT signature");
+  return claims as Record<string, unknown>;
+}
+
+function decodeBase64Url(text: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
+}

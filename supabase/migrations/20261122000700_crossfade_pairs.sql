@@ -60,12 +60,12 @@ create table if not exists crossfade_private.mirror_state (
   mirror text not null default 'off',
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
-  constraint mirror_is_known check (mirror in ('off', 'both', 'archived')),
+  constraint mirror_is_known check (mirror in ('off', 'both', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
 
 comment on table crossfade_private.mirror_state is
-  'What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. both: either table to the other. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
 
 create table if not exists crossfade_private.pair_pieces (
   pair text not null references crossfade.pairs on delete cascade on update cascade,
@@ -211,6 +211,10 @@ begin
       'tkey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
       'scompare_' || v_alias, (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
       'tcompare_' || v_alias, (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
+      'sfields_' || v_alias,
+      (select string_agg(format(c, format('(%s.t)', v_alias)), ', ') from unnest(v_source_columns.compared) c),
+      'tfields_' || v_alias,
+      (select string_agg(format(c, format('(%s.t)', v_alias)), ', ') from unnest(v_target_columns.compared) c),
       'tcolumns_' || v_alias,
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_columns.columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.

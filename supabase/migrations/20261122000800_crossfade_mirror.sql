@@ -279,7 +279,8 @@ begin
   if v_state.mirror is null or v_state.mirror = 'off' then
     return null;
   end if;
-  if v_state.mirror = 'archived' and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
+  if (v_state.mirror = 'archived' or v_state.mirror = 'reverse' and {side} = 1)
+    and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
     return null;
   end if;
   v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);

@@ -211,11 +211,18 @@ begin
   if found then
     return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
   end if;
-  if (select m.mirror from crossfade_private.mirror_state m where m.pair = start_backfill.pair) <> 'both' then
+  if (select m.mirror from crossfade_private.mirror_state m where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
+      v_pair.stage = 'complete' and direction = 'v2_to_v1') then
     perform crossfade_private.fail(409, 'CF005', format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage), 'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
-  update crossfade_private.mirror_state m set tombstones = true where m.pair = start_backfill.pair;
+  update crossfade_private.mirror_state m
+  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
+  where m.pair = start_backfill.pair;
+  if v_pair.stage = 'complete' then
+    -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
+    update crossfade.pairs p set stage_xid = pg_current_xact_id()::text::bigint where p.name = start_backfill.pair;
+  end if;
   v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
   perform crossfade_private.audit('backfill.start', pair, null, null, crossfade_private.run_json(v_run));
   return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', false);

@@ -28,16 +28,17 @@ returns text
 language sql immutable
 set search_path = ''
 as $outer$
+  -- `here` and not `t is null`: a composite with one null column is neither null nor not null.
   -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose the rows.
   select $sql$
-    select coalesce({skey_json_a}, {tkey_json_b}) as key,
-      case when b.t is null then 'missing_v2' when a.t is null then 'missing_v1' else 'different' end as kind,
+    select case when a.here then {skey_json_a} else {tkey_json_b} end as key,
+      case when b.here is null then 'missing_v2' when a.here is null then 'missing_v1' else 'different' end as kind,
       (a.t) as v1, (b.t) as v2, c as made_v2, d as made_v1
-    from (select t, {skey_t} from {source} t where {range_a}) a
-    full join (select t, {tkey_t} from {target} t where {range_b}) b on ({skey_a}) = ({tkey_b})
-    left join lateral {convert}(a.t, b.t) c on a.t is not null and b.t is not null
-    left join lateral {convert_back}(b.t, a.t) d on a.t is not null and b.t is not null
-    where a.t is null or b.t is null
+    from (select t, true as here, {skey_t} from {source} t where {range_a}) a
+    full join (select t, true as here, {tkey_t} from {target} t where {range_b}) b on ({skey_a}) = ({tkey_b})
+    left join lateral {convert}(a.t, b.t) c on a.here and b.here
+    left join lateral {convert_back}(b.t, a.t) d on a.here and b.here
+    where a.here is null or b.here is null
       or row({tcompare_c}) is distinct from row({tfields_b})
       or row({scompare_d}) is distinct from row({sfields_a})$sql$;
 $outer$;

@@ -1,0 +1,258 @@
+-- Repair: make the follower equal to the leader, row by row, with what is replaced kept in the audit.
+
+create or replace function crossfade_private.leader(stage text)
+returns integer
+language sql immutable
+set search_path = ''
+as $$
+  select case when stage in ('rampdown', 'complete') then 2 else 1 end;
+$$;
+
+comment on function crossfade_private.leader is
+  'The table that wins a repair when no record says which side was written: V1 up to live, V2 from rampdown on.';
+
+create or replace function crossfade_private.put_one(pieces jsonb, key jsonb)
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+begin
+  execute crossfade_private.render($sql$
+    delete from {target} t
+    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} s where ({skey_s}) = ({skey_1}))
+  $sql$, pieces) using key;
+  execute crossfade_private.render($sql$
+    update {target} t set {set_list}
+    from (
+      select c.* from {source} n join {target} o on ({tkey_o}) = ({skey_n})
+      cross join lateral {convert}(n, o) c where ({skey_n}) = ({skey_1})
+    ) c
+    where ({tkey_t}) = ({tkey_c})
+  $sql$, pieces) using key;
+  execute crossfade_private.render($sql$
+    insert into {target} ({target_columns}) overriding system value
+    select {tcolumns_c} from {source} n cross join lateral {convert}(n, null::{target}) c
+    where ({skey_n}) = ({skey_1}) and not exists (select from {target} o where ({tkey_o}) = ({skey_1}))
+    on conflict ({target_key}) do nothing
+  $sql$, pieces) using key;
+end $$;
+
+comment on function crossfade_private.put_one is
+  'Make the target''s row of one key what the source''s row says: deleted, merged or inserted. Both rows must be locked.';
+
+create or replace function crossfade_private.repair_one(pair crossfade.pairs, key jsonb, side integer, reason text)
+returns boolean
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
+  v_guard text := format('crossfade.echo_%s_v%s', (pair).name, 3 - side);
+  v_before jsonb;
+  v_after jsonb;
+begin
+  perform crossfade_private.lock_both(v_pieces, key);
+  if not exists (select from crossfade_private.find_one(v_pieces, key)) then
+    return true;
+  end if;
+  execute crossfade_private.render(
+    'select to_jsonb(t) from {target} t where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
+  perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
+  perform crossfade_private.put_one(v_pieces, key);
+  perform set_config(v_guard, '', true);
+  execute crossfade_private.render(
+    'select to_jsonb(t) from {target} t where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
+  perform crossfade_private.audit(
+    'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
+  return not exists (select from crossfade_private.find_one(v_pieces, key));
+end $$;
+
+comment on function crossfade_private.repair_one is
+  'Repair one key from side (1 or 2); true when both rows agree afterwards. The replaced or deleted row is kept in crossfade.audit.';
+
+create or replace function crossfade.repair(pair text, max_rows integer default 500, reason text default null)
+returns jsonb
+language plpgsql volatile
+security definer -- writes the owner's tables; only service_role may call it
+set search_path = ''
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_open record;
+  v_repaired bigint := 0;
+  v_failed bigint := 0;
+  v_equal boolean;
+  v_error text;
+begin
+  perform set_config('crossfade.engine', 'on', true);
+  for v_open in
+    select k.key, max(k.side) side
+    from (
+      select f.key, f.written_side::integer side from crossfade.mirror_failures f
+      where f.pair = repair.pair and f.resolved_at is null
+      union all
+      select m.key, null from crossfade.mismatches m
+      where m.pair = repair.pair and m.resolved_at is null
+    ) k
+    group by k.key order by k.key limit repair.max_rows
+  loop
+    v_error := null;
+    begin
+      v_equal := crossfade_private.repair_one(
+        v_pair, v_open.key, coalesce(v_open.side, crossfade_private.leader(v_pair.stage)), reason);
+    exception when others then
+      v_equal := false;
+      v_error := format('%s: %s', sqlstate, sqlerrm);
+    end;
+    if v_equal then
+      v_repaired := v_repaired + 1;
+      update crossfade.mirror_failures f set resolved_at = clock_timestamp(), resolution = 'repaired'
+      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
+      update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
+      where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
+    else
+      v_failed := v_failed + 1;
+      update crossfade.mirror_failures f
+      set attempts = f.attempts + 1, message = coalesce(v_error, 'the rows still differ after the repair')
+      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
+    end if;
+  end loop;
+  perform set_config('crossfade.engine', '', true);
+  return jsonb_build_object(
+    'repaired', v_repaired, 'failed', v_failed, 'remaining', (
+      select count(distinct k.key) from (
+        select f.key from crossfade.mirror_failures f where f.pair = repair.pair and f.resolved_at is null
+        union all
+        select m.key from crossfade.mismatches m where m.pair = repair.pair and m.resolved_at is null) k),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.repair is
+  'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
+
+-- Proving converters ----------------------------------------------------------------------------------
+
+create or replace function crossfade_private.check_sql(pieces jsonb, side integer)
+returns text
+language sql stable
+set search_path = ''
+as $outer$
+  -- Law 1: to_v1(to_v2(a, null), null) = a. Law 2: to_v2(to_v1(b, null), b) = b. Law 7: what comes out
+  -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain columns.
+  select crossfade_private.render(
+    replace(replace($sql$
+      select {skey_json_n} as key,
+        case when q.broken is not null then 7 else <<side>> end as law,
+        coalesce(q.broken, crossfade_private.diff_columns(to_jsonb(n), to_jsonb(d), '')) as columns
+      from (select s.* from {source} s where ($1 is null or ({skey_s}) > ({skey_1}))
+        order by {skey_s} limit $2) n
+      left join lateral {convert}(row(n.*)::{source}, null::{target}) c on true
+      left join lateral {convert_back}(c, case when <<side>> = 2 then row(n.*)::{source} end) d on true
+      left join lateral (select <<broken>> as broken from (select (c).*) made) q on true
+      where q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
+      limit 100
+    $sql$, '<<side>>', side::text), '<<broken>>', coalesce((
+      select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
+      from (
+        select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid), o.conname) test
+        from pg_catalog.pg_constraint o
+        where o.conrelid = (pieces ->> 'target')::regclass and o.contype = 'c'
+        union all
+        select format('case when made.%I is null then %L end', a.attname, a.attname || ' is not null')
+        from pg_catalog.pg_attribute a
+        where a.attrelid = (pieces ->> 'target')::regclass and a.attnum > 0 and a.attnotnull
+          and not a.attisdropped and a.attgenerated = ''
+      ) k), 'null::text[]')), pieces);
+$outer$;
+
+comment on function crossfade_private.check_sql is 'The query that finds rows of one side whose conversion breaks a law.';
+
+create or replace function crossfade_private.check_rows(pieces jsonb, side integer, after_key jsonb, max_rows integer)
+returns jsonb
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_found jsonb;
+  v_key jsonb;
+  v_all jsonb := '[]';
+begin
+  begin
+    execute format('select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
+      crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
+    return v_found;
+  exception when others then
+    null; -- Law 5 is broken somewhere: find the rows one by one.
+  end;
+  v_key := after_key;
+  for i in 1..max_rows loop
+    exit when jsonb_array_length(v_all) >= 100;
+    begin
+      execute format('select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
+        crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
+    exception when others then
+      v_found := jsonb_build_array(jsonb_build_object(
+        'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
+        'error', format('%s: %s', sqlstate, sqlerrm)));
+    end;
+    v_all := v_all || v_found;
+    v_key := crossfade_private.next_key(pieces, v_key, 1);
+    exit when v_key is null;
+  end loop;
+  return v_all;
+end $$;
+
+comment on function crossfade_private.check_rows is 'Violations among the next max_rows rows, at most 100.';
+
+create or replace function crossfade_private.next_key(pieces jsonb, after_key jsonb, max_rows integer)
+returns jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+declare
+  v_key jsonb;
+begin
+  execute crossfade_private.render($sql$
+    select {skey_json_s} from {source} s where $1 is null or ({skey_s}) > ({skey_1})
+    order by {skey_s} offset $2 - 1 limit 1
+  $sql$, pieces) into v_key using after_key, max_rows;
+  return v_key;
+end $$;
+
+comment on function crossfade_private.next_key is 'Key of the max_rows-th row after a key; null when fewer are left.';
+
+create or replace function crossfade.check_conversion(
+  pair text, side integer default 1, after jsonb default null, max_rows integer default 1000
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = ''
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_pieces jsonb;
+  v_rows bigint := max_rows;
+  v_last jsonb;
+  v_violations jsonb;
+begin
+  if side not in (1, 2) or max_rows not between 1 and 100000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid side %s or max_rows %s', side, max_rows),
+      jsonb_build_object('side', side, 'max_rows', max_rows), 'side is 1 or 2, max_rows 1 to 100000.');
+  end if;
+  v_pieces := crossfade_private.make_pieces(v_pair, side);
+  v_violations := crossfade_private.check_rows(v_pieces, side, after, max_rows);
+  v_last := crossfade_private.next_key(v_pieces, after, max_rows);
+  if v_last is null then
+    execute crossfade_private.render(
+      'select count(*) from {source} s where $1 is null or ({skey_s}) > ({skey_1})', v_pieces) into v_rows using after;
+  end if;
+  return jsonb_build_object(
+    'rows_checked', v_rows, 'violations', v_violations, 'last_key', v_last, 'done', v_last is null,
+    'rows_total', (
+      select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
+      where c.oid = (v_pieces ->> 'source')::regclass));
+end $$;
+
+comment on function crossfade.check_conversion is
+  'Prove the laws of both converters on the next max_rows live rows of a side: {"rows_checked", "violations": [{"key", "law", "columns", "error"}], "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 5 a converter raised, 7 a constraint of the other table (columns names it). Reads only. CF001, CF012.';

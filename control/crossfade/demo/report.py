@@ -38,7 +38,7 @@ class Measured:
     shadow_mismatched: int | None = None
     auto_rollback_seconds: float | None = None
     auto_rollback_level: str | None = None
-    auto_rollback_rule: str | None = None
+    auto_rollback_reason: str | None = None
     v1_errors_during_fault: int | None = None
     kill_cycles: int = 0
     kill_to_effect_ms_p50: float | None = None
@@ -85,6 +85,7 @@ class Report:
     events: Sequence[tuple[float, str]] = ()
     stopped_at: str | None = None
     stopped_because: str | None = None
+    kept_in: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     @property

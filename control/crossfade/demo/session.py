@@ -59,11 +59,6 @@ class Session:
         self._chat = chat
         self._stays = chat is not None
 
-    @property
-    def chat(self) -> OpenChat | None:
-        """Return the open chat, None before the first step."""
-        return self._chat
-
     def step(self) -> None:
         """Do one thing a user does."""
         dialect = self._rng.choice(self._dialects)
@@ -73,7 +68,7 @@ class Session:
             return
         operation = self._choose(chat)
         if operation == "create":
-            self.create(chat, dialect)
+            self._create(chat, dialect)
         elif operation == "read":
             self._read(chat, dialect)
         elif operation == "list":
@@ -84,6 +79,21 @@ class Session:
             self._delete(chat, dialect)
         else:
             self._reply(chat, dialect)
+
+    def probe(self, dialect: Dialect, *, writes: bool) -> Answer | None:
+        """Write a message or read the last one; None when a chat had to be opened first."""
+        chat = self._chat
+        if chat is None or chat.written >= CHAT_LENGTH:
+            self._open_chat(dialect)
+            return None
+        if writes or not chat.kept:
+            return self._create(chat, dialect)
+        kept = chat.kept[-1]
+        answer = self._exchange.send(dialect, "GET", f"/messages/{kept.id}")
+        message = self._exchange.accept(answer, dialect, status=200)
+        if message is not None:
+            self._compare(kept, message, dialect)
+        return answer
 
     def _choose(self, chat: OpenChat) -> str:
         if not chat.kept:
@@ -108,7 +118,7 @@ class Session:
         self._journal_file.write(Entry("chat", chat.id, chat.id, dialect.wire))
         self._chat = chat
 
-    def create(self, chat: OpenChat, dialect: Dialect) -> Answer:
+    def _create(self, chat: OpenChat, dialect: Dialect) -> Answer:
         """Write a message, half of them with a key that lets the request be repeated."""
         draft = compose(self._rng, wire=dialect.wire, rich=len(self._dialects) == 1)
         body = {"chat_id": str(chat.id), "role": "user", **_fields(draft)}

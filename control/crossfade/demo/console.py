@@ -1,0 +1,92 @@
+"""What a person sees while the demo runs. Talk goes to stderr; the report goes to stdout."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from crossfade.demo.report import Step
+
+
+@dataclass(slots=True)
+class Showing:
+    """The step that is being shown.
+
+    Attributes:
+        outcome: Set by the step; shown and kept when it is over.
+    """
+
+    _progress: Progress
+    _bars: dict[str, TaskID]
+    outcome: str = ""
+
+    def bar(self, name: str, done: float, total: float | None = None) -> None:
+        """Move a bar (its total can be given later)."""
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, rate="")
+        task = self._bars[name]
+        speed = next((one.speed for one in self._progress.tasks if one.id == task), None)
+        rate = f"{speed:,.0f}/s" if speed and speed >= 10 else ""
+        self._progress.update(task, completed=done, total=total, rate=rate)
+
+    def note(self, text: str) -> None:
+        """Say something above the bars."""
+        self._progress.console.print(f"    {text}", highlight=False)
+
+
+class DemoConsole:
+    """Show steps one after the other and keep how long each took."""
+
+    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._start = clock()
+        self.steps: list[Step] = []
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the demo began."""
+        return self._clock() - self._start
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self._console.print(text, highlight=False)
+
+    @contextmanager
+    def step(self, name: str, title: str) -> Iterator[Showing]:
+        """Show one step; its line stays, its bars go."""
+        started = self.elapsed_s()
+        self._console.print(f"[bold]{title}[/bold]", highlight=False)
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        showing = Showing(progress, {})
+        mark = "[red]stopped[/red]"
+        try:
+            with progress:
+                yield showing
+            mark = "[green]done[/green]"
+        finally:
+            duration = self.elapsed_s() - started
+            self.steps.append(Step(name, round(started, 1), round(duration, 1), showing.outcome))
+            text = f" {showing.outcome}" if showing.outcome else ""
+            self._console.print(f"  {mark}{text} [dim]({duration:.1f} s)[/dim]", highlight=False)

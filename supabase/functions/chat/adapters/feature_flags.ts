@@ -1,0 +1,39 @@
+/**
+ * Flags as the chat function uses them.
+ *
+ * @module
+ */
+
+import type { Context } from "../../_shared/crossfade/evaluate.ts";
+import { FlagsClient, type FlagsOptions, type View } from "../../_shared/crossfade/flags_client.ts";
+
+export { FlagsClient };
+export { KillSwitch } from "../../_shared/crossfade/kill_switch.ts";
+export type { FlagsOptions, View };
+
+/** Features of a reply, decided once per request so that one reply never mixes two states. */
+export interface ReplyFeatures {
+  readonly memory: boolean;
+  readonly state: boolean;
+  readonly tools: boolean;
+  readonly parallelTools: boolean;
+  readonly caching: boolean;
+  readonly compression: boolean;
+}
+
+/** Evaluates the flags of a reply for one caller. */
+export function replyFeatures(view: View, context: Context): ReplyFeatures {
+  return {
+    memory: view.isEnabled("enable_memory_system", context),
+    state: view.isEnabled("enable_state_management", context),
+    tools: view.isEnabled("use_new_tool_framework", context),
+    parallelTools: view.isEnabled("enable_parallel_tools", context),
+    caching: view.isEnabled("enable_caching", context),
+    compression: view.isEnabled("enable_context_compression", context),
+  };
+}
+
+/** Makes the flags client of an isolate. */
+export function createFlags(options: FlagsOptions): FlagsClient {
+  return new FlagsClient(options);
+}

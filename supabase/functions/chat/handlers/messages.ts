@@ -1,0 +1,268 @@
+/**
+ * Messages: create, list, read, edit, delete, in the client's format on the chosen backend.
+ *
+ * @module
+ */
+
+import type { Version } from "../../_shared/crossfade/contract.ts";
+import { Problem } from "../../_shared/crossfade/errors.ts";
+import { type Converter, convertRequest, convertResponse } from "../adapters/api_version_router.ts";
+import { canonical } from "../canonical.ts";
+import { isUuid } from "../claims.ts";
+import { idempotentId } from "../identity.ts";
+import { type Attempt, serve, type ServeOptions } from "../serving.ts";
+import { compareTables } from "../shadow.ts";
+import { type Anchor, anchorOf, type MessageStore, StoreError } from "../store.ts";
+import type { Answer, Call, Message } from "../types.ts";
+import { type Format, invalid, readFields, readNewFields } from "./format.ts";
+import { V1 } from "./v1.ts";
+import { V2 } from "./v2.ts";
+
+/** What the handlers work with. */
+export interface Tools {
+  readonly pair: string;
+  readonly converter: Converter;
+  readonly store: MessageStore;
+}
+
+const FORMATS: Readonly<Record<Version, Format>> = { 1: V1, 2: V2 };
+const LARGEST_PAGE = 500;
+const DEFAULT_PAGE = 100;
+// An edit across formats reads, merges and writes; somebody else may write in between.
+const EDIT_TRIES = 3;
+
+/** `POST /messages` */
+export async function createMessage(call: Call, tools: Tools): Promise<Answer> {
+  const { value: body, version } = call.body;
+  if (!isUuid(body.chat_id)) throw invalid(`Field "chat_id" is not an id`);
+  const fields = readNewFields(FORMATS[version], body);
+  const id = await newId(call);
+  const message = { ...fields, id, chat_id: body.chat_id };
+  const { value, ...served } = await storeMessage(call, tools, message, { version });
+  return { status: 201, body: value, ...served };
+}
+
+export interface StoreMessageOptions {
+  /** Format of the message. */
+  readonly version: Version;
+  readonly first?: Version;
+}
+
+/** Stores a new message that has its id already; the same id twice is the same message. */
+export function storeMessage(
+  call: Call,
+  tools: Tools,
+  message: Message,
+  { version, first }: StoreMessageOptions,
+) {
+  const options: ServeOptions = {
+    pair: tools.pair,
+    kind: "create",
+    ...(first === undefined ? {} : { first }),
+  };
+  return serve(call, options, async (attempt) => {
+    const { backend } = attempt;
+    const converted = convertRequest(tools.converter, message, { from: version, to: backend });
+    const row = withoutAbsent({ ...converted, user_id: call.caller.userId });
+    const stored = await insertOnce(tools.store, attempt, row);
+    return toWire(call, tools, stored, backend);
+  });
+}
+
+async function insertOnce(
+  store: MessageStore,
+  attempt: Attempt,
+  row: Message & { id?: unknown },
+): Promise<Message> {
+  try {
+    const stored = await store.insert(attempt.backend, row);
+    attempt.wrote = true;
+    return stored;
+  } catch (error) {
+    if (!(error instanceof StoreError) || !error.duplicate) throw error;
+    const existing = await store.get(attempt.backend, String(row.id));
+    if (existing !== undefined && isSameMessage(existing, row)) return existing;
+    const detail = `Message "${row.id}" exists already with another content`;
+    throw new Problem("conflict", { status: 409, detail, cause: error });
+  }
+}
+
+/** Compares what the client decides; the rest is the server's or changes by itself. */
+function isSameMessage(stored: Message, row: Message): boolean {
+  return stored.chat_id === row.chat_id && stored.role === row.role &&
+    canonical(stored.content) === canonical(row.content);
+}
+
+/** `GET /messages?chat_id=&limit=&after=` */
+export async function listMessages(call: Call, tools: Tools): Promise<Answer> {
+  const query = call.url.searchParams;
+  const chatId = query.get("chat_id");
+  const after = query.get("after");
+  if (!isUuid(chatId)) throw badQuery("chat_id", "is not an id");
+  if (after !== null && !isUuid(after)) throw badQuery("after", "is not the id of a message");
+  const limit = readLimit(query.get("limit"));
+  const { value: rows, ...served } = await serve(
+    call,
+    { pair: tools.pair, kind: "read" },
+    async ({ backend }) => {
+      const anchor = after === null ? undefined : await findAnchor(tools.store, backend, after);
+      const page = { chatId, limit, ...(anchor === undefined ? {} : { after: anchor }) };
+      return await tools.store.list(backend, page);
+    },
+  );
+  const messages = rows.map((row) => toWire(call, tools, row, served.backend));
+  return { status: 200, body: { messages }, ...served, shadow: () => compareTables(tools, rows) };
+}
+
+async function findAnchor(store: MessageStore, backend: Version, id: string): Promise<Anchor> {
+  return anchorOf(await found(store.get(backend, id), id), backend);
+}
+
+/** `GET /messages/{id}` */
+export async function getMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
+  const { value: row, ...served } = await serve(
+    call,
+    { pair: tools.pair, kind: "read" },
+    ({ backend }) => found(tools.store.get(backend, id), id),
+  );
+  const body = toWire(call, tools, row, served.backend);
+  return { status: 200, body, ...served, shadow: () => compareTables(tools, [row]) };
+}
+
+/** `PATCH /messages/{id}` */
+export async function editMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
+  const { value: body, version } = call.body;
+  if (body.id !== undefined && body.id !== id) throw invalid(`Field "id" cannot be changed`);
+  const changes = readFields(FORMATS[version], body);
+  if (Object.keys(changes).length === 0) throw invalid("The body changes nothing");
+  const { value, ...served } = await serve(
+    call,
+    { pair: tools.pair, kind: "change" },
+    async (attempt) => {
+      const row = attempt.backend === version
+        ? await editDirectly(tools, attempt, { id, changes })
+        : await editAcross(tools, attempt, { id, changes, version });
+      return toWire(call, tools, row, attempt.backend);
+    },
+  );
+  return { status: 200, body: value, ...served };
+}
+
+async function editDirectly(
+  { store }: Tools,
+  attempt: Attempt,
+  { id, changes }: { readonly id: string; readonly changes: Message },
+): Promise<Message> {
+  const row = await found(store.update(attempt.backend, { id, changes }), id);
+  attempt.wrote = true;
+  return row;
+}
+
+/**
+ * Edits a row of the other format: what the edit did not touch must survive, so the stored row is
+ * read, shown in the client's format, changed, and merged back over itself.
+ */
+async function editAcross(
+  { store, converter }: Tools,
+  attempt: Attempt,
+  edit: { readonly id: string; readonly changes: Message; readonly version: Version },
+): Promise<Message> {
+  const { backend } = attempt;
+  const up = { from: edit.version, to: backend };
+  const down = { from: backend, to: edit.version };
+  for (let tries = 0; tries < EDIT_TRIES; tries++) {
+    const current = await found(store.get(backend, edit.id), edit.id);
+    const shown = convertRequest(converter, current, down);
+    const edited = { ...shown, ...edit.changes };
+    const merged = convertRequest(converter, edited, { ...up, base: current });
+    const changes = differences(merged, current, FORMATS[backend].editable);
+    if (Object.keys(changes).length === 0) return current;
+    const seen = { ifUpdatedAt: readUpdatedAt(current) };
+    const row = await store.update(backend, { id: edit.id, changes, ...seen });
+    if (row === undefined) continue;
+    attempt.wrote = true;
+    return row;
+  }
+  const detail = `Message "${edit.id}" is being changed by others; try again`;
+  throw new Problem("conflict", { status: 409, detail, headers: { "Retry-After": "1" } });
+}
+
+function readUpdatedAt(row: Message): string | null {
+  return typeof row.updated_at === "string" ? row.updated_at : null;
+}
+
+function differences(merged: Message, current: Message, columns: readonly string[]): Message {
+  return Object.fromEntries(
+    columns
+      .filter((name) => merged[name] !== undefined)
+      .filter((name) => canonical(merged[name]) !== canonical(current[name]))
+      .map((name) => [name, merged[name]]),
+  );
+}
+
+/** `DELETE /messages/{id}` */
+export async function deleteMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
+  const { value: _, ...served } = await serve(
+    call,
+    { pair: tools.pair, kind: "change" },
+    async (attempt) => {
+      if (!await tools.store.remove(attempt.backend, id)) throw missing(id);
+      attempt.wrote = true;
+    },
+  );
+  return { status: 204, ...served };
+}
+
+function toWire(call: Call, tools: Tools, row: Message, backend: Version): Message {
+  const direction = { from: backend, to: call.negotiated.version };
+  return convertResponse(tools.converter, row, direction);
+}
+
+async function found(row: Promise<Message | undefined>, id: string): Promise<Message> {
+  const value = await row;
+  if (value === undefined) throw missing(id);
+  return value;
+}
+
+function missing(id: string): Problem {
+  return new Problem("not-found", { status: 404, detail: `There is no message "${id}"` });
+}
+
+function badQuery(name: string, fault: string): Problem {
+  return new Problem("invalid-body", { status: 400, detail: `Parameter "${name}" ${fault}` });
+}
+
+function readLimit(text: string | null): number {
+  if (text === null) return DEFAULT_PAGE;
+  const limit = Number(text);
+  if (!/^[0-9]+$/.test(text) || limit < 1 || limit > LARGEST_PAGE) {
+    throw badQuery("limit", `is not a number from 1 to ${LARGEST_PAGE}`);
+  }
+  return limit;
+}
+
+/** Returns the new message's id: the idempotency key's, the client's, or a fresh one. */
+export async function newId(call: Call): Promise<string> {
+  const key = call.request.headers.get("x-idempotency-key");
+  if (key !== null) {
+    if (key === "" || key.length > 255) {
+      const detail = "X-Idempotency-Key is empty or longer than 255 characters";
+      throw new Problem("invalid-body", { status: 400, detail });
+    }
+    return await idempotentId(call.caller.userId, key);
+  }
+  const { id } = call.body.value;
+  if (id === undefined || id === null) return crypto.randomUUID();
+  if (!isUuid(id)) throw invalid(`Field "id" is not an id`);
+  return id.toLowerCase();
+}
+
+/** Leaves out what the database fills in by itself when it is absent. */
+function withoutAbsent(row: Message): Message {
+  const filledIn = ["seq", "sequence_number", "created_at", "updated_at", "edited_at"];
+  return Object.fromEntries(
+    Object.entries(row).filter(([name, value]) =>
+      value !== undefined && !(value === null && filledIn.includes(name))
+    ),
+  );
+}

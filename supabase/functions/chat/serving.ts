@@ -1,0 +1,106 @@
+/**
+ * Runs an operation on the chosen backend and, where that is safe, on backend 1 after it failed.
+ *
+ * @module
+ */
+
+import type { Version } from "../_shared/crossfade/contract.ts";
+import { Problem } from "../_shared/crossfade/errors.ts";
+import { StoreError } from "./store.ts";
+import type { Call, Fallback } from "./types.ts";
+
+/** One try of an operation on one backend. */
+export interface Attempt {
+  readonly backend: Version;
+  /** Set by the operation once a statement that changes rows has been answered. */
+  wrote: boolean;
+}
+
+/**
+ * How an operation behaves when it is carried out twice: a `read` changes nothing, a `create` has
+ * its id beforehand so a second one finds the first, a `change` could undo somebody else's.
+ */
+export type Kind = "read" | "create" | "change";
+
+export interface Served<T> {
+  readonly value: T;
+  readonly backend: Version;
+  readonly fellBack?: Fallback;
+}
+
+export interface ServeOptions {
+  readonly pair: string;
+  readonly kind: Kind;
+  /** Backend to begin with, when an earlier part of the request has fallen back already. */
+  readonly first?: Version;
+}
+
+/** Runs `operation`; answers from backend 1 when backend 2 failed before it changed anything. */
+export async function serve<T>(
+  call: Call,
+  options: ServeOptions,
+  operation: (attempt: Attempt) => Promise<T>,
+): Promise<Served<T>> {
+  const backend = options.first ?? call.choice.backend;
+  const attempt: Attempt = { backend, wrote: false };
+  try {
+    return { value: await operation(attempt), backend };
+  } catch (error) {
+    const other = alternative(call, options, attempt, error);
+    if (other === undefined) throw error;
+    return await retry(operation, other, error);
+  }
+}
+
+async function retry<T>(
+  operation: (attempt: Attempt) => Promise<T>,
+  backend: Version,
+  cause: unknown,
+): Promise<Served<T>> {
+  const value = await operation({ backend, wrote: false }).catch((error: unknown) => {
+    // Backend 1's answer is the true one when the client is at fault; otherwise the first failure.
+    throw isClientFault(error) ? error : cause;
+  });
+  if (backend === 2) return { value, backend };
+  return { value, backend, fellBack: { fenced: isFenced(cause), cause } };
+}
+
+/** Returns the backend to try next, or `undefined` when the failure is final. */
+function alternative(
+  call: Call,
+  { pair, kind }: ServeOptions,
+  attempt: Attempt,
+  error: unknown,
+): Version | undefined {
+  // An isolate that has not heard of the end of V1 yet learns it from the refusal.
+  if (attempt.backend === 1) {
+    return error instanceof StoreError && error.archived ? 2 : undefined;
+  }
+  if (call.view.snapshot.pairs.get(pair)?.stage === "complete") return undefined;
+  if (attempt.wrote && kind === "change") return undefined;
+  return isWorthASecondTry(call, kind, error) ? 1 : undefined;
+}
+
+function isWorthASecondTry(call: Call, kind: Kind, error: unknown): boolean {
+  if (error instanceof Problem) {
+    // A row that backend 2 lacks may be waiting for repair after a failed mirror write.
+    return error.type === "not-found";
+  }
+  if (!(error instanceof StoreError)) return true;
+  if (error.fenced) return true;
+  if (error.status === 401 || error.code === "23503") return false;
+  // Input in V2's own format that V2 refuses is the client's fault; converted input is ours.
+  if (error.invalid) return call.body.version === 1;
+  return error.refused || kind !== "change";
+}
+
+function isFenced(error: unknown): boolean {
+  return error instanceof StoreError && error.fenced;
+}
+
+function isClientFault(error: unknown): boolean {
+  if (error instanceof Problem) return error.status < 500;
+  return error instanceof StoreError &&
+    (error.status === 401 || error.invalid || error.duplicate || error.code === "23503" ||
+      error.code === "42501");
+}

@@ -1,0 +1,206 @@
+/**
+ * The store and the flags database over supabase-js.
+ *
+ * @module
+ */
+
+import { createClient, type SupabaseClient } from "@supabase/supabase-js";
+import type { Version } from "../_shared/crossfade/contract.ts";
+import type { FlagsDatabase } from "../_shared/crossfade/flags_client.ts";
+import { isRow } from "../_shared/crossfade/snapshot.ts";
+import {
+  type Anchor,
+  type ListQuery,
+  type MessageStore,
+  type OpenStore,
+  SEQUENCE_COLUMN,
+  StoreError,
+  type Update,
+} from "./store.ts";
+import type { Caller, Message } from "./types.ts";
+
+const TABLE = { 1: "chat_messages", 2: "chat_messages_v2" } as const;
+
+export interface SupabaseOptions {
+  readonly url: string;
+  readonly publishableKey: string;
+  readonly secretKey: string;
+  /** Longest wait for one call of the Data API. @defaultValue 10000 */
+  readonly timeoutMs?: number;
+  /** Called with the flags version that an answer carries. */
+  readonly onVersion?: (version: unknown) => void;
+}
+
+/** Makes a client that holds no session: one per key and isolate, tokens travel per request. */
+function makeClient(url: string, key: string, schema: "public" | "crossfade"): SupabaseClient {
+  const options = { accessToken: () => Promise.resolve(null), db: { schema } };
+  // The library's types tie the client to its schema's name; here tables are addressed as text.
+  return createClient(url, key, options) as unknown as SupabaseClient;
+}
+
+/** Opens stores that share one client; the caller's token goes onto each query. */
+export function supabaseStore(options: SupabaseOptions): OpenStore {
+  const client = makeClient(options.url, options.publishableKey, "public");
+  return (caller) => new SupabaseStore(client, caller, options);
+}
+
+/** What is awaited: a query whose builder still takes a header and a signal. */
+interface Query extends PromiseLike<QueryResult> {
+  setHeader(name: string, value: string): Query;
+  abortSignal(signal: AbortSignal): Query;
+  retry(enabled: boolean): Query;
+}
+
+interface QueryResult {
+  readonly data: unknown;
+  readonly error: unknown;
+  readonly status: number;
+}
+
+class SupabaseStore implements MessageStore {
+  readonly #client: SupabaseClient;
+  readonly #caller: Caller;
+  readonly #options: SupabaseOptions;
+
+  constructor(client: SupabaseClient, caller: Caller, options: SupabaseOptions) {
+    this.#client = client;
+    this.#caller = caller;
+    this.#options = options;
+  }
+
+  async insert(backend: Version, row: Message): Promise<Message> {
+    return one(await this.#run(this.#client.from(TABLE[backend]).insert(row).select()));
+  }
+
+  async get(backend: Version, id: string): Promise<Message | undefined> {
+    return (await this.#run(this.#client.from(TABLE[backend]).select().eq("id", id)))[0];
+  }
+
+  async list(backend: Version, query: ListQuery): Promise<Message[]> {
+    const sequence = SEQUENCE_COLUMN[backend];
+    const ascending = query.newest !== true;
+    let select = this.#client.from(TABLE[backend]).select().eq("chat_id", query.chatId);
+    if (query.after !== undefined) select = select.or(later(query.after, sequence));
+    return await this.#run(
+      select.order("created_at", { ascending })
+        .order(sequence, { ascending, nullsFirst: ascending })
+        .order("id", { ascending })
+        .limit(query.limit),
+    );
+  }
+
+  async update(backend: Version, update: Update): Promise<Message | undefined> {
+    let query = this.#client.from(TABLE[backend]).update(update.changes).eq("id", update.id);
+    if (update.ifUpdatedAt === null) query = query.is("updated_at", null);
+    else if (update.ifUpdatedAt !== undefined) query = query.eq("updated_at", update.ifUpdatedAt);
+    return (await this.#run(query.select()))[0];
+  }
+
+  async remove(backend: Version, id: string): Promise<boolean> {
+    const query = this.#client.from(TABLE[backend]).delete().eq("id", id).select("id");
+    return (await this.#run(query)).length > 0;
+  }
+
+  async insertChat(row: Message): Promise<Message> {
+    return one(await this.#run(this.#client.from("chats").insert(row).select()));
+  }
+
+  async getChat(id: string): Promise<Message | undefined> {
+    return (await this.#run(this.#client.from("chats").select().eq("id", id)))[0];
+  }
+
+  async #run(query: unknown): Promise<Message[]> {
+    // The builder's own type depends on the table's; only these methods are used.
+    const bounded = (query as Query)
+      .setHeader("Authorization", this.#caller.authorization)
+      .abortSignal(AbortSignal.timeout(this.#options.timeoutMs ?? 10_000))
+      // The library's retries wait for seconds; falling back to the other table is quicker.
+      .retry(false);
+    const { data, error, status } = await bounded;
+    if (error !== null) throw this.#failure(error, status);
+    return Array.isArray(data) ? data.filter(isRow) : [];
+  }
+
+  #failure(error: unknown, status: number): StoreError {
+    const failure = readError(error, status);
+    if (failure.flagsVersion !== undefined) this.#options.onVersion?.(failure.flagsVersion);
+    return failure;
+  }
+}
+
+function one(rows: readonly Message[]): Message {
+  const [row] = rows;
+  if (row !== undefined) return row;
+  throw new StoreError("The database stored nothing", { refused: true, status: 500 });
+}
+
+/** Filter for rows after an anchor in the order (created_at, sequence nulls first, id). */
+function later(after: Anchor, sequence: string): string {
+  const at = `created_at.eq."${after.created_at}"`;
+  const id = `id.gt.${after.id}`;
+  const ties = after.sequence === null
+    ? [`and(${at},${sequence}.not.is.null)`, `and(${at},${sequence}.is.null,${id})`]
+    : [
+      `and(${at},${sequence}.gt.${after.sequence})`,
+      `and(${at},${sequence}.eq.${after.sequence},${id})`,
+    ];
+  return [`created_at.gt."${after.created_at}"`, ...ties].join(",");
+}
+
+/** Classifies an error of postgrest-js by its codes, never by its text. */
+export function readError(error: unknown, status: number): StoreError {
+  const row = isRow(error) ? error : {};
+  const sqlstate = typeof row.code === "string" ? row.code : "";
+  const detail = parseDetail(row.details);
+  const code = typeof detail.code === "string" ? detail.code : sqlstate;
+  const version = detail.flags_version;
+  const message = typeof row.message === "string" ? row.message : "The database did not answer";
+  return new StoreError(message, {
+    // postgrest-js reports a failed fetch with status 0; a proxy's page has no SQLSTATE.
+    refused: status >= 400 && /^([0-9A-Z]{5}|PGRST\d+)$/.test(sqlstate),
+    status,
+    code,
+    ...(typeof version === "number" ? { flagsVersion: version } : {}),
+    cause: error,
+  });
+}
+
+function parseDetail(details: unknown): Readonly<Record<string, unknown>> {
+  if (isRow(details)) return details;
+  if (typeof details !== "string" || !details.startsWith("{")) return {};
+  try {
+    const value: unknown = JSON.parse(details);
+    return isRow(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Calls functions of schema `crossfade` with the secret key; they are closed to users. */
+export class CrossfadeRpc implements FlagsDatabase {
+  readonly client: SupabaseClient;
+
+  constructor(options: Pick<SupabaseOptions, "url" | "secretKey">) {
+    this.client = makeClient(options.url, options.secretKey, "crossfade");
+  }
+
+  readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown> {
+    return this.call("read_flags", { known_version: knownVersion }, signal);
+  }
+
+  recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
+    return this.call("record_requests", { batch }, signal);
+  }
+
+  /**
+   * Calls one function and returns its answer.
+   *
+   * @throws {StoreError}
+   */
+  async call(name: string, parameters: Message, signal?: AbortSignal): Promise<unknown> {
+    const query = this.client.rpc(name, parameters) as unknown as Query;
+    const { data, error, status } = await (signal ? query.abortSignal(signal) : query).retry(false);
+    if (error !== null) throw readError(error, status);
+    return data;
+  }
+}

@@ -106,10 +106,10 @@ def _login_name() -> str:
 def find_local_stack(data_dir: Path) -> Connection | None:
     """Return how to reach the embedded stack that runs in ``data_dir``, if one does."""
     try:
-        from crossfade.local import read_info  # needs the "local" extra
+        from crossfade.local.stack import running_stack  # needs the "local" extra
     except ImportError:
         return None
-    info = read_info(data_dir)
+    info = running_stack(data_dir)
     if info is None:
         return None
     return Connection(info.api_url, SecretStr(info.secret_key), "", f"embedded stack in {data_dir}")

@@ -1,0 +1,60 @@
+"""Commands of the embedded stack, whose modules need the ``local`` extra: imported when run."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final
+
+import typer
+
+from crossfade.errors import ConfigError, CrossfadeError
+
+_PASS_ON: Final = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+_COMMANDS: Final = {
+    "up": ("crossfade.cli.stack", "Start the embedded Supabase. Example: crossfade up"),
+    "down": ("crossfade.cli.stack", "Stop the embedded Supabase. Example: crossfade down"),
+    "demo": ("crossfade.cli.demo", "Run a whole migration locally. Example: crossfade demo"),
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add ``up``, ``down`` and ``demo``."""
+    for name, (module, text) in _COMMANDS.items():
+        _add(app, name, module, text)
+
+
+def _add(app: typer.Typer, name: str, module: str, text: str) -> None:
+    @app.command(name, help=text, context_settings=dict(_PASS_ON))
+    def forward(context: typer.Context) -> None:
+        run(module, name, context)
+
+
+def run(module: str, name: str, context: typer.Context) -> None:
+    """Run function ``name`` of ``module`` as a command with the arguments that are left."""
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f'"crossfade {name}" is not installed: {error}',
+            hint="Run: pip install 'crossfade[local]'",
+        ) from error
+    from crossfade.local.errors import LocalStackError
+
+    command = typer.main.get_command(_app_of(getattr(found, name)))
+    try:
+        code = command.main(
+            list(context.args), prog_name=f"crossfade {name}", standalone_mode=False
+        )
+    except LocalStackError as error:
+        raise CrossfadeError(str(error)) from error
+    if isinstance(code, int) and code:
+        raise typer.Exit(code)
+
+
+def _app_of(function: Callable[..., object]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(function)
+    return app

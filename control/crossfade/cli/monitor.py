@@ -1,0 +1,78 @@
+"""The monitor."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from crossfade.alerts import Alerts, Channel, LogChannel, WebhookChannel
+from crossfade.cli.names import find_pair
+from crossfade.cli.options import AsJson
+from crossfade.cli.output import say, show, to_json
+from crossfade.cli.session import gateway
+from crossfade.contract import Outcome
+from crossfade.monitor import Monitor, Tick
+
+app = typer.Typer(no_args_is_help=True, help="Watch the health rules and go back when they fail.")
+
+
+@app.command("run")
+def run(
+    context: typer.Context,
+    pair: Annotated[list[str] | None, typer.Option(help="Pair to watch; all by default.")] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Seconds between two evaluations.",
+            show_default="setting monitor_interval_s",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option(help="Evaluate once; exit code 3 unless PASS.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Judge and record, but never roll back.")] = False,
+    webhook: Annotated[
+        str | None, typer.Option(envvar="CROSSFADE_WEBHOOK", help="Where alerts are posted.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate the rules again and again; roll back by itself when one fails.
+
+    Prints one line per pair and evaluation. Going forward stays with people.
+
+    Example: crossfade monitor run --interval 5
+    """
+    opened = gateway(context)
+    names = tuple(pair or ())
+    for name in names:
+        find_pair(opened, name)
+    channels: list[Channel] = [LogChannel(), *([WebhookChannel(webhook)] if webhook else [])]
+    watcher = Monitor(opened, alerts=Alerts(channels), enforce=not dry_run)
+    if once:
+        ticks = watcher.tick(names)
+        for tick in ticks:
+            _print(tick, as_json=as_json)
+        if any(tick.outcome is not Outcome.PASS for tick in ticks):
+            raise typer.Exit(3)
+        return
+    try:
+        watcher.run(
+            names,
+            interval_s=interval,
+            on_tick=lambda tick: _print(tick, as_json=as_json),
+            sleep=time.sleep,
+        )
+    except KeyboardInterrupt:
+        say("Stopped; nobody watches now")
+        raise typer.Exit(130) from None
+
+
+def _print(tick: Tick, *, as_json: bool) -> None:
+    if as_json:
+        show(to_json(tick).replace("\n", ""))  # one object a line, so that a stream can be read
+        return
+    bad = [f"{v.rule} {v.verdict}: {v.message}" for v in tick.verdicts if v.verdict.rank > 0]
+    why = "; ".join(bad) or tick.error or ""
+    share = f" {tick.sample.stage} {tick.sample.percentage:f} %" if tick.sample else ""
+    show(f"{tick.at:%H:%M:%S} {tick.pair}{share} {tick.outcome} {why}".rstrip())
+    if tick.rolled_back:
+        say(f"Rolled back: {tick.rolled_back.level} of {tick.rolled_back.scope}")

@@ -1,0 +1,182 @@
+"""Pairs."""
+
+from typing import Annotated
+
+import typer
+
+from crossfade.cli.names import find_pair
+from crossfade.cli.options import AsJson, PairName, Reason, Yes
+from crossfade.cli.output import confirm, emit, say, table, to_json
+from crossfade.cli.session import gateway
+from crossfade.contract import FailurePolicy
+from crossfade.errors import InvalidValueError
+from crossfade.models import PairStatus
+from crossfade.pairs import CheckProgress, CheckReport, PairSpec, check_pair
+
+app = typer.Typer(no_args_is_help=True, help="Two tables and the functions between them.")
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the pairs.
+
+    Example: crossfade pair list --json
+    """
+    pairs = gateway(context).pair_status()
+    emit(pairs, as_json=as_json, render=lambda: _table(pairs))
+
+
+def _table(pairs: tuple[PairStatus, ...]) -> str:
+    return table(
+        ("NAME", "V1", "V2", "STAGE", "PERCENT", "MIRROR", "FAILURES", "MISMATCHES"),
+        (
+            (
+                pair.name,
+                pair.v1_table,
+                pair.v2_table,
+                pair.stage,
+                pair.percentage,
+                pair.mirror,
+                pair.open_failures,
+                pair.open_mismatches,
+            )
+            for pair in pairs
+        ),
+    )
+
+
+@app.command("show")
+def show(context: typer.Context, pair: PairName, as_json: AsJson = False) -> None:
+    """Show everything about one pair.
+
+    Example: crossfade pair show chat_messages
+    """
+    found = find_pair(gateway(context), pair)
+    columns = [
+        (field, getattr(found, field))
+        for field in PairStatus.__dataclass_fields__
+        if field not in ("runs", "blockers")
+    ]
+    emit(found, as_json=as_json, render=lambda: table(("WHAT", "VALUE"), columns))
+
+
+@app.command("register")
+def register(
+    context: typer.Context,
+    pair: PairName,
+    v1: Annotated[str, typer.Option(help="V1 table, as schema.table.", show_default=False)],
+    v2: Annotated[str, typer.Option(help="V2 table, as schema.table.", show_default=False)],
+    to_v2: Annotated[str, typer.Option(help="Function V1 -> V2.", show_default=False)],
+    to_v1: Annotated[str, typer.Option(help="Function V2 -> V1.", show_default=False)],
+    key: Annotated[
+        list[str] | None, typer.Option(help="Key column; the primary key when left out.")
+    ] = None,
+    failure_policy: Annotated[
+        FailurePolicy | None,
+        typer.Option(help="What a mirror failure does to the write.", show_default="record"),
+    ] = None,
+    gate_flag: Annotated[str | None, typer.Option(help="Flag that V2 needs.")] = None,
+    cohort_key: Annotated[
+        str | None, typer.Option(help="Key of the buckets.", show_default="the pair's name")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Register a pair: its triggers are made, but nothing is mirrored before stage dualwrite.
+
+    Example: crossfade pair register notes --v1 public.notes --v2 public.notes_v2
+    --to-v2 public.note_to_v2 --to-v1 public.note_to_v1 --yes
+    """
+    spec = PairSpec(
+        name=pair,
+        v1=v1,
+        v2=v2,
+        to_v2=to_v2,
+        to_v1=to_v1,
+        key=tuple(key or ()),
+        failure_policy=failure_policy,
+        gate_flag=gate_flag,
+        cohort_key=cohort_key,
+    )
+    opened = gateway(context)
+    confirm(
+        [
+            f"register {pair}: {v1} <-> {v2}, converted by {to_v2} and {to_v1}",
+            "create triggers on both tables (stage off: they do nothing yet)",
+        ],
+        yes=yes,
+        command=f"crossfade pair register {pair}",
+    )
+    done = opened.register_pair(spec)
+    for warning in done.warnings:
+        say(f"Warning: {warning}")
+    say(f"{done.name} is registered. Prove its converters with: crossfade pair check {done.name}")
+
+
+@app.command("check")
+def check(
+    context: typer.Context,
+    pair: PairName,
+    max_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows per table at most.", show_default="all")
+    ] = None,
+    side: Annotated[int | None, typer.Option(min=1, max=2, help="Only V1 or only V2.")] = None,
+    batch_rows: Annotated[int, typer.Option(min=1, max=10_000, help="Rows per request.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Prove on the live rows that converting there and back loses nothing. Only reads.
+
+    Exit code 3 when a row breaks a law: 1 V1 -> V2 -> V1, 2 V2 -> V1 -> V2, 5 never raises.
+
+    Example: crossfade pair check chat_messages --max-rows 10000
+    """
+    opened = gateway(context)
+    find_pair(opened, pair)
+    report = check_pair(
+        opened,
+        pair,
+        sides=(side,) if side else (1, 2),
+        batch_rows=batch_rows,
+        max_rows=max_rows,
+        on_progress=_progress,
+    )
+    emit(report, as_json=as_json, render=lambda: _report(report))
+    if not report.is_clean:
+        raise typer.Exit(3)
+
+
+def _progress(progress: CheckProgress) -> None:
+    total = f" of about {progress.rows_total}" if progress.rows_total else ""
+    found = f", {progress.violations} violations" if progress.violations else ""
+    say(f"V{progress.side}: {progress.rows_checked}{total} rows checked{found}")
+
+
+def _report(report: CheckReport) -> str:
+    if report.is_clean:
+        return f"All {report.rows_checked} rows keep the laws"
+    rows = table(
+        ("LAW", "KEY", "COLUMNS", "ERROR"),
+        (
+            (item.law, to_json(item.key).replace("\n", ""), item.columns, item.error)
+            for item in report.violations
+        ),
+    )
+    return f"{report.count} violations in {report.rows_checked} rows\n{rows}"
+
+
+@app.command("remove")
+def remove(context: typer.Context, pair: PairName, reason: Reason = None, yes: Yes = False) -> None:
+    """Forget a pair: its triggers go, both tables and all their rows stay.
+
+    Example: crossfade pair remove notes --reason "migration is over" --yes
+    """
+    opened = gateway(context)
+    find_pair(opened, pair)
+    if not (reason or "").strip():
+        raise InvalidValueError(f'Cannot remove "{pair}" without a reason', hint="Add --reason")
+    confirm(
+        [f"remove pair {pair}: drop its triggers, keep both tables"],
+        yes=yes,
+        command=f"crossfade pair remove {pair}",
+    )
+    opened.unregister_pair(pair, reason=str(reason))
+    say(f"{pair} is removed")

@@ -1,0 +1,115 @@
+"""Widening step by step."""
+
+from dataclasses import dataclass
+
+import typer
+
+from crossfade import health
+from crossfade.cli.names import find_pair
+from crossfade.cli.options import AsJson, PairName, Reason, Yes
+from crossfade.cli.output import cell, confirm, emit, say, table
+from crossfade.cli.session import gateway
+from crossfade.contract import Outcome
+from crossfade.errors import InvalidValueError
+from crossfade.ports import Gateway
+from crossfade.rollout import Advance, may_advance
+from crossfade.thresholds import read_thresholds
+from crossfade.verdicts import Verdict
+
+app = typer.Typer(no_args_is_help=True, help="Widen the cohort step by step, when it is healthy.")
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStatus:
+    """Where a rollout stands and what the rules say now."""
+
+    advance: Advance
+    verdicts: tuple[Verdict, ...]
+
+
+def read_status(opened: Gateway, pair: str) -> RolloutStatus:
+    """Judge ``pair`` now."""
+    found = find_pair(opened, pair)
+    limits = read_thresholds(opened.read_flags().settings)
+    sample = opened.health_sample(pair)
+    verdicts = health.evaluate(sample, opened.latest_verdicts(pair), limits)
+    return RolloutStatus(may_advance(found, verdicts, limits, now=sample.at), verdicts)
+
+
+@app.command("status")
+def status(context: typer.Context, pair: PairName, as_json: AsJson = False) -> None:
+    """Show the current step, the next one, and what is missing for it.
+
+    Example: crossfade rollout status chat_messages
+    """
+    found = read_status(gateway(context), pair)
+    emit(found, as_json=as_json, render=lambda: _text(found))
+
+
+def _text(found: RolloutStatus) -> str:
+    plan = found.advance
+    target = "the end" if plan.target is None else f"{cell(plan.target)} %"
+    head = f"{plan.pair}: {cell(plan.current)} % on V2, next {target}"
+    lines = [head, *(f"  waits: {item}" for item in plan.waits)]
+    return "\n".join([*lines, verdict_table(found.verdicts)])
+
+
+def verdict_table(verdicts: tuple[Verdict, ...]) -> str:
+    """Verdicts for people."""
+    return table(
+        ("RULE", "SAYS", "VALUE", "N", "BOUND", "THRESHOLD", "MODE", "WHY"),
+        (
+            (v.rule, v.verdict, v.value, v.n, v.bound, v.threshold, v.mode, v.message)
+            for v in verdicts
+        ),
+    )
+
+
+@app.command("advance")
+def advance(
+    context: typer.Context, pair: PairName, reason: Reason = None, yes: Yes = False
+) -> None:
+    """Go to the next percentage, when every gate passes. Exit code 3 when one does not.
+
+    Example: crossfade rollout advance chat_messages --reason "step is clean" --yes
+    """
+    opened = gateway(context)
+    found = read_status(opened, pair)
+    plan = found.advance
+    if not plan.is_allowed or plan.target is None:
+        for item in plan.waits:
+            say(f"  waits: {item}")
+        say(f"{pair} stays at {cell(plan.current)} %")
+        raise typer.Exit(3)
+    assert health.worst(found.verdicts) is Outcome.PASS
+    note = " (a step that a person approves)" if plan.approval else ""
+    confirm(
+        [f"{pair}: {cell(plan.current)} -> {cell(plan.target)} % on V2{note}"],
+        yes=yes,
+        command=f"crossfade rollout advance {pair}",
+    )
+    why = reason or f"advance to {cell(plan.target)} %"
+    done = opened.set_cohort(pair, {"percentage": plan.target}, reason=why)
+    say(f"{pair}: {cell(done.cohort.percentage)} % on V2")
+
+
+@app.command("rearm")
+def rearm(context: typer.Context, pair: PairName, reason: Reason = None, yes: Yes = False) -> None:
+    """Allow going forward again after an automatic rollback; needs a reason.
+
+    Example: crossfade rollout rearm chat_messages --reason "cause found and fixed" --yes
+    """
+    opened = gateway(context)
+    found = find_pair(opened, pair)
+    if not (reason or "").strip():
+        raise InvalidValueError(f'Cannot re-arm "{pair}" without a reason', hint="Add --reason")
+    if not found.latched_at:
+        say(f"{pair} is not latched; nothing to do")
+        return
+    confirm(
+        [f"re-arm {pair} (latched {cell(found.latched_at)}: {found.latch_reason})"],
+        yes=yes,
+        command=f"crossfade rollout rearm {pair}",
+    )
+    opened.rearm(pair, reason=str(reason))
+    say(f"{pair} is armed again")

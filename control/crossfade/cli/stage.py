@@ -1,0 +1,86 @@
+"""Stages of a pair."""
+
+from typing import Annotated
+
+import typer
+
+from crossfade.cli.names import find_pair
+from crossfade.cli.options import AsJson, PairName, Reason, Yes
+from crossfade.cli.output import confirm, emit, say, table
+from crossfade.cli.session import gateway
+from crossfade.contract import Stage
+from crossfade.errors import Blocker, InvalidValueError, StageRefusedError
+from crossfade.models import PairStatus
+
+app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... complete.")
+
+
+@app.command("show")
+def show_(context: typer.Context, pair: PairName, as_json: AsJson = False) -> None:
+    """Show the stage of a pair.
+
+    Example: crossfade stage show chat_messages
+    """
+    found = find_pair(gateway(context), pair)
+    value = {"pair": found.name, "stage": found.stage, "mirror": found.mirror}
+    emit(value, as_json=as_json, render=lambda: f"{found.stage} (mirror {found.mirror})")
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    pair: PairName,
+    stage: Annotated[Stage, typer.Argument(help="The stage to enter.", show_default=False)],
+    reason: Reason = None,
+    confirm_: Annotated[
+        bool, typer.Option("--confirm", help="Confirm the steps that ask for it, as complete does.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Move a pair to another stage. Going back is always allowed.
+
+    Example: crossfade stage set chat_messages shadow --reason "backfill is done" --yes
+    """
+    opened = gateway(context)
+    found = find_pair(opened, pair)
+    if found.stage is stage:
+        say(f"{pair} is in {stage} already; nothing to do")
+        return
+    if stage.rank < found.stage.rank and not (reason or "").strip():
+        raise InvalidValueError(
+            f"Cannot go back from {found.stage} to {stage} without a reason", hint="Add --reason"
+        )
+    confirm(
+        [f"{pair}: stage {found.stage} -> {stage}"],
+        yes=yes,
+        command=f"crossfade stage set {pair} {stage}",
+    )
+    try:
+        done = opened.set_stage(pair, stage, reason=reason, confirm=confirm_)
+    except StageRefusedError as error:
+        for blocker in error.blockers:
+            say(f"  {blocker.code}: {blocker.message}. {blocker.hint or ''}".rstrip())
+        raise
+    say(f"{pair}: {done.before} -> {done.after}; flags version {done.flags_version}")
+
+
+@app.command("blockers")
+def blockers(context: typer.Context, pair: PairName, as_json: AsJson = False) -> None:
+    """Say what keeps a pair from its next stage. Exit code 3 when something does.
+
+    Example: crossfade stage blockers chat_messages
+    """
+    found = find_pair(gateway(context), pair)
+    rows = [(stage, item) for stage, items in found.blockers.items() for item in items]
+    emit(found.blockers, as_json=as_json, render=lambda: _table(found, rows))
+    if rows:
+        raise typer.Exit(3)
+
+
+def _table(found: PairStatus, rows: list[tuple[str, Blocker]]) -> str:
+    if not rows:
+        return f"Nothing keeps {found.name} from its next stage"
+    return table(
+        ("STAGE", "CODE", "WHAT IS MISSING", "DO"),
+        ((stage, item.code, item.message, item.hint or "-") for stage, item in rows),
+    )

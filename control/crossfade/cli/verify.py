@@ -1,0 +1,116 @@
+"""Verification runs and repair."""
+
+from typing import Annotated
+
+import typer
+
+from crossfade.cli.backfill import (
+    StallS,
+    TargetMs,
+    Workers,
+    control,
+    finish,
+    interrupted,
+    show_runs,
+)
+from crossfade.cli.bar import Bar
+from crossfade.cli.names import find_pair
+from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
+from crossfade.cli.output import confirm, emit, say
+from crossfade.cli.session import gateway
+from crossfade.errors import CrossfadeError
+from crossfade.runs import DriveOptions
+from crossfade.verify import repair_all, run_verify
+
+app = typer.Typer(no_args_is_help=True, help="Compare both tables of a pair.")
+
+
+@app.command("run")
+def run(
+    context: typer.Context,
+    pair: PairName,
+    target_ms: TargetMs = 500,
+    workers: Workers = 1,
+    stall_s: StallS = 1800,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every row of both tables; exit code 3 when some differ. Changes no row.
+
+    Example: crossfade verify run chat_messages
+    """
+    opened = gateway(context)
+    find_pair(opened, pair)
+    with Bar(f"Verification of {pair}") as bar:
+        options = DriveOptions(
+            target_ms=target_ms, workers=workers, stall_s=stall_s, on_progress=bar.update
+        )
+        try:
+            batch = run_verify(opened, pair, options=options)
+        except KeyboardInterrupt:
+            interrupted(f"crossfade verify run {pair}")
+    finish(batch, as_json=as_json)
+    if batch.run.mismatches:
+        say(f"{batch.run.mismatches} rows differ. Repair them with: crossfade repair {pair}")
+        raise typer.Exit(3)
+    say("No row differs")
+
+
+@app.command("status")
+def status(context: typer.Context, pair: AnyPair = None, as_json: AsJson = False) -> None:
+    """Show verifications, newest first.
+
+    Example: crossfade verify status chat_messages
+    """
+    show_runs(gateway(context), pair, "verify", as_json=as_json)
+
+
+@app.command("resume")
+def resume(context: typer.Context, pair: PairName, reason: Reason = None) -> None:
+    """Let a paused verification go on; "crossfade verify run" drives it.
+
+    Example: crossfade verify resume chat_messages
+    """
+    control(gateway(context), pair, "verify", "resume", reason)
+
+
+@app.command("cancel")
+def cancel(context: typer.Context, pair: PairName, reason: Reason = None, yes: Yes = False) -> None:
+    """End the verification of a pair for good.
+
+    Example: crossfade verify cancel chat_messages --yes
+    """
+    opened = gateway(context)
+    confirm([f"cancel the verification of {pair}"], yes=yes, command="crossfade verify cancel")
+    control(opened, pair, "verify", "cancel", reason)
+
+
+def repair(
+    context: typer.Context,
+    pair: PairName,
+    batch_rows: Annotated[int, typer.Option(min=1, max=10_000, help="Rows per request.")] = 500,
+    reason: Reason = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the follower equal to the leader, for every known difference.
+
+    Example: crossfade repair chat_messages --reason "after verify 12" --yes
+    """
+    opened = gateway(context)
+    found = find_pair(opened, pair)
+    plan = f"repair {found.open_mismatches} mismatches and {found.open_failures} mirror failures"
+    confirm([f"{plan} of {pair}"], yes=yes, command=f"crossfade repair {pair}")
+    done = repair_all(
+        opened,
+        pair,
+        reason=reason,
+        batch_rows=batch_rows,
+        on_progress=lambda part: say(f"Repaired {part.repaired}, {part.remaining} left"),
+    )
+    text = f"Repaired {done.repaired} rows, {done.remaining} left"
+    emit(done, as_json=as_json, render=lambda: text)
+    if done.remaining:
+        raise CrossfadeError(
+            f"{done.remaining} rows of {pair} could not be repaired",
+            hint="crossfade.mismatches and crossfade.mirror_failures say why",
+        )

@@ -2,8 +2,8 @@
 
 import os
 import platform
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -194,7 +194,8 @@ def _data_dir(options: DemoOptions) -> Iterator[Path]:
         # Of a demo that was killed. A kept one still runs and is left alone.
         if running_stack(left) is None:
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="stack-", dir=options.out_dir)).resolve()
+    # Not mkdtemp: as root, PostgreSQL runs as another user, who must reach the folder.
+    folder = (options.out_dir / f"stack-{os.getpid()}-{secrets.token_hex(2)}").resolve()
     try:
         yield folder
     finally:

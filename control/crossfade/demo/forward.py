@@ -146,9 +146,8 @@ def verify(world: World, showing: Showing) -> None:
 def shadow(world: World, showing: Showing) -> None:
     """Read version 2 in the background and compare, until enough reads were compared."""
     pace = world.pace
-    world.gateway.set_setting(
-        "shadow_min_reads", str(pace.shadow_reads), reason="demo: its days are seconds"
-    )
+    for name, value in (("shadow_sample_rate", "1"), ("shadow_min_reads", str(pace.shadow_reads))):
+        world.gateway.set_setting(name, value, reason="demo: its days are seconds")
     set_stage(world, Stage.SHADOW, "compare reads")
     waited = 0.0
     while waited < pace.shadow_timeout_s:

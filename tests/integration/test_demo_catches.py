@@ -1,0 +1,89 @@
+"""A demo that cannot fail proves nothing: break the engine on purpose, and it must say so."""
+
+from pathlib import Path
+
+import pytest
+
+from .demo_runs import run_short
+
+TO_VERIFY = frozenset({"users", "history", "clients", "dualwrite", "backfill", "verify"})
+TO_LIVE = TO_VERIFY | {"shadow", "live_5", "live_25"}
+
+MIRROR_IS_OFF = """
+alter table public.chat_messages disable trigger crossfade_mirror_insert;
+alter table public.chat_messages disable trigger crossfade_mirror_update;
+alter table public.chat_messages disable trigger crossfade_mirror_delete;
+"""
+
+FENCE_IS_OPEN = """
+create or replace function crossfade_private.fence_engaged(pair text)
+returns boolean language sql stable set search_path = '' as 'select false';
+"""
+
+NO_ROW_LOCK = """
+do $$
+declare
+  v_text text := pg_get_functiondef('crossfade_private.copy_range'::regproc);
+begin
+  assert strpos(v_text, 'for share of s') > 0, 'the row lock is somewhere else now';
+  execute replace(v_text, 'for share of s', '');
+end $$;
+"""
+
+ROLLBACK_DOES_NOTHING = """
+alter function crossfade.rollback(text, text, text, boolean, boolean) rename to rollback_real;
+create function crossfade.rollback(
+  level text, scope text, reason text, automatic boolean default false,
+  dry_run boolean default false
+)
+returns jsonb language sql security definer set search_path = ''
+as $$ select crossfade.rollback_real(level, scope, reason, automatic, true) $$;
+grant execute on function crossfade.rollback(text, text, text, boolean, boolean) to service_role;
+"""
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "steps", "broken", "said"),
+    [
+        pytest.param(
+            MIRROR_IS_OFF, TO_VERIFY, {"completed", "lost", "mismatches"}, "mirror", id="mirror"
+        ),
+        pytest.param(NO_ROW_LOCK, TO_VERIFY, {"completed", "zombies"}, "row lock", id="row_lock"),
+        pytest.param(
+            ROLLBACK_DOES_NOTHING,
+            TO_LIVE | {"fault"},
+            {"completed"},
+            "automatic rollback did not happen",
+            id="rollback",
+        ),
+        pytest.param(
+            FENCE_IS_OPEN,
+            TO_LIVE | {"kill"},
+            {"completed", "v2_writes_after_kill"},
+            "fence",
+            id="fence",
+        ),
+    ],
+)
+def test_a_broken_engine_is_caught_and_named(
+    stack_root: Path,
+    request: pytest.FixtureRequest,
+    sabotage: str,
+    steps: frozenset[str],
+    broken: set[str],
+    said: str,
+) -> None:
+    folder = stack_root / f"demo-{request.node.callspec.id}"
+    report, shown = run_short(folder, rows=1500, only=steps, sabotage_sql=sabotage)
+    print(shown)
+    assert {promise.name for promise in report.broken} >= broken
+    assert any(said in promise.meaning for promise in report.broken)
+    assert report.clients.v1_errors == 0, "V1 clients are served from V1 whatever is broken"
+
+
+def test_the_same_steps_pass_when_nothing_is_broken(stack_root: Path) -> None:
+    """Otherwise the tests above would pass on a demo that always fails."""
+    folder = stack_root / "demo-unbroken"
+    report, shown = run_short(folder, rows=1500, only=TO_LIVE | {"fault", "recover", "kill"})
+    print(shown)
+    assert report.broken == []

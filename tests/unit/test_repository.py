@@ -5,10 +5,11 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from crossfade.cli import app
 
@@ -100,19 +101,44 @@ def code_lines(markdown: str) -> list[str]:
     return lines + re.findall(r"`([^`\n]+)`", without_blocks)
 
 
+@cache
+def leaf_commands() -> dict[tuple[str, ...], str]:
+    """Return every command that does something, by its words, with its help."""
+    found: dict[tuple[str, ...], str] = {}
+    groups: list[tuple[str, ...]] = [()]
+    while groups:
+        path = groups.pop()
+        command = typer.main.get_command(app)
+        for word in path:
+            command = children(command)[word]
+        if children(command):
+            groups += [
+                (*path, name) for name, child in children(command).items() if not child.hidden
+            ]
+        else:
+            result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+            assert result.exit_code == 0, f"{path}: {result.output}"
+            found[path] = result.output
+    return found
+
+
+def children(command: Any) -> dict[str, Any]:
+    """Return the commands of a group; none for a command."""
+    return getattr(command, "commands", {})
+
+
 def wrong_command(line: str) -> str | None:
     """Return what is wrong with a `crossfade ...` line, or None."""
-    words = line.split("#")[0].split()
-    command: click.Command = typer.main.get_command(app)
-    rest = words[1:]
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        found = command.commands.get(rest[0])
-        if found is None:
-            return f"{line}: no command {rest[0]!r}"
-        command, rest = found, rest[1:]
-    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
-    unknown = [word for word in rest if word.startswith("--") and word.split("=")[0] not in known]
-    return f"{line}: no option {unknown}" if set(unknown) - {"--help"} else None
+    words = line.split("#")[0].split()[1:]
+    if not words or words[0].startswith("-"):
+        return None
+    for length in (1, 2):
+        help_text = leaf_commands().get(tuple(words[:length]))
+        if help_text is not None:
+            options = [word.split("=")[0] for word in words if word.startswith("--")]
+            unknown = [name for name in options if not re.search(rf"{name}\b", help_text)]
+            return f"{line}: no option {unknown}" if unknown else None
+    return f"{line}: no such command"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -130,22 +156,10 @@ def test_make_targets_in_documents_exist(document: str) -> None:
     assert named - targets == set()
 
 
-def leaf_commands(command: click.Command, path: str = "crossfade") -> list[str]:
-    """Return every command that does something, by its full name."""
-    if not isinstance(command, click.Group):
-        return [path]
-    return [
-        leaf
-        for name, child in command.commands.items()
-        if not child.hidden
-        for leaf in leaf_commands(child, f"{path} {name}")
-    ]
-
-
 def test_runbook_names_every_command() -> None:
     runbook = text_of("control/README.md")
-    missing = [name for name in leaf_commands(typer.main.get_command(app)) if name not in runbook]
-    assert missing == []
+    names = [" ".join(("crossfade", *words)) for words in leaf_commands()]
+    assert [name for name in names if f"`{name}" not in runbook] == []
 
 
 def test_runbook_explains_every_error_code() -> None:
@@ -284,7 +298,9 @@ def test_edge_functions_import_files_npm_and_node_only() -> None:
     found = []
     for name in tracked():
         if name.startswith("supabase/functions/") and name.endswith(".ts"):
-            imports = re.findall(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""", text_of(name))
+            imports = re.findall(
+                r"""(?:\bfrom\s+|\bimport\s+|\bimport\()["']([^"']+)["']""", text_of(name)
+            )
             found += [
                 f"{name}: {module}"
                 for module in imports

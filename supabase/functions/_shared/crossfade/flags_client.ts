@@ -40,9 +40,17 @@ export interface FlagsOptions {
   readonly database: FlagsDatabase;
   readonly bootstrap: Bootstrap;
   readonly clock?: Clock;
-  /** Age at which a request starts a refresh behind itself. @defaultValue 5000 */
+  /**
+   * Age at which a request starts a refresh behind itself.
+   *
+   * @defaultValue setting `flags_soft_age_ms` of the copy, else 5000
+   */
   readonly softAgeMs?: number;
-  /** Age past which a copy is STALE. @defaultValue 60000 */
+  /**
+   * Age past which a copy is STALE.
+   *
+   * @defaultValue setting `flags_hard_age_ms` of the copy, else 60000
+   */
   readonly hardAgeMs?: number;
   /** Longest wait for one read. @defaultValue 500 */
   readonly readTimeoutMs?: number;
@@ -69,15 +77,26 @@ export const systemClock: Clock = {
   },
 };
 
+type Defaulted =
+  & Required<Omit<FlagsOptions, "softAgeMs" | "hardAgeMs">>
+  & Pick<FlagsOptions, "softAgeMs" | "hardAgeMs">;
+
+interface Ages {
+  readonly soft: number;
+  readonly hard: number;
+}
+
 const RETRY_FIRST_MS = 250;
+const DEFAULT_AGES: Ages = { soft: 5_000, hard: 60_000 };
 
 export class FlagsClient {
   readonly killSwitches: KillSwitch;
-  readonly #options: Required<FlagsOptions>;
+  readonly #options: Defaulted;
   #snapshot: Snapshot | undefined;
   #view: View;
   #staleView: View;
   #readAt = 0;
+  #ages = DEFAULT_AGES;
   #flight: Promise<void> | undefined;
   #again = false;
   #wanted = 0;
@@ -87,8 +106,6 @@ export class FlagsClient {
   constructor(options: FlagsOptions) {
     this.#options = {
       clock: systemClock,
-      softAgeMs: 5_000,
-      hardAgeMs: 60_000,
       readTimeoutMs: 500,
       background: (work) => void work.catch(() => {}),
       log: (message, error) => console.error(message, error),
@@ -98,6 +115,7 @@ export class FlagsClient {
     this.#staleView = this.#view;
     this.killSwitches = new KillSwitch(this.#options.log);
     this.killSwitches.update(options.bootstrap.snapshot);
+    this.#ages = agesOf(this.#options, options.bootstrap.snapshot);
   }
 
   /**
@@ -109,8 +127,8 @@ export class FlagsClient {
       return this.#mayRead() ? this.#refresh().then(() => this.peek()) : this.#view;
     }
     const age = this.#options.clock.now() - this.#readAt;
-    if (age < this.#options.softAgeMs) return this.#view;
-    if (age < this.#options.hardAgeMs) {
+    if (age < this.#ages.soft) return this.#view;
+    if (age < this.#ages.hard) {
       if (this.#mayRead()) this.#options.background(this.#refresh());
       return this.#view;
     }
@@ -121,7 +139,7 @@ export class FlagsClient {
   peek(): View {
     if (this.#snapshot === undefined) return this.#view;
     const age = this.#options.clock.now() - this.#readAt;
-    return age < this.#options.hardAgeMs ? this.#view : this.#staleView;
+    return age < this.#ages.hard ? this.#view : this.#staleView;
   }
 
   /** Version of the copy; 0 until the database has been read. */
@@ -223,12 +241,13 @@ export class FlagsClient {
     this.#snapshot = snapshot;
     this.#view = makeView(snapshot, false);
     this.#staleView = makeView(old, true);
+    this.#ages = agesOf(this.#options, snapshot);
     this.killSwitches.update(snapshot);
   }
 
   #fail(error: unknown): void {
-    const { clock, softAgeMs, log } = this.#options;
-    const wait = Math.min(RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10), softAgeMs);
+    const { clock, log } = this.#options;
+    const wait = Math.min(RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10), this.#ages.soft);
     this.#failures += 1;
     this.#retryAt = clock.now() + wait;
     this.#wanted = 0;
@@ -237,6 +256,17 @@ export class FlagsClient {
       log(`Cannot refresh flags (${this.#failures} in a row)`, error);
     }
   }
+}
+
+function agesOf({ softAgeMs, hardAgeMs }: Defaulted, { settings }: Snapshot): Ages {
+  const setting = (name: string): number | undefined => {
+    const value = settings.get(name);
+    return typeof value === "number" && value > 0 ? value : undefined;
+  };
+  return {
+    soft: softAgeMs ?? setting("flags_soft_age_ms") ?? DEFAULT_AGES.soft,
+    hard: hardAgeMs ?? setting("flags_hard_age_ms") ?? DEFAULT_AGES.hard,
+  };
 }
 
 function makeView(snapshot: Snapshot, stale: boolean): View {

@@ -1,0 +1,363 @@
+import assert from "node:assert/strict";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
+import {
+  FlagsClient,
+  type FlagsOptions,
+  type View,
+} from "../../supabase/functions/_shared/crossfade/flags_client.ts";
+import { FakeClock, settle } from "./fake_clock.ts";
+import { FakeDatabase } from "./fake_database.ts";
+
+const ON = { name: "f", default_value: true };
+const KILLABLE = { name: "k", default_value: true, killed_by: ["stop_k"] };
+const PAIR = { name: "chat_messages", stage: "rampdown" };
+
+interface Setup extends Partial<FlagsOptions> {
+  readonly environment?: Record<string, string>;
+}
+
+function setUp({ environment = {}, ...options }: Setup = {}) {
+  const clock = new FakeClock();
+  const database = new FakeDatabase({ flags: [ON, KILLABLE], pairs: [PAIR] });
+  const logged: string[] = [];
+  const client = new FlagsClient({
+    database,
+    clock,
+    bootstrap: readBootstrap(environment),
+    log: (message) => logged.push(message),
+    ...options,
+  });
+  return { client, clock, database, logged };
+}
+
+async function look(client: FlagsClient): Promise<View> {
+  return await client.view();
+}
+
+function value(view: View, flag: string): [boolean, string] {
+  const details = view.evaluate(flag, { user_id: "user-1" });
+  return [details.value, details.reason];
+}
+
+Deno.test("the first request waits for the first read", async () => {
+  const { client, database } = setUp();
+  const view = await look(client);
+  assert.deepEqual(value(view, "f"), [true, "DEFAULT"]);
+  assert.equal(view.snapshot.origin, "database");
+  assert.deepEqual(database.reads, [null]);
+});
+
+Deno.test("requests at the same time share one read", async () => {
+  const { client, database } = setUp();
+  const views = await Promise.all([look(client), look(client), look(client)]);
+  assert.equal(database.reads.length, 1);
+  assert.ok(views.every((view) => view.snapshot === views[0]?.snapshot));
+});
+
+Deno.test("a young copy is given at once, without a promise and without a read", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  await clock.advance(4_999);
+  assert.ok(!(client.view() instanceof Promise));
+  assert.equal(database.reads.length, 1);
+});
+
+Deno.test("past the soft age the old copy is given and a new one read behind the request", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  database.version = 2;
+  database.rows = { flags: [{ ...ON, default_value: false }] };
+  await clock.advance(5_000);
+  const view = client.view();
+  assert.ok(!(view instanceof Promise));
+  assert.deepEqual(value(view, "f"), [true, "DEFAULT"]);
+  await settle();
+  assert.deepEqual(value(await look(client), "f"), [false, "DEFAULT"]);
+  assert.deepEqual(database.reads, [null, 1]);
+});
+
+Deno.test("a view never changes under a request", async () => {
+  const { client, clock, database } = setUp();
+  const view = await look(client);
+  database.version = 2;
+  database.rows = {};
+  client.noteVersion(2);
+  await clock.advance(1);
+  assert.deepEqual(value(view, "f"), [true, "DEFAULT"]);
+  assert.equal(value(await look(client), "f")[1], "ERROR");
+});
+
+Deno.test("an answer `unchanged` makes the copy young again", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  await clock.advance(6_000);
+  client.view();
+  await settle();
+  await clock.advance(4_000);
+  client.view();
+  await settle();
+  assert.deepEqual(database.reads, [null, 1]);
+});
+
+Deno.test("age counts from the beginning of the read", async () => {
+  const { client, clock, database } = setUp();
+  database.held = true;
+  const first = look(client);
+  await clock.advance(400);
+  database.release();
+  await first;
+  await clock.advance(4_600);
+  client.view();
+  await settle();
+  assert.equal(database.reads.length, 2);
+});
+
+Deno.test("a failed refresh keeps the copy until the hard age", async () => {
+  const { client, clock, database, logged } = setUp();
+  await look(client);
+  database.failure = new Error("away");
+  await clock.advance(59_999);
+  client.view();
+  await settle();
+  assert.deepEqual(value(await look(client), "k"), [true, "DEFAULT"]);
+  assert.equal(logged.length, 1);
+});
+
+Deno.test("past the hard age what can be killed is off, and V1 serves", async () => {
+  const { client, clock, database } = setUp();
+  assert.equal((await look(client)).chooseBackend("chat_messages", {}).backend, 2);
+  database.failure = new Error("away");
+  await clock.advance(60_000);
+  const view = await look(client);
+  assert.ok(view.stale);
+  assert.deepEqual(value(view, "k"), [false, "STALE"]);
+  assert.deepEqual(value(view, "f"), [true, "STALE"]);
+  const { backend, reason } = view.chooseBackend("chat_messages", {});
+  assert.deepEqual([backend, reason], [1, "STALE"]);
+});
+
+Deno.test("past the hard age a request that can read is not stale", async () => {
+  const { client, clock } = setUp();
+  await look(client);
+  await clock.advance(3_600_000);
+  const view = await look(client);
+  assert.ok(!view.stale);
+  assert.deepEqual(value(view, "k"), [true, "DEFAULT"]);
+});
+
+Deno.test("past the hard age environment variables replace the last copy", async () => {
+  const { client, clock, database } = setUp({ environment: { ENABLE_CACHING: "true" } });
+  database.rows = { flags: [{ name: "enable_caching" }] };
+  assert.deepEqual(value(await look(client), "enable_caching"), [false, "DEFAULT"]);
+  database.failure = new Error("away");
+  await clock.advance(60_000);
+  assert.deepEqual(value(await look(client), "enable_caching"), [true, "STALE"]);
+});
+
+Deno.test("the copy recovers when the database answers again", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  database.failure = new Error("away");
+  await clock.advance(60_000);
+  assert.ok((await look(client)).stale);
+  database.failure = undefined;
+  await clock.advance(5_000);
+  assert.ok(!(await look(client)).stale);
+});
+
+Deno.test("after a failure requests do not wait until it is time to try again", async () => {
+  const { client, clock, database } = setUp();
+  database.failure = new Error("away");
+  await look(client);
+  assert.ok(!(client.view() instanceof Promise));
+  assert.equal(database.reads.length, 1);
+  await clock.advance(250);
+  await look(client);
+  assert.equal(database.reads.length, 2);
+});
+
+Deno.test("a read that does not answer is given up after 500 ms", async () => {
+  const { client, clock, database } = setUp({ environment: { ENABLE_CACHING: "on" } });
+  database.held = true;
+  const waiting = look(client);
+  await clock.advance(499);
+  await clock.advance(1);
+  const view = await waiting;
+  assert.equal(view.snapshot.origin, "environment");
+  assert.deepEqual(value(view, "enable_caching"), [true, "DEFAULT"]);
+  assert.equal(clock.pending, 0);
+});
+
+Deno.test("without database and variables everything is off and V1 serves", async () => {
+  const { client, database } = setUp();
+  database.failure = new Error("away");
+  const view = await look(client);
+  assert.deepEqual(value(view, "enable_caching"), [false, "DISABLED"]);
+  assert.equal(view.chooseBackend("chat_messages", { user_id: "user-1" }).backend, 1);
+});
+
+Deno.test("an answer that cannot be understood does not replace a good copy", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  database.version = 2;
+  database.rows = { pairs: [{ name: "chat_messages", stage: "sideways" }] };
+  await clock.advance(5_000);
+  client.view();
+  await settle();
+  assert.equal(client.version, 1);
+  assert.deepEqual(value(await look(client), "f"), [true, "DEFAULT"]);
+});
+
+Deno.test("a newer version seen on an answer starts a read, an older one does not", async () => {
+  const { client, database } = setUp();
+  await look(client);
+  client.noteVersion(1);
+  client.noteVersion("0");
+  client.noteVersion("soon");
+  client.noteVersion(undefined);
+  await settle();
+  assert.equal(database.reads.length, 1);
+  database.version = 5;
+  client.noteVersion("5");
+  await settle();
+  assert.equal(client.version, 5);
+  assert.equal(database.reads.length, 2);
+});
+
+Deno.test("a version noted while a read is under way is read afterwards", async () => {
+  const { client, database } = setUp();
+  await look(client);
+  database.version = 2;
+  database.held = true;
+  client.noteVersion(2);
+  await settle();
+  // The held answer was made at version 2; meanwhile version 3 is out.
+  database.version = 3;
+  client.noteVersion(3);
+  database.release();
+  await settle();
+  assert.equal(client.version, 3);
+  assert.equal(database.reads.length, 3);
+});
+
+Deno.test("a version that stays out of reach does not make reads spin", async () => {
+  const { client, database } = setUp();
+  await look(client);
+  client.noteVersion(99);
+  await settle();
+  assert.equal(database.reads.length, 3);
+});
+
+Deno.test("ages come from the settings of the copy", async () => {
+  const { client, clock, database } = setUp();
+  database.rows = { settings: { flags_soft_age_ms: 1_000, flags_hard_age_ms: 2_000 } };
+  await look(client);
+  database.failure = new Error("away");
+  await clock.advance(1_999);
+  assert.ok(!client.peek().stale);
+  await clock.advance(1);
+  assert.ok(client.peek().stale);
+});
+
+Deno.test("given ages win over the settings", async () => {
+  const { client, clock, database } = setUp({ softAgeMs: 10, hardAgeMs: 20 });
+  database.rows = { settings: { flags_hard_age_ms: 2_000 } };
+  await look(client);
+  await clock.advance(20);
+  assert.ok(client.peek().stale);
+});
+
+Deno.test("KILL_SWITCH_* wins over the database, before and after it is read", async () => {
+  const environment = { KILL_SWITCH_DISABLE_V2_MESSAGES: "true", USE_ADVANCED_MESSAGES: "true" };
+  const { client, database } = setUp({ environment });
+  database.rows = {
+    pairs: [PAIR],
+    kill_switches: [{ name: "disable_v2_messages", engaged: false, pair: "orders" }],
+  };
+  const before = client.peek().chooseBackend("chat_messages", {});
+  assert.deepEqual([before.backend, before.rule], [1, "kill_switch"]);
+  const after = (await look(client)).chooseBackend("chat_messages", {});
+  assert.deepEqual([after.backend, after.rule], [1, "kill_switch"]);
+});
+
+Deno.test("KILL_SWITCH_* that is not true does nothing", async () => {
+  const { client } = setUp({ environment: { KILL_SWITCH_EMERGENCY_ROLLBACK: "false" } });
+  assert.equal((await look(client)).chooseBackend("chat_messages", {}).backend, 2);
+});
+
+Deno.test("the bootstrap cohort serves V2 until the database has been read", async () => {
+  const environment = {
+    USE_ADVANCED_MESSAGES: "true",
+    ROLLOUT_PERCENTAGE: "0",
+    ENABLED_USER_IDS: "user-1, user-2",
+    ENABLED_AGENT_IDS: "agent-7",
+  };
+  const { client, database } = setUp({ environment });
+  database.failure = new Error("away");
+  const view = await look(client);
+  const backend = (context: Record<string, string>) =>
+    view.chooseBackend("chat_messages", context).backend;
+  assert.equal(backend({ user_id: "user-2" }), 2);
+  assert.equal(backend({ user_id: "x", agent_id: "agent-7" }), 2);
+  assert.equal(backend({ user_id: "x" }), 1);
+});
+
+Deno.test("a percentage in the environment that is none counts as 0 and is told", () => {
+  for (const text of ["12.3456", "101", "many", "-1", "5e1"]) {
+    const { warnings, snapshot } = readBootstrap({ ROLLOUT_PERCENTAGE: text });
+    assert.equal(warnings.length, 1, text);
+    assert.equal(snapshot.pairs.get("chat_messages")?.cohort.threshold, 0, text);
+  }
+  const { warnings, snapshot } = readBootstrap({ ROLLOUT_PERCENTAGE: " 12.345 " });
+  assert.deepEqual(warnings, []);
+  assert.equal(snapshot.pairs.get("chat_messages")?.cohort.threshold, 12_345);
+});
+
+Deno.test("variables that say DISABLE switch off when true and on when false", () => {
+  const { snapshot } = readBootstrap({ DISABLE_DUAL_WRITE: "true", DISABLE_AUTO_MIGRATE: "false" });
+  assert.equal(snapshot.flags.get("maintain_dual_write")?.enabled, false);
+  assert.equal(snapshot.flags.get("auto_migrate_messages")?.enabled, true);
+});
+
+Deno.test("a kill switch handler hears of engage and release", async () => {
+  const { client, database } = setUp();
+  const heard: [string, boolean][] = [];
+  client.killSwitches.register("stop_k", (engaged, name) => heard.push([name, engaged]));
+  await look(client);
+  for (const engaged of [true, true, false]) {
+    database.version += 1;
+    database.rows = { kill_switches: [{ name: "stop_k", engaged }] };
+    client.noteVersion(database.version);
+    await settle();
+  }
+  assert.deepEqual(heard, [["stop_k", true], ["stop_k", false]]);
+});
+
+Deno.test("a handler registered after the kill is called at once", () => {
+  const { client } = setUp({ environment: { KILL_SWITCH_STOP_K: "1" } });
+  const heard: boolean[] = [];
+  client.killSwitches.register("stop_k", (engaged) => heard.push(engaged));
+  assert.deepEqual(heard, [true]);
+});
+
+Deno.test("a handler that throws keeps nobody else from hearing", async () => {
+  const { client, database, logged } = setUp();
+  const heard: boolean[] = [];
+  client.killSwitches.register("stop_k", () => {
+    throw new Error("mine");
+  });
+  client.killSwitches.register("stop_k", (engaged) => heard.push(engaged));
+  database.rows = { kill_switches: [{ name: "stop_k" }] };
+  await look(client);
+  assert.deepEqual(heard, [true]);
+  assert.equal(logged.length, 1);
+});
+
+Deno.test("a handler that was taken away hears nothing", async () => {
+  const { client, database } = setUp();
+  const heard: boolean[] = [];
+  client.killSwitches.register("stop_k", (engaged) => heard.push(engaged))();
+  database.rows = { kill_switches: [{ name: "stop_k" }] };
+  await look(client);
+  assert.deepEqual(heard, []);
+});

@@ -91,7 +91,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class PairStatus:
-    """Where one pair stands. ``blockers`` maps a stage to what keeps it from being entered."""
+    """Where one pair stands. ``blockers``: what keeps it from ``next_stage``, None at the end.
+
+    ``runs`` are those not over, ``last_runs`` the newest of each kind.
+
+    ``drift_count`` is every write ever recorded as not mirrored, repaired ones included.
+    """
 
     name: str
     v1_table: str
@@ -112,7 +117,9 @@ class PairStatus:
     last_backfill_at: datetime | None = None
     last_clean_verify_at: datetime | None = None
     runs: tuple[Run, ...] = ()
-    blockers: Mapping[str, tuple[Blocker, ...]] = field(default_factory=dict)
+    last_runs: tuple[Run, ...] = ()
+    next_stage: Stage | None = None
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

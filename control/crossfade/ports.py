@@ -88,7 +88,7 @@ class Runs(Protocol):
         """Make the follower equal to the leader for some rows."""
 
     def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
-        """Return runs, newest first."""
+        """Return active runs and the last one of each kind, newest first."""
 
 
 class Pairs(Protocol):

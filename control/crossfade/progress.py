@@ -32,8 +32,8 @@ class Progress:
 class Meter:
     """Rate over the last half minute, so that a pause or a slow start shows at once."""
 
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, int]] = deque(maxlen=_POINTS)
+    def __init__(self, *, now: float, rows_done: int) -> None:
+        self._points: deque[tuple[float, int]] = deque([(now, rows_done)], maxlen=_POINTS)
 
     def report(self, batch: Batch, *, now: float) -> Progress:
         """Take in what a batch answered at ``now`` (monotonic seconds)."""

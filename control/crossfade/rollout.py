@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from crossfade.bucketing import parse_percentage
 from crossfade.contract import Outcome, Stage
 from crossfade.models import PairStatus
 from crossfade.thresholds import Thresholds
@@ -34,7 +35,7 @@ class Advance:
 
 def next_percentage(current: Decimal, steps: Iterable[float]) -> Decimal | None:
     """The first step above ``current``; None at the end."""
-    above = sorted(Decimal(str(step)) for step in steps if Decimal(str(step)) > current)
+    above = sorted(number for number in map(parse_percentage, steps) if number > current)
     return above[0] if above else None
 
 
@@ -44,7 +45,7 @@ def step_time_s(current: Decimal, limits: Thresholds) -> float:
     A percentage between two steps has the time of the step below it.
     """
     paired = zip(limits.rollout_steps, limits.rollout_step_min_s, strict=False)
-    reached = [seconds for step, seconds in sorted(paired) if Decimal(str(step)) <= current]
+    reached = [seconds for step, seconds in sorted(paired) if parse_percentage(step) <= current]
     return reached[-1] if reached else 0.0
 
 
@@ -79,5 +80,5 @@ def may_advance(
             waits.append(f"{spent:.0f} of {needed:.0f} s on this step")
     if target is None:
         waits.append("already at the last step")
-    manual = {Decimal(str(step)) for step in limits.rollout_manual_steps}
+    manual = set(map(parse_percentage, limits.rollout_manual_steps))
     return Advance(pair.name, pair.percentage, target, tuple(waits), target in manual, ready_at)

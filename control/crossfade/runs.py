@@ -50,7 +50,7 @@ class Driver:
     def __init__(self, run: Run, step: Callable[[], Batch], options: DriveOptions) -> None:
         self._step = step
         self._options = options
-        self._meter = Meter()
+        self._meter = Meter(now=options.clock(), rows_done=run.rows_done)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._last = Batch(run, run.state)

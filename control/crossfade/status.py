@@ -42,7 +42,6 @@ def find_troubles(state: FlagState, pairs: tuple[PairStatus, ...]) -> tuple[str,
         for count, what in (
             (pair.open_failures, "mirror failures"),
             (pair.open_mismatches, "mismatches"),
-            (pair.drift_count, "drifted rows"),
         ):
             if count:
                 troubles.append(f"{pair.name} has {count} {what}; crossfade repair {pair.name}")

@@ -71,6 +71,9 @@ def describe(progress: Progress) -> str:
     total = f" of about {run.rows_total}" if run.rows_total else ""
     text = f"{run.rows_done}{total} rows, {progress.rows_per_s:.0f}/s"
     if progress.state is RunState.RUNNING:
-        return f"{text}, {seconds(progress.left_s)} left"
+        left = (
+            "time left unknown" if progress.left_s is None else f"{seconds(progress.left_s)} left"
+        )
+        return f"{text}, {left}"
     why = f": {progress.reason}" if progress.reason else ""
     return f"{text}, {progress.state}{why}"

@@ -8,7 +8,7 @@ import typer
 from crossfade.alerts import Alerts, Channel, LogChannel, WebhookChannel
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import say, show, to_json
+from crossfade.cli.output import cell, say, show, to_json
 from crossfade.cli.session import gateway
 from crossfade.contract import Outcome
 from crossfade.monitor import Monitor, Tick
@@ -72,7 +72,7 @@ def _print(tick: Tick, *, as_json: bool) -> None:
         return
     bad = [f"{v.rule} {v.verdict}: {v.message}" for v in tick.verdicts if v.verdict.rank > 0]
     why = "; ".join(bad) or tick.error or ""
-    share = f" {tick.sample.stage} {tick.sample.percentage:f} %" if tick.sample else ""
+    share = f" {tick.sample.stage} {cell(tick.sample.percentage)} %" if tick.sample else ""
     show(f"{tick.at:%H:%M:%S} {tick.pair}{share} {tick.outcome} {why}".rstrip())
     if tick.rolled_back:
         say(f"Rolled back: {tick.rolled_back.level} of {tick.rolled_back.scope}")

@@ -75,7 +75,7 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        return f"{value.normalize():f}"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, datetime):
@@ -104,10 +104,8 @@ def confirm(plan: Iterable[str], *, yes: bool, command: str) -> None:
     typer.confirm("Continue?", abort=True, err=True)
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: float) -> str:
     """A duration for people."""
-    if value is None:
-        return "unknown"
     whole = round(value)
     if whole < 90:
         return f"{whole} s"

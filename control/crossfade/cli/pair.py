@@ -55,7 +55,7 @@ def show(context: typer.Context, pair: PairName, as_json: AsJson = False) -> Non
     columns = [
         (field, getattr(found, field))
         for field in PairStatus.__dataclass_fields__
-        if field not in ("runs", "blockers")
+        if field not in ("runs", "last_runs", "blockers")
     ]
     emit(found, as_json=as_json, render=lambda: table(("WHAT", "VALUE"), columns))
 

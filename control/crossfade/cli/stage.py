@@ -9,7 +9,7 @@ from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.contract import Stage
-from crossfade.errors import Blocker, InvalidValueError, StageRefusedError
+from crossfade.errors import InvalidValueError, StageRefusedError
 from crossfade.models import PairStatus
 
 app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... complete.")
@@ -71,16 +71,18 @@ def blockers(context: typer.Context, pair: PairName, as_json: AsJson = False) ->
     Example: crossfade stage blockers chat_messages
     """
     found = find_pair(gateway(context), pair)
-    rows = [(stage, item) for stage, items in found.blockers.items() for item in items]
-    emit(found.blockers, as_json=as_json, render=lambda: _table(found, rows))
-    if rows:
+    answer = {"pair": pair, "next_stage": found.next_stage, "blockers": found.blockers}
+    emit(answer, as_json=as_json, render=lambda: _table(found))
+    if found.blockers:
         raise typer.Exit(3)
 
 
-def _table(found: PairStatus, rows: list[tuple[str, Blocker]]) -> str:
-    if not rows:
-        return f"Nothing keeps {found.name} from its next stage"
+def _table(found: PairStatus) -> str:
+    if found.next_stage is None:
+        return f"{found.name} is in its last stage"
+    if not found.blockers:
+        return f"Nothing keeps {found.name} from {found.next_stage}"
     return table(
         ("STAGE", "CODE", "WHAT IS MISSING", "DO"),
-        ((stage, item.code, item.message, item.hint or "-") for stage, item in rows),
+        ((found.next_stage, item.code, item.message, item.hint or "-") for item in found.blockers),
     )

@@ -4,7 +4,7 @@ import typer
 
 from crossfade.cli.backfill import runs_table
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import emit, table
+from crossfade.cli.output import cell, emit, table
 from crossfade.cli.session import gateway
 from crossfade.status import Status, read_status
 
@@ -29,10 +29,10 @@ def _text(found: Status) -> str:
                 (
                     pair.name,
                     pair.stage,
-                    f"{pair.percentage:f} %",
+                    f"{cell(pair.percentage)} %",
                     pair.mirror,
                     pair.last_clean_verify_at,
-                    sum(len(items) for items in pair.blockers.values()),
+                    len(pair.blockers),
                 )
                 for pair in found.pairs
             ),

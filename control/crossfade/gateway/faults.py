@@ -96,18 +96,19 @@ def _from_code(code: str, status: int, url: str, what: str) -> CrossfadeError | 
             hint=_INSTALL,
             code=code,
         )
-    if status == 401 or code.startswith("PGRST30"):
-        return UnauthorizedError(
-            f"{url} refused the key",
-            hint="Set SUPABASE_SECRET_KEY to the secret key of this very project",
-            code=code or "401",
-        )
+    # 42501 first: with an anonymous key it comes with status 401, and the key itself is known.
     if status == 403 or code == "42501":
         return UnauthorizedError(
             f"The key may not use {what}",
             hint="Use the secret key (sb_secret_...), not a publishable one; if it is one, the"
             " grants are missing: apply the migrations again",
             code=code or "403",
+        )
+    if status == 401 or code.startswith("PGRST30"):
+        return UnauthorizedError(
+            f"{url} refused the key",
+            hint="Set SUPABASE_SECRET_KEY to the secret key of this very project",
+            code=code or "401",
         )
     return None
 

@@ -147,10 +147,13 @@ class SupabaseGateway:
         return parse(Run, self._api.rpc("run_status", run=run)["run"])
 
     def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
-        """Return at most twenty runs, newest first."""
-        rows = self._api.select("runs", "id", limit=20, order="id", pair=pair, kind=kind)
-        # The table knows no sums over the ranges; the function does.
-        return tuple(self.run_status(row["id"]) for row in rows)
+        """Return active runs and the last one of each kind, newest first."""
+        found: dict[int, Run] = {}
+        for status in self.pair_status(pair):
+            for run in (*status.runs, *status.last_runs):
+                if kind in (None, run.kind):
+                    found[run.id] = run
+        return tuple(found[number] for number in sorted(found, reverse=True))
 
     def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
         """Make the follower equal to the leader for some rows."""
@@ -174,7 +177,7 @@ class SupabaseGateway:
 
     def unregister_pair(self, pair: str, *, reason: str) -> None:
         """Forget a pair. The user's tables stay."""
-        self._api.rpc("unregister_pair", name=pair, reason=reason)
+        self._api.rpc("unregister_pair", pair=pair, reason=reason)
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

@@ -21,7 +21,6 @@ from typing import Any, NoReturn
 
 from crossfade.local.errors import LocalStackError
 from crossfade.local.ports import HOST
-from crossfade.local.processes import created_at
 from crossfade.local.state import StackFolder, StackOptions, StackState
 from crossfade.local.supervisor import Supervisor
 
@@ -56,7 +55,6 @@ def _run(folder: StackFolder, options: StackOptions) -> int:
     with socket.create_server((HOST, 0)) as server:
         state = StackState(
             pid=os.getpid(),
-            created=created_at(os.getpid()),
             control_port=server.getsockname()[1],
             control_token=secrets.token_hex(16),
         )

@@ -84,7 +84,7 @@ class FunctionRunner:
             entry,
         ]
         log = self._logs / f"{label}.log"
-        return spawn(label, command, ChildOptions(env=environment, log=log, pipe_stdin=True))
+        return spawn(label, command, ChildOptions(env=environment, log=log))
 
     def _environment(self, own: Mapping[str, str], port: int) -> dict[str, str]:
         inherited = deno_environment()

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psycopg
-
 from crossfade.local.errors import StackStartError
 from crossfade.local.ports import HOST, free_port
 from crossfade.local.processes import Child, ChildOptions, spawn
@@ -156,11 +154,15 @@ class PostgresServer:
 
     def bootstrap(self, database: str = "postgres") -> None:
         """Give a database Supabase's roles, schemas and functions; running it again is harmless."""
+        import psycopg  # part of an extra: commands that start no server do without
+
         with psycopg.connect(self.dsn(SUPERUSER, database), autocommit=True) as connection:
             connection.execute(bootstrap_sql.encode())
 
     def create_database(self, name: str, *, template: str = "template0") -> str:
         """Create a database owned by role postgres; return its URL for that role."""
+        import psycopg
+
         with psycopg.connect(self.dsn(SUPERUSER), autocommit=True) as connection:
             connection.execute(
                 f'create database "{name}" owner postgres template "{template}"'.encode()

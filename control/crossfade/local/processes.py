@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from crossfade.local.system_user import SystemUser
 
 _PR_SET_PDEATHSIG = 1
@@ -116,17 +114,3 @@ def _die_with_parent(death_signal: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return run_in_child
-
-
-def is_process(pid: int, created: float) -> bool:
-    """Return whether the pid still names the process created at that time (pids are reused)."""
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - created) < 1 and process.status() != "zombie"
-    except psutil.NoSuchProcess:
-        return False
-
-
-def created_at(pid: int) -> float:
-    """Return when a running process was created, seconds since the epoch."""
-    return float(psutil.Process(pid).create_time())

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from crossfade.local.errors import LocalStackError, StackNotRunningError, StackStartError
 from crossfade.local.ports import HOST
-from crossfade.local.processes import is_process
 from crossfade.local.state import StackFolder, StackInfo, StackOptions, StackState
 
 START_TIMEOUT_S = 900.0  # the first start downloads packages
@@ -236,9 +235,8 @@ def stop_stack(data_dir: Path | str) -> bool:
     state = folder.read_state()
     if state is None:
         return False
-    if is_process(state.pid, state.created):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(state.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state.pid, signal.SIGTERM)  # it holds the lock, so the pid is its own
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while folder.is_locked():
         if time.monotonic() > deadline:

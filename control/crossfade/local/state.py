@@ -82,7 +82,6 @@ class StackState:
     """A supervisor's entry in the data directory while it runs."""
 
     pid: int
-    created: float
     control_port: int
     control_token: str
     info: StackInfo | None = None

@@ -21,6 +21,13 @@ export class TokenError extends Error {
   }
 }
 
+/** Why the Data API refuses a caller: the answer to give. */
+export class DataApiRefusal extends Error {
+  constructor(readonly body: Record<string, unknown>) {
+    super(String(body.message));
+  }
+}
+
 /** Tells callers apart. */
 export interface Callers {
   /** The caller an API key stands for, undefined for an unknown key. */
@@ -29,7 +36,11 @@ export interface Callers {
   byToken(token: string): Promise<Caller>;
   /** The caller of an HTTP request: its user token if it has one, else its key. */
   byRequest(request: Request, url: URL): Promise<Caller | undefined>;
+  /** The same for the Data API, which refuses with a reason. @throws DataApiRefusal */
+  forDataApi(request: Request, url: URL): Promise<Caller>;
 }
+
+const MOST_REMEMBERED = 1000;
 
 /** Create the caller look-up for one project. */
 export function createCallers(config: GatewayConfig): Callers {
@@ -37,6 +48,7 @@ export function createCallers(config: GatewayConfig): Callers {
     [config.publishableKey, { role: "anon", claims: { role: "anon" } }],
     [config.secretKey, { role: "service_role", claims: { role: "service_role" } }],
   ]);
+  const verified = new Map<string, Caller>();
   const signingKey = crypto.subtle.importKey(
     "raw",
     new TextEncoder().encode(config.jwtSecret),
@@ -50,8 +62,8 @@ export function createCallers(config: GatewayConfig): Callers {
   }
 
   async function byToken(token: string): Promise<Caller> {
-    const known = keys.get(token);
-    if (known) return known;
+    const known = keys.get(token) ?? verified.get(token);
+    if (known && !isExpired(known)) return known;
     const claims = await verify(token, await signingKey);
     const expiresAt = claims.exp;
     const role = claims.role;
@@ -60,7 +72,10 @@ export function createCallers(config: GatewayConfig): Callers {
     }
     const age = Math.floor(Date.now() / 1000 - expiresAt);
     if (age >= 0) throw new TokenError("InvalidJWTToken", `Token has expired ${age} seconds ago`);
-    return { role, claims, expiresAt };
+    if (verified.size >= MOST_REMEMBERED) verified.clear();
+    const caller = { role, claims, expiresAt };
+    verified.set(token, caller);
+    return caller;
   }
 
   async function byRequest(request: Request, url: URL): Promise<Caller | undefined> {
@@ -76,7 +91,49 @@ export function createCallers(config: GatewayConfig): Callers {
     }
   }
 
-  return { byKey, byToken, byRequest };
+  async function forDataApi(request: Request, url: URL): Promise<Caller> {
+    const key = request.headers.get("apikey") ?? url.searchParams.get("apikey");
+    if (key === null) {
+      throw new DataApiRefusal({
+        message: "No API key found in request",
+        hint: "No `apikey` request header or url param was found.",
+      });
+    }
+    const caller = byKey(key);
+    if (!caller) {
+      throw new DataApiRefusal({
+        message: "Invalid API key",
+        hint: "Double check your Supabase `anon` or `service_role` API key.",
+      });
+    }
+    const bearer = request.headers.get("authorization")?.replace(/^Bearer\s+/i, "");
+    if (bearer === undefined || bearer === "" || bearer === key) return caller;
+    try {
+      return await byToken(bearer);
+    } catch (error) {
+      if (!(error instanceof TokenError)) throw error;
+      throw new DataApiRefusal(tokenRefusal(error));
+    }
+  }
+
+  return { byKey, byToken, byRequest, forDataApi };
+}
+
+function isExpired({ expiresAt }: Caller): boolean {
+  return expiresAt !== undefined && expiresAt * 1000 <= Date.now();
+}
+
+/** PostgREST's words for a bad token. */
+function tokenRefusal({ code, message }: TokenError): Record<string, unknown> {
+  if (code === "InvalidJWTToken" && message.startsWith("Token has expired")) {
+    return { code: "PGRST303", details: null, hint: null, message: "JWT expired" };
+  }
+  return {
+    code: "PGRST301",
+    details: "None of the keys was able to decode the JWT",
+    hint: null,
+    message: "No suitable key or wrong key type",
+  };
 }
 
 async function verify(token: string, key: CryptoKey): Promise<Record<string, unknown>> {

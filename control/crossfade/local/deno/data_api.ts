@@ -1,9 +1,11 @@
 /** The Data API: the library's PostgREST work-alike with PostgREST's transaction around it. */
 import { App } from "@supabase/lite";
+import type { Callers } from "./callers.ts";
 import type { GatewayConfig } from "./config.ts";
 import type { Databases } from "./database.ts";
 import { failureResponse } from "./errors.ts";
 import { currentRequest, type RequestFacts } from "./request_context.ts";
+import { type Callables, callFunction, collectCallables, isPlainCall } from "./rpc.ts";
 
 /** The handler of /rest/v1. */
 export interface DataApi {
@@ -16,8 +18,10 @@ export interface DataApi {
 export async function createDataApi(
   config: GatewayConfig,
   { admin, api }: Databases,
+  callers: Callers,
 ): Promise<DataApi> {
   let app: App;
+  let callables: Callables = new Map();
   let running: Promise<void> | undefined;
   let again = false;
 
@@ -33,6 +37,7 @@ export async function createDataApi(
     api.introspect = () => Promise.resolve(schema);
     api.roleTimeouts = new Map(roles.map((row) => [row.role, row.timeout]));
     api.retireSessions();
+    callables = collectCallables(schema);
     app = new App({
       connection: api,
       api: { enabled: true, schemas: config.schemas },
@@ -70,13 +75,39 @@ export async function createDataApi(
   });
 
   async function fetch(request: Request, url: URL): Promise<Response> {
+    const reading = request.method === "GET" || request.method === "HEAD";
+    const profile = request.headers.get(reading ? "accept-profile" : "content-profile");
     const facts: RequestFacts = {
+      caller: await callers.forDataApi(request, url),
+      schema: profile ?? config.schemas[0] ?? "public",
       method: request.method,
       path: url.pathname.slice("/rest/v1".length),
       headers: Object.fromEntries(request.headers),
     };
-    const response = await currentRequest.run(facts, () => app.fetch(request));
-    return facts.failure && response.status >= 400 ? failureResponse(facts, request) : response;
+    return await currentRequest.run(facts, () => answer(request, url, facts));
+  }
+
+  async function answer(request: Request, url: URL, facts: RequestFacts): Promise<Response> {
+    const body = facts.method === "GET" || facts.method === "HEAD" ? null : await request.text();
+    try {
+      if (isPlainCall(request, url) && config.schemas.includes(facts.schema)) {
+        const response = await callFunction(api, callables, facts, body ?? "");
+        if (response) return response;
+      }
+      const response = await app.fetch(forLibrary(request, body));
+      return facts.failure && response.status >= 400 ? failureResponse(facts) : response;
+    } catch (error) {
+      if (facts.failure) return failureResponse(facts);
+      throw error;
+    }
+  }
+
+  /** The caller is settled: the library gets a key it always accepts. */
+  function forLibrary(request: Request, body: string | null): Request {
+    const headers = new Headers(request.headers);
+    headers.delete("authorization");
+    headers.set("apikey", config.secretKey);
+    return new Request(request.url, { method: request.method, headers, body });
   }
 
   return { fetch, reload };

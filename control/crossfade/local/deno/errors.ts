@@ -5,7 +5,7 @@ import type { RequestFacts } from "./request_context.ts";
  * Answer a failed request with everything the database said, as PostgREST does.
  * `PTxyz` sets the status, `PGRST` status and headers, other codes have a fixed one.
  */
-export function failureResponse(facts: RequestFacts, request: Request): Response {
+export function failureResponse(facts: RequestFacts): Response {
   const failure = facts.failure;
   if (!failure) return Response.json({ message: "Internal server error" }, { status: 500 });
   const body = {
@@ -15,8 +15,7 @@ export function failureResponse(facts: RequestFacts, request: Request): Response
     message: failure.message,
   };
   if (failure.code === "PGRST") return ownResponse(failure.message, failure.detail);
-  const anonymous = !request.headers.get("authorization")?.includes(".");
-  const status = statusOf(failure.code, anonymous);
+  const status = statusOf(failure.code, facts.caller.role === "anon");
   const headers = new Headers({ "content-type": "application/json; charset=utf-8" });
   if (status === 401) headers.set("www-authenticate", "Bearer");
   return new Response(JSON.stringify(body), { status, headers });

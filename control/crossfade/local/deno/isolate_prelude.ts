@@ -3,6 +3,8 @@
  * watch that ends the process with its supervisor.
  */
 
+const WATCH_EVERY_MS = 500;
+
 /** Work that goes on after the response; here only its failure has to be told. */
 function waitUntil(work: Promise<unknown>): void {
   work.catch((error) => console.error("EdgeRuntime.waitUntil: work failed", error));
@@ -10,12 +12,9 @@ function waitUntil(work: Promise<unknown>): void {
 
 Object.defineProperty(globalThis, "EdgeRuntime", { value: { waitUntil } });
 
-/** The supervisor holds the other end of stdin: its end is our end. */
-async function endWithSupervisor(): Promise<void> {
-  const reader = Deno.stdin.readable.getReader();
-  while (!(await reader.read()).done);
-  Deno.exit(0);
-}
-
-// From a timer that is not waited for: Deno runs index.ts when the prelude has nothing left to do.
-Deno.unrefTimer(setTimeout(endWithSupervisor, 0));
+// Where the kernel does not do it (it does on Linux). An orphan gets another parent. The timer is
+// not waited for: Deno runs index.ts only when the prelude has nothing left to do.
+const supervisor = Deno.ppid;
+Deno.unrefTimer(setInterval(() => {
+  if (Deno.ppid !== supervisor) Deno.exit(0);
+}, WATCH_EVERY_MS));

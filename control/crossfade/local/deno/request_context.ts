@@ -4,9 +4,13 @@ import { PostgresConnection } from "@supabase/lite/postgres";
 import { Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from "kysely";
 import type { CompiledQuery, DatabaseConnection, Driver, QueryResult } from "kysely";
 import type postgres from "postgres";
+import type { Caller } from "./callers.ts";
 
 /** What a request brings along that the database may ask for. */
 export interface RequestFacts {
+  caller: Caller;
+  /** The exposed schema it names; first in the search path. */
+  schema: string;
   method: string;
   path: string;
   headers: Record<string, string>;
@@ -39,7 +43,8 @@ const SET_CONTEXT = `select
   set_config('request.headers', $6, true),
   set_config('response.status', '', true),
   set_config('response.headers', '', true),
-  set_config('statement_timeout', $7, true)`;
+  set_config('statement_timeout', $7, true),
+  set_config('search_path', $8, true)`;
 
 const DEFAULT_STATEMENT_TIMEOUT = "60s";
 
@@ -55,22 +60,31 @@ export class ApiConnection extends PostgresConnection {
     for (const session of this.#idle.splice(0)) session.retire();
   }
 
-  override async withContext<T>(
-    vars: Context[0],
+  /** The library's way in; the caller is ours, whoever the library takes it to be. */
+  override withContext<T>(
+    _vars: Context[0],
     run: (db: AnyDatabase) => Promise<T>,
     options?: Context[2],
   ): Promise<T> {
     if (options?.transaction) return run(options.transaction);
+    return this.#inTransaction((session) => run(session.db));
+  }
+
+  /** Run one statement in the transaction of the current request. */
+  query(sql: string, parameters: unknown[]): Promise<Record<string, unknown>[]> {
+    return this.#inTransaction((session) => session.query(sql, parameters));
+  }
+
+  async #inTransaction<T>(run: (session: Session) => Promise<T>): Promise<T> {
+    const request = currentRequest.getStore();
+    if (!request) throw new Error("No request to run a transaction for");
     const session = this.#idle.pop() ?? new Session(await this.driver.reserve());
-    let healthy = false;
+    let healthy = true;
     try {
-      const result = await session.transaction(this.#context(vars), run);
-      healthy = true;
-      return result;
+      return await session.transaction(this.#context(request), () => run(session));
     } catch (error) {
       healthy = !isConnectionError(error);
-      const request = currentRequest.getStore();
-      if (request && isDatabaseFailure(error)) request.failure = error;
+      if (isDatabaseFailure(error)) request.failure = error;
       throw error;
     } finally {
       if (healthy && !session.retired) this.#idle.push(session);
@@ -78,36 +92,40 @@ export class ApiConnection extends PostgresConnection {
     }
   }
 
-  #context(vars: Context[0]): { parameters: string[]; readOnly: boolean } {
-    const auth = (vars?.auth ?? {}) as { role?: string; uid?: unknown; jwt?: unknown };
-    const role = auth.role || "anon";
-    const request = currentRequest.getStore();
-    const method = request?.method ?? "POST";
+  #context({ caller, method, path, headers, schema }: RequestFacts): RequestContext {
+    const { role, claims } = caller;
     return {
       readOnly: method === "GET" || method === "HEAD",
       parameters: [
         role,
-        JSON.stringify(auth.jwt ?? { role }),
-        String(auth.uid ?? ""),
+        JSON.stringify(claims),
+        String(claims.sub ?? ""),
         method,
-        request?.path ?? "",
-        JSON.stringify(request?.headers ?? {}),
+        path,
+        JSON.stringify(headers),
         this.roleTimeouts.get(role) ?? DEFAULT_STATEMENT_TIMEOUT,
+        `"${schema}", public, extensions`,
       ],
     };
   }
 }
 
+interface RequestContext {
+  readOnly: boolean;
+  parameters: string[];
+}
+
 /** One pooled database session with a query builder bound to it. */
 class Session {
   retired = false;
+  /** The library's query builder on this session. */
+  readonly db: AnyDatabase;
   readonly #sql: postgres.ReservedSql;
-  readonly #db: AnyDatabase;
 
   constructor(sql: postgres.ReservedSql) {
     this.#sql = sql;
-    const connection = new SessionConnection(sql);
-    this.#db = new Kysely({
+    const connection = new SessionConnection(this);
+    this.db = new Kysely({
       dialect: {
         createAdapter: () => new PostgresAdapter(),
         createDriver: () => new SessionDriver(connection),
@@ -119,8 +137,8 @@ class Session {
 
   /** Run the work in a transaction; begin and context travel together with its first query. */
   async transaction<T>(
-    context: { parameters: string[]; readOnly: boolean },
-    run: (db: AnyDatabase) => Promise<T>,
+    context: RequestContext,
+    run: () => Promise<T>,
   ): Promise<T> {
     const sql = this.#sql;
     const opened = Promise.all([
@@ -129,7 +147,7 @@ class Session {
     ]);
     opened.catch(() => {}); // awaited below; until then it must not count as unhandled
     try {
-      const result = await run(this.#db);
+      const result = await run();
       await opened;
       await sql.unsafe("commit");
       return result;
@@ -140,6 +158,11 @@ class Session {
     }
   }
 
+  /** Run a prepared statement; postgres.js otherwise asks for parameter types in a round trip. */
+  query(sql: string, parameters: unknown[]): Promise<postgres.RowList<postgres.Row[]>> {
+    return this.#sql.unsafe(sql, parameters as never[], { prepare: true });
+  }
+
   retire(): void {
     if (this.retired) return;
     this.retired = true;
@@ -148,13 +171,10 @@ class Session {
 }
 
 class SessionConnection implements DatabaseConnection {
-  constructor(readonly sql: postgres.ReservedSql) {}
+  constructor(readonly session: Session) {}
 
   async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    // Prepared: postgres.js otherwise asks for the parameter types with a round trip of its own.
-    const rows = await this.sql.unsafe(query.sql, [...query.parameters] as never[], {
-      prepare: true,
-    });
+    const rows = await this.session.query(query.sql, [...query.parameters]);
     const changes = ["INSERT", "UPDATE", "DELETE", "MERGE"].includes(rows.command);
     return {
       rows: Array.from(rows) as R[],

@@ -16,7 +16,7 @@ import { createDataApi } from "./data_api.ts";
 import { connect } from "./database.ts";
 import { FunctionRouter } from "./functions.ts";
 import { createRealtime } from "./realtime.ts";
-import { createCallers } from "./callers.ts";
+import { createCallers, DataApiRefusal } from "./callers.ts";
 
 const lines = stdinLines();
 const first = await lines.next();
@@ -27,7 +27,7 @@ const databases = connect(config);
 const callers = createCallers(config);
 const functions = new FunctionRouter();
 const authApi = await createAuthApi(config, databases);
-const dataApi = await createDataApi(config, databases);
+const dataApi = await createDataApi(config, databases, callers);
 const realtime = await createRealtime(databases, callers);
 
 /** Answer one request by the part its path names. */
@@ -51,6 +51,9 @@ const server = Deno.serve(
     port: config.port,
     onListen: () => tell({ kind: "ready" }),
     onError: (error) => {
+      if (error instanceof DataApiRefusal) {
+        return withCors(Response.json(error.body, { status: 401 }));
+      }
       console.error(error);
       return Response.json({ message: "Internal server error" }, { status: 500 });
     },

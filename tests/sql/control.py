@@ -1,0 +1,114 @@
+"""What the tests of the control part share: a bare pair, one value, one refusal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+VECTORS = Path(__file__).parents[1] / "vectors"
+
+PAIR = """
+create table public.{0}_v1 (id bigint primary key, body text not null);
+create table public.{0}_v2 (id bigint primary key, body jsonb not null);
+create function public.{0}_to_v2(new_v1 public.{0}_v1, old_v2 public.{0}_v2)
+returns setof public.{0}_v2 language sql stable as $$ select new_v1.id, to_jsonb(new_v1.body) $$;
+create function public.{0}_to_v1(new_v2 public.{0}_v2, old_v1 public.{0}_v1)
+returns setof public.{0}_v1 language sql stable as $$ select new_v2.id, new_v2.body #>> '{{}}' $$;
+grant all on public.{0}_v1, public.{0}_v2 to service_role;
+"""
+
+
+def one(db: Connection, query: str, *args: Any) -> Any:
+    """Return the first column of the only row."""
+    row = db.execute(query, args or None).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def call(db: Connection, function: str, *args: Any, **named: Any) -> Any:
+    """Call an RPC of schema crossfade; dicts and lists travel as jsonb."""
+
+    def value(arg: Any) -> Any:
+        return json.dumps(arg) if isinstance(arg, (dict, list)) else arg
+
+    places = ["%s"] * len(args) + [f"{name} => %s" for name in named]
+    values = [value(arg) for arg in (*args, *named.values())]
+    query = f"select crossfade.{function}({', '.join(places)})"
+    return one(db, query, *values)
+
+
+def create_pair(
+    db: Connection,
+    name: str = "orders",
+    *,
+    stage: str = "off",
+    percentage: float = 0,
+    **options: Any,
+) -> str:
+    """Register a pair of two empty tables and put it where the test needs it."""
+    db.execute(PAIR.format(name))
+    tables = [f"public.{name}_{part}" for part in ("v1", "v2", "to_v2", "to_v1")]
+    call(db, "register_pair", name, *tables, options=options)
+    # Straight to the stage: how a pair gets there is what the tests of stages prove.
+    if stage != "off":
+        call(db, "set_stage", name, "dualwrite", "test")
+        db.execute("update crossfade.pairs set stage = %s where name = %s", [stage, name])
+    if percentage:
+        call(db, "set_cohort", name, {"percentage": percentage}, "test")
+    return name
+
+
+def ready_for_live(db: Connection, name: str) -> None:
+    """Write down what set_stage asks for before live and rampdown, as if it had been done."""
+    db.execute(
+        """
+        update crossfade.pairs set last_backfill_at = clock_timestamp() - interval '2 minutes',
+          last_clean_verify_at = clock_timestamp() - interval '1 minute',
+          verified_converter_hash = crossfade_private.converter_hash(to_v2, to_v1)
+        where name = %s
+        """,
+        [name],
+    )
+    call(db, "set_setting", "shadow_min_reads", "0", "test")
+
+
+@dataclass
+class Refusal:
+    """The error of a refused call: our code, the HTTP status, the values that matter."""
+
+    code: str = ""
+    status: str = ""
+    message: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def refused(code: str, status: int) -> Iterator[Refusal]:
+    """Expect that the block is refused with our code and HTTP status."""
+    refusal = Refusal()
+    with pytest.raises(psycopg.Error) as caught:
+        yield refusal
+    error = caught.value
+    assert error.sqlstate == f"PT{status}", error
+    refusal.detail = json.loads(error.diag.message_detail or "{}")
+    refusal.code = refusal.detail["code"]
+    refusal.message = error.diag.message_primary or ""
+    assert refusal.code == code, error
+
+
+def cases(topic: str) -> list[Any]:
+    """Vectors of one topic as pytest parameters, without those of other languages."""
+    document = json.loads((VECTORS / f"{topic}.json").read_text(encoding="utf-8"))
+    return [
+        pytest.param(case, document, id=case["name"])
+        for case in document["cases"]
+        if "sql" in case.get("applies_to", ["sql"])
+    ]

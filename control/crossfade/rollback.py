@@ -21,10 +21,10 @@ class RollbackPlan:
 def plan(sample: HealthSample, verdicts: Iterable[Verdict]) -> RollbackPlan | None:
     """Return the rollback that the failing rules ask for, the largest level winning.
 
-    None when no enforced rule fails, when V2 serves nobody (nothing to go back from), or while
-    the pair is latched: the first rollback already happened, and only a person goes on.
+    None when no enforced rule fails or when V2 serves nobody, so that there is nothing to go back
+    from. A latched pair is not exempt: after a PARTIAL rollback it may still have to go further.
     """
-    if sample.latched or sample.stage not in (Stage.LIVE, Stage.RAMPDOWN):
+    if sample.stage not in (Stage.LIVE, Stage.RAMPDOWN):
         return None
     failing = [item for item in verdicts if item.counts and item.verdict is Outcome.FAIL]
     levels = [item.level for item in failing if item.level is not None]

@@ -43,5 +43,6 @@ def _text(found: Status) -> str:
     runs = tuple(run for pair in found.pairs for run in pair.runs)
     if runs:
         parts.append(runs_table(runs))
-    parts.extend(f"! {trouble}" for trouble in found.troubles)
+    if found.troubles:
+        parts.append("\n".join(f"! {trouble}" for trouble in found.troubles))
     return "\n\n".join(parts)

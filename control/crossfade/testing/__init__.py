@@ -1,0 +1,16 @@
+"""A gateway in memory, for tests of your own automation: no server, no network.
+
+It keeps the rules a control plane has to cope with (unknown names, refused stages, the latch,
+batches that wait), not those of SQL. ``calls`` holds what was asked, ``fail`` makes it break.
+"""
+
+from crossfade.testing.controls import FakeControls
+from crossfade.testing.past import FakePast
+from crossfade.testing.state import NOW
+from crossfade.testing.work import FakeWork
+
+__all__ = ["NOW", "FakeGateway"]
+
+
+class FakeGateway(FakeControls, FakeWork, FakePast):
+    """Implements ``crossfade.ports.Gateway`` over plain attributes, which tests may set."""

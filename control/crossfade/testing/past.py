@@ -1,0 +1,92 @@
+"""Health, rollbacks, snapshots and audit of a fake project."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from crossfade.contract import ErrorCode, Level, Stage
+from crossfade.models import (
+    AuditEntry,
+    Change,
+    HealthSample,
+    RollbackDone,
+    RollbackEntry,
+    Snapshot,
+)
+from crossfade.testing.state import NOW, FakeState, unknown
+from crossfade.verdicts import Verdict
+
+
+class FakePast(FakeState):
+    """Implements ``crossfade.ports.Health`` and ``History``."""
+
+    def health_sample(self, pair: str) -> HealthSample:
+        """The arranged sample."""
+        self._called("health_sample", pair)
+        return self.samples[self._pair(pair).name]
+
+    def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
+        """Keep the newest."""
+        self._called("record_verdicts", pair, verdicts)
+        self.verdicts[pair] = tuple(verdicts)
+
+    def latest_verdicts(self, pair: str) -> tuple[Verdict, ...]:
+        """The newest."""
+        self._called("latest_verdicts", pair)
+        return self.verdicts.get(pair, ())
+
+    def rollback(
+        self, level: Level, scope: str, *, reason: str, automatic: bool, dry_run: bool
+    ) -> RollbackDone:
+        """Back to shadow, latched when automatic."""
+        self._called(
+            "rollback_dry_run" if dry_run else "rollback", level, scope, reason, automatic, dry_run
+        )
+        if level is Level.FEATURE:
+            plan = (Change("disable_flag", scope),)
+        else:
+            plan = (Change("set_stage", scope, self._pair(scope).stage, Stage.SHADOW),)
+        if dry_run:
+            return RollbackDone(level, scope, plan, dry_run=True)
+        self.version += 1
+        number = len(self.rollbacks) + 1
+        self.rollbacks.append(RollbackEntry(number, NOW, "fake", level, scope, reason, automatic))
+        if level is not Level.FEATURE:
+            latch = (NOW, reason) if automatic else (None, None)
+            self.pairs[scope] = replace(
+                self._pair(scope),
+                stage=Stage.SHADOW,
+                percentage=Decimal(0),
+                latched_at=latch[0],
+                latch_reason=latch[1],
+            )
+        return RollbackDone(level, scope, plan, False, 1, number, self.version, NOW)
+
+    def list_rollbacks(self, *, limit: int = 20) -> tuple[RollbackEntry, ...]:
+        """Newest first."""
+        self._called("list_rollbacks", limit)
+        return tuple(reversed(self.rollbacks))[:limit]
+
+    def take_snapshot(self, *, reason: str | None) -> Snapshot:
+        """Keep one."""
+        self._called("take_snapshot", reason)
+        self.snapshots.append(Snapshot(len(self.snapshots) + 1, NOW, reason, "fake"))
+        return self.snapshots[-1]
+
+    def restore_snapshot(self, snapshot: int, *, reason: str) -> Snapshot:
+        """Find it."""
+        self._called("restore_snapshot", snapshot, reason)
+        for item in self.snapshots:
+            if item.id == snapshot:
+                return item
+        raise unknown(ErrorCode.UNKNOWN_SNAPSHOT, "snapshot", str(snapshot))
+
+    def list_snapshots(self, *, limit: int = 20) -> tuple[Snapshot, ...]:
+        """Newest first."""
+        self._called("list_snapshots", limit)
+        return tuple(reversed(self.snapshots))[:limit]
+
+    def list_audit(self, *, limit: int = 50, name: str | None = None) -> tuple[AuditEntry, ...]:
+        """As arranged."""
+        self._called("list_audit", limit, name)
+        return tuple(item for item in self.audit if name in (None, item.object))[:limit]

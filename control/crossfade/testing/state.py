@@ -1,0 +1,92 @@
+"""What a fake project holds, and how tests arrange and break it."""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from crossfade.contract import ErrorCode, Event, Stage
+from crossfade.errors import Blocker, CrossfadeError, RefusedError, refusal
+from crossfade.flags import Flag, KillSwitch
+from crossfade.models import (
+    AuditEntry,
+    Batch,
+    Cohort,
+    ConversionCheck,
+    HealthSample,
+    PairStatus,
+    Repaired,
+    RollbackEntry,
+    Run,
+    Snapshot,
+)
+from crossfade.verdicts import Verdict
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+class FakeState:
+    """What a fake project holds. Tests set and read it directly."""
+
+    url = "http://fake.invalid"
+
+    def __init__(self, *, settings: Mapping[str, object] | None = None) -> None:
+        self.settings: dict[str, object] = dict(settings or {})
+        self.flags: dict[str, Flag] = {}
+        self.kill_switches: dict[str, KillSwitch] = {}
+        self.pairs: dict[str, PairStatus] = {}
+        self.cohorts: dict[str, Cohort] = {}
+        self.samples: dict[str, HealthSample] = {}
+        self.verdicts: dict[str, tuple[Verdict, ...]] = {}
+        self.runs: dict[int, Run] = {}
+        self.script: deque[Batch] = deque()
+        self.checks: deque[ConversionCheck] = deque()
+        self.repairs: deque[Repaired] = deque()
+        self.snapshots: list[Snapshot] = []
+        self.rollbacks: list[RollbackEntry] = []
+        self.audit: list[AuditEntry] = []
+        self.broadcasts: list[tuple[Event, Mapping[str, str | int | bool]]] = []
+        self.calls: list[str] = []
+        self.given: list[tuple[object, ...]] = []
+        self.version = 1
+        self.batch_rows = 100
+        self._faults: defaultdict[str, deque[CrossfadeError]] = defaultdict(deque)
+
+    # Arranging -----------------------------------------------------------------------------------
+
+    def fail(self, method: str, error: CrossfadeError, *, times: int = 1) -> None:
+        """Make the next ``times`` calls of ``method`` raise ``error``."""
+        self._faults[method].extend([error] * times)
+
+    def add_pair(self, pair: PairStatus, cohort: Cohort | None = None) -> None:
+        """Register a pair as it is given."""
+        self.pairs[pair.name] = pair
+        self.cohorts[pair.name] = cohort or Cohort(pair.percentage, pair.name, pair=pair.name)
+
+    def changed(self) -> tuple[str, ...]:
+        """The calls that changed something."""
+        reads = ("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_")
+        return tuple(call for call in self.calls if not call.startswith(reads))
+
+    def _called(self, method: str, *given: object) -> None:
+        self.calls.append(method)
+        self.given.append(given)
+        if self._faults[method]:
+            raise self._faults[method].popleft()
+
+    def _pair(self, name: str) -> PairStatus:
+        if name not in self.pairs:
+            raise unknown(ErrorCode.UNKNOWN_PAIR, "pair", name)
+        return self.pairs[name]
+
+
+def unknown(code: ErrorCode, kind: str, name: str) -> RefusedError:
+    """What the database says about a name it does not have."""
+    return refusal(code, f'Unknown {kind} "{name}"')
+
+
+def refused_stage(pair: str, stage: Stage, blockers: tuple[Blocker, ...]) -> RefusedError:
+    """What the database says about a stage whose preconditions are not met."""
+    text = "; ".join(blocker.message for blocker in blockers)
+    return refusal(
+        ErrorCode.STAGE_PRECONDITION, f'Cannot set "{pair}" to {stage}: {text}', blockers=blockers
+    )

@@ -1,0 +1,144 @@
+"""Pairs and runs of a fake project."""
+
+from dataclasses import replace
+
+from crossfade.contract import Direction, ErrorCode, RunState, Stage
+from crossfade.errors import refusal
+from crossfade.models import (
+    Batch,
+    ConversionCheck,
+    Key,
+    PairStatus,
+    Registered,
+    Repaired,
+    Run,
+    StageChanged,
+    Started,
+)
+from crossfade.pairs import PairSpec
+from crossfade.testing.state import FakeState, refused_stage
+
+
+class FakeWork(FakeState):
+    """Implements ``crossfade.ports.Runs`` and ``Pairs``."""
+
+    def start_backfill(self, pair: str, *, direction: Direction, ranges: int) -> Started:
+        """Start or find."""
+        self._called("start_backfill", pair, direction, ranges)
+        return self._start(pair, "backfill", direction)
+
+    def start_verify(self, pair: str, *, ranges: int) -> Started:
+        """Start or find."""
+        self._called("start_verify", pair, ranges)
+        return self._start(pair, "verify", Direction.V1_TO_V2)
+
+    def _start(self, pair: str, kind: str, direction: Direction) -> Started:
+        self._pair(pair)
+        for run in self.runs.values():
+            if (run.pair, run.kind) == (pair, kind) and not run.state.is_over:
+                return Started(run, already=True)
+        run = Run(len(self.runs) + 1, kind, pair, direction, rows_total=1000)
+        self.runs[run.id] = run
+        return Started(run)
+
+    def backfill_batch(self, run: int, *, target_ms: int) -> Batch:
+        """The next scripted answer, else ``batch_rows`` rows."""
+        self._called("backfill_batch", run, target_ms)
+        return self._batch(run)
+
+    def verify_batch(self, run: int, *, target_ms: int) -> Batch:
+        """The next scripted answer, else ``batch_rows`` rows."""
+        self._called("verify_batch", run, target_ms)
+        return self._batch(run)
+
+    def _batch(self, number: int) -> Batch:
+        if self.script:
+            return self.script.popleft()
+        run = self.runs[number]
+        if run.state is not RunState.RUNNING:
+            return Batch(run, run.state)
+        rows = min(self.batch_rows, (run.rows_total or 0) - run.rows_done)
+        done = run.rows_done + rows
+        over = done >= (run.rows_total or 0)
+        state = RunState.FINISHED if over else RunState.RUNNING
+        run = replace(run, rows_done=done, rows_written=done, batches=run.batches + 1, state=state)
+        self.runs[number] = run
+        return Batch(run, state, rows_read=rows, rows_written=rows)
+
+    def control_run(self, run: int, action: str, *, reason: str | None) -> Run:
+        """Pause, resume or cancel."""
+        self._called("control_run", run, action, reason)
+        states = {
+            "pause": RunState.PAUSED,
+            "resume": RunState.RUNNING,
+            "cancel": RunState.CANCELLED,
+        }
+        self.runs[run] = replace(self.runs[run], state=states[action], reason=reason)
+        return self.runs[run]
+
+    def run_status(self, run: int) -> Run:
+        """As it stands."""
+        self._called("run_status", run)
+        return self.runs[run]
+
+    def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
+        """All of them."""
+        self._called("list_runs", pair, kind)
+        found = [r for r in self.runs.values() if pair in (None, r.pair) and kind in (None, r.kind)]
+        return tuple(reversed(found))
+
+    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
+        """The next scripted answer, else nothing to do."""
+        self._called("repair", pair, max_rows, reason)
+        return self.repairs.popleft() if self.repairs else Repaired(0, 0)
+
+    def pair_status(self, pair: str | None = None) -> tuple[PairStatus, ...]:
+        """With the runs that are not over."""
+        self._called("pair_status", pair)
+        names = [pair] if pair else sorted(self.pairs)
+        return tuple(
+            replace(
+                self._pair(name),
+                runs=tuple(r for r in self.runs.values() if r.pair == name and not r.state.is_over),
+            )
+            for name in names
+        )
+
+    def register_pair(self, spec: PairSpec) -> Registered:
+        """Register in stage off."""
+        self._called("register_pair", spec)
+        self.add_pair(PairStatus(spec.name, spec.v1, spec.v2, Stage.OFF, key_columns=spec.key))
+        return Registered(spec.name, spec.v1, spec.v2, spec.key)
+
+    def unregister_pair(self, pair: str, *, reason: str) -> None:
+        """Forget it."""
+        self._called("unregister_pair", pair, reason)
+        self._pair(pair)
+        del self.pairs[pair]
+
+    def check_conversion(
+        self, pair: str, *, side: int, after: Key | None, max_rows: int
+    ) -> ConversionCheck:
+        """The next scripted answer, else an empty table."""
+        self._called("check_conversion", pair, side, after, max_rows)
+        return self.checks.popleft() if self.checks else ConversionCheck(0)
+
+    def set_stage(
+        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
+    ) -> StageChanged:
+        """Refused with the pair's blockers when it goes forward."""
+        self._called("set_stage", pair, stage, reason, confirm)
+        found = self._pair(pair)
+        if stage.rank > found.stage.rank:
+            if found.latched_at:
+                raise refusal(ErrorCode.LATCHED, f'Cannot set "{pair}": latched')
+            if found.blockers:
+                raise refused_stage(pair, stage, found.blockers)
+        self.pairs[pair] = replace(found, stage=stage)
+        self.version += 1
+        return StageChanged(pair, found.stage, stage, self.version)
+
+    def rearm(self, pair: str, *, reason: str) -> None:
+        """Remove the latch."""
+        self._called("rearm", pair, reason)
+        self.pairs[pair] = replace(self._pair(pair), latched_at=None, latch_reason=None)

@@ -176,6 +176,7 @@ declare
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
   v_source_columns record;
   v_target_columns record;
+  v_name text;
   v_alias text;
   v_pieces jsonb;
 begin
@@ -190,39 +191,41 @@ begin
     'target_columns', (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
     'set_list', coalesce(
-      (select string_agg(format('%1$I = c.%1$I', c), ', ') from unnest(v_target_columns.columns) c
+      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ') from unnest(v_target_columns.columns) c
        where c <> all (v_target_key)),
       -- A target that is nothing but its key: setting a key column to itself keeps the statement valid.
-      format('%1$I = c.%1$I', v_target_key[1])),
+      format('%1$I = cf_c.%1$I', v_target_key[1])),
     'move_list', (
       select string_agg(format('%I = new.%I', t.c, s.c), ', ')
       from unnest(v_target_key) with ordinality t(c, n)
       join unnest(v_source_key) with ordinality s(c, n) using (n)));
   v_pieces := v_pieces || jsonb_build_object(
-    'skey_desc', (select string_agg(format('s.%I desc', c), ', ') from unnest(v_source_key) c),
-    -- Keys that come in as JSON: parameters $1 and $2, and column key of a table z.
+    'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
+    -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
     'skey_1', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$1'),
     'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
-    'skey_z', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'z.key'));
+    'skey_z', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
   -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
-  foreach v_alias in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'v_row', 'new', 'old', 'sample'] loop
+  -- Aliases in templates begin with cf_: a column of the owner's with the same name would win over a row.
+  foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new', 'old'] loop
+    v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
     v_pieces := v_pieces || jsonb_build_object(
-      'skey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
-      'tkey_' || v_alias, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'scompare_' || v_alias, (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
-      'tcompare_' || v_alias, (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
-      'sfields_' || v_alias,
-      (select string_agg(format(c, format('(%s.t)', v_alias)), ', ') from unnest(v_source_columns.compared) c),
-      'tfields_' || v_alias,
-      (select string_agg(format(c, format('(%s.t)', v_alias)), ', ') from unnest(v_target_columns.compared) c),
-      'tcolumns_' || v_alias,
+      'skey_' || v_name, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
+      'tkey_' || v_name, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
+      'scompare_' || v_name, (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
+      'tcompare_' || v_name, (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
+      'sfields_' || v_name,
+      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ') from unnest(v_source_columns.compared) c),
+      'tfields_' || v_name,
+      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ') from unnest(v_target_columns.compared) c),
+      'tcolumns_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_columns.columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.
-      'skey_json_' || v_alias, (
+      'skey_json_' || v_name, (
         select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c), ', ') || ')'
         from unnest(v_source_key) with ordinality s(c, n)
         join unnest(pair.key_columns) with ordinality k(c, n) using (n)),
-      'tkey_json_' || v_alias, (
+      'tkey_json_' || v_name, (
         select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c), ', ') || ')'
         from unnest(v_target_key) with ordinality s(c, n)
         join unnest(pair.key_columns) with ordinality k(c, n) using (n)));

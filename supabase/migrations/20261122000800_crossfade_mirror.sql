@@ -118,17 +118,17 @@ as $outer$
       for v_attempt in {first_attempt}..5 loop
         if v_attempt % 2 = 0 then
           insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from {convert}(v_row, null::{target}) c
+          select {tcolumns_c} from {convert}(v_row, null::{target}) cf_c
           on conflict ({target_key}) do nothing;
           v_present := found;
         else
           -- SAFETY: lock before converting, or the merge would start from a version already replaced.
-          select t.* into v_counterpart from {target} t
+          select cf_t.* into v_counterpart from {target} cf_t
           where ({tkey_t}) = ({skey_v_row}) for update;
           v_present := found;
           if v_present then
-            update {target} t set {set_list}
-            from {convert}(v_row, v_counterpart) c
+            update {target} cf_t set {set_list}
+            from {convert}(v_row, v_counterpart) cf_c
             where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct from row({tcompare_c});
           end if;
         end if;
@@ -151,36 +151,36 @@ as $outer$
   select case operation
     when 'delete' then $template$
       execute $sql$select count(*) from (
-        select from {target} t join crossfade_rows n on ({tkey_t}) = ({skey_n})
-        order by {tkey_t} for update of t) l$sql$ into v_count;
-      execute $sql$delete from {target} t using crossfade_rows n where ({tkey_t}) = ({skey_n})$sql$;
+        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+      execute $sql$delete from {target} cf_t using crossfade_rows cf_n where ({tkey_t}) = ({skey_n})$sql$;
       v_done := true;$template$
     else $template$
       v_count := 0;
       if tg_op = 'INSERT' then
         execute $sql$insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from crossfade_rows n
-          cross join lateral {convert}(row(n.*)::{source}, null::{target}) c
+          select {tcolumns_c} from crossfade_rows cf_n
+          cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
           order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
         get diagnostics v_count = row_count;
       end if;
       if v_count < v_rows then
         -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
         execute $sql$select count(*) from (
-          select from {target} t join crossfade_rows n on ({tkey_t}) = ({skey_n})
-          order by {tkey_t} for update of t) l$sql$ into v_count;
-        execute $sql$update {target} t set {set_list}
+          select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+          order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+        execute $sql$update {target} cf_t set {set_list}
           from (
-            select c.* from crossfade_rows n join {target} o on ({tkey_o}) = ({skey_n})
-            cross join lateral {convert}(row(n.*)::{source}, o) c
-          ) c
+            select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
+            cross join lateral {convert}(row(cf_n.*)::{source}, cf_o) cf_c
+          ) cf_c
           where ({tkey_t}) = ({tkey_c}) and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
       end if;
       if v_count < v_rows and tg_op = 'UPDATE' then
         execute $sql$insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from crossfade_rows n
-          cross join lateral {convert}(row(n.*)::{source}, null::{target}) c
-          where not exists (select from {target} o where ({tkey_o}) = ({skey_n}))
+          select {tcolumns_c} from crossfade_rows cf_n
+          cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+          where not exists (select from {target} cf_o where ({tkey_o}) = ({skey_n}))
           order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
         get diagnostics v_added = row_count;
         v_count := v_count + v_added;
@@ -211,11 +211,11 @@ as $outer$
     end;
   end if;
   if not v_done then
-    for v_row in select n.* from crossfade_rows n order by {skey_n} loop
+    for v_row in select cf_n.* from crossfade_rows cf_n order by {skey_n} loop
       if v_nested then
         -- The owner's own trigger wrote this table after the statement did: the transition table is
         -- older than the row, and the nested statement has been mirrored already.
-        select s.* into v_current from {source} s where ({skey_s}) = ({skey_v_row});
+        select cf_s.* into v_current from {source} cf_s where ({skey_s}) = ({skey_v_row});
         continue when found = (tg_op = 'DELETE');
         if tg_op <> 'DELETE' then
           v_row := v_current;
@@ -234,11 +234,11 @@ as $outer$
   end if;
   if tg_op = 'DELETE' and v_state.tombstones then
     insert into crossfade_private.tombstones (pair, side, key)
-    select {pair_literal}, {side}, {skey_json_n} from crossfade_rows n;
+    select {pair_literal}, {side}, {skey_json_n} from crossfade_rows cf_n;
   end if;$template$,
     '<<bulk>>', crossfade_private.mirror_bulk_template(operation)),
     '<<row>>', case operation
-      when 'delete' then 'delete from {target} t where ({tkey_t}) = ({skey_v_row});'
+      when 'delete' then 'delete from {target} cf_t where ({tkey_t}) = ({skey_v_row});'
       else crossfade_private.mirror_put_template() end);
 $outer$;
 
@@ -297,7 +297,7 @@ $template$, '<<action>>', case operation
       '  delete from {target};'
     when 'move' then $move$
   begin
-    update {target} t set {move_list} where ({tkey_t}) = ({skey_old});
+    update {target} cf_t set {move_list} where ({tkey_t}) = ({skey_old});
   exception when others then
     if v_state.failure_policy = 'raise' or sqlstate = '40001' then
       raise;

@@ -127,18 +127,19 @@ begin
   -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep a run going.
   -- Cuts come from a sample, so that starting a run costs the same on ten rows and on ten million.
   return query execute crossfade_private.render($sql$
-    with sample as (
-      select {skey_json_s} k, ntile($1) over (order by {skey_s}) part, {skey_s}
-      from {source} s tablesample system ($3)
+    with cf_sample as (
+      select {skey_json_s} cf_key, ntile($1) over (order by {skey_s}) cf_part, {skey_s}
+      from {source} cf_s tablesample system ($3)
       where $1 > 1
     ),
     cut as (
-      select distinct on (part) part, k from sample order by part, ({skey_sample}) desc
+      select distinct on (cf_sample.cf_part) cf_sample.cf_part, cf_sample.cf_key
+      from cf_sample order by cf_sample.cf_part, ({skey_sample}) desc
     ),
-    bound as (
-      select c.part::integer part, c.k from cut c where c.part < $1
+    bound (part, k) as (
+      select c.cf_part::integer, c.cf_key from cut c where c.cf_part < $1
       union all
-      select $1, (select {skey_json_s} from {source} s order by {skey_desc} limit 1)
+      select $1, (select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1)
     )
     select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part),
       case when $2 or b.part < $1 then b.k end
@@ -347,7 +348,7 @@ declare
   v_boundary jsonb;
 begin
   execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} s
+    select {skey_json_s} from {source} cf_s
     where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
     order by {skey_s} offset $3 - 1 limit 1
   $sql$, pieces) into v_boundary
@@ -438,11 +439,11 @@ begin
     insert into {target} ({target_columns}) overriding system value
     select {tcolumns_c}
     from (
-      select s.* from {source} s
+      select cf_s.* from {source} cf_s
       where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
-      order by {skey_s} for share of s
-    ) n
-    cross join lateral {convert}(row(n.*)::{source}, null::{target}) c
+      order by {skey_s} for share of cf_s
+    ) cf_n
+    cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
     on conflict ({target_key}) do nothing
   $sql$, pieces) using after_key, boundary;
   get diagnostics v_written = row_count;
@@ -461,10 +462,10 @@ declare
   v_swept bigint;
 begin
   execute crossfade_private.render($sql$
-    delete from {target} t
-    using crossfade_private.tombstones z
-    where z.pair = $1 and z.side = {side} and ({tkey_t}) = ({skey_z})
-      and not exists (select from {source} b where ({skey_b}) = ({skey_z}))
+    delete from {target} cf_t
+    using crossfade_private.tombstones cf_z
+    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+      and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
   $sql$, pieces) using (run).pair;
   get diagnostics v_swept = row_count;
   delete from crossfade_private.tombstones z where z.pair = (run).pair;
@@ -513,7 +514,7 @@ begin
   -- Only the last batch of a range can hold another number of rows than was asked for.
   if boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
-      select count(*) from {source} s
+      select count(*) from {source} cf_s
       where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
     $sql$, pieces) into v_rows using (run_range).cursor_key, boundary;
   end if;

@@ -28,17 +28,18 @@ returns text
 language sql immutable
 set search_path = ''
 as $outer$
-  -- `here` and not `t is null`: a composite with one null column is neither null nor not null.
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not null.
   -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose the rows.
   select $sql$
-    select case when a.here then {skey_json_a} else {tkey_json_b} end as key,
-      case when b.here is null then 'missing_v2' when a.here is null then 'missing_v1' else 'different' end as kind,
-      (a.t) as v1, (b.t) as v2, c as made_v2, d as made_v1
-    from (select t, true as here, {skey_t} from {source} t where {range_a}) a
-    full join (select t, true as here, {tkey_t} from {target} t where {range_b}) b on ({skey_a}) = ({tkey_b})
-    left join lateral {convert}(a.t, b.t) c on a.here and b.here
-    left join lateral {convert_back}(b.t, a.t) d on a.here and b.here
-    where a.here is null or b.here is null
+    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1' else 'different' end as kind,
+      cf_a.cf_row as v1, cf_b.cf_row as v2, cf_c as made_v2, cf_d as made_v1
+    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t where {range_b}) cf_b
+      on ({skey_a}) = ({tkey_b})
+    left join lateral {convert}(cf_a.cf_row, cf_b.cf_row) cf_c on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back}(cf_b.cf_row, cf_a.cf_row) cf_d on cf_a.cf_here and cf_b.cf_here
+    where cf_a.cf_here is null or cf_b.cf_here is null
       or row({tcompare_c}) is distinct from row({tfields_b})
       or row({scompare_d}) is distinct from row({sfields_a})$sql$;
 $outer$;
@@ -128,9 +129,9 @@ set lock_timeout = '2s'
 as $$
 begin
   execute crossfade_private.render(
-    'select from {source} t where ({skey_t}) = ({skey_1}) for no key update', pieces) using key;
+    'select from {source} cf_t where ({skey_t}) = ({skey_1}) for no key update', pieces) using key;
   execute crossfade_private.render(
-    'select from {target} t where ({tkey_t}) = ({skey_1}) for no key update', pieces) using key;
+    'select from {target} cf_t where ({tkey_t}) = ({skey_1}) for no key update', pieces) using key;
 end $$;
 
 comment on function crossfade_private.lock_both is

@@ -18,21 +18,21 @@ set search_path = ''
 as $$
 begin
   execute crossfade_private.render($sql$
-    delete from {target} t
-    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} s where ({skey_s}) = ({skey_1}))
+    delete from {target} cf_t
+    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s where ({skey_s}) = ({skey_1}))
   $sql$, pieces) using key;
   execute crossfade_private.render($sql$
-    update {target} t set {set_list}
+    update {target} cf_t set {set_list}
     from (
-      select c.* from {source} n join {target} o on ({tkey_o}) = ({skey_n})
-      cross join lateral {convert}(n, o) c where ({skey_n}) = ({skey_1})
-    ) c
+      select cf_c.* from {source} cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
+      cross join lateral {convert}(cf_n, cf_o) cf_c where ({skey_n}) = ({skey_1})
+    ) cf_c
     where ({tkey_t}) = ({tkey_c})
   $sql$, pieces) using key;
   execute crossfade_private.render($sql$
     insert into {target} ({target_columns}) overriding system value
-    select {tcolumns_c} from {source} n cross join lateral {convert}(n, null::{target}) c
-    where ({skey_n}) = ({skey_1}) and not exists (select from {target} o where ({tkey_o}) = ({skey_1}))
+    select {tcolumns_c} from {source} cf_n cross join lateral {convert}(cf_n, null::{target}) cf_c
+    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o where ({tkey_o}) = ({skey_1}))
     on conflict ({target_key}) do nothing
   $sql$, pieces) using key;
 end $$;
@@ -56,12 +56,12 @@ begin
     return true;
   end if;
   execute crossfade_private.render(
-    'select to_jsonb(t) from {target} t where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
+    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
   perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
   perform crossfade_private.put_one(v_pieces, key);
   perform set_config(v_guard, '', true);
   execute crossfade_private.render(
-    'select to_jsonb(t) from {target} t where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
+    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
   perform crossfade_private.audit(
     'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
   return not exists (select from crossfade_private.find_one(v_pieces, key));
@@ -142,14 +142,14 @@ as $outer$
   select crossfade_private.render(
     replace(replace($sql$
       select {skey_json_n} as key,
-        case when q.broken is not null then 7 else <<side>> end as law,
-        coalesce(q.broken, crossfade_private.diff_columns(to_jsonb(n), to_jsonb(d), '')) as columns
-      from (select s.* from {source} s where ($1 is null or ({skey_s}) > ({skey_1}))
-        order by {skey_s} limit $2) n
-      left join lateral {convert}(row(n.*)::{source}, null::{target}) c on true
-      left join lateral {convert_back}(c, case when <<side>> = 2 then row(n.*)::{source} end) d on true
-      left join lateral (select <<broken>> as broken from (select (c).*) made) q on true
-      where q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
+        case when cf_q.broken is not null then 7 else <<side>> end as law,
+        coalesce(cf_q.broken, crossfade_private.diff_columns(to_jsonb(cf_n), to_jsonb(cf_d), '')) as columns
+      from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
+        order by {skey_s} limit $2) cf_n
+      left join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c on true
+      left join lateral {convert_back}(cf_c, case when <<side>> = 2 then row(cf_n.*)::{source} end) cf_d on true
+      left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
+      where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
       limit 100
     $sql$, '<<side>>', side::text), '<<broken>>', coalesce((
       select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
@@ -213,7 +213,7 @@ declare
   v_key jsonb;
 begin
   execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} s where $1 is null or ({skey_s}) > ({skey_1})
+    select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
     order by {skey_s} offset $2 - 1 limit 1
   $sql$, pieces) into v_key using after_key, max_rows;
   return v_key;
@@ -245,7 +245,7 @@ begin
   v_last := crossfade_private.next_key(v_pieces, after, max_rows);
   if v_last is null then
     execute crossfade_private.render(
-      'select count(*) from {source} s where $1 is null or ({skey_s}) > ({skey_1})', v_pieces) into v_rows using after;
+      'select count(*) from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})', v_pieces) into v_rows using after;
   end if;
   return jsonb_build_object(
     'rows_checked', v_rows, 'violations', v_violations, 'last_key', v_last, 'done', v_last is null,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,27 +38,32 @@ class Template:
 def apply_migrations(url: str) -> None:
     for path in MIGRATIONS:
         with psycopg.connect(url) as connection:
-            connection.execute(path.read_text())  # type: ignore[arg-type]
+            connection.execute(path.read_text())
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
-def template(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Template]:
+def template(request: pytest.FixtureRequest) -> Iterator[Template]:
     version: str = request.param
-    data_dir = tmp_path_factory.mktemp(f"pg{version}")
-    server = (
-        PostgresServer(data_dir, bin_dir=DEBIAN_15, durable=False)
-        if version == "15"
-        else PostgresServer(data_dir, version=int(version), durable=False)
-    )
-    with server:
-        found = Template(server, "crossfade_template")
-        server.bootstrap()  # the roles, which belong to the whole cluster
-        server.create_database(found.database)
-        server.bootstrap(found.database)
-        apply_migrations(found.url(found.database))
-        yield found
+    # Not pytest's own folder: it deletes the oldest ones while another run may still use them.
+    with tempfile.TemporaryDirectory(prefix="crossfade-sql-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        data_dir = Path(folder) / f"pg{version}"
+        server = (
+            PostgresServer(data_dir, bin_dir=DEBIAN_15, durable=False)
+            if version == "15"
+            else PostgresServer(data_dir, version=int(version), durable=False)
+        )
+        with server:
+            yield migrated(server)
+
+
+def migrated(server: PostgresServer) -> Template:
+    found = Template(server, "crossfade_template")
+    server.bootstrap()  # the roles, which belong to the whole cluster
+    server.create_database(found.database)
+    server.bootstrap(found.database)
+    apply_migrations(found.url(found.database))
+    return found
 
 
 @pytest.fixture
@@ -65,9 +71,9 @@ def database(template: Template) -> Iterator[str]:
     """The URL of a fresh database with bootstrap and all migrations."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
-        admin.execute(f"create database {name} template {template.database} owner postgres")  # type: ignore[arg-type]
+        admin.execute(f"create database {name} template {template.database} owner postgres")
         yield template.url(name)
-        admin.execute(f"drop database {name} with (force)")  # type: ignore[arg-type]
+        admin.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture
@@ -79,7 +85,7 @@ def connect(database: str) -> Iterator[Connect]:
         connection = psycopg.connect(database, autocommit=True)
         opened.append(connection)
         if role:
-            connection.execute(f"set role {role}")  # type: ignore[arg-type]
+            connection.execute(f"set role {role}")
         if sub:
             claims = f'{{"sub":"{sub}","role":"{role}"}}'
             connection.execute("select set_config('request.jwt.claims', %s, false)", [claims])

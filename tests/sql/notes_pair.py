@@ -42,7 +42,8 @@ create policy "own notes" on public.notes to authenticated
   using (owner_id = (select auth.uid())) with check (owner_id = (select auth.uid()));
 create policy "own notes" on public.notes_v2 to authenticated
   using (owner_id = (select auth.uid())) with check (owner_id = (select auth.uid()));
-grant select, insert, update, delete on public.notes, public.notes_v2 to authenticated, service_role;
+grant select, insert, update, delete on public.notes, public.notes_v2
+  to authenticated, service_role;
 grant usage on sequence public.notes_id to authenticated, service_role;
 """
 
@@ -72,4 +73,4 @@ def differences(db: Connection) -> list[tuple[Any, ...]]:
 
 
 def rows(db: Connection, sql: str) -> list[tuple[Any, ...]]:
-    return db.execute(sql).fetchall()  # type: ignore[arg-type]
+    return db.execute(sql).fetchall()

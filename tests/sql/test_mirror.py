@@ -1,0 +1,394 @@
+"""Every kind of statement on either table reaches the other one, in the same transaction."""
+
+from __future__ import annotations
+
+import threading
+
+import psycopg
+import pytest
+
+from .conftest import Connect, Connection
+from .notes_pair import create_notes, differences, rows
+
+STATEMENTS = {
+    "insert": "insert into public.notes (body, tag) values ('a', 'x')",
+    "insert of many rows": """
+        insert into public.notes (body) select 'n' || g from generate_series(1, 500) g""",
+    "insert into v2": """insert into public.notes_v2 (parts, pinned) values ('["a", 1]', true)""",
+    "insert of many rows into v2": """
+        insert into public.notes_v2 (parts)
+        select jsonb_build_array(g::text) from generate_series(1, 500) g""",
+    "update": "update public.notes set body = body || '!' where id <= 3",
+    "update of every row": "update public.notes set tag = 'all'",
+    "update of v2": """update public.notes_v2 set parts = '["edited", 2]' where id <= 3""",
+    "update to null": "update public.notes set tag = null",
+    "update of a key": "update public.notes set id = id + 1000 where id <= 3",
+    "update of every key": "update public.notes set id = id + 1000",
+    "update of a v2 key": "update public.notes_v2 set id = id + 1000 where id <= 3",
+    "delete": "delete from public.notes where id <= 3",
+    "delete of every row": "delete from public.notes",
+    "delete from v2": "delete from public.notes_v2 where id <= 3",
+    "truncate": "truncate public.notes",
+    "truncate of v2": "truncate public.notes_v2",
+    "upsert that updates": """
+        insert into public.notes (id, body) values (1, 'one'), (900, 'new')
+        on conflict (id) do update set body = excluded.body""",
+    "upsert that does nothing": """
+        insert into public.notes (id, body) values (1, 'one'), (900, 'new')
+        on conflict do nothing""",
+    "upsert into v2": """
+        insert into public.notes_v2 (id, parts) values (1, '["one"]'), (900, '["new"]')
+        on conflict (id) do update set parts = excluded.parts""",
+    "merge": """
+        merge into public.notes n
+        using (values (1, 'one'), (2, null), (900, 'new')) s (id, body) on n.id = s.id
+        when matched and s.body is null then delete
+        when matched then update set body = s.body
+        when not matched then insert (id, body) values (s.id, s.body)""",
+    "data-modifying cte": """
+        with gone as (delete from public.notes where id <= 2 returning body)
+        insert into public.notes (body) select body || ' again' from gone""",
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_statement_reaches_the_other_table(db: Connection, name: str) -> None:
+    create_notes(db)
+    db.execute(
+        "insert into public.notes (body, tag) select 'n' || g, 't' from generate_series(1, 20) g"
+    )
+    before = rows(db, "select * from public.notes order by id")
+    db.execute(STATEMENTS[name])
+    assert differences(db) == []
+    assert rows(db, "select * from public.notes order by id") != before or "nothing" in name
+    assert rows(db, "select * from crossfade.mirror_failures") == []
+
+
+def test_copy_is_mirrored(db: Connection) -> None:
+    create_notes(db)
+    with db.cursor().copy("copy public.notes (body, tag) from stdin") as copy:
+        for number in range(100):
+            copy.write_row((f"row {number}", None))
+    assert rows(db, "select count(*) from public.notes_v2") == [(100,)]
+    assert differences(db) == []
+
+
+def test_nothing_is_mirrored_while_off(db: Connection) -> None:
+    create_notes(db, mirror=False)
+    db.execute("insert into public.notes (body) values ('a')")
+    assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
+
+
+def test_an_edit_of_one_format_keeps_what_only_the_other_holds(db: Connection) -> None:
+    create_notes(db)
+    db.execute(
+        """insert into public.notes_v2 (id, parts, pinned) values (1, '["a", {"k": 1}]', true)"""
+    )
+    db.execute("update public.notes set tag = 'new' where id = 1")
+    assert rows(db, "select parts, pinned, tag from public.notes_v2") == [
+        (["a", {"k": 1}], True, "new")
+    ]
+
+
+def test_rolled_back_savepoint_leaves_both_tables_alone(db: Connection) -> None:
+    create_notes(db)
+    with db.transaction():
+        db.execute("insert into public.notes (id, body) values (1, 'kept')")
+        db.execute("savepoint before")
+        db.execute("update public.notes set body = 'lost'")
+        db.execute("insert into public.notes (body) values ('lost as well')")
+        db.execute("rollback to savepoint before")
+        db.execute("insert into public.notes (id, body) values (2, 'after')")
+    assert rows(db, "select id, parts ->> 0 from public.notes_v2 order by id") == [
+        (1, "kept"),
+        (2, "after"),
+    ]
+    assert differences(db) == []
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_every_isolation_level_is_mirrored(db: Connection, level: str) -> None:
+    create_notes(db)
+    with db.transaction():
+        db.execute(f"set transaction isolation level {level}")
+        db.execute("insert into public.notes (id, body) values (1, 'a')")
+        db.execute("""update public.notes_v2 set parts = '["b"]' where id = 1""")
+    assert rows(db, "select body from public.notes") == [("b",)]
+    assert differences(db) == []
+
+
+def test_a_snapshot_older_than_the_switch_cannot_write_unmirrored(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db, mirror=False)
+    writer = connect()
+    writer.execute("begin isolation level repeatable read")
+    writer.execute("select count(*) from public.notes")
+    db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        writer.execute("insert into public.notes (body) values ('a')")
+    writer.execute("rollback")
+    assert differences(db) == []
+
+
+# The owner's own triggers -------------------------------------------------------------------------
+
+
+def test_write_by_the_owners_trigger_is_mirrored(db: Connection) -> None:
+    create_notes(db)
+    db.execute("""
+        create table public.inbox (body text);
+        create function public.file_note() returns trigger language plpgsql as $$
+        begin insert into public.notes (body) values (new.body); return null; end $$;
+        create trigger file_note after insert on public.inbox
+        for each row execute function public.file_note();
+        insert into public.inbox values ('from a trigger');
+    """)
+    assert rows(db, "select parts ->> 0 from public.notes_v2") == [("from a trigger",)]
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_trigger_that_changes_the_row_again_leaves_the_newest_version(
+    db: Connection, count: int
+) -> None:
+    create_notes(db)
+    db.execute("""
+        create function public.stamp() returns trigger language plpgsql as $$
+        begin
+          update public.notes set body = body || ' (stamped)'
+          where id = new.id and body not like '%stamped%';
+          return null;
+        end $$;
+        create trigger stamp after insert or update on public.notes
+        for each row execute function public.stamp();
+    """)
+    db.execute(
+        "insert into public.notes (body) select 'n' || g from generate_series(1, %s) g", [count]
+    )
+    db.execute("update public.notes set body = 'edited'")
+    assert rows(db, "select distinct body from public.notes") == [("edited (stamped)",)]
+    assert differences(db) == []
+
+
+def test_trigger_on_v2_that_writes_v2_is_mirrored_back(db: Connection) -> None:
+    create_notes(db)
+    db.execute("""
+        create function public.shout() returns trigger language plpgsql as $$
+        begin
+          update public.notes_v2 set tag = upper(tag) where id = new.id and tag <> upper(tag);
+          return null;
+        end $$;
+        create trigger shout after insert on public.notes_v2
+        for each row execute function public.shout();
+        insert into public.notes (body, tag) values ('a', 'quiet');
+    """)
+    assert rows(
+        db, "select n.tag, v.tag from public.notes n join public.notes_v2 v using (id)"
+    ) == [("QUIET", "QUIET")]
+
+
+def test_trigger_that_drops_the_mirrored_row_is_recorded(db: Connection) -> None:
+    create_notes(db)
+    db.execute("""
+        create function public.drop_it() returns trigger language plpgsql as $$
+        begin return null; end $$;
+        create trigger drop_it before insert on public.notes_v2
+        for each row execute function public.drop_it();
+        insert into public.notes (id, body) values (1, 'a');
+    """)
+    assert rows(db, "select key, written_side, error_code from crossfade.mirror_failures") == [
+        ({"id": 1}, 1, "CF017")
+    ]
+
+
+def test_cascade_from_a_parent_table_is_mirrored(db: Connection) -> None:
+    create_notes(db)
+    db.execute("""
+        create table public.people (id uuid primary key);
+        alter table public.notes
+          add foreign key (owner_id) references public.people on delete cascade;
+        insert into public.people values ('00000000-0000-4000-8000-000000000001');
+        insert into public.notes (body, owner_id)
+        select 'n', '00000000-0000-4000-8000-000000000001' from generate_series(1, 20);
+        delete from public.people;
+    """)
+    assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
+
+
+def test_replica_role_is_mirrored(db: Connection, template: object, database: str) -> None:
+    create_notes(db)
+    with psycopg.connect(
+        database.replace("postgres@", "supabase_admin@"), autocommit=True
+    ) as admin:
+        admin.execute("set session_replication_role = replica")
+        admin.execute("insert into public.notes (body) values ('imported')")
+    assert rows(db, "select parts ->> 0 from public.notes_v2") == [("imported",)]
+
+
+# Rights -------------------------------------------------------------------------------------------
+
+USER = "00000000-0000-4000-8000-000000000001"
+
+
+def test_user_without_rights_on_the_other_table_is_mirrored_past_rls(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db)
+    db.execute("revoke all on public.notes_v2 from authenticated")
+    user = connect("authenticated", sub=USER)
+    user.execute("insert into public.notes (body, owner_id) values ('mine', %s)", [USER])
+    user.execute("update public.notes set body = 'edited'")
+    assert rows(db, "select parts ->> 0, owner_id::text from public.notes_v2") == [("edited", USER)]
+    user.execute("delete from public.notes")
+    assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
+
+
+def test_empty_search_path_of_the_writer_does_not_matter(db: Connection) -> None:
+    create_notes(db)
+    db.execute("set search_path = ''")
+    db.execute("insert into public.notes (body) values ('a')")
+    assert differences(db) == []
+
+
+# Failures -----------------------------------------------------------------------------------------
+
+LONG = "x" * 30
+
+
+def test_failed_mirror_is_recorded_and_the_write_succeeds(db: Connection) -> None:
+    create_notes(db)
+    db.execute("insert into public.notes (id, body, tag) values (1, 'a', %s)", [LONG])
+    assert rows(
+        db, "select key, written_side, operation, error_code from crossfade.mirror_failures"
+    ) == [({"id": 1}, 1, "INSERT", "23514")]
+
+
+def test_one_bad_row_of_many_costs_one_failure(db: Connection) -> None:
+    create_notes(db)
+    db.execute(
+        "insert into public.notes (id, body, tag) "
+        "select g, 'n', case g when 7 then %s end from generate_series(1, 100) g",
+        [LONG],
+    )
+    assert rows(db, "select key from crossfade.mirror_failures") == [({"id": 7},)]
+    assert differences(db) == [(7, False, True)]
+
+
+def test_policy_raise_refuses_the_write(db: Connection) -> None:
+    create_notes(db, options='{"failure_policy": "raise"}')
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.execute("insert into public.notes (body, tag) values ('a', %s)", [LONG])
+    assert rows(db, "select count(*) from public.notes") == [(0,)]
+
+
+def test_repeated_failure_of_a_key_stays_one_open_row(db: Connection) -> None:
+    create_notes(db)
+    db.execute("insert into public.notes (id, body, tag) values (1, 'a', %s)", [LONG])
+    db.execute("update public.notes set body = 'b' where id = 1")
+    assert rows(db, "select attempts, operation from crossfade.mirror_failures") == [(2, "UPDATE")]
+
+
+# Two writers --------------------------------------------------------------------------------------
+
+
+def test_writers_of_both_tables_end_equal_whatever_deadlocks(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db)
+    db.execute("insert into public.notes (id, body) select g, 'n' from generate_series(1, 3) g")
+    deadlocks = []
+
+    def write(connection: Connection, sql: str) -> None:
+        for number in range(150):
+            try:
+                connection.execute(sql, [f"{number}", number % 3 + 1])
+            except psycopg.errors.DeadlockDetected:
+                deadlocks.append(number)
+
+    threads = [
+        threading.Thread(target=write, args=(connect(), sql))
+        for sql in (
+            "update public.notes set body = %s where id = %s",
+            "update public.notes_v2 set parts = jsonb_build_array(%s::text) where id = %s",
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    db.execute("select crossfade.repair('notes')")
+    assert differences(db) == []
+    assert rows(db, "select * from crossfade.mirror_failures where resolved_at is null") == []
+
+
+# The fence ----------------------------------------------------------------------------------------
+
+
+def test_fence_refuses_api_writes_of_v2_and_nothing_else(db: Connection, connect: Connect) -> None:
+    create_notes(db)
+    db.execute("select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
+    user = connect("authenticated", sub=USER)
+    with pytest.raises(psycopg.Error) as refused:
+        user.execute(
+            """insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER]
+        )
+    assert refused.value.sqlstate == "PT409"
+    assert '"CF_FENCED"' in (refused.value.diag.message_detail or "")
+    user.execute("insert into public.notes (body, owner_id) values ('by v1', %s)", [USER])
+    db.execute("""insert into public.notes_v2 (parts) values ('["by the owner"]')""")
+    assert rows(db, "select count(*) from public.notes_v2") == [(2,)]
+    db.execute("select crossfade.release_kill_switch('disable_v2_messages', 'over')")
+    user.execute("""insert into public.notes_v2 (parts, owner_id) values ('["b"]', %s)""", [USER])
+    assert differences(db) == []
+
+
+def test_fence_holds_inside_a_definer_function_of_the_project(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db)
+    db.execute("""
+        create function public.write_v2() returns void language sql security definer
+        set search_path = '' as $$ insert into public.notes_v2 (parts) values ('["a"]') $$;
+        select crossfade.engage_kill_switch('emergency_rollback', 'test');
+    """)
+    with pytest.raises(psycopg.Error) as refused:
+        connect("service_role").execute("select public.write_v2()")
+    assert refused.value.sqlstate == "PT409"
+
+
+def test_no_v2_write_that_began_before_a_kill_commits_after_it(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db)
+    writer = connect("authenticated", sub=USER)
+    writer.execute("begin")
+    writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
+    killer = connect()
+    engaged = threading.Event()
+
+    def engage() -> None:
+        killer.execute("update crossfade.settings set value = '5000' where name = 'kill_wait_ms'")
+        killer.execute("select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
+        engaged.set()
+
+    thread = threading.Thread(target=engage)
+    thread.start()
+    assert not engaged.wait(0.3)
+    writer.execute("commit")
+    thread.join()
+    with pytest.raises(psycopg.Error):
+        writer.execute(
+            """insert into public.notes_v2 (parts, owner_id) values ('["b"]', %s)""", [USER]
+        )
+
+
+def test_kill_does_not_wait_longer_than_its_setting(db: Connection, connect: Connect) -> None:
+    create_notes(db)
+    writer = connect("authenticated", sub=USER)
+    writer.execute("begin")
+    writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
+    db.execute("update crossfade.settings set value = '100' where name = 'kill_wait_ms'")
+    (answer,) = rows(db, "select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
+    assert answer[0]["in_flight"] is True
+    assert answer[0]["kill_switch"]["engaged"] is True
+    writer.execute("rollback")

@@ -38,6 +38,8 @@ export interface MessageStore {
   /** Stores a row and returns it as stored. */
   insert(backend: Version, row: Message): Promise<Message>;
   get(backend: Version, id: string): Promise<Message | undefined>;
+  /** Returns those of the rows that exist, in any order. */
+  getMany(backend: Version, ids: readonly string[]): Promise<Message[]>;
   list(backend: Version, query: ListQuery): Promise<Message[]>;
   /** Returns the row as stored, or `undefined` if none matched. */
   update(backend: Version, update: Update): Promise<Message | undefined>;

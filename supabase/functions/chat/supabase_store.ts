@@ -76,6 +76,10 @@ class SupabaseStore implements MessageStore {
     return (await this.#run(this.#client.from(TABLE[backend]).select().eq("id", id)))[0];
   }
 
+  async getMany(backend: Version, ids: readonly string[]): Promise<Message[]> {
+    return await this.#run(this.#client.from(TABLE[backend]).select().in("id", ids));
+  }
+
   async list(backend: Version, query: ListQuery): Promise<Message[]> {
     const sequence = SEQUENCE_COLUMN[backend];
     const ascending = query.newest !== true;

@@ -253,9 +253,14 @@ export class FlagsClient {
     this.#wanted = 0;
     // The copy stays; the next request after the wait tries again.
     if (this.#failures === 1 || this.#failures % 20 === 0) {
-      log(`Cannot refresh flags (${this.#failures} in a row)`, error);
+      log(`Cannot refresh flags (${this.#failures} in a row)`, messageOf(error));
     }
   }
+}
+
+/** The text only: a stack of the HTTP library says nothing more about a database that is away. */
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function agesOf({ softAgeMs, hardAgeMs }: Defaulted, { settings }: Snapshot): Ages {

@@ -153,7 +153,7 @@ async function editDirectly(
   attempt: Attempt,
   { id, changes }: { readonly id: string; readonly changes: Message },
 ): Promise<Message> {
-  const row = await found(store.update(attempt.backend, { id, changes }), id);
+  const row = await found(store.update(attempt.backend, { id, changes: stamped(changes) }), id);
   attempt.wrote = true;
   return row;
 }
@@ -178,13 +178,18 @@ async function editAcross(
     const changes = differences(merged, current, FORMATS[backend].editable);
     if (Object.keys(changes).length === 0) return current;
     const seen = { ifUpdatedAt: readUpdatedAt(current) };
-    const row = await store.update(backend, { id: edit.id, changes, ...seen });
+    const row = await store.update(backend, { id: edit.id, changes: stamped(changes), ...seen });
     if (row === undefined) continue;
     attempt.wrote = true;
     return row;
   }
   const detail = `Message "${edit.id}" is being changed by others; try again`;
   throw new Problem("conflict", { status: 409, detail, headers: { "Retry-After": "1" } });
+}
+
+/** Marks the row as changed, which is how an edit across formats notices another one. */
+function stamped(changes: Message): Message {
+  return { ...changes, updated_at: new Date().toISOString() };
 }
 
 function readUpdatedAt(row: Message): string | null {

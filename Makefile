@@ -21,7 +21,7 @@ GATEWAY    := from crossfade.local import deno_runtime as d; print(d.install_gat
 export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-edge test-python check check-python check-deno \
+.PHONY: help install demo up down test test-edge test-python test-hosted check check-python check-deno \
   check-sql check-ci bench format clean
 
 help:  ## list the commands
@@ -51,6 +51,14 @@ test-edge: $(STAMP)
 
 test-python: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Needs a running `supabase start` and its CLI on the PATH.
+test-hosted: $(STAMP)  ## run the project's story against the official local stack
+	@mkdir -p build && supabase status -o env > build/hosted.env
+	set -a && . ./build/hosted.env && SUPABASE_URL="$$API_URL" \
+	  SUPABASE_PUBLISHABLE_KEY="$$PUBLISHABLE_KEY" SUPABASE_SECRET_KEY="$$SECRET_KEY" \
+	  CROSSFADE_TEST_PROJECT=environment \
+	  $(BIN)/python -m pytest tests/integration/test_any_project.py $(ARGS)
 
 check: check-python check-deno check-sql check-ci  ## format, lint and type checks of every language
 

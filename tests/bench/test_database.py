@@ -57,7 +57,7 @@ def db(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Conne
     with psycopg.connect(url, autocommit=True) as connection:
         for file in [*files, ROOT / "sql" / "pairs" / "chat_messages.sql"]:
             connection.execute(file.read_bytes())
-        connection.execute("insert into public.chats (id) values (%s)", [CHAT])
+        connection.execute("insert into public.chats (id, user_id) values (%s, %s)", [CHAT, CHAT])
         yield connection
 
 

@@ -180,20 +180,31 @@ def test_advisors_have_no_warning_about_our_objects(cli: Cli, server: PostgresSe
     url = empty_project(server, "advised")
     apply_files(server, "advised", [*MIGRATIONS, *PAIRS])
 
-    assert findings(cli, url) == []
+    # A converter with a SET clause cannot be inlined into the batch query. These two qualify every
+    # name instead, and only service_role may execute them.
+    inlined = {
+        ("function_search_path_mutable", "public.chat_messages_to_v1"),
+        ("function_search_path_mutable", "public.chat_messages_to_v2"),
+    }
+    assert findings(cli, url) == inlined
 
     with psycopg.connect(url) as connection:
         connection.execute("create table crossfade.forgotten (id bigint primary key)")
         connection.execute("grant select on crossfade.forgotten to anon")
         connection.execute("create function crossfade.open() returns int language sql return 1")
-    assert findings(cli, url) == ["function_search_path_mutable", "rls_disabled_in_public"]
+    assert findings(cli, url) - inlined == {
+        ("function_search_path_mutable", "crossfade.open"),
+        ("rls_disabled_in_public", "crossfade.forgotten"),
+    }
 
 
-def findings(cli: Cli, url: str) -> list[str]:
-    """Return the names of the advisors' findings of level WARN and ERROR."""
+def findings(cli: Cli, url: str) -> set[tuple[str, str]]:
+    """Return the advisors' findings of level WARN and ERROR, each with its object."""
     result = cli.run("db", "advisors", f"--remote={url}", "--level", "warn")
     assert result.returncode == 0, result.stderr
     start = result.stdout.find("[\n")
     # Nothing is printed on stdout but notes when there is no finding.
     items = json.loads(result.stdout[start:]) if start >= 0 else []
-    return sorted({item["name"] for item in items})
+    return {
+        (item["name"], f"{item['metadata']['schema']}.{item['metadata']['name']}") for item in items
+    }

@@ -6,10 +6,12 @@ language plpgsql stable
 set search_path = ''
 as $$
 declare
-  v_table regclass := case side when 1 then (pair).v1_table else (pair).v2_table end::regclass;
+  v_table regclass;
   v_condition text;
   v_rows jsonb;
 begin
+  -- In here and not in declare: the table may be gone, and only the block's errors are caught.
+  v_table := case side when 1 then (pair).v1_table else (pair).v2_table end::regclass;
   -- Cast to the column's type, so that each row is found by its index.
   select string_agg(
     format('t.%I = (f.key ->> %L)::%s', k.side_name, k.key_name, format_type(a.atttypid, a.atttypmod)), ' and ')

@@ -82,7 +82,8 @@ def test_backend_choice_equals_the_vector(shared: Connection, case: Any, documen
         shared.execute(
             "update crossfade.cohorts c set (percentage, cohort_key, enabled_user_ids,"
             " enabled_agent_ids, denied_user_ids, denied_agent_ids) ="
-            " (select percentage, cohort_key, enabled_user_ids, enabled_agent_ids, denied_user_ids, denied_agent_ids"
+            " (select percentage, cohort_key, enabled_user_ids, enabled_agent_ids,"
+            " denied_user_ids, denied_agent_ids"
             " from jsonb_populate_record(null::crossfade.cohorts, %s))",
             [json.dumps(cohort)],
         )

@@ -122,7 +122,7 @@ end $$;
 comment on function crossfade_private.require_reason is
   'Refuse an empty reason (CF007), else remember it for the audit. action completes the sentence "Cannot ...".';
 
--- Version, audit, broadcast -------------------------------------------------------------------------
+-- Version, audit, broadcast -----------------------------------------------------------------------
 
 create or replace function crossfade.flags_version()
 returns bigint
@@ -208,7 +208,7 @@ end $$;
 comment on function crossfade_private.on_control_change is
   'AFTER ROW trigger of the control tables: a real change raises flags_version, is audited (action flag.update, object = name) and broadcast, also when somebody edits the row by hand.';
 
--- The lock that makes a kill exact --------------------------------------------------------------------
+-- The lock that makes a kill exact ----------------------------------------------------------------
 
 create or replace function crossfade_private.fence_lock_key()
 returns bigint

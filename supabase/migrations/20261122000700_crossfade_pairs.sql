@@ -1,4 +1,5 @@
--- Pairs: which tables belong together, how rows are converted, and the SQL pieces made from the catalog.
+-- Pairs: which tables belong together, how rows are converted, and the SQL pieces made from the
+-- catalog.
 
 create table if not exists crossfade.pairs (
   name text primary key,
@@ -193,7 +194,8 @@ begin
     'set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ') from unnest(v_target_columns.columns) c
        where c <> all (v_target_key)),
-      -- A target that is nothing but its key: setting a key column to itself keeps the statement valid.
+      -- A target that is nothing but its key: setting a key column to itself keeps the
+      -- statement valid.
       format('%1$I = cf_c.%1$I', v_target_key[1])),
     'move_list', (
       select string_agg(format('%I = new.%I', t.c, s.c), ', ')
@@ -206,7 +208,8 @@ begin
     'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
     'skey_z', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
   -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
-  -- Aliases in templates begin with cf_: a column of the owner's with the same name would win over a row.
+  -- Aliases in templates begin with cf_: a column of the owner's with the same name would win
+  -- over a row.
   foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new', 'old'] loop
     v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
     v_pieces := v_pieces || jsonb_build_object(

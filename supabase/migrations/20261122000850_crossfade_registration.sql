@@ -1,6 +1,8 @@
 -- Registering a pair: refuse what cannot be mirrored, by name and with the reason; then install.
 
-create or replace function crossfade_private.table_problems(tab regclass, label text, key_columns text[])
+create or replace function crossfade_private.table_problems(
+  tab regclass, label text, key_columns text[]
+)
 returns setof text
 language sql stable
 set search_path = ''

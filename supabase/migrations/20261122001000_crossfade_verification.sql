@@ -1,4 +1,5 @@
--- Verification: compare both tables through the converters, by value. Repair: make the follower equal.
+-- Verification: compare both tables through the converters, by value. Repair: make the follower
+-- equal.
 
 create table if not exists crossfade.mismatches (
   id bigint generated always as identity primary key,
@@ -21,15 +22,17 @@ create index if not exists mismatches_run_idx on crossfade.mismatches (run);
 comment on table crossfade.mismatches is
   'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
 
--- Comparing -----------------------------------------------------------------------------------------
+-- Comparing ---------------------------------------------------------------------------------------
 
 create or replace function crossfade_private.compare_sql()
 returns text
 language sql immutable
 set search_path = ''
 as $outer$
-  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not null.
-  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose the rows.
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
+  -- null.
+  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose
+  -- the rows.
   select $sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1' else 'different' end as kind,
@@ -94,7 +97,9 @@ end $$;
 comment on function crossfade_private.find_mismatches is
   'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
 
-create or replace function crossfade_private.find_in_range(pieces jsonb, after_key jsonb, boundary jsonb)
+create or replace function crossfade_private.find_in_range(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
 returns table (key jsonb, kind text, columns text[])
 language sql stable
 set search_path = ''
@@ -137,7 +142,7 @@ end $$;
 comment on function crossfade_private.lock_both is
   'Lock both rows of a key, the source''s first. Waits at most 2 s a row (55P03).';
 
--- Verify runs ---------------------------------------------------------------------------------------
+-- Verify runs -------------------------------------------------------------------------------------
 
 create or replace function crossfade.start_verify(pair text, ranges integer default 1)
 returns jsonb

@@ -1,4 +1,5 @@
--- Repair: make the follower equal to the leader, row by row, with what is replaced kept in the audit.
+-- Repair: make the follower equal to the leader, row by row, with what is replaced kept in the
+-- audit.
 
 create or replace function crossfade_private.leader(stage text)
 returns integer
@@ -40,7 +41,9 @@ end $$;
 comment on function crossfade_private.put_one is
   'Make the target''s row of one key what the source''s row says: deleted, merged or inserted. Both rows must be locked.';
 
-create or replace function crossfade_private.repair_one(pair crossfade.pairs, key jsonb, side integer, reason text)
+create or replace function crossfade_private.repair_one(
+  pair crossfade.pairs, key jsonb, side integer, reason text
+)
 returns boolean
 language plpgsql volatile
 set search_path = ''
@@ -70,7 +73,9 @@ end $$;
 comment on function crossfade_private.repair_one is
   'Repair one key from side (1 or 2); true when both rows agree afterwards. The replaced or deleted row is kept in crossfade.audit.';
 
-create or replace function crossfade.repair(pair text, max_rows integer default 500, reason text default null)
+create or replace function crossfade.repair(
+  pair text, max_rows integer default 500, reason text default null
+)
 returns jsonb
 language plpgsql volatile
 security definer -- writes the owner's tables; only service_role may call it
@@ -130,15 +135,17 @@ end $$;
 comment on function crossfade.repair is
   'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
 
--- Proving converters ----------------------------------------------------------------------------------
+-- Proving converters ------------------------------------------------------------------------------
 
 create or replace function crossfade_private.check_sql(pieces jsonb, side integer)
 returns text
 language sql stable
 set search_path = ''
 as $outer$
-  -- Law 1: to_v1(to_v2(a, null), null) = a. Law 2: to_v2(to_v1(b, null), b) = b. Law 7: what comes out
-  -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain columns.
+  -- Law 1: to_v1(to_v2(a, null), null) = a. Law 2: to_v2(to_v1(b, null), b) = b. Law 7: what
+  -- comes out
+  -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain
+  -- columns.
   select crossfade_private.render(
     replace(replace($sql$
       select {skey_json_n} as key,
@@ -167,7 +174,9 @@ $outer$;
 
 comment on function crossfade_private.check_sql is 'The query that finds rows of one side whose conversion breaks a law.';
 
-create or replace function crossfade_private.check_rows(pieces jsonb, side integer, after_key jsonb, max_rows integer)
+create or replace function crossfade_private.check_rows(
+  pieces jsonb, side integer, after_key jsonb, max_rows integer
+)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -204,7 +213,9 @@ end $$;
 
 comment on function crossfade_private.check_rows is 'Violations among the next max_rows rows, at most 100.';
 
-create or replace function crossfade_private.next_key(pieces jsonb, after_key jsonb, max_rows integer)
+create or replace function crossfade_private.next_key(
+  pieces jsonb, after_key jsonb, max_rows integer
+)
 returns jsonb
 language plpgsql stable
 set search_path = ''

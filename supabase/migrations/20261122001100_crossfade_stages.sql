@@ -1,4 +1,5 @@
--- Stages and cohorts: one way forward, with every precondition here; the way back needs only a reason.
+-- Stages and cohorts: one way forward, with every precondition here; the way back needs only a
+-- reason.
 
 create or replace function crossfade_private.stage_number(stage text)
 returns integer
@@ -136,7 +137,9 @@ end $$;
 
 comment on function crossfade_private.check_way_back is 'Only complete has preconditions on the way back (CF005).';
 
-create or replace function crossfade_private.refuse_stage(pair crossfade.pairs, stage text, blockers jsonb)
+create or replace function crossfade_private.refuse_stage(
+  pair crossfade.pairs, stage text, blockers jsonb
+)
 returns void
 language plpgsql volatile
 set search_path = ''
@@ -189,7 +192,9 @@ end $$;
 comment on function crossfade_private.enter_stage is
   'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
 
-create or replace function crossfade.set_stage(pair text, stage text, reason text, confirm boolean default false)
+create or replace function crossfade.set_stage(
+  pair text, stage text, reason text, confirm boolean default false
+)
 returns jsonb
 language plpgsql volatile
 security definer -- stages are changed by functions only

@@ -1,0 +1,216 @@
+-- The text of the generated trigger functions: static SQL, made once per pair, no dynamic SQL at
+-- run time
+-- but constant statements that must be planned for the number of rows at hand.
+--
+-- Few rows go one by one through plans with scalar parameters. Many rows go through EXECUTE: a plan
+-- cached for one row would be slow for 40,000, and one cached for 40,000 would scan the table
+-- for one.
+
+create or replace function crossfade_private.mirror_put_template()
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select $template$
+      -- Insert and update take turns until one of them finds the row: between the two statements a
+      -- writer of the other table may have inserted or deleted it.
+      v_present := false;
+      for v_attempt in {first_attempt}..5 loop
+        if v_attempt % 2 = 0 then
+          insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from {convert}(v_row, null::{target}) cf_c
+          on conflict ({target_key}) do nothing;
+          v_present := found;
+        else
+          -- SAFETY: lock before converting, or the merge would start from a version
+          -- already replaced.
+          select cf_t.* into v_counterpart from {target} cf_t
+          where ({tkey_t}) = ({skey_v_row}) for update;
+          v_present := found;
+          if v_present then
+            update {target} cf_t set {set_list}
+            from {convert}(v_row, v_counterpart) cf_c
+            where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct from row({tcompare_c});
+          end if;
+        end if;
+        exit when v_present;
+      end loop;
+      if not v_present then
+        raise exception using errcode = 'CF017',
+          message = 'the mirrored row is missing after the write (a trigger or rule of the table may drop it)';
+      end if;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_put_template is
+  'One row v_row of the source becomes its counterpart in the target, merged with what is there.';
+
+create or replace function crossfade_private.mirror_bulk_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select case operation
+    when 'delete' then $template$
+      execute $sql$select count(*) from (
+        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+      execute $sql$delete from {target} cf_t using crossfade_rows cf_n where ({tkey_t}) = ({skey_n})$sql$;
+      v_done := true;$template$
+    else $template$
+      v_count := 0;
+      if tg_op = 'INSERT' then
+        execute $sql$insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from crossfade_rows cf_n
+          cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
+        get diagnostics v_count = row_count;
+      end if;
+      if v_count < v_rows then
+        -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
+        execute $sql$select count(*) from (
+          select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+          order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+        execute $sql$update {target} cf_t set {set_list}
+          from (
+            select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
+            cross join lateral {convert}(row(cf_n.*)::{source}, cf_o) cf_c
+          ) cf_c
+          where ({tkey_t}) = ({tkey_c}) and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
+      end if;
+      if v_count < v_rows and tg_op = 'UPDATE' then
+        execute $sql$insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from crossfade_rows cf_n
+          cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+          where not exists (select from {target} cf_o where ({tkey_o}) = ({skey_n}))
+          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
+        get diagnostics v_added = row_count;
+        v_count := v_count + v_added;
+      end if;
+      v_done := v_count >= v_rows;$template$
+  end;
+$outer$;
+
+comment on function crossfade_private.mirror_bulk_template is
+  'All rows of a large statement at once; v_done stays false when a row is missing afterwards.';
+
+create or replace function crossfade_private.mirror_rows_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select replace(replace($template$
+  v_nested := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
+  select count(*) into v_rows from crossfade_rows;
+  if v_rows > 8 and not v_nested then
+    begin
+      <<bulk>>
+    exception when others then
+      -- A serialization failure spoils the whole transaction whatever we record.
+      if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+        raise;
+      end if;
+    end;
+  end if;
+  if not v_done then
+    for v_row in select cf_n.* from crossfade_rows cf_n order by {skey_n} loop
+      if v_nested then
+        -- The owner's own trigger wrote this table after the statement did: the transition table is
+        -- older than the row, and the nested statement has been mirrored already.
+        select cf_s.* into v_current from {source} cf_s where ({skey_s}) = ({skey_v_row});
+        continue when found = (tg_op = 'DELETE');
+        if tg_op <> 'DELETE' then
+          v_row := v_current;
+        end if;
+      end if;
+      begin
+        <<row>>
+      exception when others then
+        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+          raise;
+        end if;
+        perform crossfade_private.record_failure(
+          {pair_literal}, {side}, {skey_json_v_row}, tg_op, sqlstate, sqlerrm);
+      end;
+    end loop;
+  end if;
+  if tg_op = 'DELETE' and v_state.tombstones then
+    insert into crossfade_private.tombstones (pair, side, key)
+    select {pair_literal}, {side}, {skey_json_n} from crossfade_rows cf_n;
+  end if;$template$,
+    '<<bulk>>', crossfade_private.mirror_bulk_template(operation)),
+    '<<row>>', case operation
+      when 'delete' then 'delete from {target} cf_t where ({tkey_t}) = ({skey_v_row});'
+      else crossfade_private.mirror_put_template() end);
+$outer$;
+
+comment on function crossfade_private.mirror_rows_template is
+  'Body for insert, update and delete: in bulk when there are many rows, else or after an error one by one, so that one bad row of a thousand costs one failure record and not a thousand.';
+
+create or replace function crossfade_private.mirror_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select replace(replace(replace($template$
+create or replace function crossfade_private.mirror_{pair}_v{side}_{operation}()
+returns trigger
+language plpgsql volatile
+security definer -- who may write one table often has no right on the other
+set search_path = ''
+as $body$
+declare
+  v_state crossfade_private.mirror_state;
+  v_guard text;
+  v_row {source};
+  v_current {source};
+  v_counterpart {target};
+  v_rows bigint;
+  v_count bigint;
+  v_added bigint;
+  v_nested boolean;
+  v_present boolean;
+  v_done boolean := false;
+begin
+  -- Echo guard: true only for triggers fired by our own inner write, at exactly that depth, so that
+  -- a write made by the owner's own trigger is still mirrored.
+  if current_setting('crossfade.echo_{pair}_v{side}', true) = pg_trigger_depth()::text then
+    return null;
+  end if;
+  v_state := crossfade_private.mirror_mode({pair_literal});
+  if v_state.mirror is null or v_state.mirror = 'off' then
+    return null;
+  end if;
+  if (v_state.mirror = 'archived' or v_state.mirror = 'reverse' and {side} = 1)
+    and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
+    return null;
+  end if;
+  v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);
+  perform set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
+<<action>>
+  perform set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
+  perform set_config(
+    'crossfade.nested_{pair}_v{side}', case when pg_trigger_depth() > 1 then 'on' else '' end, true);
+  return null;
+end $body$
+$template$, '<<action>>', case operation
+    when 'truncate' then
+      -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows
+      -- its cascades.
+      '  delete from {target};'
+    when 'move' then $move$
+  begin
+    update {target} cf_t set {move_list} where ({tkey_t}) = ({skey_old});
+  exception when others then
+    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {skey_json_old}, 'MOVE', sqlstate, sqlerrm);
+  end;$move$
+    else crossfade_private.mirror_rows_template(operation)
+  end), '{operation}', operation),
+  '{first_attempt}', case operation when 'insert' then '2' else '1' end);
+$outer$;
+
+comment on function crossfade_private.mirror_template is
+  'The text of a mirror trigger function: operation is insert, update, delete, truncate or move (a changed key).';

@@ -1,0 +1,196 @@
+-- Backfill: copy the rows that were there before mirroring began.
+
+create table if not exists crossfade_private.tombstones (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  key jsonb not null
+);
+
+create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
+
+comment on table crossfade_private.tombstones is
+  'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+create or replace function crossfade.start_backfill(
+  pair text, direction text default 'v1_to_v2', ranges integer default 1
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads and analyzes the owner's tables; only service_role may call it
+set search_path = ''
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_run bigint;
+begin
+  if direction not in ('v1_to_v2', 'v2_to_v1') or ranges not between 1 and 64 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid direction "%s" or ranges %s', direction, ranges),
+      jsonb_build_object('direction', direction, 'ranges', ranges), 'direction is v1_to_v2 or v2_to_v1, ranges 1 to 64.');
+  end if;
+  perform from crossfade.pairs p where p.name = start_backfill.pair for update;
+  select r.id into v_run from crossfade.runs r
+  where r.pair = start_backfill.pair and r.kind = 'backfill' and r.state in ('running', 'paused');
+  if found then
+    return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
+  end if;
+  if (select m.mirror from crossfade_private.mirror_state m where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
+      v_pair.stage = 'complete' and direction = 'v2_to_v1') then
+    perform crossfade_private.fail(409, 'CF005', format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage), 'crossfade stage set PAIR dualwrite, then backfill.');
+  end if;
+  update crossfade_private.mirror_state m
+  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
+  where m.pair = start_backfill.pair;
+  if v_pair.stage = 'complete' then
+    -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
+    update crossfade.pairs p set stage_xid = pg_current_xact_id()::text::bigint where p.name = start_backfill.pair;
+  end if;
+  v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
+  perform crossfade_private.audit('backfill.start', pair, null, null, crossfade_private.run_json(v_run));
+  return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', false);
+end $$;
+
+comment on function crossfade.start_backfill is
+  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
+
+create or replace function crossfade_private.copy_range(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = ''
+set lock_timeout = '5s'
+as $$
+declare
+  v_written bigint;
+begin
+  -- SAFETY: FOR SHARE holds off deletes and updates of these rows until the copy is committed;
+  -- DO NOTHING leaves a newer counterpart alone. Without either, stale or deleted rows would
+  -- appear.
+  execute crossfade_private.render($sql$
+    insert into {target} ({target_columns}) overriding system value
+    select {tcolumns_c}
+    from (
+      select cf_s.* from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
+      order by {skey_s} for share of cf_s
+    ) cf_n
+    cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+    on conflict ({target_key}) do nothing
+  $sql$, pieces) using after_key, boundary;
+  get diagnostics v_written = row_count;
+  return v_written;
+end $$;
+
+comment on function crossfade_private.copy_range is
+  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row.';
+
+create or replace function crossfade_private.sweep(run crossfade.runs, pieces jsonb)
+returns bigint
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_swept bigint;
+begin
+  execute crossfade_private.render($sql$
+    delete from {target} cf_t
+    using crossfade_private.tombstones cf_z
+    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+      and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
+  $sql$, pieces) using (run).pair;
+  get diagnostics v_swept = row_count;
+  delete from crossfade_private.tombstones z where z.pair = (run).pair;
+  update crossfade_private.mirror_state m set tombstones = false where m.pair = (run).pair;
+  return v_swept;
+end $$;
+
+comment on function crossfade_private.sweep is
+  'Remove copies whose source row was deleted while the backfill ran and whose deleter could not see the copy.';
+
+create or replace function crossfade_private.finish_backfill(
+  run crossfade.runs, pair crossfade.pairs, pieces jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = ''
+as $$
+declare
+  v_swept bigint;
+begin
+  if exists (select from crossfade.run_ranges a where a.run = (finish_backfill.run).id and not a.done) then
+    return;
+  end if;
+  -- The last workers may get here together; one of them finishes the run.
+  perform from crossfade.runs r where r.id = (finish_backfill.run).id and r.state = 'running' for update;
+  if not found then
+    return;
+  end if;
+  v_swept := crossfade_private.sweep(run, pieces);
+  update crossfade.runs r
+  set state = 'finished', finished_at = clock_timestamp(), swept_rows = v_swept
+  where r.id = (finish_backfill.run).id;
+  update crossfade.pairs p
+  set last_backfill_at = clock_timestamp(),
+    needs_reverse_backfill = p.needs_reverse_backfill and (finish_backfill.run).direction <> 'v2_to_v1'
+  where p.name = (pair).name;
+  perform crossfade_private.audit(
+    'backfill.finish', (pair).name, null, null, crossfade_private.run_json((finish_backfill.run).id));
+end $$;
+
+comment on function crossfade_private.finish_backfill is 'When no range is left: sweep, and mark the run and the pair.';
+
+create or replace function crossfade.backfill_batch(run bigint, target_ms integer default 500)
+returns jsonb
+language plpgsql volatile
+security definer -- copies rows of the owner's tables; only service_role may call it
+set search_path = ''
+as $$
+declare
+  v_run crossfade.runs := crossfade_private.get_run(run);
+  v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
+  v_range crossfade.run_ranges;
+  v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
+  v_reason text;
+  v_started timestamptz := clock_timestamp();
+  v_boundary jsonb;
+  v_read bigint := 0;
+  v_written bigint := 0;
+  v_ms numeric := 0;
+begin
+  if v_run.kind <> 'backfill' then
+    perform crossfade_private.fail(409, 'CF010', format('Run %s is a %s, not a backfill', run, v_run.kind),
+      jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
+  end if;
+  if v_run.state <> 'running' then
+    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+  end if;
+  perform crossfade_private.check_unchanged(v_run, v_pair);
+  v_reason := crossfade_private.wait_reason(v_run);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_reason);
+  end if;
+  v_reason := crossfade_private.throttle_reason();
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  end if;
+  perform set_config('crossfade.engine', 'on', true);
+  -- The copies are not news for the other side.
+  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), (pg_trigger_depth() + 1)::text, true);
+  v_range := crossfade_private.claim_range(v_run);
+  if v_range.run is not null then
+    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
+    v_written := crossfade_private.copy_range(v_pieces, v_range.cursor_key, v_boundary);
+    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
+    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started, target_ms);
+  end if;
+  perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), '', true);
+  perform set_config('crossfade.engine', '', true);
+  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
+    'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
+end $$;
+
+comment on function crossfade.backfill_batch is
+  'Copy the next batch of a run in this transaction: {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';

@@ -96,7 +96,7 @@ def test_rolled_back_savepoint_leaves_both_tables_alone(db: Connection) -> None:
         db.execute("insert into public.notes (id, body) values (1, 'kept')")
         db.execute("savepoint before")
         db.execute("update public.notes set body = 'lost'")
-        db.execute("insert into public.notes (body) values ('lost as well')")
+        db.execute("insert into public.notes (id, body) values (5, 'lost as well')")
         db.execute("rollback to savepoint before")
         db.execute("insert into public.notes (id, body) values (2, 'after')")
     assert rows(db, "select id, parts ->> 0 from public.notes_v2 order by id") == [

@@ -157,15 +157,54 @@ end $$;
 
 create or replace function chat_private.is_count(value jsonb)
 returns boolean
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path = ''
 as $$
+declare
+  v_number numeric;
+begin
+  if value is null or jsonb_typeof(value) <> 'number' then
+    return false;
+  end if;
+  v_number := (value #>> '{}')::numeric;
   -- At most 2^53 - 1, so that JavaScript agrees.
-  select coalesce(case when jsonb_typeof(value) = 'number' then
-    (value #>> '{}')::numeric between 0 and 9007199254740991 and (value #>> '{}')::numeric % 1 = 0 end, false)
-$$;
+  return v_number between 0 and 9007199254740991 and v_number = trunc(v_number);
+end $$;
 
 comment on function chat_private.is_count is 'Whether a JSON value is a whole number from 0 to 2^53 - 1.';
+
+create or replace function chat_private.tokens_of(usage jsonb)
+returns jsonb
+language plpgsql immutable strict parallel safe
+set search_path = ''
+as $$
+begin
+  return nullif(jsonb_strip_nulls(jsonb_build_object(
+    'prompt', case when chat_private.is_count(usage -> 'input_tokens') then usage -> 'input_tokens' end,
+    'completion', case when chat_private.is_count(usage -> 'output_tokens') then usage -> 'output_tokens' end,
+    'total', case when chat_private.is_count(usage -> 'total_tokens') then usage -> 'total_tokens' end)), '{}');
+end $$;
+
+comment on function chat_private.tokens_of is 'V1 metadata.tokens that shows a V2 usage; null when nothing is to be shown.';
+
+create or replace function chat_private.usage_of(tokens jsonb)
+returns jsonb
+language plpgsql immutable strict parallel safe
+set search_path = ''
+as $$
+declare
+  v_usage jsonb;
+begin
+  if jsonb_typeof(tokens) <> 'object' then
+    return null;
+  end if;
+  v_usage := jsonb_strip_nulls(jsonb_build_object('input_tokens', tokens -> 'prompt',
+    'output_tokens', tokens -> 'completion', 'total_tokens', tokens -> 'total'));
+  -- Exactly when the way back gives the same value.
+  return case when chat_private.tokens_of(v_usage) = tokens then v_usage end;
+end $$;
+
+comment on function chat_private.usage_of is 'V2 usage for V1 metadata.tokens; null when it has any other shape.';
 
 create or replace function chat_private.is_recognised(key text, value jsonb)
 returns boolean
@@ -180,9 +219,7 @@ as $$
       and value #>> '{}' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
     -- false would come back as an absent key.
     when key = 'edited' then value = 'true'
-    when key = 'tokens' then case when jsonb_typeof(value) = 'object' then
-      value <> '{}' and value - array['prompt', 'completion', 'total'] = '{}'
-      and not exists (select from jsonb_each(value) e where not chat_private.is_count(e.value)) end
+    when key = 'tokens' then chat_private.usage_of(value) is not null
     when key = 'function_call' then case when jsonb_typeof(value) = 'object' then
       jsonb_typeof(value -> 'name') = 'string' and jsonb_typeof(value -> 'arguments') = 'string'
       and value - array['name', 'arguments'] = '{}' end
@@ -227,33 +264,24 @@ comment on function chat_private.tool_result_place is
 
 create or replace function chat_private.text_of(block jsonb, kind text, role text)
 returns text
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path = ''
 as $$
-  select case
-    when kind = 'reasoning' then
-      case when block ->> 'type' = 'reasoning' and jsonb_typeof(block -> 'text') = 'string' then block ->> 'text' end
-    when block ->> 'type' in ('text', 'refusal') then
-      case when jsonb_typeof(block -> 'text') = 'string' then block ->> 'text' end
-    when block ->> 'type' = 'tool_result' and role = 'tool' then
-      case jsonb_typeof(block -> 'output') when 'string' then block ->> 'output' when 'null' then null
-        else chat_private.canonical(block -> 'output') end
-  end
-$$;
+declare
+  v_type text := block ->> 'type';
+begin
+  if v_type = 'tool_result' and kind = 'content' and role = 'tool' then
+    return case jsonb_typeof(block -> 'output') when 'string' then block ->> 'output' when 'null' then null
+      else chat_private.canonical(block -> 'output') end;
+  elsif (case kind when 'reasoning' then v_type = 'reasoning' else v_type in ('text', 'refusal') end)
+    and jsonb_typeof(block -> 'text') = 'string' then
+    return block ->> 'text';
+  end if;
+  return null;
+end $$;
 
 comment on function chat_private.text_of is
   'What a block adds to the V1 content (kind content) or to metadata.reasoning (kind reasoning); null when nothing.';
-
-create or replace function chat_private.get_text(content jsonb, kind text, role text)
-returns text
-language sql immutable parallel safe
-set search_path = ''
-as $$
-  select string_agg(chat_private.text_of(e.block, kind, role), E'\n\n' order by e.n)
-  from jsonb_array_elements(content) with ordinality e(block, n)
-$$;
-
-comment on function chat_private.get_text is 'The texts of the blocks, joined by a blank line; null when no block has one.';
 
 create or replace function chat_private.with_text(block jsonb, kind text, new_text text)
 returns jsonb
@@ -357,52 +385,39 @@ comment on function chat_private.add_text is
 
 create or replace function chat_private.item_of(block jsonb, kind text)
 returns jsonb
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path = ''
 as $$
-  select case
-    when kind in ('tool_calls', 'function_call') then case
-      when block ->> 'type' = 'tool_call' and jsonb_typeof(block -> 'tool_call_id') = 'string'
-        and jsonb_typeof(block -> 'name') = 'string'
-        and (kind = 'function_call') = (coalesce(block -> 'extras' ->> 'v1', '') = 'function_call')
-      then (select case kind when 'function_call' then f.item
-          else jsonb_build_object('id', block -> 'tool_call_id', 'type', 'function', 'function', f.item) end
-        from (select jsonb_build_object('name', block -> 'name', 'arguments', case
-          when jsonb_typeof(block -> 'arguments_raw') = 'string' then block ->> 'arguments_raw'
-          when coalesce(jsonb_typeof(block -> 'input'), 'null') = 'null' then '{}'
-          else chat_private.canonical(block -> 'input') end) as item) f)
-      end
-    when coalesce(block -> 'source' ->> 'kind', '') <> 'url'
-      or coalesce(jsonb_typeof(block -> 'source' -> 'url'), '') <> 'string' then null
-    when (kind = 'images') <> (coalesce(block ->> 'type', '') = 'image'
-      and coalesce(block -> 'extras' ->> 'v1', '') = 'images') then null
-    when kind = 'images' then block -> 'source' -> 'url'
-    when block ->> 'type' in ('image', 'audio', 'file') then
-      jsonb_build_object('url', block -> 'source' -> 'url')
-      || case when jsonb_typeof(block -> 'media_type') = 'string'
-        then jsonb_build_object('content_type', block -> 'media_type') else '{}' end
-      || case when block ->> 'type' <> 'image' and jsonb_typeof(block -> 'filename') = 'string'
-        then jsonb_build_object('name', block -> 'filename') else '{}' end
-      || case when block ->> 'type' <> 'image' and chat_private.is_count(block -> 'size')
-        then jsonb_build_object('size', block -> 'size') else '{}' end
-  end
-$$;
+declare
+  v_type text := block ->> 'type';
+  -- Set on blocks that came from a V1 key which shares its block type with another key.
+  v_marker text := coalesce(block -> 'extras' ->> 'v1', '');
+  v_call jsonb;
+begin
+  if v_type = 'tool_call' and (kind = 'function_call' and v_marker = 'function_call'
+    or kind = 'tool_calls' and v_marker <> 'function_call')
+    and jsonb_typeof(block -> 'tool_call_id') = 'string' and jsonb_typeof(block -> 'name') = 'string' then
+    v_call := jsonb_build_object('name', block -> 'name', 'arguments', case
+      when jsonb_typeof(block -> 'arguments_raw') = 'string' then block ->> 'arguments_raw'
+      when coalesce(jsonb_typeof(block -> 'input'), 'null') = 'null' then '{}'
+      else chat_private.canonical(block -> 'input') end);
+    return case kind when 'function_call' then v_call
+      else jsonb_build_object('id', block -> 'tool_call_id', 'type', 'function', 'function', v_call) end;
+  elsif v_type in ('image', 'audio', 'file')
+    and (kind = 'images' and v_type = 'image' and v_marker = 'images'
+      or kind = 'attachments' and not (v_type = 'image' and v_marker = 'images'))
+    and block -> 'source' ->> 'kind' = 'url' and jsonb_typeof(block -> 'source' -> 'url') = 'string' then
+    return case kind when 'images' then block -> 'source' -> 'url' else jsonb_strip_nulls(jsonb_build_object(
+      'url', block -> 'source' -> 'url',
+      'content_type', case when jsonb_typeof(block -> 'media_type') = 'string' then block -> 'media_type' end,
+      'name', case when v_type <> 'image' and jsonb_typeof(block -> 'filename') = 'string' then block -> 'filename' end,
+      'size', case when v_type <> 'image' and chat_private.is_count(block -> 'size') then block -> 'size' end)) end;
+  end if;
+  return null;
+end $$;
 
 comment on function chat_private.item_of is
   'The element of metadata.<kind> that shows a block (tool_calls, function_call, images, attachments); null when none does.';
-
-create or replace function chat_private.get_items(content jsonb, kind text)
-returns jsonb
-language sql immutable parallel safe
-set search_path = ''
-as $$
-  select jsonb_agg(i.item order by e.n)
-  from jsonb_array_elements(content) with ordinality e(block, n)
-  cross join lateral (select chat_private.item_of(e.block, kind) as item) i
-  where i.item is not null
-$$;
-
-comment on function chat_private.get_items is 'All elements of metadata.<kind> in the order of their blocks; null when none.';
 
 create or replace function chat_private.block_of(item jsonb, kind text, old_block jsonb, message uuid)
 returns jsonb
@@ -459,6 +474,11 @@ begin
   select coalesce(array_agg(e.block order by e.n), '{}') into v_slots
   from jsonb_array_elements(content) with ordinality e(block, n)
   where chat_private.item_of(e.block, kind) is not null;
+  if v_slots = '{}' then
+    return content || coalesce((
+      select jsonb_agg(chat_private.block_of(i.item, kind, null, message) order by i.n)
+      from jsonb_array_elements(items) with ordinality i(item, n)), '[]');
+  end if;
   v_used := array_fill(false, array[cardinality(v_slots)]);
   -- Equal elements first, so that a changed one cannot take the block of one that only moved.
   for v_pass in 1..3 loop
@@ -490,9 +510,9 @@ begin
         from jsonb_array_elements(content) with ordinality e(block, n)
       ) e
       union all
-      select coalesce((
+      select (
         select max(e.n) from jsonb_array_elements(content) with ordinality e(block, n)
-        where chat_private.item_of(e.block, kind) is not null), jsonb_array_length(content)), b.n, b.block
+        where chat_private.item_of(e.block, kind) is not null), b.n, b.block
       from unnest(v_blocks) with ordinality b(block, n) where b.n > cardinality(v_slots)
     ) r
     where r.block is not null);
@@ -513,52 +533,84 @@ $$;
 
 comment on function chat_private.v1_role is 'The V1 role that shows a V2 role.';
 
-create or replace function chat_private.v1_metadata(message public.chat_messages_v2)
+-- No SET clause here either: it is a part of both converters and must vanish in them.
+create or replace function chat_private.plain_metadata(metadata jsonb, model text, usage jsonb, finish_reason text)
 returns jsonb
 language sql immutable parallel safe
-set search_path = ''
 as $$
-  -- What V2 has a place for hides a free key of the same name, and that hides a legacy one.
-  select case when jsonb_typeof(message.metadata -> 'legacy') = 'object'
-      then (message.metadata -> 'legacy') || (message.metadata - 'legacy')
-      else message.metadata end
-    || jsonb_strip_nulls(jsonb_build_object(
-      'model', message.model,
-      'finish_reason', message.finish_reason,
-      'parent_id', message.parent_id,
-      'error', case when jsonb_typeof(message.error -> 'message') = 'string' then message.error -> 'message' end,
-      'edited', case when message.edited_at is not null then true end,
-      'tokens', (
-        select jsonb_object_agg(t.v1_key, message.usage -> t.v2_key)
-        from (values ('prompt', 'input_tokens'), ('completion', 'output_tokens'), ('total', 'total_tokens')) t(v1_key, v2_key)
-        where chat_private.is_count(message.usage -> t.v2_key))))
-    || case when jsonb_path_exists(message.content, '$[*] ? (@.type != "text")') then (
-      select jsonb_strip_nulls(jsonb_build_object(
-        'reasoning', chat_private.get_text(message.content, 'reasoning', message.role),
-        'function_call', chat_private.get_items(message.content, 'function_call') -> 0,
-        'tool_calls', chat_private.get_items(message.content, 'tool_calls'),
-        'images', chat_private.get_items(message.content, 'images'),
-        'attachments', chat_private.get_items(message.content, 'attachments'),
-        'tool_call_id', case when jsonb_typeof(r.block -> 'tool_call_id') = 'string' then r.block -> 'tool_call_id' end,
-        'name', case when jsonb_typeof(r.block -> 'name') = 'string' then r.block -> 'name' end))
-      from (values (message.content -> chat_private.tool_result_place(message.content, message.role)::integer)) r(block))
-      else '{}' end
+  -- What V2 has a column for hides a free key of the same name, and that hides a legacy one.
+  select case when model is null and usage is null and finish_reason is null then
+      case pg_catalog.jsonb_typeof(metadata -> 'legacy')
+        when 'object' then (metadata -> 'legacy') || (metadata - 'legacy') else metadata end
+    else
+      case pg_catalog.jsonb_typeof(metadata -> 'legacy')
+        when 'object' then (metadata -> 'legacy') || (metadata - 'legacy') else metadata end
+      || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+        'model', model, 'finish_reason', finish_reason, 'tokens', chat_private.tokens_of(usage)))
+    end
 $$;
 
-comment on function chat_private.v1_metadata is 'The V1 metadata that shows a V2 row.';
+comment on function chat_private.plain_metadata is 'The V1 metadata that shows these columns of a V2 row.';
 
 create or replace function chat_private.to_v1(message public.chat_messages_v2)
 returns public.chat_messages
-language sql immutable parallel safe
+language plpgsql immutable parallel safe
 set search_path = ''
 as $$
-  select message.id, message.chat_id, message.user_id, chat_private.v1_role(message.role),
-    coalesce(chat_private.get_text(message.content, 'content', message.role), ''),
-    chat_private.v1_metadata(message), message.created_at, message.updated_at,
-    case when message.seq between -2147483648 and 2147483647 then message.seq::integer end
-$$;
+declare
+  v_row public.chat_messages;
+  v_block jsonb;
+  v_result jsonb;
+  v_content text[];
+  v_reasoning text[];
+  v_calls jsonb[];
+  v_function_call jsonb;
+  v_images jsonb[];
+  v_attachments jsonb[];
+begin
+  for v_block in select e.value from jsonb_array_elements(message.content) e loop
+    case v_block ->> 'type'
+      when 'text', 'refusal', 'tool_result' then
+        v_content := array_append(v_content, chat_private.text_of(v_block, 'content', message.role));
+        if v_result is null and message.role = 'tool' and v_block ->> 'type' = 'tool_result' then
+          v_result := v_block;
+        end if;
+      when 'reasoning' then
+        v_reasoning := array_append(v_reasoning, chat_private.text_of(v_block, 'reasoning', message.role));
+      when 'tool_call' then
+        v_calls := array_append(v_calls, chat_private.item_of(v_block, 'tool_calls'));
+        v_function_call := coalesce(v_function_call, chat_private.item_of(v_block, 'function_call'));
+      when 'image', 'audio', 'file' then
+        v_images := array_append(v_images, chat_private.item_of(v_block, 'images'));
+        v_attachments := array_append(v_attachments, chat_private.item_of(v_block, 'attachments'));
+      else null;
+    end case;
+  end loop;
+  v_row.id := message.id;
+  v_row.chat_id := message.chat_id;
+  v_row.user_id := message.user_id;
+  v_row.role := chat_private.v1_role(message.role);
+  v_row.content := coalesce(array_to_string(v_content, E'\n\n'), '');
+  v_row.metadata := chat_private.plain_metadata(message.metadata, message.model, message.usage, message.finish_reason)
+    || jsonb_strip_nulls(jsonb_build_object(
+      'parent_id', message.parent_id,
+      'error', case when jsonb_typeof(message.error -> 'message') = 'string' then message.error -> 'message' end,
+      'edited', case when message.edited_at is not null then true end,
+      'reasoning', array_to_string(nullif(array_remove(v_reasoning, null), '{}'), E'\n\n'),
+      'function_call', v_function_call,
+      'tool_calls', to_jsonb(nullif(array_remove(v_calls, null), '{}')),
+      'images', to_jsonb(nullif(array_remove(v_images, null), '{}')),
+      'attachments', to_jsonb(nullif(array_remove(v_attachments, null), '{}')),
+      'tool_call_id', case when jsonb_typeof(v_result -> 'tool_call_id') = 'string' then v_result -> 'tool_call_id' end,
+      'name', case when jsonb_typeof(v_result -> 'name') = 'string' then v_result -> 'name' end));
+  v_row.created_at := message.created_at;
+  v_row.updated_at := message.updated_at;
+  v_row.sequence_number := case when message.seq between -2147483648 and 2147483647 then message.seq end;
+  return v_row;
+end $$;
 
-comment on function chat_private.to_v1 is 'The V1 row that shows a V2 row: the whole rule, of which chat_messages_to_v1 takes short cuts.';
+comment on function chat_private.to_v1 is
+  'The V1 row that shows a V2 row: the whole rule, of which chat_messages_to_v1 takes short cuts.';
 
 create or replace function chat_private.put_key(
   message public.chat_messages_v2, key text, value jsonb, v1 public.chat_messages
@@ -571,10 +623,13 @@ declare
   -- Null for an absent key and for a value that V2 has no place for: the place is cleared.
   v_known jsonb := case when chat_private.is_recognised(key, value) then value end;
   v_text text := v_known #>> '{}';
-  v_result text := chat_private.tool_result_place(message.content, message.role);
+  v_result text;
   v_free jsonb;
   v_legacy jsonb;
 begin
+  if key in ('tool_call_id', 'name') then
+    v_result := chat_private.tool_result_place(message.content, message.role);
+  end if;
   case
     when key = 'model' then message.model := v_text;
     when key = 'finish_reason' then message.finish_reason := v_text;
@@ -583,8 +638,7 @@ begin
       message.edited_at := case when v_known is not null then coalesce(v1.updated_at, v1.created_at) end;
     when key = 'tokens' then
       message.usage := nullif(coalesce(message.usage, '{}') - array['input_tokens', 'output_tokens', 'total_tokens']
-        || jsonb_strip_nulls(jsonb_build_object('input_tokens', v_known -> 'prompt',
-          'output_tokens', v_known -> 'completion', 'total_tokens', v_known -> 'total')), '{}');
+        || coalesce(chat_private.usage_of(v_known), '{}'), '{}');
     when key = 'error' then
       message.status := case when v_known is not null then 'error'
         when message.status = 'error' then 'complete' else message.status end;
@@ -605,24 +659,22 @@ begin
     else
       v_known := null;
   end case;
-  v_legacy := message.metadata -> 'legacy';
-  v_free := message.metadata;
-  if jsonb_typeof(v_legacy) = 'object' then
-    v_free := v_free - 'legacy';
-  else
-    -- The V2 row has a key of its own named legacy: from here on it is one of the kept keys.
-    v_legacy := case when v_legacy is not null then jsonb_build_object('legacy', v_legacy) end;
-    v_free := v_free - 'legacy';
+  if v_known is not null and message.metadata = '{}' then
+    return message;
   end if;
-  if v_known is null and value is not null and (v_free ? key or key = 'rating') then
-    v_free := jsonb_set(v_free, array[key], value);
-    v_legacy := v_legacy - key;
-  else
+  v_free := message.metadata - 'legacy';
+  v_legacy := message.metadata -> 'legacy';
+  if jsonb_typeof(v_legacy) <> 'object' then
+    -- The V2 row has a key of its own named legacy: from here on it is one of the kept keys.
+    v_legacy := jsonb_build_object('legacy', v_legacy);
+  end if;
+  v_legacy := v_legacy - key;
+  if v_known is not null or value is null then
     v_free := v_free - key;
-    v_legacy := v_legacy - key;
-    if v_known is null and value is not null then
-      v_legacy := coalesce(v_legacy, '{}') || jsonb_build_object(key, value);
-    end if;
+  elsif v_free ? key or key = 'rating' then
+    v_free := jsonb_set(v_free, array[key], value);
+  else
+    v_legacy := coalesce(v_legacy, '{}') || jsonb_build_object(key, value);
   end if;
   message.metadata := v_free
     || case when v_legacy <> '{}' then jsonb_build_object('legacy', v_legacy) else '{}' end;
@@ -645,44 +697,71 @@ begin
   if old_v2.id is null then
     v_row.status := 'complete';
     v_row.metadata := '{}';
+    v_row.role := new_v1.role;
+    v_row.content := '[]';
+    v_row.seq := new_v1.sequence_number;
+    v_shown.metadata := '{}';
     if new_v1.role = 'assistant' and jsonb_typeof(new_v1.metadata -> 'tool_call_id') = 'string' then
       v_row.role := 'tool';
-      v_row.content := jsonb_build_array(jsonb_build_object('type', 'tool_result', 'output', new_v1.content,
-        'tool_call_id', new_v1.metadata -> 'tool_call_id', 'is_error', false));
-    else
-      v_row.content := '[]';
+      v_row.content := jsonb_build_array(jsonb_build_object('type', 'tool_result',
+        'tool_call_id', new_v1.metadata -> 'tool_call_id', 'output', new_v1.content, 'is_error', false));
+      v_shown.metadata := jsonb_build_object('tool_call_id', new_v1.metadata -> 'tool_call_id');
+    elsif new_v1.content <> '' then
+      v_row.content := jsonb_build_array(jsonb_build_object('type', 'text', 'text', new_v1.content));
+    end if;
+  else
+    -- The role comes first: what a tool result shows depends on it.
+    if chat_private.v1_role(v_row.role) <> new_v1.role then
+      v_row.role := new_v1.role;
+    end if;
+    v_shown := chat_private.to_v1(v_row);
+    if v_shown.sequence_number is distinct from new_v1.sequence_number then
+      v_row.seq := new_v1.sequence_number;
+    end if;
+    if v_shown.content <> new_v1.content then
+      v_row.content := chat_private.put_text(v_row.content, 'content', v_row.role, nullif(new_v1.content, ''));
     end if;
   end if;
-  -- The role comes first: what a tool result shows depends on it.
-  if chat_private.v1_role(v_row.role) is distinct from new_v1.role then
-    v_row.role := new_v1.role;
-  end if;
-  v_shown := chat_private.to_v1(v_row);
   v_row.id := new_v1.id;
   v_row.chat_id := new_v1.chat_id;
   v_row.user_id := new_v1.user_id;
   v_row.created_at := new_v1.created_at;
   v_row.updated_at := new_v1.updated_at;
   v_row.schema_version := 2;
-  if v_shown.sequence_number is distinct from new_v1.sequence_number then
-    v_row.seq := new_v1.sequence_number;
+  if v_shown.metadata <> new_v1.metadata then
+    for v_key in
+      select k.key
+      from jsonb_object_keys(new_v1.metadata || v_shown.metadata) k(key)
+      where new_v1.metadata -> k.key is distinct from v_shown.metadata -> k.key
+      order by array_position(array['images', 'attachments', 'function_call', 'tool_calls'], k.key) nulls first,
+        k.key collate "C"
+    loop
+      v_row := chat_private.put_key(v_row, v_key, new_v1.metadata -> v_key, new_v1);
+    end loop;
   end if;
-  if v_shown.content <> new_v1.content then
-    v_row.content := chat_private.put_text(v_row.content, 'content', v_row.role, nullif(new_v1.content, ''));
-  end if;
-  for v_key in
-    select k.key
-    from jsonb_object_keys(new_v1.metadata || v_shown.metadata) k(key)
-    where new_v1.metadata -> k.key is distinct from v_shown.metadata -> k.key
-    order by array_position(array['images', 'attachments', 'function_call', 'tool_calls'], k.key) nulls first, k.key collate "C"
-  loop
-    v_row := chat_private.put_key(v_row, v_key, new_v1.metadata -> v_key, new_v1);
-  end loop;
   return v_row;
 end $$;
 
 comment on function chat_private.to_v2 is
   'The stored V2 row (or null) with a V1 row put into it: the whole rule, of which chat_messages_to_v2 takes short cuts.';
+
+create or replace function chat_private.kept_metadata(metadata jsonb)
+returns jsonb
+language plpgsql immutable strict parallel safe
+set search_path = ''
+as $$
+declare
+  -- Null elements of the list are passed over.
+  v_legacy jsonb := metadata - array[
+    case when jsonb_typeof(metadata -> 'model') = 'string' then 'model' end,
+    case when jsonb_typeof(metadata -> 'finish_reason') = 'string' then 'finish_reason' end,
+    case when chat_private.usage_of(metadata -> 'tokens') is not null then 'tokens' end];
+begin
+  return case v_legacy when '{}' then v_legacy else jsonb_build_object('legacy', v_legacy) end;
+end $$;
+
+comment on function chat_private.kept_metadata is
+  'The V2 metadata for a V1 metadata of which at most model, tokens and finish_reason have a place of their own.';
 
 -- Converters ------------------------------------------------------------------------------------------
 
@@ -699,13 +778,11 @@ as $$
   select x.*
   from (
     select case
-      when old_v2.id is null then not new_v1.metadata ?| array['model', 'tokens', 'finish_reason', 'function_call',
-        'tool_calls', 'tool_call_id', 'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error', 'edited']
-      when old_v2.model is not null or old_v2.usage is not null or old_v2.finish_reason is not null
-        or old_v2.error is not null or old_v2.parent_id is not null or old_v2.edited_at is not null
-        or old_v2.metadata ? 'legacy' and (old_v2.metadata <> pg_catalog.jsonb_build_object('legacy', new_v1.metadata)
-          or new_v1.metadata = '{}')
-        or not old_v2.metadata ? 'legacy' and old_v2.metadata <> new_v1.metadata then false
+      when old_v2.id is null then not new_v1.metadata ?| array['function_call', 'tool_calls', 'tool_call_id',
+        'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error', 'edited']
+      when old_v2.error is not null or old_v2.parent_id is not null or old_v2.edited_at is not null then false
+      when new_v1.metadata <> chat_private.plain_metadata(
+        old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason) then false
       else old_v2.content = '[]' or old_v2.content = pg_catalog.jsonb_build_array(
         pg_catalog.jsonb_build_object('type', 'text', 'text', old_v2.content -> 0 ->> 'text'))
     end as is_plain
@@ -724,10 +801,15 @@ as $$
         when new_v1.content = '' then '[]'
         else pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('type', 'text', 'text', new_v1.content))
       end,
-      coalesce(old_v2.metadata, case new_v1.metadata when '{}' then new_v1.metadata
-        else pg_catalog.jsonb_build_object('legacy', new_v1.metadata) end),
-      null::text, null::jsonb, null::text, null::jsonb, 2::smallint,
-      new_v1.created_at, new_v1.updated_at, null::timestamptz, old_v2.deleted_at
+      case when old_v2.id is not null then old_v2.metadata when new_v1.metadata = '{}' then '{}'
+        else chat_private.kept_metadata(new_v1.metadata) end,
+      case when old_v2.id is not null then old_v2.model
+        when pg_catalog.jsonb_typeof(new_v1.metadata -> 'model') = 'string' then new_v1.metadata ->> 'model' end,
+      case when old_v2.id is not null then old_v2.usage else chat_private.usage_of(new_v1.metadata -> 'tokens') end,
+      case when old_v2.id is not null then old_v2.finish_reason
+        when pg_catalog.jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
+          then new_v1.metadata ->> 'finish_reason' end,
+      null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz, old_v2.deleted_at
     where p.is_plain
     union all
     select r.* from chat_private.to_v2(new_v1, old_v2) r where p.is_plain is not true
@@ -746,8 +828,7 @@ as $$
   select x.*
   from (
     select case
-      when new_v2.model is not null or new_v2.usage is not null or new_v2.finish_reason is not null
-        or new_v2.error is not null or new_v2.parent_id is not null or new_v2.edited_at is not null then false
+      when new_v2.error is not null or new_v2.parent_id is not null or new_v2.edited_at is not null then false
       else new_v2.content = '[]' or new_v2.content = pg_catalog.jsonb_build_array(
         pg_catalog.jsonb_build_object('type', 'text', 'text', new_v2.content -> 0 ->> 'text'))
     end as is_plain
@@ -756,8 +837,7 @@ as $$
     select new_v2.id, new_v2.chat_id, new_v2.user_id,
       case new_v2.role when 'tool' then 'assistant' when 'developer' then 'system' else new_v2.role end,
       coalesce(new_v2.content -> 0 ->> 'text', ''),
-      case when pg_catalog.jsonb_typeof(new_v2.metadata -> 'legacy') = 'object'
-        then (new_v2.metadata -> 'legacy') || (new_v2.metadata - 'legacy') else new_v2.metadata end,
+      chat_private.plain_metadata(new_v2.metadata, new_v2.model, new_v2.usage, new_v2.finish_reason),
       new_v2.created_at, new_v2.updated_at,
       case when new_v2.seq between -2147483648 and 2147483647 then new_v2.seq::integer end
     where p.is_plain

@@ -1,4 +1,4 @@
-"""A running stack for the integration tests, one per test session."""
+"""Running stacks for the integration tests, started once per test session."""
 
 import shutil
 import tempfile
@@ -9,6 +9,8 @@ import pytest
 
 from crossfade import resources
 from crossfade.local import LocalStack, StackInfo
+
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +31,7 @@ def stack(stack_root: Path) -> Iterator[LocalStack]:
     has_chat = (resources.functions_dir() / "chat" / "index.ts").exists()
     has_pair = (resources.pairs_dir() / "chat_messages.sql").exists()
     with LocalStack(
-        stack_root / "session",
+        stack_root / "project",
         functions=("chat",) if has_chat else (),
         pairs=("chat_messages",) if has_pair else (),
         durable=False,
@@ -39,5 +41,25 @@ def stack(stack_root: Path) -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def stack_info(stack: LocalStack) -> StackInfo:
-    """Give the addresses and keys of the session's stack."""
+    """Give the addresses and keys of the project's stack."""
     return stack.info
+
+
+def small_stack(data_dir: Path, *, isolates: int = 1) -> LocalStack:
+    """Describe a stack with a few tables and a function of the tests, none of the project's."""
+    return LocalStack(
+        data_dir,
+        functions=("echo",),
+        isolates=isolates,
+        pairs=(),
+        functions_dir=FIXTURES / "functions",
+        migrations_dir=FIXTURES / "migrations",
+        durable=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def plain_stack(stack_root: Path) -> Iterator[LocalStack]:
+    """Give a running small stack, for tests of the stand-in itself."""
+    with small_stack(stack_root / "plain", isolates=2) as running:
+        yield running

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from crossfade import resources
-from crossfade.local import LocalStack, LocalStackError, StackInfo, running_stack, stop_stack
+from crossfade.local import LocalStack, StackInfo, running_stack, stop_stack
 
 DEFAULT_FUNCTION = "chat"
 DEFAULT_PAIR = "chat_messages"
@@ -35,29 +35,21 @@ def up(
     """
     talk = Console(stderr=True, highlight=False)
     info = running_stack(data_dir)
-    try:
-        if info is None:
-            stack = _project_stack(data_dir, isolates, talk)
-            info = stack.start(attached=foreground)
-        _print_info(info, as_json=as_json)
-        if foreground:
-            _stay(data_dir, talk)
-    except LocalStackError as error:
-        talk.print(f"[red]error:[/red] {error}")
-        raise typer.Exit(1) from error
+    if info is None:
+        stack = _project_stack(data_dir, isolates, talk)
+        info = stack.start(attached=foreground)
+    _print_info(info, as_json=as_json)
+    if foreground:
+        _stay(data_dir, talk)
 
 
 def down(data_dir: DataDir = _DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
     """Stop the embedded Supabase; its data stays in the folder."""
-    talk = Console(stderr=True, highlight=False)
-    try:
-        stopped = stop_stack(data_dir)
-    except LocalStackError as error:
-        talk.print(f"[red]error:[/red] {error}")
-        raise typer.Exit(1) from error
+    stopped = stop_stack(data_dir)
     if as_json:
         typer.echo(json.dumps({"stopped": stopped, "data_dir": str(data_dir.resolve())}))
     else:
+        talk = Console(stderr=True, highlight=False)
         talk.print("stopped" if stopped else f"no stack runs in {data_dir.resolve()}")
 
 

@@ -1,8 +1,10 @@
 """What can go wrong with the embedded stack."""
 
+from crossfade.errors import CrossfadeError
 
-class LocalStackError(Exception):
-    """The embedded stack cannot do what was asked; the message is one line for a person."""
+
+class LocalStackError(CrossfadeError):
+    """The embedded stack cannot do what was asked."""
 
 
 class StackNotRunningError(LocalStackError):

@@ -536,7 +536,8 @@ comment on function chat_private.v1_role is 'The V1 role that shows a V2 role.';
 -- No SET clause here either: it is a part of both converters and must vanish in them.
 create or replace function chat_private.plain_metadata(metadata jsonb, model text, usage jsonb, finish_reason text)
 returns jsonb
-language sql immutable parallel safe
+-- Stable, because jsonb_build_object is: declared immutable it would not be inlined.
+language sql stable parallel safe
 as $$
   -- What V2 has a column for hides a free key of the same name, and that hides a legacy one.
   select case when model is null and usage is null and finish_reason is null then

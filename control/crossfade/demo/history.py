@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import psycopg
 
-NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/chitchat-dataset/")
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "chitchat-dataset")
 TITLE_LENGTH = 60
 
 

@@ -64,6 +64,11 @@ class Answer:
         return int(named) if named in {"1", "2"} else None
 
     @property
+    def fell_back(self) -> bool:
+        """Return whether backend 2 failed first; a write the fence refused does not count."""
+        return self.status < 400 and self.headers.get("x-crossfade-reason") == "ERROR"
+
+    @property
     def latency_ms(self) -> float:
         """Return the time from sending to the last byte."""
         return (self.received_s - self.sent_s) * 1000

@@ -16,8 +16,8 @@ class Kept:
     """A message as its owner last got it acknowledged.
 
     Attributes:
-        blocks: Set while the last write was a V2 client's.
-        metadata: Set while a V1 client wrote the message; then it must come back unchanged.
+        blocks: Set since a V2 client wrote the message.
+        metadata: Set while only V1 clients wrote the message: it must come back unchanged.
     """
 
     id: uuid.UUID

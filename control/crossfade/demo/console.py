@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -19,8 +18,9 @@ from rich.progress import (
 
 from crossfade.demo.report import Step
 
+LINE_EVERY_S = 5.0  # without a terminal there are no bars, but lines now and then
 
-@dataclass(slots=True)
+
 class Showing:
     """The step that is being shown.
 
@@ -28,22 +28,35 @@ class Showing:
         outcome: Set by the step; shown and kept when it is over.
     """
 
-    _progress: Progress
-    _bars: dict[str, TaskID]
-    outcome: str = ""
+    def __init__(self, progress: Progress, clock: Callable[[], float]) -> None:
+        self.outcome = ""
+        self._progress = progress
+        self._clock = clock
+        self._bars: dict[str, TaskID] = {}
+        self._said_at = clock()
 
     def bar(self, name: str, done: float, total: float | None = None) -> None:
-        """Move a bar (its total can be given later)."""
+        """Move a bar; its total may be given later."""
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=total, rate="")
         task = self._bars[name]
         speed = next((one.speed for one in self._progress.tasks if one.id == task), None)
         rate = f"{speed:,.0f}/s" if speed and speed >= 10 else ""
         self._progress.update(task, completed=done, total=total, rate=rate)
+        if not self._progress.console.is_terminal:
+            self._say(name, done, total)
 
     def note(self, text: str) -> None:
         """Say something above the bars."""
         self._progress.console.print(f"    {text}", highlight=False)
+
+    def _say(self, name: str, done: float, total: float | None) -> None:
+        if self._clock() - self._said_at < LINE_EVERY_S:
+            return
+        self._said_at = self._clock()
+        speed = next((one.speed for one in self._progress.tasks if one.description == name), None)
+        left = f", {(total - done) / speed:.0f} s left" if total and speed and total > done else ""
+        self.note(f"{name}: {done:,.0f} of {total or 0:,.0f}{left}")
 
 
 class DemoConsole:
@@ -78,8 +91,9 @@ class DemoConsole:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,
         )
-        showing = Showing(progress, {})
+        showing = Showing(progress, self._clock)
         mark = "[red]stopped[/red]"
         try:
             with progress:

@@ -27,6 +27,8 @@ class Exchange:
         """Send one request and count it."""
         answer = self._client.call(dialect, method, resource, body=body, headers=headers)
         self._meter.request(wire=dialect.wire, backend=answer.backend, latency_ms=answer.latency_ms)
+        if answer.fell_back:
+            self._meter.fallback()
         return answer
 
     def accept(

@@ -24,7 +24,7 @@ class Entry:
         acknowledged: False when the answer was lost or said "failed": the write may or may not
             have happened, and the proof accepts both, as long as the two tables agree.
         plain: The text a V1 client must see from now on (None for a delete).
-        blocks: The blocks a V2 client must see, when a V2 client wrote them.
+        blocks: The blocks a V2 client must see, None when no V2 client wrote the message.
         backend: What the answer's header named, None without an answer.
     """
 

@@ -4,7 +4,7 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import resources
@@ -17,7 +17,7 @@ from rich.console import Console
 from crossfade.config import Connection
 from crossfade.demo import report as reports
 from crossfade.demo import timeline
-from crossfade.demo.console import DemoConsole
+from crossfade.demo.console import DemoConsole, Showing
 from crossfade.demo.history import chats, read_dataset
 from crossfade.demo.journal import Journal
 from crossfade.demo.meter import Meter
@@ -60,7 +60,7 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
 def _set_up(options: DemoOptions, show: DemoConsole, cleanup: ExitStack) -> World:
     with show.step("stack", "Start an embedded Supabase") as showing:
         folder = cleanup.enter_context(_data_dir(options))
-        stack = LocalStack(folder, progress=showing.note)
+        stack = LocalStack(folder, progress=_progress(showing))
         stack.start(attached=not options.keep)
         cleanup.push(partial(_leave, stack, options.keep))
         info = stack.info
@@ -70,14 +70,16 @@ def _set_up(options: DemoOptions, show: DemoConsole, cleanup: ExitStack) -> Worl
         cleanup.callback(gateway.close)
         gateway.check_schema()
         conn = cleanup.enter_context(psycopg.connect(info.db_url, autocommit=True))
-        conn.execute(_sql("watch.sql"))
+        conn.execute(watch_sql())
         if options.sabotage_sql:
             with psycopg.connect(info.admin_db_url, autocommit=True) as admin:
                 admin.execute(options.sabotage_sql.encode())
             showing.note("[red]the engine was broken on purpose[/red]")
         journal = Journal(options.out_dir / JOURNAL)
         cleanup.callback(journal.close)
-        watchman = Watchman(gateway, PAIR, interval_s=options.pace.monitor_interval_s)
+        watchman = Watchman(
+            gateway, PAIR, interval_s=options.pace.monitor_interval_s, tell=show.say
+        )
         cleanup.callback(watchman.stop)
         world = World(
             options=options,
@@ -209,5 +211,16 @@ def _leave(stack: LocalStack, keep: bool, _kind: object, error: object, _trace: 
         stack.stop()
 
 
-def _sql(name: str) -> bytes:
-    return resources.files("crossfade.demo").joinpath("sql", name).read_bytes()
+def _progress(showing: Showing) -> Callable[[str], None]:
+    """Show what the stack does, without the twenty migrations."""
+
+    def note(text: str) -> None:
+        if not text.startswith("applying 2"):
+            showing.note(text)
+
+    return note
+
+
+def watch_sql() -> bytes:
+    """Return the SQL that the demo adds to the project: the fault and the witness."""
+    return resources.files("crossfade.demo").joinpath("sql", "watch.sql").read_bytes()

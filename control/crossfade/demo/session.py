@@ -18,7 +18,7 @@ from crossfade.demo.client import ChatClient, Dialect
 from crossfade.demo.exchange import Exchange
 from crossfade.demo.journal import Entry, Journal, Operation
 from crossfade.demo.meter import Meter
-from crossfade.demo.texts import Draft, compose
+from crossfade.demo.texts import Draft, compose, with_text
 
 PAGE = 200
 WEIGHTS = {"create": 34, "read": 22, "list": 10, "edit": 16, "delete": 8, "reply": 10}
@@ -120,7 +120,7 @@ class Session:
 
     def _create(self, chat: OpenChat, dialect: Dialect) -> Answer:
         """Write a message, half of them with a key that lets the request be repeated."""
-        draft = compose(self._rng, wire=dialect.wire, rich=len(self._dialects) == 1)
+        draft = compose(self._rng, wire=dialect.wire)
         body = {"chat_id": str(chat.id), "role": "user", **_fields(draft)}
         key = str(uuid.uuid4()) if self._rng.random() < 0.5 else None
         message_id = uuid.uuid4()
@@ -183,7 +183,7 @@ class Session:
     def _edit(self, chat: OpenChat, dialect: Dialect) -> None:
         index = self._rng.randrange(len(chat.kept))
         kept = chat.kept[index]
-        draft = compose(self._rng, wire=dialect.wire, rich=len(self._dialects) == 1)
+        draft = compose(self._rng, wire=dialect.wire)
         body = {"content": draft.plain if draft.blocks is None else draft.blocks}
         answer = self._exchange.send(dialect, "PATCH", f"/messages/{kept.id}", body=body)
         message = self._exchange.accept(answer, dialect, status=200)
@@ -191,7 +191,7 @@ class Session:
             chat.kept.pop(index)  # unknown from now on
             self._journal("edit", kept.id, chat, dialect, None)
             return
-        chat.kept[index] = replace(kept, plain=draft.plain, blocks=draft.blocks)
+        chat.kept[index] = edited(kept, draft)
         self._acknowledge("edit", chat.kept[index], chat, dialect, message, answer)
 
     def _delete(self, chat: OpenChat, dialect: Dialect) -> None:
@@ -257,6 +257,15 @@ class Session:
                 backend=answer.backend if answer else None,
             )
         )
+
+
+def edited(kept: Kept, draft: Draft) -> Kept:
+    """Return what must be there after an edit: an old app's edit leaves the other blocks alone."""
+    if draft.blocks is not None:
+        # A tool call shows in V1's metadata as well.
+        return replace(kept, plain=draft.plain, blocks=draft.blocks, metadata=None)
+    blocks = None if kept.blocks is None else with_text(kept.blocks, draft.plain)
+    return replace(kept, plain=draft.plain, blocks=blocks)
 
 
 def _fields(draft: Draft) -> dict[str, object]:

@@ -34,25 +34,25 @@ class Draft:
     metadata: dict[str, object] | None
 
 
-def compose(rng: random.Random, *, wire: int, rich: bool) -> Draft:
+def compose(rng: random.Random, *, wire: int) -> Draft:
     """Write a message in the format of the wire version.
 
-    Each has a text nobody else writes, so that a copy under another id would be seen.
-
-    Args:
-        rng: Random source of the session.
-        wire: 1 or 2.
-        rich: Whether a V2 message may hold more than one text block.
+    Each has a text nobody else writes, so that a copy under another id would be seen. A V2 message
+    holds at most what V1 has a place for, because version 1 may be the one that stores it.
     """
     mark = uuid.UUID(int=rng.getrandbits(128), version=4).hex[:16]
     text = f"{rng.choice(SENTENCES)} [{mark}]"
     if wire == 1:
         return Draft(text, None, {"client": "demo", "draft": rng.randrange(1000)})
     blocks: list[Block] = [{"type": "text", "text": text}]
-    if rich and rng.random() < 0.5:
-        blocks.append({"type": "text", "text": "And one more thing."})
+    if rng.random() < 0.3:
         blocks.append(_tool_call(rng, mark))
     return Draft(plain_text(blocks), blocks, None)
+
+
+def with_text(blocks: list[Block], text: str) -> list[Block]:
+    """Return the blocks after a V1 client has changed the text: nothing else may be touched."""
+    return [{**block, "text": text} if block["type"] == "text" else block for block in blocks]
 
 
 def _tool_call(rng: random.Random, mark: str) -> Block:

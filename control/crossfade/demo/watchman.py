@@ -2,17 +2,44 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 
+from crossfade.alerts import Alert, Alerts
 from crossfade.contract import Outcome
 from crossfade.models import RollbackDone
 from crossfade.monitor import Monitor, MonitorGateway, Tick
 
 
-class Watchman:
-    """Run the monitor in a thread with a short interval, exactly as an operator would."""
+class _Shown:
+    """An alert channel that shows alerts beside the story."""
 
-    def __init__(self, gateway: MonitorGateway, pair: str, *, interval_s: float) -> None:
-        self._monitor = Monitor(gateway)
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def send(self, alert: Alert) -> None:
+        colour = {"critical": "red", "warning": "yellow"}.get(alert.severity.value, "dim")
+        self._tell(f"    [{colour}]monitor: {alert.title}: {alert.body}[/{colour}]")
+
+
+class Watchman:
+    """Run the monitor in a thread with a short interval, exactly as an operator would.
+
+    Args:
+        gateway: The project.
+        pair: What to watch.
+        interval_s: Between two evaluations.
+        tell: Shows an alert to a person.
+    """
+
+    def __init__(
+        self,
+        gateway: MonitorGateway,
+        pair: str,
+        *,
+        interval_s: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._monitor = Monitor(gateway, alerts=Alerts([_Shown(tell)]))
         self._pair = pair
         self._interval_s = interval_s
         self._stop = threading.Event()

@@ -103,7 +103,8 @@ as $$
   select nullif(current_setting('crossfade.reason', true), '');
 $$;
 
-comment on function crossfade_private.reason is 'Why this transaction changes control rows; null when nobody said.';
+comment on function crossfade_private.reason is
+  'Why this transaction changes control rows; null when nobody said.';
 
 create or replace function crossfade_private.require_reason(reason text, action text)
 returns void
@@ -132,7 +133,8 @@ as $$
   select c.flags_version from crossfade.control c;
 $$;
 
-comment on function crossfade.flags_version is 'The counter that every change of control rows raises.';
+comment on function crossfade.flags_version is
+  'The counter that every change of control rows raises.';
 
 create or replace function crossfade_private.bump_version()
 returns bigint

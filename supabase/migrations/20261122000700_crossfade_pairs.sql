@@ -38,7 +38,8 @@ comment on column crossfade.pairs.stage_xid is
   'Transaction that switched mirroring on. A backfill waits until every older transaction has ended, because those did not mirror.';
 comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
-comment on column crossfade.pairs.full_since is 'Since when backend 2 has served everybody; null while it does not.';
+comment on column crossfade.pairs.full_since is
+  'Since when backend 2 has served everybody; null while it does not.';
 
 create table if not exists crossfade.cohorts (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -95,6 +96,7 @@ create table if not exists crossfade.mirror_failures (
 
 create unique index if not exists mirror_failures_open_idx
   on crossfade.mirror_failures (pair, key) where resolved_at is null;
+create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
@@ -114,7 +116,8 @@ begin
     v_sql := replace(v_sql, '{' || v_piece.key || '}', v_piece.value);
   end loop;
   if v_sql ~ '\{[a-z][a-z0-9_]*\}' then
-    raise exception 'crossfade: template has an unknown piece: %', substring(v_sql from '\{[a-z][a-z0-9_]*\}');
+    raise exception 'crossfade: template has an unknown piece: %',
+      substring(v_sql from '\{[a-z][a-z0-9_]*\}');
   end if;
   return v_sql;
 end $$;
@@ -132,7 +135,8 @@ as $$
     array_agg(
       -- json, xml and geometric types have no equality operator: compare their text.
       case
-        when a.atttypid = 'pg_catalog.json'::regtype then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::jsonb'
+        when a.atttypid = 'pg_catalog.json'::regtype
+          then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::jsonb'
         when not exists (
           select from pg_catalog.pg_opclass c
           where c.opcintype in (a.atttypid, y.typbasetype) and c.opcdefault
@@ -157,7 +161,8 @@ language sql stable
 set search_path = ''
 as $$
   select string_agg(
-    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)), ', ' order by u.n)
+    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)),
+      ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
   join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
 $$;
@@ -192,7 +197,8 @@ begin
     'target_columns', (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
     'set_list', coalesce(
-      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ') from unnest(v_target_columns.columns) c
+      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
+        from unnest(v_target_columns.columns) c
        where c <> all (v_target_key)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
@@ -210,7 +216,8 @@ begin
   -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
   -- Aliases in templates begin with cf_: a column of the owner's with the same name would win
   -- over a row.
-  foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new', 'old'] loop
+  foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new',
+    'old'] loop
     v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
     v_pieces := v_pieces || jsonb_build_object(
       'skey_' || v_name, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
@@ -218,18 +225,23 @@ begin
       'scompare_' || v_name, (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
       'tcompare_' || v_name, (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
       'sfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ') from unnest(v_source_columns.compared) c),
+      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
+        from unnest(v_source_columns.compared) c),
       'tfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ') from unnest(v_target_columns.compared) c),
+      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
+        from unnest(v_target_columns.compared) c),
       'tcolumns_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_columns.columns) c),
+      (select string_agg(format('%s.%I', v_alias, c), ', ')
+        from unnest(v_target_columns.columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.
       'skey_json_' || v_name, (
-        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c), ', ') || ')'
+        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c),
+          ', ') || ')'
         from unnest(v_source_key) with ordinality s(c, n)
         join unnest(pair.key_columns) with ordinality k(c, n) using (n)),
       'tkey_json_' || v_name, (
-        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c), ', ') || ')'
+        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c),
+          ', ') || ')'
         from unnest(v_target_key) with ordinality s(c, n)
         join unnest(pair.key_columns) with ordinality k(c, n) using (n)));
   end loop;
@@ -247,20 +259,23 @@ language sql stable
 set search_path = ''
 as $$
   select md5(string_agg(
-    format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated),
+    format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod),
+      a.attnotnull, a.attgenerated),
     ';' order by a.attrelid = v1, a.attnum))
   from pg_catalog.pg_attribute a
   where a.attrelid in (v1, v2) and a.attnum > 0 and not a.attisdropped;
 $$;
 
-comment on function crossfade_private.table_fingerprint is 'Hash of names, types and nullability of the columns of both tables.';
+comment on function crossfade_private.table_fingerprint is
+  'Hash of names, types and nullability of the columns of both tables.';
 
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
 set search_path = ''
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(to_regproc(f)), '-'), ';' order by f))
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(to_regproc(f)), '-'),
+    ';' order by f))
   from unnest(array[to_v2, to_v1]) f;
 $$;
 
@@ -286,4 +301,5 @@ begin
   return v_pair;
 end $$;
 
-comment on function crossfade_private.get_pair is 'The pair''s row; CF001 with the known names when there is none.';
+comment on function crossfade_private.get_pair is
+  'The pair''s row; CF001 with the known names when there is none.';

@@ -35,7 +35,8 @@ returns void
 language sql volatile
 set search_path = ''
 as $$
-  insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code, message)
+  insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
+    message)
   values (
     record_failure.pair, record_failure.written_side, record_failure.key,
     record_failure.operation, record_failure.error_code, left(record_failure.message, 500)
@@ -64,7 +65,8 @@ begin
   end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
   -- also when they went through a SECURITY DEFINER function of the project.
-  if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated', 'service_role')
+  if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
+    'service_role')
     and session_user <> 'authenticator' then
     return null;
   end if;
@@ -93,7 +95,8 @@ set search_path = ''
 as $$
 begin
   -- A cascade from a parent table must still be able to delete, hence depth 1 only.
-  if side = 1 and pg_trigger_depth() = 1 and coalesce(current_setting('crossfade.engine', true), '') <> 'on' then
+  if side = 1 and pg_trigger_depth() = 1 and coalesce(current_setting('crossfade.engine', true),
+    '') <> 'on' then
     perform crossfade_private.fail(
       409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": it is a read-only archive', pair),
       jsonb_build_object('pair', pair),
@@ -137,7 +140,8 @@ begin
         end, v_operation), v_pieces);
     -- ALWAYS: imports that run with session_replication_role = replica must be mirrored as well.
     execute crossfade_private.render(
-      format('alter table {source} enable always trigger crossfade_mirror_%s', v_operation), v_pieces);
+      format('alter table {source} enable always trigger crossfade_mirror_%s', v_operation),
+        v_pieces);
   end loop;
   if side = 2 then
     execute crossfade_private.render(
@@ -160,12 +164,14 @@ declare
   v_name text;
 begin
   if to_regclass(v_table) is not null then
-    foreach v_name in array array['mirror_insert', 'mirror_update', 'mirror_delete', 'mirror_truncate', 'mirror_move', 'fence'] loop
+    foreach v_name in array array['mirror_insert', 'mirror_update', 'mirror_delete',
+      'mirror_truncate', 'mirror_move', 'fence'] loop
       execute format('drop trigger if exists crossfade_%s on %s', v_name, v_table);
     end loop;
   end if;
   foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move'] loop
-    execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name, side, v_name);
+    execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name,
+      side, v_name);
   end loop;
 end $$;
 

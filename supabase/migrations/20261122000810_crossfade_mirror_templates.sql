@@ -30,7 +30,8 @@ as $outer$
           if v_present then
             update {target} cf_t set {set_list}
             from {convert}(v_row, v_counterpart) cf_c
-            where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct from row({tcompare_c});
+            where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct
+              from row({tcompare_c});
           end if;
         end if;
         exit when v_present;
@@ -54,7 +55,8 @@ as $outer$
       execute $sql$select count(*) from (
         select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
         order by {tkey_t} for update of cf_t) l$sql$ into v_count;
-      execute $sql$delete from {target} cf_t using crossfade_rows cf_n where ({tkey_t}) = ({skey_n})$sql$;
+      execute $sql$delete from {target} cf_t using crossfade_rows cf_n
+        where ({tkey_t}) = ({skey_n})$sql$;
       v_done := true;$template$
     else $template$
       v_count := 0;
@@ -75,7 +77,8 @@ as $outer$
             select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
             cross join lateral {convert}(row(cf_n.*)::{source}, cf_o) cf_c
           ) cf_c
-          where ({tkey_t}) = ({tkey_c}) and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
+          where ({tkey_t}) = ({tkey_c}) and row({tcompare_t}) is distinct
+            from row({tcompare_c})$sql$;
       end if;
       if v_count < v_rows and tg_op = 'UPDATE' then
         execute $sql$insert into {target} ({target_columns}) overriding system value

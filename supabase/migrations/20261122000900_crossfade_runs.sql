@@ -61,7 +61,8 @@ as $$
     'started_at', r.started_at, 'progress_at', g.progress_at, 'finished_at', r.finished_at)
   from crossfade.runs r
   cross join lateral (
-    select sum(a.rows_done) rows_done, sum(a.rows_written) rows_written, sum(a.mismatches) mismatches,
+    select sum(a.rows_done) rows_done, sum(a.rows_written) rows_written,
+      sum(a.mismatches) mismatches,
       sum(a.batches) batches, max(a.batch_rows) batch_rows, count(*) ranges,
       count(*) filter (where a.done) ranges_done, max(a.progress_at) progress_at
     from crossfade.run_ranges a where a.run = r.id
@@ -81,7 +82,8 @@ declare
 begin
   select r.* into v_run from crossfade.runs r where r.id = get_run.run;
   if not found then
-    perform crossfade_private.fail(404, 'CF009', format('Unknown run %s', coalesce(get_run.run::text, 'null')),
+    perform crossfade_private.fail(404, 'CF009',
+      format('Unknown run %s', coalesce(get_run.run::text, 'null')),
       jsonb_build_object('run', get_run.run), 'crossfade backfill status lists the runs.');
   end if;
   return v_run;
@@ -96,7 +98,8 @@ set search_path = ''
 as $$
 begin
   perform crossfade_private.get_run(run);
-  return jsonb_build_object('run', crossfade_private.run_json(run), 'flags_version', crossfade.flags_version());
+  return jsonb_build_object('run', crossfade_private.run_json(run), 'flags_version',
+    crossfade.flags_version());
 end $$;
 
 comment on function crossfade.run_status is 'Progress of a run. CF009 for an unknown id.';
@@ -149,8 +152,10 @@ declare
   v_rows bigint;
   v_run bigint;
 begin
-  if (pair).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass) then
-    perform crossfade_private.fail(409, 'CF011', format('Cannot start: the columns of "%s" have changed since it was registered', (pair).name),
+  if (pair).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+    ((pair).v2_table)::regclass) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the columns of "%s" have changed since it was registered', (pair).name),
       jsonb_build_object('pair', (pair).name), 'Adapt the converters and register the pair again.');
   end if;
   -- Fresh statistics: without them the planner sorts the whole table for each batch.
@@ -184,7 +189,8 @@ set search_path = ''
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
-  v_state text := case action when 'pause' then 'paused' when 'resume' then 'running' when 'cancel' then 'cancelled' end;
+  v_state text := case action when 'pause' then 'paused' when 'resume' then 'running' when 'cancel'
+    then 'cancelled' end;
 begin
   if v_state is null then
     perform crossfade_private.fail(400, 'CF012', format('Unknown action "%s"', action),
@@ -193,7 +199,8 @@ begin
   -- Locks the run after the batches of all workers: a worker holds it only at the end of a batch.
   select r.* into v_run from crossfade.runs r where r.id = control_run.run for update;
   if v_run.state not in ('running', 'paused') and v_run.state <> v_state then
-    perform crossfade_private.fail(409, 'CF010', format('Cannot %s run %s: it is %s', action, run, v_run.state),
+    perform crossfade_private.fail(409, 'CF010',
+      format('Cannot %s run %s: it is %s', action, run, v_run.state),
       jsonb_build_object('run', run, 'state', v_run.state), 'Start a new run.');
   end if;
   if v_run.state <> v_state then
@@ -201,7 +208,8 @@ begin
     set state = v_state, reason = control_run.reason,
       finished_at = case when v_state = 'cancelled' then clock_timestamp() end
     where r.id = control_run.run;
-    perform crossfade_private.audit(format('%s.%s', v_run.kind, action), v_run.pair, reason, null, crossfade_private.run_json(run));
+    perform crossfade_private.audit(format('%s.%s', v_run.kind, action), v_run.pair, reason, null,
+      crossfade_private.run_json(run));
   end if;
   return jsonb_build_object('run', crossfade_private.run_json(run));
 end $$;

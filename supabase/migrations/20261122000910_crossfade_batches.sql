@@ -7,11 +7,14 @@ set search_path = ''
 as $$
   select case
     when a.active > crossfade_private.setting_number('throttle_active_sessions')
-      then format('%s sessions are active (limit %s)', a.active, crossfade_private.setting_number('throttle_active_sessions'))
+      then format('%s sessions are active (limit %s)', a.active,
+        crossfade_private.setting_number('throttle_active_sessions'))
     when a.waiting > crossfade_private.setting_number('throttle_lock_waits')
-      then format('%s sessions wait for a lock (limit %s)', a.waiting, crossfade_private.setting_number('throttle_lock_waits'))
+      then format('%s sessions wait for a lock (limit %s)', a.waiting,
+        crossfade_private.setting_number('throttle_lock_waits'))
     when l.lag_s > crossfade_private.setting_number('throttle_replay_lag_s')
-      then format('a replica is %s s behind (limit %s)', round(l.lag_s, 1), crossfade_private.setting_number('throttle_replay_lag_s'))
+      then format('a replica is %s s behind (limit %s)', round(l.lag_s, 1),
+        crossfade_private.setting_number('throttle_replay_lag_s'))
   end
   from (
     select count(*) filter (where s.state = 'active') active,
@@ -20,7 +23,8 @@ as $$
     where s.backend_type = 'client backend' and s.pid <> pg_backend_pid()
   ) a
   cross join (
-    select extract(epoch from max(r.replay_lag))::numeric lag_s from pg_catalog.pg_stat_replication r
+    select extract(epoch from max(r.replay_lag))::numeric lag_s
+      from pg_catalog.pg_stat_replication r
   ) l;
 $$;
 
@@ -120,11 +124,13 @@ declare
   v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
   if rows_read > 0 then
-    v_speed := (v_speed || round(v_ms * 1000 / rows_read, 3))[greatest(cardinality(v_speed) - 8, 1):];
+    v_speed := (v_speed || round(v_ms * 1000 / rows_read, 3))[greatest(cardinality(v_speed) - 8,
+      1):];
   end if;
   update crossfade.run_ranges a
   set cursor_key = boundary, done = boundary is not distinct from a.upto_key,
-    rows_done = a.rows_done + finish_batch.rows_read, rows_written = a.rows_written + finish_batch.rows_written,
+    rows_done = a.rows_done + finish_batch.rows_read,
+      rows_written = a.rows_written + finish_batch.rows_written,
     mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
     ms_per_1000_rows = v_speed,
     batch_rows = case when cardinality(v_speed) = 0 then a.batch_rows
@@ -146,16 +152,19 @@ set search_path = ''
 as $$
 begin
   if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null
-    or (run).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
+    or (run).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+      ((pair).v2_table)::regclass)
     or (run).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
     perform crossfade_private.fail(409, 'CF011',
-      format('Cannot continue run %s: a table or converter of "%s" has changed since it began', (run).id, (pair).name),
+      format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
+        (run).id, (pair).name),
       jsonb_build_object('run', (run).id, 'pair', (pair).name),
       'Cancel the run, register the pair again, and start a new run.');
   end if;
 end $$;
 
-comment on function crossfade_private.check_unchanged is 'CF011 when the tables or converters are not those the run began with.';
+comment on function crossfade_private.check_unchanged is
+  'CF011 when the tables or converters are not those the run began with.';
 
 create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
 returns jsonb
@@ -167,7 +176,8 @@ as $$
     and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
 $$;
 
-comment on function crossfade_private.run_pieces is 'SQL fragments of the pair with the source of the direction as the source.';
+comment on function crossfade_private.run_pieces is
+  'SQL fragments of the pair with the source of the direction as the source.';
 
 create or replace function crossfade_private.batch_json(run bigint, state text, reason text)
 returns jsonb
@@ -180,7 +190,8 @@ as $$
   from (select crossfade_private.run_json(batch_json.run) run) j;
 $$;
 
-comment on function crossfade_private.batch_json is 'The answer of a batch call before its own figures are added.';
+comment on function crossfade_private.batch_json is
+  'The answer of a batch call before its own figures are added.';
 
 create or replace function crossfade_private.range_rows(
   pieces jsonb, run_range crossfade.run_ranges, boundary jsonb
@@ -202,4 +213,5 @@ begin
   return v_rows;
 end $$;
 
-comment on function crossfade_private.range_rows is 'Rows of the source that a batch up to boundary covers.';
+comment on function crossfade_private.range_rows is
+  'Rows of the source that a batch up to boundary covers.';

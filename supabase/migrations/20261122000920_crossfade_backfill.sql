@@ -25,8 +25,10 @@ declare
   v_run bigint;
 begin
   if direction not in ('v1_to_v2', 'v2_to_v1') or ranges not between 1 and 64 then
-    perform crossfade_private.fail(400, 'CF012', format('Invalid direction "%s" or ranges %s', direction, ranges),
-      jsonb_build_object('direction', direction, 'ranges', ranges), 'direction is v1_to_v2 or v2_to_v1, ranges 1 to 64.');
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid direction "%s" or ranges %s', direction, ranges),
+      jsonb_build_object('direction', direction, 'ranges', ranges),
+        'direction is v1_to_v2 or v2_to_v1, ranges 1 to 64.');
   end if;
   perform from crossfade.pairs p where p.name = start_backfill.pair for update;
   select r.id into v_run from crossfade.runs r
@@ -34,20 +36,25 @@ begin
   if found then
     return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
   end if;
-  if (select m.mirror from crossfade_private.mirror_state m where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
+  if (select m.mirror from crossfade_private.mirror_state m
+    where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
       v_pair.stage = 'complete' and direction = 'v2_to_v1') then
-    perform crossfade_private.fail(409, 'CF005', format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
-      jsonb_build_object('pair', pair, 'stage', v_pair.stage), 'crossfade stage set PAIR dualwrite, then backfill.');
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage),
+        'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
   update crossfade_private.mirror_state m
   set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
   where m.pair = start_backfill.pair;
   if v_pair.stage = 'complete' then
     -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
-    update crossfade.pairs p set stage_xid = pg_current_xact_id()::text::bigint where p.name = start_backfill.pair;
+    update crossfade.pairs p set stage_xid = pg_current_xact_id()::text::bigint
+      where p.name = start_backfill.pair;
   end if;
   v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
-  perform crossfade_private.audit('backfill.start', pair, null, null, crossfade_private.run_json(v_run));
+  perform crossfade_private.audit('backfill.start', pair, null, null,
+    crossfade_private.run_json(v_run));
   return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', false);
 end $$;
 
@@ -119,11 +126,13 @@ as $$
 declare
   v_swept bigint;
 begin
-  if exists (select from crossfade.run_ranges a where a.run = (finish_backfill.run).id and not a.done) then
+  if exists (select from crossfade.run_ranges a where a.run = (finish_backfill.run).id
+    and not a.done) then
     return;
   end if;
   -- The last workers may get here together; one of them finishes the run.
-  perform from crossfade.runs r where r.id = (finish_backfill.run).id and r.state = 'running' for update;
+  perform from crossfade.runs r where r.id = (finish_backfill.run).id
+    and r.state = 'running' for update;
   if not found then
     return;
   end if;
@@ -133,13 +142,15 @@ begin
   where r.id = (finish_backfill.run).id;
   update crossfade.pairs p
   set last_backfill_at = clock_timestamp(),
-    needs_reverse_backfill = p.needs_reverse_backfill and (finish_backfill.run).direction <> 'v2_to_v1'
+    needs_reverse_backfill = p.needs_reverse_backfill
+      and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;
   perform crossfade_private.audit(
     'backfill.finish', (pair).name, null, null, crossfade_private.run_json((finish_backfill.run).id));
 end $$;
 
-comment on function crossfade_private.finish_backfill is 'When no range is left: sweep, and mark the run and the pair.';
+comment on function crossfade_private.finish_backfill is
+  'When no range is left: sweep, and mark the run and the pair.';
 
 create or replace function crossfade.backfill_batch(run bigint, target_ms integer default 500)
 returns jsonb
@@ -160,7 +171,8 @@ declare
   v_ms numeric := 0;
 begin
   if v_run.kind <> 'backfill' then
-    perform crossfade_private.fail(409, 'CF010', format('Run %s is a %s, not a backfill', run, v_run.kind),
+    perform crossfade_private.fail(409, 'CF010',
+      format('Run %s is a %s, not a backfill', run, v_run.kind),
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
   end if;
   if v_run.state <> 'running' then
@@ -177,13 +189,15 @@ begin
   end if;
   perform set_config('crossfade.engine', 'on', true);
   -- The copies are not news for the other side.
-  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), (pg_trigger_depth() + 1)::text, true);
+  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'),
+    (pg_trigger_depth() + 1)::text, true);
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
     v_written := crossfade_private.copy_range(v_pieces, v_range.cursor_key, v_boundary);
     v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started, target_ms);
+    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
+      target_ms);
   end if;
   perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
   perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), '', true);

@@ -17,6 +17,7 @@ create table if not exists crossfade.mismatches (
 
 create unique index if not exists mismatches_open_idx
   on crossfade.mismatches (pair, key) where resolved_at is null;
+create index if not exists mismatches_pair_idx on crossfade.mismatches (pair);
 create index if not exists mismatches_run_idx on crossfade.mismatches (run);
 
 comment on table crossfade.mismatches is
@@ -35,10 +36,12 @@ as $outer$
   -- the rows.
   select $sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
-      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1' else 'different' end as kind,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
+        else 'different' end as kind,
       cf_a.cf_row as v1, cf_b.cf_row as v2, cf_c as made_v2, cf_d as made_v1
     from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
-    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t where {range_b}) cf_b
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
+      where {range_b}) cf_b
       on ({skey_a}) = ({tkey_b})
     left join lateral {convert}(cf_a.cf_row, cf_b.cf_row) cf_c on cf_a.cf_here and cf_b.cf_here
     left join lateral {convert_back}(cf_b.cf_row, cf_a.cf_row) cf_d on cf_a.cf_here and cf_b.cf_here
@@ -60,7 +63,8 @@ as $$
   where f.value is distinct from made -> f.key;
 $$;
 
-comment on function crossfade_private.diff_columns is 'Names of the columns whose values differ, with a prefix.';
+comment on function crossfade_private.diff_columns is
+  'Names of the columns whose values differ, with a prefix.';
 
 create or replace function crossfade_private.generated_columns(tab regclass)
 returns text[]
@@ -71,7 +75,8 @@ as $$
   where a.attrelid = tab and a.attnum > 0 and a.attgenerated <> '';
 $$;
 
-comment on function crossfade_private.generated_columns is 'Columns that Postgres computes; converters need not fill them.';
+comment on function crossfade_private.generated_columns is
+  'Columns that Postgres computes; converters need not fill them.';
 
 create or replace function crossfade_private.find_mismatches(
   pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
@@ -90,7 +95,8 @@ begin
     crossfade_private.generated_columns((pieces ->> 'source')::regclass),
     crossfade_private.generated_columns((pieces ->> 'target')::regclass),
     crossfade_private.render(
-      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b), pieces))
+      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
+        pieces))
   using lower_key, upper_key;
 end $$;
 
@@ -112,7 +118,8 @@ as $$
     after_key, boundary) f;
 $$;
 
-comment on function crossfade_private.find_in_range is 'Differing keys in (after_key, boundary]; null is open.';
+comment on function crossfade_private.find_in_range is
+  'Differing keys in (after_key, boundary]; null is open.';
 
 create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
 returns table (kind text, columns text[])
@@ -121,10 +128,12 @@ set search_path = ''
 as $$
   select f.kind, f.columns
   from crossfade_private.find_mismatches(
-    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key, null) f;
+    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
+      null) f;
 $$;
 
-comment on function crossfade_private.find_one is 'How the two rows of one key differ; no row when they agree.';
+comment on function crossfade_private.find_one is
+  'How the two rows of one key differ; no row when they agree.';
 
 create or replace function crossfade_private.lock_both(pieces jsonb, key jsonb)
 returns void
@@ -183,7 +192,8 @@ declare
   v_again record;
   v_count bigint := 0;
 begin
-  for v_found in select f.key from crossfade_private.find_in_range(pieces, after_key, boundary) f loop
+  for v_found in select f.key from crossfade_private.find_in_range(pieces, after_key,
+    boundary) f loop
     -- A second look under lock, so that nothing in flight is ever counted.
     begin
       perform crossfade_private.lock_both(pieces, v_found.key);
@@ -194,9 +204,11 @@ begin
     if found then
       v_count := v_count + 1;
       insert into crossfade.mismatches as m (pair, run, key, kind, columns)
-      values ((record_mismatches.run).pair, (record_mismatches.run).id, v_found.key, v_again.kind, v_again.columns)
+      values ((record_mismatches.run).pair, (record_mismatches.run).id, v_found.key, v_again.kind,
+        v_again.columns)
       on conflict (pair, key) where resolved_at is null do update
-      set run = excluded.run, kind = excluded.kind, columns = excluded.columns, found_at = clock_timestamp();
+      set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
+        found_at = clock_timestamp();
     end if;
   end loop;
   return v_count;
@@ -213,25 +225,31 @@ as $$
 declare
   v_mismatches bigint;
 begin
-  if exists (select from crossfade.run_ranges a where a.run = (finish_verify.run).id and not a.done) then
+  if exists (select from crossfade.run_ranges a where a.run = (finish_verify.run).id
+    and not a.done) then
     return;
   end if;
-  perform from crossfade.runs r where r.id = (finish_verify.run).id and r.state = 'running' for update;
+  perform from crossfade.runs r where r.id = (finish_verify.run).id
+    and r.state = 'running' for update;
   if not found then
     return;
   end if;
   update crossfade.runs r set state = 'finished', finished_at = clock_timestamp()
   where r.id = (finish_verify.run).id;
-  select sum(a.mismatches) into v_mismatches from crossfade.run_ranges a where a.run = (finish_verify.run).id;
+  select sum(a.mismatches) into v_mismatches from crossfade.run_ranges a
+    where a.run = (finish_verify.run).id;
   if v_mismatches = 0 then
     -- A clean full pass also settles what earlier passes found and something else has mended.
     update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'equal'
-    where m.pair = (finish_verify.pair).name and m.resolved_at is null and m.found_at < (finish_verify.run).started_at;
+    where m.pair = (finish_verify.pair).name and m.resolved_at is null
+      and m.found_at < (finish_verify.run).started_at;
     update crossfade.pairs p
-    set last_clean_verify_at = (finish_verify.run).started_at, verified_converter_hash = (finish_verify.run).converter_hash
+    set last_clean_verify_at = (finish_verify.run).started_at,
+      verified_converter_hash = (finish_verify.run).converter_hash
     where p.name = (finish_verify.pair).name;
   end if;
-  perform crossfade_private.audit('verify.finish', (pair).name, null, null, crossfade_private.run_json((finish_verify.run).id));
+  perform crossfade_private.audit('verify.finish', (pair).name, null, null,
+    crossfade_private.run_json((finish_verify.run).id));
 end $$;
 
 comment on function crossfade_private.finish_verify is
@@ -256,7 +274,8 @@ declare
   v_ms numeric := 0;
 begin
   if v_run.kind <> 'verify' then
-    perform crossfade_private.fail(409, 'CF010', format('Run %s is a %s, not a verify pass', run, v_run.kind),
+    perform crossfade_private.fail(409, 'CF010',
+      format('Run %s is a %s, not a verify pass', run, v_run.kind),
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade backfill run.');
   end if;
   if v_run.state <> 'running' then
@@ -270,9 +289,11 @@ begin
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run, v_pieces, v_range.cursor_key, v_boundary);
+    v_mismatches := crossfade_private.record_mismatches(v_run, v_pieces, v_range.cursor_key,
+      v_boundary);
     v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started, target_ms);
+    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,
+      target_ms);
   end if;
   perform crossfade_private.finish_verify(v_run, v_pair);
   return crossfade_private.batch_json(run, null, null) || jsonb_build_object(

@@ -20,7 +20,8 @@ as $$
 begin
   execute crossfade_private.render($sql$
     delete from {target} cf_t
-    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s where ({skey_s}) = ({skey_1}))
+    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s
+      where ({skey_s}) = ({skey_1}))
   $sql$, pieces) using key;
   execute crossfade_private.render($sql$
     update {target} cf_t set {set_list}
@@ -33,7 +34,8 @@ begin
   execute crossfade_private.render($sql$
     insert into {target} ({target_columns}) overriding system value
     select {tcolumns_c} from {source} cf_n cross join lateral {convert}(cf_n, null::{target}) cf_c
-    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o where ({tkey_o}) = ({skey_1}))
+    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o
+      where ({tkey_o}) = ({skey_1}))
     on conflict ({target_key}) do nothing
   $sql$, pieces) using key;
 end $$;
@@ -49,7 +51,8 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
+  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
+    else 'v2_to_v1' end);
   v_guard text := format('crossfade.echo_%s_v%s', (pair).name, 3 - side);
   v_before jsonb;
   v_after jsonb;
@@ -111,14 +114,16 @@ begin
     end;
     if v_equal then
       v_repaired := v_repaired + 1;
-      update crossfade.mirror_failures f set resolved_at = clock_timestamp(), resolution = 'repaired'
+      update crossfade.mirror_failures f set resolved_at = clock_timestamp(),
+        resolution = 'repaired'
       where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
       update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
       where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
     else
       v_failed := v_failed + 1;
       update crossfade.mirror_failures f
-      set attempts = f.attempts + 1, message = coalesce(v_error, 'the rows still differ after the repair')
+      set attempts = f.attempts + 1, message = coalesce(v_error,
+        'the rows still differ after the repair')
       where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
     end if;
   end loop;
@@ -126,9 +131,11 @@ begin
   return jsonb_build_object(
     'repaired', v_repaired, 'failed', v_failed, 'remaining', (
       select count(distinct k.key) from (
-        select f.key from crossfade.mirror_failures f where f.pair = repair.pair and f.resolved_at is null
+        select f.key from crossfade.mirror_failures f where f.pair = repair.pair
+          and f.resolved_at is null
         union all
-        select m.key from crossfade.mismatches m where m.pair = repair.pair and m.resolved_at is null) k),
+        select m.key from crossfade.mismatches m where m.pair = repair.pair
+          and m.resolved_at is null) k),
     'flags_version', crossfade.flags_version());
 end $$;
 
@@ -150,29 +157,34 @@ as $outer$
     replace(replace($sql$
       select {skey_json_n} as key,
         case when cf_q.broken is not null then 7 else <<side>> end as law,
-        coalesce(cf_q.broken, crossfade_private.diff_columns(to_jsonb(cf_n), to_jsonb(cf_d), '')) as columns
+        coalesce(cf_q.broken, crossfade_private.diff_columns(to_jsonb(cf_n), to_jsonb(cf_d),
+          '')) as columns
       from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
         order by {skey_s} limit $2) cf_n
       left join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c on true
-      left join lateral {convert_back}(cf_c, case when <<side>> = 2 then row(cf_n.*)::{source} end) cf_d on true
+      left join lateral {convert_back}(cf_c, case when <<side>> = 2
+        then row(cf_n.*)::{source} end) cf_d on true
       left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
       where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
       limit 100
     $sql$, '<<side>>', side::text), '<<broken>>', coalesce((
       select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
       from (
-        select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid), o.conname) test
+        select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid),
+          o.conname) test
         from pg_catalog.pg_constraint o
         where o.conrelid = (pieces ->> 'target')::regclass and o.contype = 'c'
         union all
-        select format('case when made.%I is null then %L end', a.attname, a.attname || ' is not null')
+        select format('case when made.%I is null then %L end', a.attname,
+          a.attname || ' is not null')
         from pg_catalog.pg_attribute a
         where a.attrelid = (pieces ->> 'target')::regclass and a.attnum > 0 and a.attnotnull
           and not a.attisdropped and a.attgenerated = ''
       ) k), 'null::text[]')), pieces);
 $outer$;
 
-comment on function crossfade_private.check_sql is 'The query that finds rows of one side whose conversion breaks a law.';
+comment on function crossfade_private.check_sql is
+  'The query that finds rows of one side whose conversion breaks a law.';
 
 create or replace function crossfade_private.check_rows(
   pieces jsonb, side integer, after_key jsonb, max_rows integer
@@ -187,7 +199,8 @@ declare
   v_all jsonb := '[]';
 begin
   begin
-    execute format('select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
+    execute format(
+      'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
       crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
     return v_found;
   exception when others then
@@ -197,7 +210,8 @@ begin
   for i in 1..max_rows loop
     exit when jsonb_array_length(v_all) >= 100;
     begin
-      execute format('select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
+      execute format(
+        'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
         crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
     exception when others then
       v_found := jsonb_build_array(jsonb_build_object(
@@ -211,7 +225,8 @@ begin
   return v_all;
 end $$;
 
-comment on function crossfade_private.check_rows is 'Violations among the next max_rows rows, at most 100.';
+comment on function crossfade_private.check_rows is
+  'Violations among the next max_rows rows, at most 100.';
 
 create or replace function crossfade_private.next_key(
   pieces jsonb, after_key jsonb, max_rows integer
@@ -230,7 +245,8 @@ begin
   return v_key;
 end $$;
 
-comment on function crossfade_private.next_key is 'Key of the max_rows-th row after a key; null when fewer are left.';
+comment on function crossfade_private.next_key is
+  'Key of the max_rows-th row after a key; null when fewer are left.';
 
 create or replace function crossfade.check_conversion(
   pair text, side integer default 1, after jsonb default null, max_rows integer default 1000
@@ -248,8 +264,10 @@ declare
   v_violations jsonb;
 begin
   if side not in (1, 2) or max_rows not between 1 and 100000 then
-    perform crossfade_private.fail(400, 'CF012', format('Invalid side %s or max_rows %s', side, max_rows),
-      jsonb_build_object('side', side, 'max_rows', max_rows), 'side is 1 or 2, max_rows 1 to 100000.');
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid side %s or max_rows %s', side, max_rows),
+      jsonb_build_object('side', side, 'max_rows', max_rows),
+        'side is 1 or 2, max_rows 1 to 100000.');
   end if;
   v_pieces := crossfade_private.make_pieces(v_pair, side);
   v_violations := crossfade_private.check_rows(v_pieces, side, after, max_rows);

@@ -14,20 +14,24 @@ as $$
     'step', (pair_json.pair).step, 'step_started_at', (pair_json.pair).step_started_at,
     'percentage', c.percentage, 'cohort', to_jsonb(c),
     'open_failures', (
-      select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name and f.resolved_at is null),
+      select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name
+        and f.resolved_at is null),
     'open_mismatches', (
-      select count(*) from crossfade.mismatches x where x.pair = (pair_json.pair).name and x.resolved_at is null),
+      select count(*) from crossfade.mismatches x where x.pair = (pair_json.pair).name
+        and x.resolved_at is null),
     'drift_count', (select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name),
     'last_backfill_at', (pair_json.pair).last_backfill_at, 'last_clean_verify_at', (pair_json.pair).last_clean_verify_at,
     'full_since', (pair_json.pair).full_since, 'needs_reverse_backfill', (pair_json.pair).needs_reverse_backfill,
     'registered_at', (pair_json.pair).registered_at,
     'runs', (
       select coalesce(jsonb_agg(crossfade_private.run_json(r.id) order by r.id), '[]')
-      from crossfade.runs r where r.pair = (pair_json.pair).name and r.state in ('running', 'paused')),
+      from crossfade.runs r where r.pair = (pair_json.pair).name
+        and r.state in ('running', 'paused')),
     'last_runs', (
       select coalesce(jsonb_agg(crossfade_private.run_json(l.id) order by l.id), '[]')
       from (
-        select max(r.id) id from crossfade.runs r where r.pair = (pair_json.pair).name group by r.kind
+        select max(r.id) id from crossfade.runs r
+          where r.pair = (pair_json.pair).name group by r.kind
       ) l),
     'next_stage', n.stage,
     'blockers', (

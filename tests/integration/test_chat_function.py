@@ -469,6 +469,26 @@ def test_a_stale_isolate_cannot_write_v2_after_the_kill(
         project.rpc("release_kill_switch", name="disable_v2_messages", reason="test")
 
 
+def test_a_broadcast_alone_moves_an_isolate(project: Project, sign_up: Callable[..., User]) -> None:
+    """Neither age nor an answer of the database can tell this isolate: only the broadcast."""
+    project.at("live")
+    env = {"CROSSFADE_SOFT_AGE_MS": "600000", "CROSSFADE_HARD_AGE_MS": "900000"}
+    more = {"CROSSFADE_BROADCAST": "on", "CAPTURE_METRICS": "off"}
+    url = project.stack.spawn_isolate("chat", env={**env, **more})
+    user = sign_up(url=f"{url.rstrip('/').removesuffix('/chat')}/chat")
+    path = f"/messages?chat_id={uuid.uuid4()}"
+    assert user.ask("GET", path).headers["x-crossfade-backend"] == "2"
+    # Joining takes a moment; a change made before it would be seen by the read after the join.
+    project.rpc("engage_kill_switch", name="disable_v2_messages", reason="test")
+    try:
+        moved = "the isolate serves V1"
+        eventually(lambda: user.ask("GET", path).headers["x-crossfade-backend"] == "1", moved)
+    finally:
+        project.rpc("release_kill_switch", name="disable_v2_messages", reason="test")
+    back = "the isolate serves V2 again"
+    eventually(lambda: user.ask("GET", path).headers["x-crossfade-backend"] == "2", back)
+
+
 def test_shadow_reads_are_compared_and_counted(project: Project, alice: User) -> None:
     project.at("shadow")
     project.rpc("set_setting", name="shadow_sample_rate", value="1", reason="test")

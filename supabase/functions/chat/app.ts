@@ -174,8 +174,8 @@ async function readBody(
 function agentOf(request: Request, body: Body): string | undefined {
   const header = request.headers.get("x-agent-id");
   if (header !== null && header !== "") return header;
-  const { metadata } = body.value;
-  const agent = isObject(metadata) ? metadata.agent_id : undefined;
+  const { agent_id: given, metadata } = body.value;
+  const agent = given ?? (isObject(metadata) ? metadata.agent_id : undefined);
   return typeof agent === "string" ? agent : undefined;
 }
 

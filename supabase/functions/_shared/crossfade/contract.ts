@@ -140,8 +140,7 @@ export const ENVIRONMENT_FLAGS: Readonly<Record<string, readonly [string, "on" |
 export const EDGE_RPCS = {
   read_flags: ["known_version"],
   record_requests: ["batch"],
-  set_flag: ["name", "changes", "reason"],
-  engage_kill_switch: ["name", "reason"],
+  repair: ["pair", "max_rows", "reason"],
   rollback: ["level", "scope", "reason", "automatic", "dry_run"],
   pair_status: ["pair"],
   start_backfill: ["pair", "direction", "ranges"],

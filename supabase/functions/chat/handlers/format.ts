@@ -30,6 +30,8 @@ const SERVER_FIELDS = new Set([
   "seq",
   "sequence_number",
   "schema_version",
+  // Only says for whom the request is; where it is to be kept it belongs into the metadata.
+  "agent_id",
 ]);
 
 /**

@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from crossfade.demo.report import Report
-
-from .demo_runs import run_short
+from tests.integration.demo_runs import run_short
 
 ROWS = 3000
 

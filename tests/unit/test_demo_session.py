@@ -7,13 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.unit.demo_chat_server import ChatServer, Spoil
 
 from crossfade.demo.client import Dialect
 from crossfade.demo.journal import Journal
 from crossfade.demo.meter import Meter
 from crossfade.demo.session import Desk, Session
-
-from .demo_chat_server import ChatServer, Spoil
 
 STEPS = 150
 

@@ -110,7 +110,11 @@ def kill_drill(world: World, showing: Showing) -> None:
         drill = Drill(world.gateway, world.conn, (reader, writer), stale, world.check)
         world.mark("kill drill")
         cycles = world.pace.kill_cycles
-        result = drill.run(cycles, progress=lambda n: showing.bar("kills", n, cycles))
+        result = drill.run(
+            cycles,
+            limit_s=world.pace.kill_limit_s,
+            progress=lambda n: showing.bar("kills", n, cycles),
+        )
     except DrillError as error:
         raise StoryError(str(error)) from error
     finally:
@@ -120,14 +124,14 @@ def kill_drill(world: World, showing: Showing) -> None:
             client.close()
     world.mark("drill over")
     measured = world.measured
-    measured.kill_cycles = cycles
+    measured.kill_cycles = len(result.cycles)
     measured.kill_to_effect_ms_p50 = result.effect_ms(0.50)
     measured.kill_to_effect_ms_p99 = result.effect_ms(0.99)
     measured.kill_commit_ms_p50 = result.commit_ms(0.50)
     measured.stale_isolate_believed = result.stale_reads_on_2
     measured.stale_writes_fenced = result.stale_writes_on_1
     showing.outcome = (
-        f"{cycles} kills, last effect of backend 2 after"
+        f"{len(result.cycles)} kills, last effect of backend 2 after"
         f" {measured.kill_to_effect_ms_p50} ms (p50), {measured.kill_to_effect_ms_p99} ms (p99);"
         f" the isolate that was cut off read version 2 {result.stale_reads_on_2} times after the"
         f" kill, and {result.stale_writes_on_1} of its writes went to version 1 instead"

@@ -35,15 +35,16 @@ class Pace:
         settle_s: Traffic on every stage and percentage before the next one.
         fault_delay_ms: How late version 2 answers while it is faulty.
         rollback_timeout_s: The automatic rollback must have happened by then.
-        kill_cycles: Engage and release so often.
+        kill_cycles: Engage and release so often, within about `kill_limit_s`.
         shadow_reads: Compared reads to wait for, `shadow_timeout_s` at most.
         monitor_interval_s: Between two evaluations.
     """
 
-    settle_s: float = 6.0
+    settle_s: float = 8.0
     fault_delay_ms: int = 300
     rollback_timeout_s: float = 60.0
-    kill_cycles: int = 25
+    kill_cycles: int = 100
+    kill_limit_s: float = 60.0
     shadow_reads: int = 40
     shadow_timeout_s: float = 45.0
     monitor_interval_s: float = 1.0

@@ -231,8 +231,8 @@ class AuditEntry:
     actor: str
     action: str
     object: str
-    reason: str | None
-    flags_version: int
+    reason: str | None = None
+    flags_version: int = 0
     before: JsonText = ""
     after: JsonText = ""
 

@@ -122,6 +122,7 @@ def root(
                 actor=actor or load_settings().actor,
             )
         )
+        context.call_on_close(context.obj.close)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """What a command line needs to work: settings, and a gateway opened when first used."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import typer
@@ -15,6 +16,7 @@ class Session:
     settings: Settings | None = None
     opened: Gateway | None = None
     checked: bool = False
+    _close: Callable[[], None] | None = None
 
     def gateway(self, *, check: bool = True) -> Gateway:
         """Connect, once.
@@ -27,11 +29,17 @@ class Session:
             from crossfade.gateway import SupabaseGateway  # slow to import, so only when needed
 
             connection = connect_to(self.settings or load_settings())
-            self.opened = SupabaseGateway(connection)
+            real = SupabaseGateway(connection)
+            self.opened, self._close = real, real.close
         if check and not self.checked:
             self.opened.check_schema()
             self.checked = True
         return self.opened
+
+    def close(self) -> None:
+        """Close what was opened here; a gateway that was given stays open."""
+        if self._close:
+            self._close()
 
 
 def session(context: typer.Context) -> Session:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from types import TracebackType
+from typing import Self
 
 import httpx
 import tenacity
@@ -37,7 +39,7 @@ from crossfade.verdicts import Verdict
 
 
 class SupabaseGateway:
-    """A gateway over one Supabase project. Safe to share between threads.
+    """A gateway over one Supabase project. Safe to share between threads; close it, or use with.
 
     Args:
         connection: where, with which key, as whom.
@@ -62,6 +64,17 @@ class SupabaseGateway:
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     # Flags, kill switches, cohorts ---------------------------------------------------------------
 

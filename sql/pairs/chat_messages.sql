@@ -646,7 +646,7 @@ begin
       message.error := case
         when v_known is not null then '{"code": "unknown"}'::jsonb || coalesce(message.error, '{}')
           || jsonb_build_object('message', v_known)
-        when jsonb_typeof(message.error -> 'message') <> 'string' then message.error end;
+        when jsonb_typeof(message.error -> 'message') is distinct from 'string' then message.error end;
     when key = 'reasoning' then
       message.content := chat_private.put_text(message.content, key, message.role, v_text);
     when key in ('tool_calls', 'images', 'attachments') then

@@ -1,0 +1,179 @@
+/**
+ * Lists: one block for each element of a V1 metadata array.
+ *
+ * @module
+ */
+
+import {
+  canonical,
+  defined,
+  equal,
+  isCount,
+  isObject,
+  type JsonObject,
+  own,
+  ownText,
+  parseObject,
+  without,
+} from "./json.ts";
+
+/** V1 metadata keys whose elements are blocks in V2, in the order new blocks take. */
+export const ITEM_KINDS = ["images", "attachments", "function_call", "tool_calls"] as const;
+
+export type ItemKind = typeof ITEM_KINDS[number];
+
+export function isItemKind(key: string): key is ItemKind {
+  return (ITEM_KINDS as readonly string[]).includes(key);
+}
+
+/** Returns the element that shows a block; `undefined` when none does. */
+export function itemOf(block: unknown, kind: ItemKind): unknown {
+  const type = own(block, "type");
+  // Set on blocks that came from a V1 key which shares its block type with another key.
+  const marker = own(own(block, "extras"), "v1");
+  if (kind === "tool_calls" || kind === "function_call") {
+    const isMarked = marker === "function_call";
+    if (type !== "tool_call" || isMarked !== (kind === "function_call")) return undefined;
+    return callItem(block, kind);
+  }
+  if (type !== "image" && type !== "audio" && type !== "file") return undefined;
+  const source = own(block, "source");
+  const url = own(source, "kind") === "url" ? ownText(source, "url") : undefined;
+  const isMarked = type === "image" && marker === "images";
+  if (url === undefined || isMarked !== (kind === "images")) return undefined;
+  if (kind === "images") return url;
+  const size = own(block, "size");
+  const [name, counted] = type === "image"
+    ? [undefined, undefined]
+    : [ownText(block, "filename"), isCount(size) ? size : undefined];
+  return defined({ url, content_type: ownText(block, "media_type"), name, size: counted });
+}
+
+function callItem(block: unknown, kind: ItemKind): unknown {
+  const id = ownText(block, "tool_call_id");
+  const name = ownText(block, "name");
+  if (id === undefined || name === undefined) return undefined;
+  const raw = ownText(block, "arguments_raw");
+  const call = { name, arguments: raw ?? canonical(own(block, "input") ?? {}) };
+  return kind === "function_call" ? call : { id, type: "function", function: call };
+}
+
+/** Returns all elements in the order of their blocks. */
+export function getItems(content: readonly unknown[], kind: ItemKind): unknown[] {
+  return content.map((block) => itemOf(block, kind)).filter((item) => item !== undefined);
+}
+
+/** Which elements to put, and into which message. */
+export interface ItemsPut {
+  readonly kind: ItemKind;
+  readonly items: readonly unknown[];
+  readonly messageId: unknown;
+}
+
+/**
+ * Returns blocks that show exactly `items`: unchanged elements keep their block, changed ones (same
+ * id or url) keep what V1 cannot show. Places of old blocks are filled in order.
+ */
+export function putItems(content: readonly unknown[], put: ItemsPut): readonly unknown[] {
+  const isSlot = content.map((block) => itemOf(block, put.kind) !== undefined);
+  const slots = content.filter((_, place) => isSlot[place]);
+  const blocks = match(slots, put);
+  if (slots.length === 0) return [...content, ...blocks];
+  const last = isSlot.lastIndexOf(true);
+  let next = 0;
+  return content.flatMap((block, place) => {
+    if (!isSlot[place]) return [block];
+    const from = next++;
+    return blocks.slice(from, place === last ? undefined : from + 1);
+  });
+}
+
+function match(slots: readonly unknown[], { kind, items, messageId }: ItemsPut): unknown[] {
+  const shown = slots.map((block) => itemOf(block, kind));
+  const free = new Set(slots.keys());
+  const take = (fits: (item: unknown) => boolean): unknown => {
+    for (const place of free) {
+      if (!fits(shown[place])) continue;
+      free.delete(place);
+      return slots[place];
+    }
+    return undefined;
+  };
+  // Equal elements first, so that a changed one cannot take the block of one that only moved.
+  const kept = items.map((item) => take((old) => equal(old, item)));
+  return items.map((item, place) => {
+    if (kept[place] !== undefined) return kept[place];
+    const old = take((other) => kind === "function_call" || isSameItem(other, item));
+    return blockOf(item, { kind, old, messageId });
+  });
+}
+
+function isSameItem(first: unknown, second: unknown): boolean {
+  return ["id", "url"].some((key) => {
+    const value = own(first, key);
+    return value !== undefined && equal(value, own(second, key));
+  });
+}
+
+interface BlockOptions {
+  readonly kind: ItemKind;
+  /** Block whose other keys are kept. */
+  readonly old: unknown;
+  readonly messageId: unknown;
+}
+
+function blockOf(item: unknown, { kind, old, messageId }: BlockOptions): JsonObject {
+  switch (kind) {
+    case "images":
+      return { type: "image", source: { kind: "url", url: item }, extras: { v1: "images" } };
+    case "attachments":
+      return attachmentBlock(item, old);
+    case "tool_calls": {
+      const fresh = { type: "tool_call", tool_call_id: own(item, "id"), state: "complete" };
+      return callBlock(own(item, "function"), isObject(old) ? old : fresh);
+    }
+    case "function_call": {
+      // V1 gave this call no id, V2 needs one: the same for the same message, every time.
+      const id = `call_${typeof messageId === "string" ? messageId : ""}`;
+      const extras = { v1: "function_call" };
+      const fresh = { type: "tool_call", tool_call_id: id, state: "complete", extras };
+      return callBlock(item, isObject(old) ? old : fresh);
+    }
+  }
+}
+
+function callBlock(call: unknown, old: JsonObject): JsonObject {
+  const raw = ownText(call, "arguments") ?? "";
+  const input = parseObject(raw);
+  // Long numbers: JavaScript would not write them back as they were, so the text stays the truth.
+  const isExact = input !== undefined && raw === canonical(input) &&
+    !/[0-9][0-9.]{15}/.test(raw);
+  return {
+    ...without(old, ["input", "arguments_raw"]),
+    name: own(call, "name"),
+    input: input ?? null,
+    ...isExact ? {} : { arguments_raw: raw },
+  };
+}
+
+function attachmentBlock(item: unknown, old: unknown): JsonObject {
+  const type = attachmentType(item);
+  const fresh = { type, source: { kind: "url", url: own(item, "url") } };
+  const base = isObject(old) && own(old, "type") === type
+    ? without(old, ["media_type", "filename", "size"])
+    : fresh;
+  return defined({
+    ...base,
+    media_type: own(item, "content_type"),
+    filename: own(item, "name"),
+    size: own(item, "size"),
+  });
+}
+
+function attachmentType(item: unknown): "image" | "audio" | "file" {
+  const mediaType = ownText(item, "content_type") ?? "";
+  // An image block has no place for a name or a size.
+  const isBare = own(item, "name") === undefined && own(item, "size") === undefined;
+  if (mediaType.startsWith("image/") && isBare) return "image";
+  return mediaType.startsWith("audio/") ? "audio" : "file";
+}

@@ -255,6 +255,40 @@ Deno.test("an edit by a V1 client keeps the V2 parts of the message", async () =
   }
 });
 
+Deno.test("a V2 message that V1 cannot hold is written to V2 while the mirror runs", async () => {
+  for (const stage of ["dualwrite", "shadow"]) {
+    const chat = makeChat({ stage });
+    const told = await tell(chat, {
+      path: "/v2/messages",
+      body: { ...newMessage(2), content: RICH },
+    });
+    assert.deepEqual([told.status, told.backend], [201, "2"], stage);
+    assert.deepEqual(chat.store.tables[2].get(String(told.body.id))?.content, RICH);
+    assert.equal(chat.store.tables[1].get(String(told.body.id))?.content, "hello");
+  }
+});
+
+Deno.test("an edit that V1 cannot hold is written to V2 while the mirror runs", async () => {
+  const chat = makeChat({ stage: "dualwrite" });
+  const { body, backend } = await tell(chat, { path: "/v2/messages", body: newMessage(2) });
+  assert.equal(backend, "1");
+  const path = `/v2/messages/${body.id}`;
+  const plain = await tell(chat, { method: "PATCH", path, body: { model: "m-1" } });
+  assert.deepEqual([plain.status, plain.backend, plain.body.model], [200, "1", "m-1"]);
+  const edited = await tell(chat, { method: "PATCH", path, body: { status: "error" } });
+  assert.deepEqual([edited.status, edited.backend, edited.body.status], [200, "2", "error"]);
+});
+
+Deno.test("nothing goes to V2 past a kill switch, nor where there is no mirror", async () => {
+  const kill = { name: "disable_v2_messages", fences: true };
+  const body = { ...newMessage(2), content: RICH };
+  for (const chat of [makeChat(LIVE, { kill_switches: [kill] }), makeChat({ stage: "off" })]) {
+    const { status, backend } = await tell(chat, { path: "/v2/messages", body });
+    assert.deepEqual([status, backend], [201, "1"]);
+    assert.deepEqual(chat.store.calls, ["insert 1"]);
+  }
+});
+
 Deno.test("an edit by a V1 client that changes nothing writes nothing", async () => {
   const chat = makeChat(LIVE);
   const { body } = await tell(chat, { path: "/messages", body: newMessage(1) });

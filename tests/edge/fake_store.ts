@@ -1,11 +1,11 @@
 /**
- * Two tables in memory, kept equal by a mirror as the database's triggers do, and a converter for
- * messages of one text.
+ * Two tables in memory, kept equal by a mirror as the database's triggers do.
  *
  * @module
  */
 
 import type { Converter } from "../../supabase/functions/chat/adapters/api_version_router.ts";
+import { toV1, toV2 } from "../../supabase/functions/chat/adapters/message_adapter.ts";
 import type { Version } from "../../supabase/functions/_shared/crossfade/contract.ts";
 import {
   type ListQuery,
@@ -17,28 +17,7 @@ import type { Message } from "../../supabase/functions/chat/types.ts";
 
 type Operation = "insert" | "get" | "getMany" | "list" | "update" | "remove";
 
-export const converter: Converter = {
-  toV2(message, base) {
-    const { content, sequence_number, ...rest } = message;
-    const old = Array.isArray(base?.content) ? base.content : [];
-    const others = old.filter((block) => block.type !== "text");
-    return {
-      status: "complete",
-      ...base,
-      ...rest,
-      seq: sequence_number ?? null,
-      content: [...others, { type: "text", text: content }],
-    };
-  },
-  toV1(message) {
-    const blocks = Array.isArray(message.content) ? message.content : [];
-    const texts = blocks.filter((block) => block.type === "text").map((block) => block.text);
-    const { id, chat_id, user_id, role, metadata = {}, created_at = null, updated_at = null } =
-      message;
-    const row = { id, chat_id, user_id, role, metadata, created_at, updated_at };
-    return { ...row, sequence_number: message.seq ?? null, content: texts.join("\n\n") };
-  },
-};
+export const converter: Converter = { toV1, toV2 };
 
 export class FakeStore implements MessageStore {
   readonly tables = { 1: new Map<string, Message>(), 2: new Map<string, Message>() };

@@ -8,14 +8,9 @@ import { SUPPORTED_VERSIONS } from "../_shared/crossfade/contract.ts";
 import { Problem } from "../_shared/crossfade/errors.ts";
 import { isUuid } from "./claims.ts";
 import { createChat } from "./handlers/chats.ts";
-import {
-  createMessage,
-  deleteMessage,
-  editMessage,
-  getMessage,
-  listMessages,
-  type Tools,
-} from "./handlers/messages.ts";
+import { editMessage } from "./handlers/edits.ts";
+import { createMessage, deleteMessage, getMessage, listMessages } from "./handlers/messages.ts";
+import type { Tools } from "./handlers/tools.ts";
 import { reply } from "./handlers/reply.ts";
 import type { Model } from "./model.ts";
 import type { Answer, Call } from "./types.ts";

@@ -8,7 +8,8 @@ import { Problem } from "../../_shared/crossfade/errors.ts";
 import { StoreError } from "../store.ts";
 import type { Answer, Call } from "../types.ts";
 import { invalid } from "./format.ts";
-import { newId, type Tools } from "./messages.ts";
+import { newId } from "./messages.ts";
+import type { Tools } from "./tools.ts";
 
 /** `POST /chats` */
 export async function createChat(call: Call, { store }: Tools): Promise<Answer> {

@@ -1,36 +1,26 @@
 /**
- * Messages: create, list, read, edit, delete, in the client's format on the chosen backend.
+ * Messages: create, list, read, delete, in the client's format on the chosen backend.
  *
  * @module
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/errors.ts";
-import { type Converter, convertRequest, convertResponse } from "../adapters/api_version_router.ts";
+import { convertRequest } from "../adapters/api_version_router.ts";
 import { canonical } from "../canonical.ts";
 import { isUuid } from "../claims.ts";
 import { idempotentId } from "../identity.ts";
+import { isHeldByV1, mayWriteV2 } from "../lossless.ts";
 import { type Attempt, serve, type ServeOptions } from "../serving.ts";
 import { compareTables } from "../shadow.ts";
 import { type Anchor, anchorOf, type MessageStore, StoreError } from "../store.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { type Format, invalid, readFields, readNewFields } from "./format.ts";
-import { V1 } from "./v1.ts";
+import { invalid, readNewFields } from "./format.ts";
+import { FORMATS, found, missing, type Tools, toWire } from "./tools.ts";
 import { V2 } from "./v2.ts";
 
-/** What the handlers work with. */
-export interface Tools {
-  readonly pair: string;
-  readonly converter: Converter;
-  readonly store: MessageStore;
-}
-
-const FORMATS: Readonly<Record<Version, Format>> = { 1: V1, 2: V2 };
 const LARGEST_PAGE = 500;
 const DEFAULT_PAGE = 100;
-// An edit across formats reads, merges and writes; somebody else may write in between.
-const EDIT_TRIES = 3;
-
 /** `POST /messages` */
 export async function createMessage(call: Call, tools: Tools): Promise<Answer> {
   const { value: body, version } = call.body;
@@ -38,8 +28,17 @@ export async function createMessage(call: Call, tools: Tools): Promise<Answer> {
   const fields = readNewFields(FORMATS[version], body);
   const id = await newId(call);
   const message = { ...fields, id, chat_id: body.chat_id };
-  const { value, ...served } = await storeMessage(call, tools, message, { version });
+  const first = needsV2(call, tools, message) ? { first: 2 as const } : {};
+  const { value, ...served } = await storeMessage(call, tools, message, { version, ...first });
   return { status: 201, body: value, ...served };
+}
+
+/** Returns whether a new message for backend 1 has parts that only V2 can hold, and may go there. */
+function needsV2(call: Call, { pair, converter }: Tools, message: Message): boolean {
+  if (call.body.version !== 2 || call.choice.backend !== 1 || !mayWriteV2(call, pair)) return false;
+  const shown = convertRequest(converter, message, { from: 2, to: 1 });
+  const fields = V2.editable.filter((name) => message[name] !== undefined);
+  return !isHeldByV1(converter, message, { shown, fields });
 }
 
 export interface StoreMessageOptions {
@@ -129,82 +128,6 @@ export async function getMessage(call: Call, tools: Tools, id: string): Promise<
   return { status: 200, body, ...served, shadow: () => compareTables(tools, [row]) };
 }
 
-/** `PATCH /messages/{id}` */
-export async function editMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
-  const { value: body, version } = call.body;
-  if (body.id !== undefined && body.id !== id) throw invalid(`Field "id" cannot be changed`);
-  const changes = readFields(FORMATS[version], body);
-  if (Object.keys(changes).length === 0) throw invalid("The body changes nothing");
-  const { value, ...served } = await serve(
-    call,
-    { pair: tools.pair, kind: "change" },
-    async (attempt) => {
-      const row = attempt.backend === version
-        ? await editDirectly(tools, attempt, { id, changes })
-        : await editAcross(tools, attempt, { id, changes, version });
-      return toWire(call, tools, row, attempt.backend);
-    },
-  );
-  return { status: 200, body: value, ...served };
-}
-
-async function editDirectly(
-  { store }: Tools,
-  attempt: Attempt,
-  { id, changes }: { readonly id: string; readonly changes: Message },
-): Promise<Message> {
-  const row = await found(store.update(attempt.backend, { id, changes: stamped(changes) }), id);
-  attempt.wrote = true;
-  return row;
-}
-
-/**
- * Edits a row of the other format: what the edit did not touch must survive, so the stored row is
- * read, shown in the client's format, changed, and merged back over itself.
- */
-async function editAcross(
-  { store, converter }: Tools,
-  attempt: Attempt,
-  edit: { readonly id: string; readonly changes: Message; readonly version: Version },
-): Promise<Message> {
-  const { backend } = attempt;
-  const up = { from: edit.version, to: backend };
-  const down = { from: backend, to: edit.version };
-  for (let tries = 0; tries < EDIT_TRIES; tries++) {
-    const current = await found(store.get(backend, edit.id), edit.id);
-    const shown = convertRequest(converter, current, down);
-    const edited = { ...shown, ...edit.changes };
-    const merged = convertRequest(converter, edited, { ...up, base: current });
-    const changes = differences(merged, current, FORMATS[backend].editable);
-    if (Object.keys(changes).length === 0) return current;
-    const seen = { ifUpdatedAt: readUpdatedAt(current) };
-    const row = await store.update(backend, { id: edit.id, changes: stamped(changes), ...seen });
-    if (row === undefined) continue;
-    attempt.wrote = true;
-    return row;
-  }
-  const detail = `Message "${edit.id}" is being changed by others; try again`;
-  throw new Problem("conflict", { status: 409, detail, headers: { "Retry-After": "1" } });
-}
-
-/** Marks the row as changed, which is how an edit across formats notices another one. */
-function stamped(changes: Message): Message {
-  return { ...changes, updated_at: new Date().toISOString() };
-}
-
-function readUpdatedAt(row: Message): string | null {
-  return typeof row.updated_at === "string" ? row.updated_at : null;
-}
-
-function differences(merged: Message, current: Message, columns: readonly string[]): Message {
-  return Object.fromEntries(
-    columns
-      .filter((name) => merged[name] !== undefined)
-      .filter((name) => canonical(merged[name]) !== canonical(current[name]))
-      .map((name) => [name, merged[name]]),
-  );
-}
-
 /** `DELETE /messages/{id}` */
 export async function deleteMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
   const { value: _, ...served } = await serve(
@@ -216,21 +139,6 @@ export async function deleteMessage(call: Call, tools: Tools, id: string): Promi
     },
   );
   return { status: 204, ...served };
-}
-
-function toWire(call: Call, tools: Tools, row: Message, backend: Version): Message {
-  const direction = { from: backend, to: call.negotiated.version };
-  return convertResponse(tools.converter, row, direction);
-}
-
-async function found(row: Promise<Message | undefined>, id: string): Promise<Message> {
-  const value = await row;
-  if (value === undefined) throw missing(id);
-  return value;
-}
-
-function missing(id: string): Problem {
-  return new Problem("not-found", { status: 404, detail: `There is no message "${id}"` });
 }
 
 function badQuery(name: string, fault: string): Problem {

@@ -11,7 +11,8 @@ import type { Completion, Model, Turn } from "../model.ts";
 import { serve } from "../serving.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { invalid, isObject } from "./format.ts";
-import { newId, storeMessage, type Tools } from "./messages.ts";
+import { newId, storeMessage } from "./messages.ts";
+import type { Tools } from "./tools.ts";
 
 const LONGEST_HISTORY = 50;
 const COMPRESSED_HISTORY = 8;

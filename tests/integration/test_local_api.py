@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -199,6 +200,27 @@ def test_the_schema_cache_follows_ddl(plain_stack: LocalStack, service: Client) 
     assert run(service.schema("crossfade").table("fresh").select("*")) == [{"id": 1}]
 
 
+def test_requests_survive_changes_of_the_schema(info: StackInfo, service: Client) -> None:
+    query = service.table("items").select("*").limit(1)
+    run(query)
+    with psycopg.connect(info.db_url, autocommit=True) as connection:
+        for number in range(5):
+            # The prepared statement's rows change their shape before any cache can know.
+            connection.execute(f"alter table public.items add column extra_{number} int".encode())
+            run(query)
+            connection.execute(f"alter table public.items drop column extra_{number}".encode())
+            run(query)
+
+
+def test_more_requests_than_sessions_wait_their_turn(info: StackInfo, http: httpx.Client) -> None:
+    def ask(_: int) -> int:
+        headers = {"apikey": info.secret_key, "content-profile": "crossfade"}
+        return http.post(f"{info.api_url}/rest/v1/rpc/facts", headers=headers).status_code
+
+    with ThreadPoolExecutor(30) as pool:
+        assert list(pool.map(ask, range(90))) == [200] * 90
+
+
 def test_an_unexposed_schema_is_refused(service: Client) -> None:
     with pytest.raises(PostgrestAPIError) as refused:
         service.schema("auth").table("users").select("*").execute()
@@ -260,6 +282,15 @@ def test_requests_take_turns_over_isolates_and_skip_dead_ones(plain_stack: Local
     assert len(addresses()) == 1
     plain_stack.start_missing()
     assert len(addresses()) == 2
+
+
+def test_a_crash_at_work_is_told_and_the_work_is_not_done_twice(plain_stack: LocalStack) -> None:
+    url = f"{plain_stack.info.functions_url}/echo"
+    answer = httpx.post(f"{url}/crash")
+    assert (answer.status_code, answer.json()["code"]) == (500, "WORKER_ERROR")
+    assert list(plain_stack.parts().values()).count(False) <= 1
+    assert httpx.post(url).status_code == 200
+    plain_stack.start_missing()
 
 
 def test_preflight_and_streams_reach_the_function(info: StackInfo) -> None:

@@ -3,8 +3,11 @@ import { App } from "@supabase/lite";
 import type { Callers } from "./callers.ts";
 import type { GatewayConfig } from "./config.ts";
 import type { Databases } from "./database.ts";
-import { failureResponse } from "./errors.ts";
+import { failureResponse, unreachableResponse } from "./errors.ts";
+import { readRelations, type Relations } from "./relations.ts";
 import { currentRequest, type RequestFacts } from "./request_context.ts";
+import { isConnectionError } from "./session.ts";
+import { answerTable } from "./tables.ts";
 import { type Callables, callFunction, collectCallables, isPlainCall } from "./rpc.ts";
 
 /** The handler of /rest/v1. */
@@ -22,12 +25,14 @@ export async function createDataApi(
 ): Promise<DataApi> {
   let app: App;
   let callables: Callables = new Map();
+  let relations: Relations = new Map();
   let running: Promise<void> | undefined;
   let again = false;
 
   async function readSchema(): Promise<void> {
-    const [schema, roles] = await Promise.all([
+    const [schema, tables, roles] = await Promise.all([
       admin.introspect({ useCache: false }),
+      readRelations(admin, config.schemas),
       admin.driver`
         select r.rolname as role, substring(c.setting from 'statement_timeout=(.*)') as timeout
         from pg_catalog.pg_roles as r, unnest(r.rolconfig) as c (setting)
@@ -36,8 +41,9 @@ export async function createDataApi(
     // Read as superuser, because information_schema hides from authenticator what it may not use.
     api.introspect = () => Promise.resolve(schema);
     api.roleTimeouts = new Map(roles.map((row) => [row.role, row.timeout]));
-    api.retireSessions();
+    api.renewSessions();
     callables = collectCallables(schema);
+    relations = tables;
     app = new App({
       connection: api,
       api: { enabled: true, schemas: config.schemas },
@@ -90,14 +96,17 @@ export async function createDataApi(
   async function answer(request: Request, url: URL, facts: RequestFacts): Promise<Response> {
     const body = facts.method === "GET" || facts.method === "HEAD" ? null : await request.text();
     try {
-      if (isPlainCall(request, url) && config.schemas.includes(facts.schema)) {
-        const response = await callFunction(api, callables, facts, body ?? "");
+      if (config.schemas.includes(facts.schema)) {
+        const response = isPlainCall(request, url)
+          ? await callFunction(api, callables, facts, body ?? "")
+          : await answerTable(api, relations, facts, { url, body });
         if (response) return response;
       }
       const response = await app.fetch(forLibrary(request, body));
       return facts.failure && response.status >= 400 ? failureResponse(facts) : response;
     } catch (error) {
       if (facts.failure) return failureResponse(facts);
+      if (isConnectionError(error)) return unreachableResponse();
       throw error;
     }
   }

@@ -22,10 +22,11 @@ export function connect(config: GatewayConfig): Databases {
       url: url("supabase_admin"),
       postgresOptions: { max: 4, types: WIRE_TYPES, onnotice: () => {} },
     }),
-    api: new ApiConnection({
-      url: url("authenticator"),
-      // PostgREST's default pool size.
-      postgresOptions: { max: 10, types: WIRE_TYPES, onnotice: () => {} },
+    api: new ApiConnection(url("authenticator"), {
+      max: 2, // beside the sessions of requests: the library has questions of its own
+      types: WIRE_TYPES,
+      onnotice: () => {},
+      connection: { TimeZone: "UTC" },
     }),
   };
 }

@@ -21,6 +21,16 @@ export function failureResponse(facts: RequestFacts): Response {
   return new Response(JSON.stringify(body), { status, headers });
 }
 
+/** Answer a request that found no database. */
+export function unreachableResponse(): Response {
+  return Response.json({
+    code: "PGRST001",
+    details: null,
+    hint: null,
+    message: "Database client error. Retrying the connection.",
+  }, { status: 503 });
+}
+
 function ownResponse(message: string, detail: string | undefined): Response {
   try {
     const { status, headers } = JSON.parse(detail ?? "");

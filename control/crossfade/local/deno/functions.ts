@@ -70,7 +70,22 @@ export class FunctionRouter {
     } catch (error) {
       if (request.signal.aborted) throw error;
       this.#deadUntil.set(process, Date.now() + DEAD_FOR_MS);
-      return undefined; // nobody answered: the next process may
+      if (isSafe(request.method) || isRefused(error)) return undefined; // the next process may
+      // It died at work: what it did is not to be done a second time.
+      return withCors(Response.json(
+        { code: "WORKER_ERROR", message: "Function exited due to an error (please check logs)" },
+        { status: 500 },
+      ));
     }
   }
+}
+
+function isSafe(method: string): boolean {
+  return method === "GET" || method === "HEAD" || method === "OPTIONS";
+}
+
+/** Deno tells only in words that no connection was made; other words count as "was made". */
+function isRefused(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && cause.message.includes("client error (Connect)");
 }

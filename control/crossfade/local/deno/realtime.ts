@@ -6,10 +6,11 @@
 import type { Callers } from "./callers.ts";
 import { preflight, withCors } from "./cors.ts";
 import type { Databases } from "./database.ts";
+import type { Realm } from "./realtime/admission.ts";
 import { listenToDatabase } from "./realtime/database_messages.ts";
 import { broadcastBatch, broadcastOne } from "./realtime/http.ts";
 import { Hub } from "./realtime/hub.ts";
-import { ClientSocket, type Realm } from "./realtime/socket.ts";
+import { ClientSocket } from "./realtime/socket.ts";
 
 /** The handler of /realtime/v1. */
 export interface Realtime {

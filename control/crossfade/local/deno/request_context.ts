@@ -1,10 +1,16 @@
 /** One transaction per request, as PostgREST runs it: role, claims and headers set first. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { PostgresConnection } from "@supabase/lite/postgres";
-import { Kysely, PostgresAdapter, PostgresIntrospector, PostgresQueryCompiler } from "kysely";
-import type { CompiledQuery, DatabaseConnection, Driver, QueryResult } from "kysely";
-import type postgres from "postgres";
+import postgres from "postgres";
 import type { Caller } from "./callers.ts";
+import {
+  type AnyDatabase,
+  isConnectionError,
+  NothingDone,
+  type RequestContext,
+  Session,
+} from "./session.ts";
+import { SessionPool } from "./session_pool.ts";
 
 /** What a request brings along that the database may ask for. */
 export interface RequestFacts {
@@ -30,34 +36,31 @@ export interface DatabaseFailure {
 export const currentRequest = new AsyncLocalStorage<RequestFacts>();
 
 type Context = Parameters<PostgresConnection["withContext"]>;
-// deno-lint-ignore no-explicit-any -- the library's own type of an untyped database
-type AnyDatabase = Kysely<any>;
-
-const SET_CONTEXT = `select
-  set_config('role', $1, true),
-  set_config('request.jwt.claims', $2, true),
-  set_config('request.jwt.claim.sub', $3, true),
-  set_config('request.jwt.claim.role', $1, true),
-  set_config('request.method', $4, true),
-  set_config('request.path', $5, true),
-  set_config('request.headers', $6, true),
-  set_config('response.status', '', true),
-  set_config('response.headers', '', true),
-  set_config('statement_timeout', $7, true),
-  set_config('search_path', $8, true)`;
 
 const DEFAULT_STATEMENT_TIMEOUT = "60s";
+/** PostgREST's default pool size. */
+const SESSIONS = 10;
 
 /** The library's connection with our transaction around each request. */
 export class ApiConnection extends PostgresConnection {
   /** statement_timeout by role, as PostgREST applies the settings of the role it becomes. */
   roleTimeouts = new Map<string, string>();
 
-  readonly #idle: Session[] = [];
+  readonly #sessions: SessionPool;
 
-  /** Give up the pooled sessions, so that no prepared statement outlives a change of schema. */
-  retireSessions(): void {
-    for (const session of this.#idle.splice(0)) session.retire();
+  constructor(url: string, options: postgres.Options<Record<string, postgres.PostgresType>>) {
+    super({ url, postgresOptions: options });
+    // The library's defaults (its types above all), as it has merged them into its own client.
+    const merged = this.driver.options as unknown as typeof options;
+    this.#sessions = new SessionPool(
+      () => new Session(postgres(url, { ...options, types: merged.types ?? {}, max: 1 })),
+      SESSIONS,
+    );
+  }
+
+  /** Replace all sessions after a change of schema. */
+  renewSessions(): void {
+    this.#sessions.renew();
   }
 
   /** The library's way in; the caller is ours, whoever the library takes it to be. */
@@ -70,25 +73,39 @@ export class ApiConnection extends PostgresConnection {
     return this.#inTransaction((session) => run(session.db));
   }
 
-  /** Run one statement in the transaction of the current request. */
-  query(sql: string, parameters: unknown[]): Promise<Record<string, unknown>[]> {
-    return this.#inTransaction((session) => session.query(sql, parameters));
+  /**
+   * Run one statement in the transaction of the current request.
+   * @param check looks at the rows; what it throws rolls the transaction back.
+   */
+  query(
+    sql: string,
+    parameters: unknown[],
+    check?: (rows: Record<string, unknown>[]) => void,
+  ): Promise<Record<string, unknown>[]> {
+    return this.#inTransaction(async (session) => {
+      const rows = await session.query(sql, parameters);
+      check?.(rows);
+      return rows;
+    });
   }
 
   async #inTransaction<T>(run: (session: Session) => Promise<T>): Promise<T> {
     const request = currentRequest.getStore();
     if (!request) throw new Error("No request to run a transaction for");
-    const session = this.#idle.pop() ?? new Session(await this.driver.reserve());
-    let healthy = true;
+    const context = this.#context(request);
+    const work = (session: Session) => session.transaction(context, () => run(session));
     try {
-      return await session.transaction(this.#context(request), () => run(session));
+      try {
+        return await this.#sessions.use(work, isConnectionError);
+      } catch (error) {
+        // Rolled back or never begun, and not the request's fault: once more, with new sessions.
+        if (!isStaleStatement(error) && !(error instanceof NothingDone)) throw error;
+        this.#sessions.renew();
+        return await this.#sessions.use(work, isConnectionError);
+      }
     } catch (error) {
-      healthy = !isConnectionError(error);
       if (isDatabaseFailure(error)) request.failure = error;
       throw error;
-    } finally {
-      if (healthy && !session.retired) this.#idle.push(session);
-      else session.retire();
     }
   }
 
@@ -110,120 +127,16 @@ export class ApiConnection extends PostgresConnection {
   }
 }
 
-interface RequestContext {
-  readOnly: boolean;
-  parameters: string[];
-}
-
-/** One pooled database session with a query builder bound to it. */
-class Session {
-  retired = false;
-  /** The library's query builder on this session. */
-  readonly db: AnyDatabase;
-  readonly #sql: postgres.ReservedSql;
-
-  constructor(sql: postgres.ReservedSql) {
-    this.#sql = sql;
-    const connection = new SessionConnection(this);
-    this.db = new Kysely({
-      dialect: {
-        createAdapter: () => new PostgresAdapter(),
-        createDriver: () => new SessionDriver(connection),
-        createIntrospector: (db) => new PostgresIntrospector(db),
-        createQueryCompiler: () => new PostgresQueryCompiler(),
-      },
-    });
-  }
-
-  /** Run the work in a transaction; begin and context travel together with its first query. */
-  async transaction<T>(
-    context: RequestContext,
-    run: () => Promise<T>,
-  ): Promise<T> {
-    const sql = this.#sql;
-    const opened = Promise.all([
-      sql.unsafe(context.readOnly ? "begin read only" : "begin"),
-      sql.unsafe(SET_CONTEXT, context.parameters, { prepare: true }),
-    ]);
-    opened.catch(() => {}); // awaited below; until then it must not count as unhandled
-    try {
-      const result = await run();
-      await opened;
-      await sql.unsafe("commit");
-      return result;
-    } catch (error) {
-      await sql.unsafe("rollback").catch(() => {});
-      await opened; // its error is the cause of the other one
-      throw error;
-    }
-  }
-
-  /** Run a prepared statement; postgres.js otherwise asks for parameter types in a round trip. */
-  query(sql: string, parameters: unknown[]): Promise<postgres.RowList<postgres.Row[]>> {
-    return this.#sql.unsafe(sql, parameters as never[], { prepare: true });
-  }
-
-  retire(): void {
-    if (this.retired) return;
-    this.retired = true;
-    this.#sql.release();
-  }
-}
-
-class SessionConnection implements DatabaseConnection {
-  constructor(readonly session: Session) {}
-
-  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
-    const rows = await this.session.query(query.sql, [...query.parameters]);
-    const changes = ["INSERT", "UPDATE", "DELETE", "MERGE"].includes(rows.command);
-    return {
-      rows: Array.from(rows) as R[],
-      ...(changes ? { numAffectedRows: BigInt(rows.count) } : {}),
-    };
-  }
-
-  // deno-lint-ignore require-yield
-  async *streamQuery<R>(): AsyncGenerator<QueryResult<R>> {
-    await Promise.reject(new Error("Cannot stream a query of a request"));
-  }
-}
-
-/** Gives out the one connection of a session; begin and commit are the session's own. */
-class SessionDriver implements Driver {
-  constructor(readonly connection: DatabaseConnection) {}
-
-  init(): Promise<void> {
-    return Promise.resolve();
-  }
-  acquireConnection(): Promise<DatabaseConnection> {
-    return Promise.resolve(this.connection);
-  }
-  async beginTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(statement("savepoint inner_work"));
-  }
-  async commitTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(statement("release savepoint inner_work"));
-  }
-  async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(statement("rollback to savepoint inner_work"));
-  }
-  releaseConnection(): Promise<void> {
-    return Promise.resolve();
-  }
-  destroy(): Promise<void> {
-    return Promise.resolve();
-  }
-}
-
-function statement(sql: string): CompiledQuery {
-  return { sql, parameters: [], query: { kind: "RawNode" } } as unknown as CompiledQuery;
-}
-
 function isDatabaseFailure(error: unknown): error is DatabaseFailure & Error {
   return error instanceof Error && error.name === "PostgresError" && "code" in error;
 }
 
-function isConnectionError(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return !/^[0-9A-Z]{5}$/.test(code) || /^(57P|08)/.test(code);
+/**
+ * Whether a prepared statement did not survive a change of schema. The driver answers "cached plan
+ * must not change result type" with a second try, which fails because the transaction has failed.
+ */
+function isStaleStatement(error: unknown): boolean {
+  if (!isDatabaseFailure(error)) return false;
+  const routine = "routine" in error ? error.routine : undefined;
+  return error.code === "25P02" || (error.code === "0A000" && routine === "RevalidateCachedQuery");
 }

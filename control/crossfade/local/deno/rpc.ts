@@ -5,6 +5,7 @@
  * GET, filters on the result, overloaded or variadic functions, other media types.
  */
 import type { PostgresConnection } from "@supabase/lite/postgres";
+import { quote } from "./relations.ts";
 import type { ApiConnection, RequestFacts } from "./request_context.ts";
 
 type Schema = Awaited<ReturnType<PostgresConnection["introspect"]>>;
@@ -109,10 +110,6 @@ function buildStatement(info: FunctionInfo, given: string[]): string {
   return `with result as materialized (select ${result.replace(" from", "::text as body from")})
     select body, current_setting('response.headers', true) as headers,
       current_setting('response.status', true) as status from result`;
-}
-
-function quote(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }
 
 function answer(info: FunctionInfo, row: Record<string, unknown>): Response {

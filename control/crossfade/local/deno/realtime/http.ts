@@ -2,7 +2,7 @@
 import type { Caller } from "../callers.ts";
 import type { Message } from "./frames.ts";
 import { rightsOf } from "./policies.ts";
-import type { Realm } from "./socket.ts";
+import type { Realm } from "./admission.ts";
 
 /** POST /api/broadcast: several messages; those the caller may not send are skipped. */
 export async function broadcastBatch(realm: Realm, request: Request, url: URL): Promise<Response> {

@@ -1,6 +1,7 @@
 /** One client's WebSocket. */
-import { type Caller, type Callers, TokenError } from "../callers.ts";
-import { parseReplay, readReplay } from "./database_messages.ts";
+import { type Caller, TokenError } from "../callers.ts";
+import { type Admission, admit, asRecord, jwtOf, type Realm, rightsIn } from "./admission.ts";
+import { readReplay } from "./database_messages.ts";
 import {
   decode,
   encodeBroadcast,
@@ -10,35 +11,14 @@ import {
   TOPIC_PREFIX,
   type Version,
 } from "./frames.ts";
-import type { Hub, Listener } from "./hub.ts";
-import { type Rights, rightsOf } from "./policies.ts";
-import type { PostgresConnection } from "@supabase/lite/postgres";
+import type { Listener } from "./hub.ts";
 
-/** What all sockets share. */
-export interface Realm {
-  hub: Hub;
-  callers: Callers;
-  admin: PostgresConnection;
-  /** Topics whose joins are refused, with the reason: a hook for tests. */
-  refused: Map<string, string>;
-}
-
-interface Channel {
-  topic: string;
+interface Channel extends Admission {
   joinRef: string | null;
-  isPrivate: boolean;
-  /** Hears its own broadcasts. */
-  self: boolean;
-  /** Wants an answer to each broadcast. */
-  ack: boolean;
-  caller: Caller;
-  token: string | undefined;
-  rights: Rights;
   listener: Listener;
   expiry: ReturnType<typeof setTimeout> | undefined;
 }
 
-const EVERYTHING: Rights = { read: true, write: true };
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Speaks the channel protocol with one client. */
@@ -105,47 +85,16 @@ export class ClientSocket {
   }
 
   async #join(frame: Frame, payload: Record<string, unknown>): Promise<void> {
-    const topic = frame.topic.startsWith(TOPIC_PREFIX)
-      ? frame.topic.slice(TOPIC_PREFIX.length)
-      : "";
-    const refuse = (reason: string) => this.#reply(frame, "error", { reason });
-    if (topic === "") return refuse("TopicNameRequired: You must provide a topic name");
-    const planned = this.realm.refused.get(topic);
-    if (planned !== undefined) return refuse(planned);
-    const config = asRecord(payload.config);
-    const broadcast = asRecord(config.broadcast);
-    const isPrivate = flag(config.private);
-    const token = jwtOf(payload.access_token);
-    let caller: Caller;
-    try {
-      caller = token === undefined ? this.keyCaller : await this.realm.callers.byToken(token);
-    } catch (error) {
-      if (error instanceof TokenError) return refuse(`${error.code}: ${error.message}`);
-      throw error;
+    const admission = await admit(this.realm, this.keyCaller, frame.topic, payload);
+    if (admission.kind === "refused") {
+      return this.#reply(frame, "error", { reason: admission.reason });
     }
-    const rights = isPrivate ? await rightsOf(this.realm.admin, caller, topic) : EVERYTHING;
-    if (!rights.read) {
-      return refuse(
-        `Unauthorized: You do not have permissions to read from this Channel topic: ${topic}`,
-      );
-    }
-    const replay = broadcast.replay ? parseReplay(broadcast.replay) : null;
-    if (replay === undefined || (replay && !isPrivate)) {
-      return refuse(
-        "UnableToReplayMessages: Replay needs a private channel, since and limit <= 25",
-      );
-    }
+    const { topic, isPrivate, replay } = admission;
     const earlier = this.#channels.get(topic);
     if (earlier) this.#close(earlier);
     const channel: Channel = {
-      topic,
+      ...admission,
       joinRef: frame.joinRef ?? frame.ref,
-      isPrivate,
-      self: flag(broadcast.self),
-      ack: flag(broadcast.ack),
-      caller,
-      token,
-      rights,
       listener: { version: this.version, send: (data) => this.#write(data) },
       expiry: undefined,
     };
@@ -153,20 +102,19 @@ export class ClientSocket {
     this.#watchExpiry(channel);
     this.realm.hub.add(topic, isPrivate, channel.listener);
     this.#reply(frame, "ok", { postgres_changes: [] });
-    this.#greet(channel, config);
-    if (replay) {
-      for (const message of await readReplay(this.realm.admin, topic, replay)) {
-        const data = encodeBroadcast(this.version, message);
-        if (data !== undefined) this.#write(data);
-      }
+    this.#greet(channel);
+    if (!replay) return;
+    for (const message of await readReplay(this.realm.admin, topic, replay)) {
+      const data = encodeBroadcast(this.version, message);
+      if (data !== undefined) this.#write(data);
     }
   }
 
-  #greet({ topic, joinRef }: Channel, config: Record<string, unknown>): void {
+  #greet({ topic, joinRef, wantsPresence, wantsReplicationReady }: Channel): void {
     const push = (event: string, payload: unknown) =>
       this.#send({ joinRef, ref: null, topic: wire(topic), event, payload });
-    if (flag(asRecord(config.presence).enabled)) push("presence_state", {});
-    if (flag(asRecord(config.broadcast).replication_ready)) {
+    if (wantsPresence) push("presence_state", {});
+    if (wantsReplicationReady) {
       push("system", {
         extension: "system",
         status: "ok",
@@ -188,9 +136,7 @@ export class ClientSocket {
     if (!channel || token === undefined || token === channel.token) return;
     try {
       const caller = await this.realm.callers.byToken(token);
-      const rights = channel.isPrivate
-        ? await rightsOf(this.realm.admin, caller, channel.topic)
-        : EVERYTHING;
+      const rights = await rightsIn(this.realm, caller, channel);
       if (!rights.read) throw new TokenError("InvalidJWTToken", "Unauthorized");
       Object.assign(channel, { caller, rights, token });
       this.#watchExpiry(channel);
@@ -257,18 +203,4 @@ export class ClientSocket {
 
 function wire(topic: string): string {
   return TOPIC_PREFIX + topic;
-}
-
-/** Clients send booleans also as text. */
-function flag(value: unknown): boolean {
-  return value === true || value === "true";
-}
-
-function asRecord(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
-}
-
-/** API keys sent as access tokens are ignored. */
-function jwtOf(value: unknown): string | undefined {
-  return typeof value === "string" && value !== "" && !value.startsWith("sb_") ? value : undefined;
 }

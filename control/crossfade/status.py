@@ -12,17 +12,19 @@ class Status:
     """The project at one moment. ``troubles``: what needs a person, one line each."""
 
     url: str
+    source: str
     flags_version: int
     pairs: tuple[PairStatus, ...]
     engaged: tuple[str, ...]
     troubles: tuple[str, ...]
 
 
-def read_status(gateway: Gateway) -> Status:
-    """Read the project."""
+def read_status(gateway: Gateway, *, source: str = "environment") -> Status:
+    """Read the project; ``source`` says where its address came from."""
     state, pairs = gateway.read_flags(), gateway.pair_status()
     return Status(
         url=gateway.url,
+        source=source,
         flags_version=state.flags_version,
         pairs=pairs,
         engaged=tuple(switch.name for switch in state.engaged()),

@@ -38,7 +38,19 @@ def test_only_the_gateway_imports_the_client(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported(path)} & CLIENTS
 
 
-PURE = ("bucketing", "flags", "health", "health_rules", "rollout", "rollback", "wilson", "progress")
+PURE = (
+    "bucketing",
+    "flags",
+    "health",
+    "health_rules",
+    "error_rules",
+    "latency_rules",
+    "verdicts",
+    "rollout",
+    "rollback",
+    "wilson",
+    "progress",
+)
 
 
 @pytest.mark.parametrize("name", PURE)

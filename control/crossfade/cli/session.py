@@ -16,6 +16,7 @@ class Session:
     settings: Settings | None = None
     opened: Gateway | None = None
     checked: bool = False
+    source: str = "environment"
     _close: Callable[[], None] | None = None
 
     def gateway(self, *, check: bool = True) -> Gateway:
@@ -29,6 +30,7 @@ class Session:
             from crossfade.gateway import SupabaseGateway  # slow to import, so only when needed
 
             connection = connect_to(self.settings or load_settings())
+            self.source = connection.source
             real = SupabaseGateway(connection)
             self.opened, self._close = real, real.close
         if check and not self.checked:

@@ -5,7 +5,7 @@ import typer
 from crossfade.cli.backfill import runs_table
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import cell, emit, table
-from crossfade.cli.session import gateway
+from crossfade.cli.session import session
 from crossfade.status import Status, read_status
 
 
@@ -14,14 +14,15 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
     Example: crossfade status
     """
-    found = read_status(gateway(context))
+    here = session(context)
+    found = read_status(here.gateway(), source=here.source)
     emit(found, as_json=as_json, render=lambda: _text(found))
     if found.troubles:
         raise typer.Exit(3)
 
 
 def _text(found: Status) -> str:
-    parts = [f"{found.url}, flags version {found.flags_version}"]
+    parts = [f"{found.url} ({found.source}), flags version {found.flags_version}"]
     parts.append(
         table(
             ("PAIR", "STAGE", "ON V2", "MIRROR", "LAST CLEAN VERIFY", "BLOCKERS"),

@@ -17,7 +17,8 @@ from crossfade.gateway.rows import Json, parse
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 4
+ATTEMPTS: Final = 5
+"""With the waits between them about three seconds: a restart of the API is outlived."""
 NOT_REPEATABLE: Final = frozenset(
     {
         "control_run",
@@ -144,7 +145,7 @@ class DataApi:
 
         attempts = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+            wait=tenacity.wait_exponential(multiplier=0.2, max=2) + tenacity.wait_random(0, 0.1),
             retry=tenacity.retry_if_exception(again),
             sleep=self._sleep,
             reraise=True,

@@ -12,6 +12,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # make demo ROWS=20000 takes a part of the history; make test ARGS='-k backfill' a part of the tests.
 ROWS ?=
 ARGS ?=
+# Test processes; each starts servers of its own.
+JOBS ?= 2
 
 TYPESCRIPT := supabase/functions control/crossfade/local tests/edge
 SQL        := supabase/migrations sql
@@ -50,7 +52,7 @@ test-edge: $(STAMP)
 	$(BIN)/deno test --quiet --allow-read --allow-env --allow-net=127.0.0.1 tests/edge
 
 test-python: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # Needs a running `supabase start` and its CLI on the PATH.
 test-hosted: $(STAMP)  ## run the project's story against the official local stack

@@ -71,7 +71,9 @@ def database(template: Template) -> Iterator[str]:
     """The URL of a fresh database with bootstrap and all migrations."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
-        admin.execute(f"create database {name} template {template.database} owner postgres")
+        # Copying files halves the time of the usual way, which writes everything to the log.
+        copy = f"template {template.database} strategy file_copy"
+        admin.execute(f"create database {name} owner postgres {copy}")
         yield template.url(name)
         admin.execute(f"drop database {name} with (force)")
 

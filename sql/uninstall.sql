@@ -2,7 +2,8 @@
 -- flags, metrics and logs. Your tables, their rows and your converters stay.
 --
 -- Take care: afterwards nothing keeps V1 and V2 equal, and nothing fences V2.
--- Locks each paired table ACCESS EXCLUSIVE for a moment; waits at most 2 s for it, then changes nothing.
+-- Locks each paired table ACCESS EXCLUSIVE for a moment; waits at most 2 s for it, and if that is
+-- not enough, changes nothing.
 
 begin;
 
@@ -30,7 +31,7 @@ begin
   end loop;
 end $$;
 
--- The cascade below must not reach anything of yours, so whatever else depends on crossfade stops us.
+-- The cascade below must not reach anything of yours: whatever else depends on crossfade stops us.
 do $$
 declare
   v_dependents text;
@@ -58,12 +59,16 @@ begin
             where d.classid = 'pg_catalog.pg_constraint'::regclass and o.oid = d.objid)))
       ) as namespace
     from pg_catalog.pg_depend d
-    where d.refclassid = 'pg_catalog.pg_proc'::regclass
-      and d.refobjid in (select p.oid from pg_catalog.pg_proc p where p.pronamespace in (select o.oid from ours o))
-      or d.refclassid = 'pg_catalog.pg_class'::regclass
-      and d.refobjid in (select c.oid from pg_catalog.pg_class c where c.relnamespace in (select o.oid from ours o))
-      or d.refclassid = 'pg_catalog.pg_type'::regclass
-      and d.refobjid in (select y.oid from pg_catalog.pg_type y where y.typnamespace in (select o.oid from ours o))
+    -- Parts of an object (its toast table, its row type) are not dependents of their own.
+    where d.deptype in ('n', 'a') and (d.refclassid, d.refobjid) in (
+      select 'pg_catalog.pg_proc'::regclass, p.oid from pg_catalog.pg_proc p
+      where p.pronamespace in (select o.oid from ours o)
+      union all
+      select 'pg_catalog.pg_class'::regclass, c.oid from pg_catalog.pg_class c
+      where c.relnamespace in (select o.oid from ours o)
+      union all
+      select 'pg_catalog.pg_type'::regclass, y.oid from pg_catalog.pg_type y
+      where y.typnamespace in (select o.oid from ours o))
   )
   select string_agg(distinct pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid), ', ')
   into v_dependents

@@ -1,4 +1,4 @@
--- Every number an operator may change is a row here; no other file and no other language repeats one.
+-- Every number an operator may change is a row here; no other file or language repeats one.
 
 create table if not exists crossfade.settings (
   name text primary key,
@@ -19,7 +19,7 @@ create table if not exists crossfade.settings (
 comment on table crossfade.settings is
   'Numbers and choices an operator may change. value keeps the JSON type it was seeded with; minimum and maximum (both inclusive, null = none) bind numbers. rN_* belong to health rule RN.';
 
--- Triggers all control tables share -----------------------------------------------------------------
+-- Triggers all control tables share ---------------------------------------------------------------
 
 create or replace function crossfade_private.before_control_change()
 returns trigger
@@ -58,12 +58,12 @@ end $$;
 comment on function crossfade_private.stamp_row is
   'BEFORE ROW trigger: who changed the row last, and when. Leaves an unchanged row alone.';
 
--- Seeds. Before the triggers, so that an installation is not audited as sixty changes; a row that exists
+-- Before the triggers, so that an installation is not audited as sixty changes. A row that exists
 -- keeps what its operator chose.
 insert into crossfade.settings (name, value, unit, minimum, maximum, description)
 values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
-    'Longest wait of engage_kill_switch for V2 writes that have begun; past it the switch engages anyway'),
+    'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
   ('batch_target_ms', '500', 'ms', 10, 60000,
     'Time that a backfill or verify batch aims at; its number of rows follows'),
   ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch'),
@@ -85,7 +85,8 @@ values
   ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch of a backfill or verify run'),
   ('batch_max_rows', '100000', 'rows', 1, null, 'Largest batch of a backfill or verify run'),
   ('throttle_active_sessions', '20', 'sessions', 0, null, 'More active sessions make a batch wait'),
-  ('throttle_lock_waits', '5', 'sessions', 0, null, 'More sessions waiting for locks make a batch wait'),
+  ('throttle_lock_waits', '5', 'sessions', 0, null,
+    'More sessions waiting for locks make a batch wait'),
   ('throttle_replay_lag_s', '10', 's', 0, null, 'A replica further behind makes a batch wait'),
   ('rollout_steps', '[5, 25, 75, 100]', 'percent', null, null,
     'Percentages of a rollout, ascending; PARTIAL goes back to the entry below the current one'),
@@ -169,7 +170,7 @@ create or replace trigger crossfade_after_change
 after insert or update or delete on crossfade.settings
 for each row execute function crossfade_private.on_control_change();
 
--- Reading and changing ------------------------------------------------------------------------------
+-- Reading and changing ----------------------------------------------------------------------------
 
 create or replace function crossfade_private.setting(name text)
 returns jsonb
@@ -188,7 +189,8 @@ begin
   return v_value;
 end $$;
 
-comment on function crossfade_private.setting is 'Value of a setting as JSON. CF015 when there is no such setting.';
+comment on function crossfade_private.setting is
+  'Value of a setting as JSON. CF015 when there is no such setting.';
 
 create or replace function crossfade_private.setting_text(name text)
 returns text
@@ -198,7 +200,8 @@ as $$
   select crossfade_private.setting(setting_text.name) #>> '{}';
 $$;
 
-comment on function crossfade_private.setting_text is 'Value of a setting as text (a JSON string without its quotes). CF015.';
+comment on function crossfade_private.setting_text is
+  'Value of a setting as text (a JSON string without its quotes). CF015.';
 
 create or replace function crossfade_private.setting_number(name text)
 returns numeric
@@ -208,7 +211,8 @@ as $$
   select crossfade_private.setting_text(setting_number.name)::numeric;
 $$;
 
-comment on function crossfade_private.setting_number is 'Value of a numeric setting. CF015; 22P02 when it is not a number.';
+comment on function crossfade_private.setting_number is
+  'Value of a numeric setting. CF015; 22P02 when it is not a number.';
 
 create or replace function crossfade_private.parse_setting(name text, kind text, value text)
 returns jsonb
@@ -218,15 +222,15 @@ as $$
 declare
   v_value jsonb;
 begin
-  v_value := case when kind = 'string' then to_jsonb(parse_setting.value) else parse_setting.value::jsonb end;
+  v_value := case kind when 'string' then to_jsonb(value) else value::jsonb end;
   if jsonb_typeof(v_value) is distinct from kind then
     raise invalid_text_representation;
   end if;
   return v_value;
 exception when invalid_text_representation then
   perform crossfade_private.fail(
-    400, 'CF012', format('Cannot set "%s": %L is not a JSON %s', parse_setting.name, parse_setting.value, kind),
-    jsonb_build_object('setting', parse_setting.name, 'value', parse_setting.value, 'expected', kind));
+    400, 'CF012', format('Cannot set "%s": %L is not a JSON %s', name, value, kind),
+    jsonb_build_object('setting', name, 'value', value, 'expected', kind));
 end $$;
 
 comment on function crossfade_private.parse_setting is
@@ -251,10 +255,13 @@ begin
   return jsonb_build_object('setting', to_jsonb(v_row), 'flags_version', crossfade.flags_version());
 exception when check_violation then
   perform crossfade_private.fail(
-    400, 'CF012', format('Cannot set "%s": %s is outside its limits', set_setting.name, set_setting.value),
-    (select jsonb_build_object(
+    400, 'CF012',
+    format('Cannot set "%s": %s is outside its limits', set_setting.name, set_setting.value),
+    (
+      select jsonb_build_object(
         'setting', s.name, 'value', set_setting.value, 'minimum', s.minimum, 'maximum', s.maximum)
-      from crossfade.settings s where s.name = set_setting.name));
+      from crossfade.settings s where s.name = set_setting.name
+    ));
 end $$;
 
 comment on function crossfade.set_setting is

@@ -25,8 +25,10 @@ comment on column crossfade.flags.percentage is
   'Share of the units that get the feature, 0 to 100 with three decimals; null = no share, default_value decides.';
 comment on column crossfade.flags.cohort_key is
   'Flags with the same key and percentage include the same units. Changing it draws all units anew.';
-comment on column crossfade.flags.prerequisites is 'Flags that must be on for the same unit; one level deep.';
-comment on column crossfade.flags.killed_by is 'Kill switches that turn the flag off; an unknown name does nothing.';
+comment on column crossfade.flags.prerequisites is
+  'Flags that must be on for the same unit; one level deep.';
+comment on column crossfade.flags.killed_by is
+  'Kill switches that turn the flag off; an unknown name does nothing.';
 
 -- Before the triggers: an installation is not eleven changes. An existing row is left alone.
 insert into crossfade.flags (name, enabled, percentage, cohort_key, killed_by, description)
@@ -35,8 +37,10 @@ from (
   values
   ('use_advanced_messages', true, array['disable_v2_messages'],
     'Backend 2 may store and serve messages made of typed blocks'),
-  ('enable_memory_system', false, array['disable_memory_system'], 'Remember facts between conversations'),
-  ('enable_state_management', false, array['disable_state_management'], 'Keep the state of a conversation'),
+  ('enable_memory_system', false, array['disable_memory_system'],
+    'Remember facts between conversations'),
+  ('enable_state_management', false, array['disable_state_management'],
+    'Keep the state of a conversation'),
   ('use_new_tool_framework', false, array['disable_new_tools'], 'Call tools in the new format'),
   ('enable_streaming_responses', false, array[]::text[], 'Send an answer while it is being made'),
   ('maintain_dual_write', true, array[]::text[], 'Write both versions when the database does not'),
@@ -44,7 +48,8 @@ from (
   ('enable_compatibility_mode', true, array[]::text[], 'Accept and answer the V1 wire format'),
   ('enable_caching', false, array[]::text[], 'Answer repeated reads from memory'),
   ('enable_parallel_tools', false, array[]::text[], 'Run independent tool calls at once'),
-  ('enable_context_compression', false, array[]::text[], 'Shorten a long conversation for the model')
+  ('enable_context_compression', false, array[]::text[],
+    'Shorten a long conversation for the model')
 ) as v (name, is_on, killed_by, description)
 on conflict (name) do nothing;
 
@@ -60,7 +65,7 @@ create or replace trigger crossfade_after_change
 after insert or update or delete on crossfade.flags
 for each row execute function crossfade_private.on_control_change();
 
--- Checking what a caller wants to change ------------------------------------------------------------
+-- Checking what a caller wants to change ----------------------------------------------------------
 
 create or replace function crossfade_private.check_percentage(value jsonb)
 returns numeric
@@ -70,12 +75,14 @@ as $$
 declare
   v_percentage numeric;
 begin
-  if jsonb_typeof(value) in ('number', 'string') and (value #>> '{}') ~ '^[0-9]{1,3}([.][0-9]{1,20})?$' then
+  if jsonb_typeof(value) in ('number', 'string')
+    and (value #>> '{}') ~ '^[0-9]{1,3}([.][0-9]{1,20})?$' then
     v_percentage := (value #>> '{}')::numeric;
   end if;
   if v_percentage is null or v_percentage > 100 or scale(trim_scale(v_percentage)) > 3 then
     perform crossfade_private.fail(
-      400, 'CF004', format('Percentage %s is not a number from 0 to 100 with at most three decimals', value),
+      400, 'CF004',
+      format('Percentage %s is not a number from 0 to 100 with at most three decimals', value),
       jsonb_build_object('percentage', value));
   end if;
   return v_percentage;
@@ -101,10 +108,9 @@ begin
   from jsonb_each(changes) c
   left join jsonb_each(kinds) k on k.key = c.key
   where k.value is null or not case k.value #>> '{}'
-    -- Lists hold ids, which are text everywhere: a number would be a second spelling of the same id.
-    when 'list' then jsonb_typeof(c.value) = 'array' and not exists (
-      select from jsonb_array_elements(case when jsonb_typeof(c.value) = 'array' then c.value else '[]' end) e
-      where jsonb_typeof(e.value) <> 'string')
+    -- Lists hold ids, which are text everywhere: a number would be a second spelling of an id.
+    when 'list' then jsonb_typeof(c.value) = 'array'
+      and not jsonb_path_exists(c.value, 'strict $[*] ? (@.type() != "string")', silent => true)
     when 'percentage' then true
     when 'percentage or null' then true
     else jsonb_typeof(c.value) = k.value #>> '{}'
@@ -117,13 +123,15 @@ begin
       case when v_bad.kind is null
         then format('Cannot change "%s": there is no field "%s"', object, v_bad.key)
         else format('Cannot change "%s": %s must be a %s and not %s', object, v_bad.key,
-          case v_bad.kind when 'list' then 'list of strings' else v_bad.kind end, left(v_bad.value::text, 100))
+          case v_bad.kind when 'list' then 'list of strings' else v_bad.kind end,
+          left(v_bad.value::text, 100))
       end,
       jsonb_build_object('field', v_bad.key, 'value', v_bad.value,
         'fields', (select jsonb_agg(k order by k) from jsonb_object_keys(kinds) k)));
   end if;
   if changes ? 'percentage'
-    and not (changes -> 'percentage' = 'null' and kinds ->> 'percentage' = 'percentage or null') then
+    and not (
+      changes -> 'percentage' = 'null' and kinds ->> 'percentage' = 'percentage or null') then
     perform crossfade_private.check_percentage(changes -> 'percentage');
   end if;
 end $$;
@@ -131,7 +139,7 @@ end $$;
 comment on function crossfade_private.check_changes is
   'Refuse changes that are not an object, name an unknown field or hold a value of the wrong type (CF012), or a bad percentage (CF004). kinds: field -> boolean, string, list (of strings), percentage, "percentage or null".';
 
--- Changing --------------------------------------------------------------------------------------------
+-- Changing ----------------------------------------------------------------------------------------
 
 create or replace function crossfade.set_flag(name text, changes jsonb, reason text)
 returns jsonb
@@ -145,7 +153,8 @@ declare
   v_row crossfade.flags;
   v_found boolean;
 begin
-  perform crossfade_private.require_reason(set_flag.reason, format('change flag "%s"', set_flag.name));
+  perform crossfade_private.require_reason(
+    set_flag.reason, format('change flag "%s"', set_flag.name));
   perform crossfade_private.check_changes(set_flag.name, changes, '{
     "create": "boolean", "description": "string", "enabled": "boolean", "default_value": "boolean",
     "percentage": "percentage or null", "cohort_key": "string", "allow_user_ids": "list",

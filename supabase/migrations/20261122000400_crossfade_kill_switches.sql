@@ -1,4 +1,5 @@
--- Kill switches: named stops that override flags and cohorts. Engaging is one step; releasing needs a reason.
+-- Kill switches: named stops that override flags and cohorts. Engaging is one step; releasing needs
+-- a reason.
 
 create table if not exists crossfade.kill_switches (
   name text primary key,
@@ -21,7 +22,8 @@ comment on column crossfade.kill_switches.overrides_all is
   'While engaged, every flag is false and backend 1 serves every pair.';
 comment on column crossfade.kill_switches.pair is
   'The one pair a fence is for; null = every pair. No foreign key: a switch outlives its pair.';
-comment on column crossfade.kill_switches.reason is 'Why it was engaged; null when nobody said, or never engaged.';
+comment on column crossfade.kill_switches.reason is
+  'Why it was engaged; null when nobody said, or never engaged.';
 
 insert into crossfade.kill_switches (name, fences, overrides_all, description)
 values
@@ -32,7 +34,7 @@ values
 ('emergency_rollback', true, true, 'Turn every flag off, serve V1, refuse direct writes to V2')
 on conflict (name) do nothing;
 
--- The fence -----------------------------------------------------------------------------------------
+-- The fence ---------------------------------------------------------------------------------------
 
 create or replace function crossfade_private.fence_engaged(pair text)
 returns boolean
@@ -42,7 +44,8 @@ as $$
 begin
   return exists (
     select from crossfade.kill_switches k
-    where k.engaged and k.fences and (k.overrides_all or coalesce(k.pair = fence_engaged.pair, true)));
+    where k.engaged and k.fences
+      and (k.overrides_all or coalesce(k.pair = fence_engaged.pair, true)));
 end $$;
 
 comment on function crossfade_private.fence_engaged is
@@ -59,8 +62,8 @@ declare
   v_before text := current_setting('lock_timeout');
   v_in_flight boolean := false;
 begin
-  -- Direct V2 writers hold this lock shared until they end. New ones queue behind us and then see the
-  -- engaged switch, so that nothing which began before the kill commits after it.
+  -- Direct V2 writers hold this lock shared until they end. New ones queue behind us and then see
+  -- the engaged switch, so that nothing which began before the kill commits after it.
   begin
     if v_wait = 0 then
       v_in_flight := not pg_try_advisory_xact_lock(crossfade_private.fence_lock_key());
@@ -91,7 +94,7 @@ security definer
 set search_path = ''
 as $$
 begin
-  -- Order matters: the fence comes before the control row. Only a hand edit still has to close it here.
+  -- Order matters: the fence comes before the control row. Only a hand edit has to close it here.
   if coalesce(current_setting('crossfade.fence', true), '') = '' then
     perform crossfade_private.close_fence();
   end if;
@@ -157,7 +160,7 @@ after update on crossfade.kill_switches
 for each row when (old.engaged is distinct from new.engaged)
 execute function crossfade_private.after_kill_switch_change();
 
--- Engage and release --------------------------------------------------------------------------------
+-- Engage and release ------------------------------------------------------------------------------
 
 create or replace function crossfade_private.switch_kill(name text, engaged boolean, reason text)
 returns jsonb
@@ -175,7 +178,7 @@ begin
     perform crossfade_private.fail(
       404, 'CF003', format('Unknown kill switch "%s"', switch_kill.name),
       jsonb_build_object('kill_switch', switch_kill.name,
-        'known', (select coalesce(jsonb_agg(k.name order by k.name), '[]') from crossfade.kill_switches k)));
+        'known', (select jsonb_agg(k.name order by k.name) from crossfade.kill_switches k)));
   end if;
   if v_handled = '' then
     if switch_kill.engaged and v_row.fences then
@@ -196,7 +199,8 @@ begin
   end if;
   perform set_config('crossfade.fence', v_handled, true);
   return v_fence || jsonb_build_object(
-    'kill_switch', to_jsonb(v_row), 'changed', v_changed, 'flags_version', crossfade.flags_version());
+    'kill_switch', to_jsonb(v_row), 'changed', v_changed,
+    'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade_private.switch_kill is

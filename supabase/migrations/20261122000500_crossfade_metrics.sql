@@ -11,7 +11,9 @@ create table if not exists crossfade.request_minutes (
   latency_bucket smallint not null,
   requests bigint not null,
   last_at timestamptz not null,
-  primary key (pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket),
+  primary key (
+    pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket
+  ),
   constraint outcome_is_known check (
     outcome in ('ok', 'error', 'fallback', 'client_error', 'shadow_match', 'shadow_mismatch')
   ),
@@ -24,7 +26,8 @@ comment on table crossfade.request_minutes is
   'Requests counted by minute, rollout step, backend and wire version, flag set, outcome and latency. No foreign key: counts outlive their pair. Nothing purges it; delete from crossfade.request_minutes where minute < ... at will.';
 comment on column crossfade.request_minutes.latency_bucket is
   'floor(4 * log2(ms)) + 1, clamped to 0..79; 0 = below 1 ms; the upper bound of bucket i is 2^(i/4) ms.';
-comment on column crossfade.request_minutes.last_at is 'When the newest of these requests was recorded.';
+comment on column crossfade.request_minutes.last_at is
+  'When the newest of these requests was recorded.';
 
 create table if not exists crossfade_private.request_streaks (
   pair text primary key,
@@ -59,7 +62,7 @@ create index if not exists verdicts_pair_rule_idx on crossfade.verdicts (pair, r
 comment on table crossfade.verdicts is
   'What each health rule said at each evaluation, with what it was decided on. value, n, bound, threshold and window_s are null where a rule has none; breach_since is null unless the verdict is HOLD or FAIL.';
 
--- Recording -------------------------------------------------------------------------------------------
+-- Recording ---------------------------------------------------------------------------------------
 
 create or replace function crossfade_private.latency_bucket(latency_ms numeric)
 returns smallint
@@ -67,12 +70,14 @@ language sql immutable parallel safe
 set search_path = ''
 as $$
   -- The tiny addition keeps exact powers of two from falling one bucket short.
-  select case when latency_ms < 1 then 0
-    else least(floor(4 * ln(least(latency_ms, 1e9)::double precision) / ln(2::double precision) + 1e-9) + 1, 79)
-  end::smallint;
+  select case when latency_bucket.latency_ms < 1 then 0
+    else least(floor(4 * ln(l.ms) / ln(2::double precision) + 1e-9) + 1, 79)
+  end::smallint
+  from (select least(latency_bucket.latency_ms, 1e9)::double precision as ms) l;
 $$;
 
-comment on function crossfade_private.latency_bucket is 'Histogram bucket of a latency in ms, 0 to 79.';
+comment on function crossfade_private.latency_bucket is
+  'Histogram bucket of a latency in ms, 0 to 79.';
 
 create or replace function crossfade_private.check_requests(batch jsonb)
 returns void
@@ -81,6 +86,7 @@ set search_path = ''
 as $$
 declare
   v_bad record;
+  v_value jsonb;
 begin
   if jsonb_typeof(batch) is distinct from 'array' or jsonb_array_length(batch) > 10000 then
     perform crossfade_private.fail(
@@ -110,12 +116,12 @@ begin
   order by e.n, f.place
   limit 1;
   if found then
+    v_value := case v_bad.field when 'event' then v_bad.event else v_bad.event -> v_bad.field end;
     perform crossfade_private.fail(
       400, 'CF012',
       format('Cannot record requests: event %s has the invalid %s %s', v_bad.place, v_bad.field,
-        left(coalesce(case v_bad.field when 'event' then v_bad.event else v_bad.event -> v_bad.field end, 'null')::text, 100)),
-      jsonb_build_object('event', v_bad.place, 'field', v_bad.field,
-        'value', case v_bad.field when 'event' then v_bad.event else v_bad.event -> v_bad.field end));
+        left(coalesce(v_value, 'null')::text, 100)),
+      jsonb_build_object('event', v_bad.place, 'field', v_bad.field, 'value', v_value));
   end if;
 end $$;
 
@@ -144,7 +150,8 @@ begin
   join crossfade.pairs p on p.name = e.event ->> 'pair'
   cross join lateral (
     -- Decided before the step began: it says nothing about the step.
-    select coalesce((e.event ->> 'flags_version')::bigint >= p.step_flags_version, true) as is_current
+    select coalesce((e.event ->> 'flags_version')::bigint >= p.step_flags_version, true)
+      as is_current
   ) v;
 end $$;
 
@@ -162,17 +169,20 @@ declare
 begin
   for v_pair in
     select e.pair, max(e.step) as step, bool_or(e.outcome = 'ok') as has_ok,
-      coalesce(sum(e.requests) filter (where e.outcome <> 'ok' and e.place > e.last_ok), 0) as errors
+      coalesce(sum(e.requests) filter (where e.outcome <> 'ok' and e.place > e.last_ok), 0)
+        as errors
     from (
-      select r.*, coalesce(max(r.place) filter (where r.outcome = 'ok') over (partition by r.pair), 0) as last_ok
+      select r.*,
+        coalesce(max(r.place) filter (where r.outcome = 'ok') over (partition by r.pair), 0)
+          as last_ok
       from crossfade_private.request_events(batch) r
       where r.backend_version = 2 and r.is_current and r.outcome in ('ok', 'error', 'fallback')
     ) e
     group by e.pair
     order by e.pair
   loop
-    -- The usual batch is all ok and there is no streak: take no lock, or every caller would queue here.
-    -- A streak that starts at this moment in another session is then ended by the next batch.
+    -- The usual batch is all ok and there is no streak: take no lock, or every caller would queue
+    -- here. A streak that starts at this moment in another session is ended by the next batch.
     continue when v_pair.errors = 0 and not exists (
       select from crossfade_private.request_streaks s where s.pair = v_pair.pair and s.errors > 0);
     insert into crossfade_private.request_streaks as s (pair, step, errors)
@@ -200,23 +210,26 @@ declare
   v_minute timestamptz := date_trunc('minute', clock_timestamp());
 begin
   perform crossfade_private.check_requests(batch);
-  perform crossfade_private.get_pair(e.event ->> 'pair')
-  from (select distinct on (a.value ->> 'pair') a.value as event from jsonb_array_elements(batch) a) e
-  where not exists (select from crossfade.pairs p where p.name = e.event ->> 'pair');
+  perform crossfade_private.get_pair(e.pair)
+  from (select distinct a.value ->> 'pair' as pair from jsonb_array_elements(batch) a) e;
 
   insert into crossfade.request_minutes as m (
-    pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket, requests, last_at)
+    pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket, requests,
+    last_at)
   select e.pair, v_minute, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
     e.latency_bucket, sum(e.requests), clock_timestamp()
   from crossfade_private.request_events(batch) e
-  group by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome, e.latency_bucket
+  group by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
+    e.latency_bucket
   -- Order matters: two callers that lock the same rows in one order cannot deadlock.
-  order by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome, e.latency_bucket
+  order by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
+    e.latency_bucket
   on conflict (pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket)
   do update set requests = m.requests + excluded.requests, last_at = excluded.last_at;
 
   perform crossfade_private.record_streaks(batch);
-  select coalesce(sum(e.requests), 0) into v_recorded from crossfade_private.request_events(batch) e;
+  select coalesce(sum(e.requests), 0) into v_recorded
+  from crossfade_private.request_events(batch) e;
   return jsonb_build_object('recorded', v_recorded, 'flags_version', crossfade.flags_version());
 end $$;
 

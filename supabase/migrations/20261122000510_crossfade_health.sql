@@ -1,6 +1,8 @@
 -- What the health rules look at, and what they said. The rules themselves are in the control plane.
 
-create or replace function crossfade_private.quantile_ms(histogram bigint[], quantile double precision)
+create or replace function crossfade_private.quantile_ms(
+  histogram bigint[], quantile double precision
+)
 returns double precision
 language sql immutable parallel safe
 set search_path = ''
@@ -32,7 +34,9 @@ as $$
       and r.step = backend_window.step and r.backend_version = backend_window.backend_version
   ),
   n as (
-    select coalesce(sum(m.requests) filter (where m.outcome in ('ok', 'error', 'fallback')), 0) as requests,
+    select
+      coalesce(sum(m.requests) filter (where m.outcome in ('ok', 'error', 'fallback')), 0)
+        as requests,
       coalesce(sum(m.requests) filter (where m.outcome in ('error', 'fallback')), 0) as errors,
       coalesce(sum(m.requests) filter (where m.outcome = 'client_error'), 0) as client_errors
     from m
@@ -56,29 +60,35 @@ $$;
 comment on function crossfade_private.backend_window is
   'Requests of one backend in a step since a minute: {"requests": ok + errors, "errors": error + fallback, "client_errors", "error_rate", "p50_ms", "p95_ms"}; the last three are null without requests.';
 
-create or replace function crossfade_private.window_start(pair text, step bigint, step_started_at timestamptz)
+create or replace function crossfade_private.window_start(
+  pair text, step bigint, step_started_at timestamptz
+)
 returns timestamptz
 language sql stable
 set search_path = ''
 as $$
-  with v2 as (
+  with s as (
+    select now() - crossfade_private.setting_number('health_window_s') * interval '1 s' as usual,
+      now() - crossfade_private.setting_number('health_window_max_s') * interval '1 s' as longest
+  ),
+  v2 as (
     select r.minute, sum(sum(r.requests)) over (order by r.minute desc) as upto
     from crossfade.request_minutes r
     where r.pair = window_start.pair and r.step = window_start.step and r.backend_version = 2
-      and r.outcome in ('ok', 'error', 'fallback')
-      and r.minute >= now() - crossfade_private.setting_number('health_window_max_s') * interval '1 s'
+      and r.outcome in ('ok', 'error', 'fallback') and r.minute >= (select s.longest from s)
     group by r.minute
   )
   select date_trunc('minute', greatest(
     window_start.step_started_at,
-    now() - crossfade_private.setting_number('health_window_max_s') * interval '1 s',
+    s.longest,
     least(
-      now() - crossfade_private.setting_number('health_window_s') * interval '1 s',
+      s.usual,
       -- Too few V2 requests in the whole step: then all of it.
       coalesce(
         (select max(v2.minute) from v2
          where v2.upto >= crossfade_private.setting_number('health_window_requests')),
-        '-infinity'))));
+        '-infinity'))))
+  from s;
 $$;
 
 comment on function crossfade_private.window_start is
@@ -93,19 +103,23 @@ set search_path = ''
 as $$
 declare
   v_pair record := crossfade_private.get_pair(pair);
-  v_since timestamptz := crossfade_private.window_start(v_pair.name, v_pair.step, v_pair.step_started_at);
+  v_since timestamptz := crossfade_private.window_start(
+    v_pair.name, v_pair.step, v_pair.step_started_at);
   v_recent timestamptz := date_trunc('minute', greatest(v_pair.step_started_at,
     now() - crossfade_private.setting_number('health_window_s') * interval '1 s'));
 begin
   return (
     select jsonb_build_object(
       'pair', v_pair.name, 'at', clock_timestamp(), 'stage', v_pair.stage,
-      'percentage', coalesce((select c.percentage from crossfade.cohorts c where c.pair = v_pair.name), 0),
+      'percentage', coalesce(
+        (select c.percentage from crossfade.cohorts c where c.pair = v_pair.name), 0),
       'step', v_pair.step, 'step_started_at', v_pair.step_started_at,
       'latched', v_pair.latched_at is not null, 'window_from', v_since,
       'backends', (
-        select jsonb_object_agg(b, crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_since)
-          || jsonb_build_object('recent', crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_recent)))
+        select jsonb_object_agg(b,
+          crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_since)
+          || jsonb_build_object('recent',
+            crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_recent)))
         from generate_series(1, 2) b),
       'streak', coalesce((
         select s.errors from crossfade_private.request_streaks s
@@ -115,7 +129,8 @@ begin
         select count(*) from crossfade.mirror_failures f
         where f.pair = v_pair.name and f.resolved_at is null),
       'open_mismatches', (
-        select count(*) from crossfade.mismatches x where x.pair = v_pair.name and x.resolved_at is null),
+        select count(*) from crossfade.mismatches x
+        where x.pair = v_pair.name and x.resolved_at is null),
       'drift_count', (select count(*) from crossfade.mirror_failures f where f.pair = v_pair.name),
       'runs', (
         select coalesce(jsonb_agg(crossfade_private.run_json(r.id) order by r.id), '[]')
@@ -125,7 +140,8 @@ begin
           'mismatched', coalesce(sum(r.requests) filter (where r.outcome = 'shadow_mismatch'), 0))
         from crossfade.request_minutes r
         where r.pair = v_pair.name and r.step = v_pair.step
-          and r.outcome in ('shadow_match', 'shadow_mismatch') and r.minute >= date_trunc('minute', v_pair.step_started_at)),
+          and r.outcome in ('shadow_match', 'shadow_mismatch')
+          and r.minute >= date_trunc('minute', v_pair.step_started_at)),
       'newest_request_at', (
         select max(r.last_at) from crossfade.request_minutes r
         where r.pair = v_pair.name and r.minute >= now() - interval '1 day'),
@@ -149,7 +165,8 @@ declare
 begin
   if jsonb_typeof(verdicts) is distinct from 'array' then
     perform crossfade_private.fail(
-      400, 'CF012', 'Cannot record verdicts: verdicts must be a JSON array', jsonb_build_object('field', 'verdicts'));
+      400, 'CF012', 'Cannot record verdicts: verdicts must be a JSON array',
+      jsonb_build_object('field', 'verdicts', 'value', verdicts));
   end if;
   with given as (
     select v.* from jsonb_to_recordset(verdicts) as v(
@@ -158,9 +175,10 @@ begin
   ),
   stored as (
     insert into crossfade.verdicts (
-      pair, rule, verdict, mode, value, n, bound, threshold, window_s, rule_version, details, breach_since)
-    select v_pair.name, g.rule, g.verdict, coalesce(g.mode, 'enforce'), g.value, g.n, g.bound, g.threshold,
-      g.window_s, coalesce(g.rule_version, 1), coalesce(g.details, '{}'),
+      pair, rule, verdict, mode, value, n, bound, threshold, window_s, rule_version, details,
+      breach_since)
+    select v_pair.name, g.rule, g.verdict, coalesce(g.mode, 'enforce'), g.value, g.n, g.bound,
+      g.threshold, g.window_s, coalesce(g.rule_version, 1), coalesce(g.details, '{}'),
       case when g.verdict in ('HOLD', 'FAIL') then coalesce(l.breach_since, clock_timestamp()) end
     from given g
     left join lateral (
@@ -171,8 +189,10 @@ begin
     ) l on true
     returning id, rule, breach_since
   )
-  select coalesce(jsonb_agg(jsonb_build_object('rule', s.rule, 'breach_since', s.breach_since) order by s.id), '[]')
-  into v_answer from stored s;
+  select coalesce(jsonb_agg(
+    jsonb_build_object('rule', s.rule, 'breach_since', s.breach_since) order by s.id), '[]')
+  into v_answer
+  from stored s;
   return jsonb_build_object('verdicts', v_answer);
 exception when check_violation or not_null_violation or invalid_text_representation then
   perform crossfade_private.fail(

@@ -1,15 +1,17 @@
 -- What the edge reads: which backend serves a request, and the snapshot that every isolate keeps.
 
 create or replace function crossfade_private.backend_rules(pair_name text, context jsonb)
-returns table (place integer, rule text, matched boolean, backend integer, reason text, details jsonb)
+returns table (
+  place integer, rule text, matched boolean, backend integer, reason text, details jsonb
+)
 language plpgsql stable
 set search_path = ''
 as $$
 declare
   v_user text := nullif(context ->> 'user_id', '');
   v_agent text := nullif(context ->> 'agent_id', '');
-  v_pair record := crossfade_private.get_pair(pair_name);
-  v_cohort record;
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair_name);
+  v_cohort crossfade.cohorts;
   v_gate jsonb;
   v_bucket integer;
   v_threshold integer;
@@ -28,7 +30,7 @@ begin
     ), 1, 'DISABLED', '{}'::jsonb),
     (2, 'stage', v_pair.stage in ('off', 'dualwrite', 'shadow', 'complete'),
       case v_pair.stage when 'complete' then 2 else 1 end, 'STATIC', '{}'),
-    (3, 'gate_flag', coalesce(not (v_gate ->> 'value')::boolean, false), 1, v_gate ->> 'reason', '{}'),
+    (3, 'gate_flag', v_gate -> 'value' is not distinct from 'false', 1, v_gate ->> 'reason', '{}'),
     (4, 'stage', v_pair.stage = 'rampdown', 2, 'STATIC', '{}'),
     (5, 'deny', coalesce(v_user = any (v_cohort.denied_user_ids), false)
       or coalesce(v_agent = any (v_cohort.denied_agent_ids), false), 1, 'TARGETING_MATCH', '{}'),
@@ -59,7 +61,8 @@ begin
       jsonb_build_object('context', context));
   end if;
   select jsonb_strip_nulls(r.details) || jsonb_build_object(
-    'backend', r.backend, 'reason', r.reason, 'rule', r.rule, 'flags_version', crossfade.flags_version())
+    'backend', r.backend, 'reason', r.reason, 'rule', r.rule,
+    'flags_version', crossfade.flags_version())
   into v_answer
   from crossfade_private.backend_rules(choose_backend.pair, coalesce(context, '{}')) r
   where r.matched order by r.place limit 1;
@@ -84,15 +87,18 @@ begin
   return (
     select jsonb_build_object(
       'flags_version', crossfade.flags_version(),
-      'flags', (select coalesce(jsonb_agg(to_jsonb(f) order by f.name), '[]') from crossfade.flags f),
+      'flags', (
+        select coalesce(jsonb_agg(to_jsonb(f) order by f.name), '[]') from crossfade.flags f),
       'kill_switches', (
-        select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]') from crossfade.kill_switches k),
+        select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]')
+        from crossfade.kill_switches k),
       'pairs', (
         select coalesce(jsonb_agg(jsonb_build_object(
           'name', p.name, 'stage', p.stage, 'gate_flag', p.gate_flag, 'step', p.step,
           'cohort', to_jsonb(c)) order by p.name), '[]')
         from crossfade.pairs p left join crossfade.cohorts c on c.pair = p.name),
-      'settings', (select coalesce(jsonb_object_agg(s.name, s.value), '{}') from crossfade.settings s)));
+      'settings', (
+        select coalesce(jsonb_object_agg(s.name, s.value), '{}') from crossfade.settings s)));
 end $$;
 
 comment on function crossfade.read_flags is

@@ -32,7 +32,7 @@ create index if not exists rollbacks_snapshot_idx on crossfade.rollbacks (snapsh
 comment on table crossfade.rollbacks is
   'Log of rollbacks that changed something. before and after: object -> values of each changed object; snapshot: the state before it, null when somebody deleted that; preserved: pair -> {"open_failures", "rows": [{failure, row}], "truncated"}, what one table held alone at that moment.';
 
--- Locking ---------------------------------------------------------------------------------------------
+-- Locking -----------------------------------------------------------------------------------------
 
 create or replace function crossfade_private.lock_control(fence boolean, pair_names text[])
 returns void
@@ -51,7 +51,7 @@ end $$;
 comment on function crossfade_private.lock_control is
   'Take the locks of a change of several control objects in the order that never deadlocks, until the transaction ends.';
 
--- Taking ----------------------------------------------------------------------------------------------
+-- Taking ------------------------------------------------------------------------------------------
 
 create or replace function crossfade_private.control_state()
 returns jsonb
@@ -64,13 +64,19 @@ as $$
     'flags', (select coalesce(jsonb_agg(to_jsonb(f) order by f.name), '[]') from crossfade.flags f),
     'kill_switches', (
       select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]') from crossfade.kill_switches k),
-    'cohorts', (select coalesce(jsonb_agg(to_jsonb(c) order by c.pair), '[]') from crossfade.cohorts c),
+    'cohorts', (
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.pair), '[]') from crossfade.cohorts c),
     'pairs', (
       select coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object(
-        'v1_rows', (select r.reltuples::bigint from pg_catalog.pg_class r where r.oid = to_regclass(p.v1_table)),
-        'v2_rows', (select r.reltuples::bigint from pg_catalog.pg_class r where r.oid = to_regclass(p.v2_table)),
+        'v1_rows', (
+          select r.reltuples::bigint from pg_catalog.pg_class r
+          where r.oid = to_regclass(p.v1_table)),
+        'v2_rows', (
+          select r.reltuples::bigint from pg_catalog.pg_class r
+          where r.oid = to_regclass(p.v2_table)),
         'open_failures', (
-          select count(*) from crossfade.mirror_failures m where m.pair = p.name and m.resolved_at is null)
+          select count(*) from crossfade.mirror_failures m
+          where m.pair = p.name and m.resolved_at is null)
       ) order by p.name), '[]')
       from crossfade.pairs p));
 $$;
@@ -87,7 +93,8 @@ as $$
   returning jsonb_build_object('id', id, 'at', at, 'actor', actor, 'reason', reason);
 $$;
 
-comment on function crossfade_private.save_snapshot is 'Insert a snapshot and return {"id", "at", "actor", "reason"}.';
+comment on function crossfade_private.save_snapshot is
+  'Insert a snapshot and return {"id", "at", "actor", "reason"}.';
 
 create or replace function crossfade.take_snapshot(reason text)
 returns jsonb
@@ -108,9 +115,11 @@ end $$;
 comment on function crossfade.take_snapshot is
   'Save flags, cohorts, kill switches and pairs as they are now. Returns {"snapshot": {id, at, actor, reason}, "flags_version"}. CF007 no reason.';
 
--- Restoring -------------------------------------------------------------------------------------------
+-- Restoring ---------------------------------------------------------------------------------------
 
-create or replace function crossfade_private.restore_switches(snapshot crossfade.snapshots, reason text)
+create or replace function crossfade_private.restore_switches(
+  snapshot crossfade.snapshots, reason text
+)
 returns jsonb
 language plpgsql volatile
 set search_path = ''
@@ -121,15 +130,15 @@ declare
 begin
   for v_switch in
     select k.name, s.engaged as wanted,
-      -- Engaged by the rollback that took this snapshot: undoing that rollback is what is asked for.
+      -- Engaged by the rollback that took this snapshot: undoing it is what is asked for.
       -- Whatever somebody else engaged later is a decision this snapshot knows nothing of.
       s.engaged or exists (
         select from crossfade.rollbacks r
         where r.snapshot = snapshot.id
           and (r.after -> k.name ->> 'engaged_at')::timestamptz = k.engaged_at) as known
     from crossfade.kill_switches k
-    join jsonb_populate_recordset(null::crossfade.kill_switches, snapshot.state -> 'kill_switches') s
-      on s.name = k.name
+    join jsonb_populate_recordset(
+      null::crossfade.kill_switches, snapshot.state -> 'kill_switches') s on s.name = k.name
     where k.engaged <> s.engaged
     -- Fences first, as everywhere: see before_control_change.
     order by k.fences desc, k.name
@@ -152,15 +161,17 @@ language sql volatile
 set search_path = ''
 as $$
   insert into crossfade.flags as f (
-    name, description, enabled, percentage, default_value, cohort_key, allow_user_ids, allow_agent_ids,
-    deny_user_ids, deny_agent_ids, prerequisites, killed_by)
-  select s.name, s.description, s.enabled, s.percentage, s.default_value, s.cohort_key, s.allow_user_ids,
-    s.allow_agent_ids, s.deny_user_ids, s.deny_agent_ids, s.prerequisites, s.killed_by
+    name, description, enabled, percentage, default_value, cohort_key, allow_user_ids,
+    allow_agent_ids, deny_user_ids, deny_agent_ids, prerequisites, killed_by)
+  select s.name, s.description, s.enabled, s.percentage, s.default_value, s.cohort_key,
+    s.allow_user_ids, s.allow_agent_ids, s.deny_user_ids, s.deny_agent_ids,
+    s.prerequisites, s.killed_by
   from jsonb_populate_recordset(null::crossfade.flags, restore_flags.snapshot.state -> 'flags') s
   order by s.name
   on conflict (name) do update
-  set description = excluded.description, enabled = excluded.enabled, percentage = excluded.percentage,
-    default_value = excluded.default_value, cohort_key = excluded.cohort_key,
+  set description = excluded.description, enabled = excluded.enabled,
+    percentage = excluded.percentage, default_value = excluded.default_value,
+    cohort_key = excluded.cohort_key,
     allow_user_ids = excluded.allow_user_ids, allow_agent_ids = excluded.allow_agent_ids,
     deny_user_ids = excluded.deny_user_ids, deny_agent_ids = excluded.deny_agent_ids,
     prerequisites = excluded.prerequisites, killed_by = excluded.killed_by;
@@ -201,7 +212,7 @@ set search_path = ''
 as $$
 declare
   v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
-  v_at integer := array_position(v_stages, (select p.stage from crossfade.pairs p where p.name = restore_pair.pair));
+  v_at integer := array_position(v_stages, (crossfade_private.get_pair(pair)).stage);
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin
   if v_wanted < v_at then
@@ -244,8 +255,8 @@ begin
   perform crossfade_private.lock_control(
     exists (
       select from crossfade.kill_switches k
-      join jsonb_populate_recordset(null::crossfade.kill_switches, v_snapshot.state -> 'kill_switches') s
-        on s.name = k.name
+      join jsonb_populate_recordset(
+        null::crossfade.kill_switches, v_snapshot.state -> 'kill_switches') s on s.name = k.name
       where k.fences and s.engaged and not k.engaged),
     array(select p.name from crossfade.pairs p));
   v_previous := crossfade_private.save_snapshot(
@@ -253,18 +264,20 @@ begin
   v_kept := crossfade_private.restore_switches(v_snapshot, restore_snapshot.reason);
   perform crossfade_private.restore_flags(v_snapshot);
   for v_pair in
-    select s.name, s.stage, c
+    select s.name, s.stage, c as cohort
     from jsonb_populate_recordset(null::crossfade.pairs, v_snapshot.state -> 'pairs') s
     join crossfade.pairs p on p.name = s.name
-    join jsonb_populate_recordset(null::crossfade.cohorts, v_snapshot.state -> 'cohorts') c on c.pair = s.name
+    join jsonb_populate_recordset(null::crossfade.cohorts, v_snapshot.state -> 'cohorts') c
+      on c.pair = s.name
     order by s.name
   loop
-    perform crossfade_private.restore_pair(v_pair.name, v_pair.stage, v_pair.c, restore_snapshot.reason);
+    perform crossfade_private.restore_pair(
+      v_pair.name, v_pair.stage, v_pair.cohort, restore_snapshot.reason);
   end loop;
   perform crossfade_private.audit('snapshot.restore', v_snapshot.id::text, null, v_previous, null);
   return jsonb_build_object(
-    'snapshot', to_jsonb(v_snapshot) - 'state', 'previous', v_previous, 'kept_kill_switches', v_kept,
-    'skipped_pairs', (
+    'snapshot', to_jsonb(v_snapshot) - 'state', 'previous', v_previous,
+    'kept_kill_switches', v_kept, 'skipped_pairs', (
       select coalesce(jsonb_agg(s.value ->> 'name' order by s.value ->> 'name'), '[]')
       from jsonb_array_elements(v_snapshot.state -> 'pairs') s
       where not exists (select from crossfade.pairs p where p.name = s.value ->> 'name')),

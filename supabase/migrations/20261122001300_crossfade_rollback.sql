@@ -1,6 +1,6 @@
 -- Rollback: one transaction that moves reads back. It never touches data, and dual write stays on.
 
--- The plan --------------------------------------------------------------------------------------------
+-- The plan ----------------------------------------------------------------------------------------
 
 create or replace function crossfade_private.previous_step(percentage numeric)
 returns numeric
@@ -22,17 +22,18 @@ set search_path = ''
 as $$
 declare
   v_percentage numeric := coalesce(
-    (select trim_scale(c.percentage) from crossfade.cohorts c where c.pair = (plan_pair.pair).name), 0);
+    (select trim_scale(c.percentage) from crossfade.cohorts c
+     where c.pair = (plan_pair.pair).name), 0);
   v_stage text := (plan_pair.pair).stage;
   v_to_stage text := v_stage;
   v_to_percentage numeric := 0;
 begin
-  -- Complete has no instant way back: V1 is an archive. Its flags are what an emergency can still stop.
+  -- Complete has no instant way back: V1 is an archive. An emergency can still stop its flags.
   if v_stage = 'complete' then
     return;
   end if;
   if level = 'PARTIAL' then
-    -- In rampdown everybody is on V2 whatever the percentage says, so the step before is within live.
+    -- In rampdown everybody is on V2 whatever the percentage says: the step before is in live.
     v_to_percentage := crossfade_private.previous_step(
       case v_stage when 'rampdown' then 100 else v_percentage end);
     v_to_stage := case v_stage when 'rampdown' then 'live' else v_stage end;
@@ -45,7 +46,8 @@ begin
     (2, 'set_stage', (plan_pair.pair).name,
       jsonb_build_object('stage', v_stage), jsonb_build_object('stage', v_to_stage)),
     (3, 'set_percentage', (plan_pair.pair).name,
-      jsonb_build_object('percentage', v_percentage), jsonb_build_object('percentage', v_to_percentage))
+      jsonb_build_object('percentage', v_percentage),
+      jsonb_build_object('percentage', v_to_percentage))
   ) as v (place, action, object, before, after)
   where v.before <> v.after;
 end $$;
@@ -113,8 +115,8 @@ declare
 begin
   if level is null or level not in ('FEATURE', 'PARTIAL', 'COMPLETE', 'EMERGENCY') then
     perform crossfade_private.fail(
-      400, 'CF012', format('Unknown rollback level "%s"', level), jsonb_build_object('level', level),
-      'Levels: FEATURE, PARTIAL, COMPLETE, EMERGENCY.');
+      400, 'CF012', format('Unknown rollback level "%s"', level),
+      jsonb_build_object('level', level), 'Levels: FEATURE, PARTIAL, COMPLETE, EMERGENCY.');
   elsif level = 'FEATURE' then
     if not exists (select from crossfade.flags f where f.name = scope) then
       perform crossfade_private.fail(
@@ -124,9 +126,10 @@ begin
     v_pair := crossfade_private.get_pair(scope);
     if v_pair.stage = 'complete' and level <> 'EMERGENCY' then
       perform crossfade_private.fail(
-        409, 'CF005', format('Cannot roll "%s" back: stage complete has no instant way back', scope),
+        409, 'CF005',
+        format('Cannot roll "%s" back: stage complete has no instant way back', scope),
         jsonb_build_object('pair', scope, 'stage', v_pair.stage, 'blockers', jsonb_build_array(
-          jsonb_build_object('code', 'archived', 'message', 'V1 is a read-only archive', 'hint', ''))),
+          crossfade_private.blocker('archived', 'V1 is a read-only archive', ''))),
         'Run a reverse backfill and a clean verify, then set the stage to rampdown.');
     end if;
   end if;

@@ -14,14 +14,16 @@ begin
   v_table := case side when 1 then (pair).v1_table else (pair).v2_table end::regclass;
   -- Cast to the column's type, so that each row is found by its index.
   select string_agg(
-    format('t.%I = (f.key ->> %L)::%s', k.side_name, k.key_name, format_type(a.atttypid, a.atttypmod)), ' and ')
+    format('t.%I = (f.key ->> %L)::%s',
+      k.side_name, k.key_name, format_type(a.atttypid, a.atttypmod)), ' and ')
   into v_condition
   from unnest(
     (pair).key_columns, case side when 1 then (pair).key_columns else (pair).v2_key_columns end
   ) k(key_name, side_name)
   join pg_catalog.pg_attribute a on a.attrelid = v_table and a.attname = k.side_name;
   execute format($sql$
-    select coalesce(jsonb_agg(jsonb_build_object('failure', to_jsonb(f), 'row', to_jsonb(t)) order by f.id), '[]')
+    select coalesce(jsonb_agg(
+      jsonb_build_object('failure', to_jsonb(f), 'row', to_jsonb(t)) order by f.id), '[]')
     from (
       select m.* from crossfade.mirror_failures m
       where m.pair = $1 and m.written_side = $2 and m.resolved_at is null
@@ -44,7 +46,8 @@ language sql stable
 set search_path = ''
 as $$
   select coalesce(jsonb_object_agg(f.name, jsonb_build_object(
-    'open_failures', f.open_failures, 'rows', f.kept, 'truncated', f.open_failures > jsonb_array_length(f.kept))), '{}')
+    'open_failures', f.open_failures, 'rows', f.kept,
+    'truncated', f.open_failures > jsonb_array_length(f.kept))), '{}')
   from (
     select p.name, n.open_failures,
       crossfade_private.unmirrored_rows(p, 1) || crossfade_private.unmirrored_rows(p, 2) as kept
@@ -78,7 +81,8 @@ begin
     when 'set_percentage' then
       perform crossfade.set_cohort(v_object, step -> 'after', reason);
     when 'latch' then
-      update crossfade.pairs p set latched_at = clock_timestamp(), latch_reason = apply_rollback_step.reason
+      update crossfade.pairs p
+      set latched_at = clock_timestamp(), latch_reason = apply_rollback_step.reason
       where p.name = v_object;
   end case;
 end $$;
@@ -110,14 +114,17 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_pairs crossfade.pairs[] := array(select p from crossfade_private.rollback_pairs(level, scope) p);
+  v_pairs crossfade.pairs[] := array(
+    select p from crossfade_private.rollback_pairs(level, scope) p);
   v_row crossfade.rollbacks;
   v_step jsonb;
 begin
   v_row.snapshot := (crossfade_private.save_snapshot(
     format('before %s rollback of %s: %s', level, scope, reason)) ->> 'id')::bigint;
   v_row.preserved := crossfade_private.preserve(v_pairs);
-  for v_step in select s.value from jsonb_array_elements(plan) with ordinality s(value, n) order by s.n loop
+  for v_step in
+    select s.value from jsonb_array_elements(plan) with ordinality s(value, n) order by s.n
+  loop
     perform crossfade_private.apply_rollback_step(v_step, reason);
   end loop;
   v_row.after := crossfade_private.plan_values(plan, 'after');
@@ -132,8 +139,8 @@ begin
     actor, level, scope, reason, automatic, before, after, snapshot, flags_version, preserved)
   values (
     crossfade_private.actor(), run_rollback.level, run_rollback.scope, run_rollback.reason,
-    run_rollback.automatic, crossfade_private.plan_values(plan, 'before'), v_row.after, v_row.snapshot,
-    crossfade.flags_version(), v_row.preserved)
+    run_rollback.automatic, crossfade_private.plan_values(plan, 'before'), v_row.after,
+    v_row.snapshot, crossfade.flags_version(), v_row.preserved)
   returning * into v_row;
   perform crossfade_private.audit(
     'rollback.' || lower(level), scope, reason, v_row.before, v_row.after);
@@ -147,7 +154,8 @@ comment on function crossfade_private.run_rollback is
   'Snapshot, keep what is unmirrored, make the changes of the plan, log, audit, broadcast "rollback" for each pair.';
 
 create or replace function crossfade.rollback(
-  level text, scope text, reason text, automatic boolean default false, dry_run boolean default false
+  level text, scope text, reason text,
+  automatic boolean default false, dry_run boolean default false
 )
 returns jsonb
 language plpgsql volatile
@@ -164,7 +172,8 @@ begin
     perform crossfade_private.require_reason(rollback.reason, 'roll back');
     perform crossfade_private.lock_control(
       level = 'EMERGENCY' and exists (
-        select from crossfade.kill_switches k where k.name = 'emergency_rollback' and not k.engaged),
+        select from crossfade.kill_switches k
+        where k.name = 'emergency_rollback' and not k.engaged),
       array(select p.name from crossfade_private.rollback_pairs(level, scope) p));
   end if;
   v_plan := crossfade_private.rollback_plan(level, scope, rollback.reason, automatic);

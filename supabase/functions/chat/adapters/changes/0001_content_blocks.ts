@@ -9,13 +9,17 @@
 
 import type { Message } from "../../types.ts";
 import type { Change } from "./change.ts";
-import { draftFrom, freshDraft, putMetadata } from "./draft.ts";
-import { copy, defined, isObject, without } from "./json.ts";
+import { putMetadata, startFresh, startFrom } from "./draft.ts";
+import { copy, isObject, setKey } from "./json.ts";
 import { putText } from "./text.ts";
 import { roleToV1, shownParts } from "./view.ts";
 
-const V1_ONLY = ["sequence_number"];
-const V2_ONLY = [
+/** Fields that are not the same in both versions; all others are passed on as they are. */
+const OWN_FIELDS: ReadonlySet<string> = new Set([
+  "role",
+  "content",
+  "metadata",
+  "sequence_number",
   "seq",
   "parent_id",
   "status",
@@ -26,7 +30,8 @@ const V2_ONLY = [
   "schema_version",
   "edited_at",
   "deleted_at",
-];
+]);
+
 /** Typed blocks instead of plain text. */
 export const contentBlocks: Change = {
   id: "0001_content_blocks",
@@ -37,37 +42,50 @@ export const contentBlocks: Change = {
   down,
 };
 
+function sharedFields(message: Message): Record<string, unknown> {
+  const shared: Record<string, unknown> = {};
+  for (const key of Object.keys(message)) {
+    const value = message[key];
+    if (value !== undefined && !OWN_FIELDS.has(key)) setKey(shared, key, copy(value));
+  }
+  return shared;
+}
+
 function up(message: Message, base?: Message): Message {
-  const draft = base === undefined ? freshDraft(message) : draftFrom(base, message);
-  const shown = shownParts(draft);
+  const { draft, shown } = base === undefined ? startFresh(message) : startFrom(base, message);
   // A field that the message does not have is not touched.
-  const { content: text = shown.content, metadata = shown.metadata } = message;
-  if (text !== shown.content) {
-    const put = text === "" ? undefined : String(text);
-    draft.content = putText(draft.content, { kind: "content", role: draft.role, text: put });
+  const { content = shown.content, metadata = shown.metadata } = message;
+  if (content !== shown.content) {
+    const text = content === "" ? undefined : String(content);
+    draft.content = putText(draft.content, { kind: "content", role: draft.role, text });
   }
   const { sequence_number = shown.sequence_number } = message;
   if (sequence_number !== shown.sequence_number) draft.seq = sequence_number;
   if (isObject(metadata)) putMetadata(draft, { metadata, shown: shown.metadata, message });
-  return defined({
-    ...without(message, [...V1_ONLY, ...V2_ONLY]),
-    ...draft,
-    content: copy(draft.content),
-    metadata: copy(draft.metadata),
-    usage: copy(draft.usage),
-    error: copy(draft.error),
-    schema_version: 2,
-  });
+  const result = sharedFields(message);
+  result.role = draft.role;
+  // Absent in, absent out: the table's default must still apply to a new message.
+  if (draft.seq !== undefined) result.seq = draft.seq;
+  result.parent_id = draft.parent_id;
+  result.status = draft.status;
+  result.content = copy(draft.content);
+  result.metadata = copy(draft.metadata);
+  result.model = draft.model;
+  result.usage = copy(draft.usage);
+  result.finish_reason = draft.finish_reason;
+  result.error = copy(draft.error);
+  result.schema_version = 2;
+  result.edited_at = draft.edited_at;
+  result.deleted_at = draft.deleted_at;
+  return result;
 }
 
 function down(message: Message): Message {
-  const { content, metadata, sequence_number } = shownParts(message);
-  return defined({
-    ...without(message, V2_ONLY),
-    role: roleToV1(message.role),
-    content,
-    metadata: copy(metadata),
-    // Absent in, absent out: the table's default must still apply to a new message.
-    sequence_number: message.seq === undefined ? undefined : sequence_number,
-  });
+  const shown = shownParts(message);
+  const result = sharedFields(message);
+  result.role = roleToV1(message.role);
+  result.content = shown.content;
+  result.metadata = shown.metadata;
+  if (message.seq !== undefined) result.sequence_number = shown.sequence_number;
+  return result;
 }

@@ -6,10 +6,10 @@
 
 import type { Message } from "../../types.ts";
 import { isItemKind, ITEM_KINDS, putItems } from "./items.ts";
-import { equal, isObject, own, ownText, without } from "./json.ts";
-import { isRecognised, joinMetadata, putKey, putTokens, splitMetadata } from "./metadata.ts";
+import { equal, isObject, own, textField, without } from "./json.ts";
+import { FreeKeys, isRecognised, putTokens } from "./metadata.ts";
 import { putText, toolResultPlace, withKey } from "./text.ts";
-import { roleToV1 } from "./view.ts";
+import { roleToV1, type Shown, shownParts } from "./view.ts";
 
 /** The part of a V2 message that V1 does not simply share. */
 export interface Draft {
@@ -24,22 +24,32 @@ export interface Draft {
   error: unknown;
   edited_at: unknown;
   deleted_at: unknown;
-  metadata: unknown;
+  metadata: Message;
   /** So that a draft can be looked at like a message. */
   [column: string]: unknown;
 }
 
-/** Starts from nothing: the text is not in yet, except in a tool's result. */
-export function freshDraft(message: Message): Draft {
-  const { metadata } = message;
-  const call = ownText(metadata, "tool_call_id");
+/** A draft and what V1 shows of it. */
+export interface Start {
+  readonly draft: Draft;
+  readonly shown: Shown;
+}
+
+/** Starts from nothing, with the text put in. */
+export function startFresh(message: Message): Start {
+  const { content = "", sequence_number } = message;
+  const call = textField(message.metadata, "tool_call_id");
   const isResult = message.role === "assistant" && call !== undefined;
-  return {
+  const draft: Draft = {
     role: isResult ? "tool" : message.role,
-    seq: message.sequence_number,
+    seq: sequence_number,
     parent_id: null,
     status: "complete",
-    content: isResult ? [toolResult(call, message.content)] : [],
+    content: isResult
+      ? [{ type: "tool_result", tool_call_id: call, output: content, is_error: false }]
+      : content === ""
+      ? []
+      : [{ type: "text", text: content }],
     model: null,
     usage: null,
     finish_reason: null,
@@ -48,18 +58,15 @@ export function freshDraft(message: Message): Draft {
     deleted_at: null,
     metadata: {},
   };
+  const metadata = isResult ? { tool_call_id: call } : {};
+  return { draft, shown: { content: String(content), metadata, sequence_number } };
 }
 
-function toolResult(call: string, output: unknown): Message {
-  return { type: "tool_result", tool_call_id: call, output, is_error: false };
-}
-
-/**
- * Starts from the stored V2 message. The role comes first: what a tool result shows depends on it.
- */
-export function draftFrom(base: Message, message: Message): Draft {
+/** Starts from the stored V2 message. */
+export function startFrom(base: Message, message: Message): Start {
   const { role = roleToV1(base.role) } = message;
-  return {
+  const draft: Draft = {
+    // The role comes first: what a tool result shows depends on it.
     role: roleToV1(base.role) === role ? base.role : role,
     seq: base.seq,
     parent_id: base.parent_id ?? null,
@@ -73,6 +80,7 @@ export function draftFrom(base: Message, message: Message): Draft {
     deleted_at: base.deleted_at ?? null,
     metadata: isObject(base.metadata) ? base.metadata : {},
   };
+  return { draft, shown: shownParts(draft) };
 }
 
 /** What metadata a draft shall show, and what it shows. */
@@ -84,19 +92,25 @@ export interface MetadataPut {
 
 /** Changes the draft so that it shows the wanted metadata. */
 export function putMetadata(draft: Draft, { metadata, shown, message }: MetadataPut): void {
-  const keys = Object.keys({ ...shown, ...metadata })
-    .filter((key) => !equal(own(metadata, key), own(shown, key)));
+  const keys = changedKeys(metadata, shown);
   if (keys.length === 0) return;
   // New blocks of several lists come in one order, whatever the order of the keys.
   keys.sort((a, b) => listOrder(a) - listOrder(b));
-  let rest = splitMetadata(draft.metadata);
+  let rest = Object.keys(draft.metadata).length === 0 ? undefined : new FreeKeys(draft.metadata);
   for (const key of keys) {
     const value = own(metadata, key);
     const known = isRecognised(key, value) ? value : undefined;
-    const hasPlace = putColumn(draft, { key, value: known, message });
-    rest = putKey(rest, key, hasPlace && known !== undefined ? undefined : value);
+    const isPlaced = putColumn(draft, { key, value: known, message }) && known !== undefined;
+    if (!isPlaced) rest ??= new FreeKeys(draft.metadata);
+    rest?.put(key, isPlaced ? undefined : value);
   }
-  draft.metadata = joinMetadata(rest);
+  if (rest !== undefined) draft.metadata = rest.toMetadata();
+}
+
+function changedKeys(metadata: Message, shown: Message): string[] {
+  const changed = Object.keys(metadata).filter((key) => !equal(metadata[key], own(shown, key)));
+  for (const key of Object.keys(shown)) if (!Object.hasOwn(metadata, key)) changed.push(key);
+  return changed;
 }
 
 function listOrder(key: string): number {
@@ -155,7 +169,7 @@ function putError(draft: Draft, message: unknown): void {
     draft.status = "error";
     return;
   }
-  if (ownText(old, "message") !== undefined) draft.error = null;
+  if (textField(old, "message") !== undefined) draft.error = null;
   if (draft.status === "error") draft.status = "complete";
 }
 

@@ -6,14 +6,13 @@
 
 import {
   canonical,
-  defined,
   equal,
+  field,
   isCount,
   isObject,
   type JsonObject,
-  own,
-  ownText,
   parseObject,
+  textField,
   without,
 } from "./json.ts";
 
@@ -28,39 +27,38 @@ export function isItemKind(key: string): key is ItemKind {
 
 /** Returns the element that shows a block; `undefined` when none does. */
 export function itemOf(block: unknown, kind: ItemKind): unknown {
-  const type = own(block, "type");
+  const type = field(block, "type");
   // Set on blocks that came from a V1 key which shares its block type with another key.
-  const marker = own(own(block, "extras"), "v1");
+  const marker = field(field(block, "extras"), "v1");
   if (kind === "tool_calls" || kind === "function_call") {
     const isMarked = marker === "function_call";
     if (type !== "tool_call" || isMarked !== (kind === "function_call")) return undefined;
     return callItem(block, kind);
   }
   if (type !== "image" && type !== "audio" && type !== "file") return undefined;
-  const source = own(block, "source");
-  const url = own(source, "kind") === "url" ? ownText(source, "url") : undefined;
+  const source = field(block, "source");
+  const url = field(source, "kind") === "url" ? textField(source, "url") : undefined;
   const isMarked = type === "image" && marker === "images";
   if (url === undefined || isMarked !== (kind === "images")) return undefined;
   if (kind === "images") return url;
-  const size = own(block, "size");
-  const [name, counted] = type === "image"
-    ? [undefined, undefined]
-    : [ownText(block, "filename"), isCount(size) ? size : undefined];
-  return defined({ url, content_type: ownText(block, "media_type"), name, size: counted });
+  const size = field(block, "size");
+  const item: Record<string, unknown> = { url };
+  const mediaType = textField(block, "media_type");
+  if (mediaType !== undefined) item.content_type = mediaType;
+  if (type === "image") return item;
+  const name = textField(block, "filename");
+  if (name !== undefined) item.name = name;
+  if (isCount(size)) item.size = size;
+  return item;
 }
 
 function callItem(block: unknown, kind: ItemKind): unknown {
-  const id = ownText(block, "tool_call_id");
-  const name = ownText(block, "name");
+  const id = textField(block, "tool_call_id");
+  const name = textField(block, "name");
   if (id === undefined || name === undefined) return undefined;
-  const raw = ownText(block, "arguments_raw");
-  const call = { name, arguments: raw ?? canonical(own(block, "input") ?? {}) };
+  const raw = textField(block, "arguments_raw");
+  const call = { name, arguments: raw ?? canonical(field(block, "input") ?? {}) };
   return kind === "function_call" ? call : { id, type: "function", function: call };
-}
-
-/** Returns all elements in the order of their blocks. */
-export function getItems(content: readonly unknown[], kind: ItemKind): unknown[] {
-  return content.map((block) => itemOf(block, kind)).filter((item) => item !== undefined);
 }
 
 /** Which elements to put, and into which message. */
@@ -76,9 +74,15 @@ export interface ItemsPut {
  */
 export function putItems(content: readonly unknown[], put: ItemsPut): readonly unknown[] {
   const isSlot = content.map((block) => itemOf(block, put.kind) !== undefined);
+  if (!isSlot.includes(true)) {
+    const { kind, messageId } = put;
+    return [
+      ...content,
+      ...put.items.map((item) => blockOf(item, { kind, old: undefined, messageId })),
+    ];
+  }
   const slots = content.filter((_, place) => isSlot[place]);
   const blocks = match(slots, put);
-  if (slots.length === 0) return [...content, ...blocks];
   const last = isSlot.lastIndexOf(true);
   let next = 0;
   return content.flatMap((block, place) => {
@@ -110,8 +114,8 @@ function match(slots: readonly unknown[], { kind, items, messageId }: ItemsPut):
 
 function isSameItem(first: unknown, second: unknown): boolean {
   return ["id", "url"].some((key) => {
-    const value = own(first, key);
-    return value !== undefined && equal(value, own(second, key));
+    const value = field(first, key);
+    return value !== undefined && equal(value, field(second, key));
   });
 }
 
@@ -129,8 +133,8 @@ function blockOf(item: unknown, { kind, old, messageId }: BlockOptions): JsonObj
     case "attachments":
       return attachmentBlock(item, old);
     case "tool_calls": {
-      const fresh = { type: "tool_call", tool_call_id: own(item, "id"), state: "complete" };
-      return callBlock(own(item, "function"), isObject(old) ? old : fresh);
+      const fresh = { type: "tool_call", tool_call_id: field(item, "id"), state: "complete" };
+      return callBlock(field(item, "function"), isObject(old) ? old : fresh);
     }
     case "function_call": {
       // V1 gave this call no id, V2 needs one: the same for the same message, every time.
@@ -143,14 +147,14 @@ function blockOf(item: unknown, { kind, old, messageId }: BlockOptions): JsonObj
 }
 
 function callBlock(call: unknown, old: JsonObject): JsonObject {
-  const raw = ownText(call, "arguments") ?? "";
+  const raw = textField(call, "arguments") ?? "";
   const input = parseObject(raw);
   // Long numbers: JavaScript would not write them back as they were, so the text stays the truth.
   const isExact = input !== undefined && raw === canonical(input) &&
     !/[0-9][0-9.]{15}/.test(raw);
   return {
     ...without(old, ["input", "arguments_raw"]),
-    name: own(call, "name"),
+    name: field(call, "name"),
     input: input ?? null,
     ...isExact ? {} : { arguments_raw: raw },
   };
@@ -158,22 +162,25 @@ function callBlock(call: unknown, old: JsonObject): JsonObject {
 
 function attachmentBlock(item: unknown, old: unknown): JsonObject {
   const type = attachmentType(item);
-  const fresh = { type, source: { kind: "url", url: own(item, "url") } };
-  const base = isObject(old) && own(old, "type") === type
+  const fresh = { type, source: { kind: "url", url: field(item, "url") } };
+  const base = isObject(old) && field(old, "type") === type
     ? without(old, ["media_type", "filename", "size"])
     : fresh;
-  return defined({
+  const [mediaType, filename, size] = ["content_type", "name", "size"].map((key) =>
+    field(item, key)
+  );
+  return {
     ...base,
-    media_type: own(item, "content_type"),
-    filename: own(item, "name"),
-    size: own(item, "size"),
-  });
+    ...mediaType === undefined ? {} : { media_type: mediaType },
+    ...filename === undefined ? {} : { filename },
+    ...size === undefined ? {} : { size },
+  };
 }
 
 function attachmentType(item: unknown): "image" | "audio" | "file" {
-  const mediaType = ownText(item, "content_type") ?? "";
+  const mediaType = textField(item, "content_type") ?? "";
   // An image block has no place for a name or a size.
-  const isBare = own(item, "name") === undefined && own(item, "size") === undefined;
+  const isBare = field(item, "name") === undefined && field(item, "size") === undefined;
   if (mediaType.startsWith("image/") && isBare) return "image";
   return mediaType.startsWith("audio/") ? "audio" : "file";
 }

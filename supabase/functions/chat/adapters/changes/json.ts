@@ -19,21 +19,37 @@ export function own(value: unknown, key: string): unknown {
   return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 }
 
-/** Returns the own value when it is text. */
-export function ownText(value: unknown, key: string): string | undefined {
-  const found = own(value, key);
+/**
+ * Returns the value of a key that is written in the code. Unlike {@link own} it need not guard
+ * against keys that every object inherits, which makes it several times quicker.
+ */
+export function field(value: unknown, key: string): unknown {
+  return isObject(value) ? value[key] : undefined;
+}
+
+/** Returns {@link field} when it is text. */
+export function textField(value: unknown, key: string): string | undefined {
+  const found = isObject(value) ? value[key] : undefined;
   return typeof found === "string" ? found : undefined;
 }
 
-/** Returns the object without some keys. */
-export function without(value: JsonObject, keys: readonly string[]): JsonObject {
-  // fromEntries and spread define keys; assigning would trip over "__proto__".
-  return Object.fromEntries(Object.entries(value).filter(([key]) => !keys.includes(key)));
+/** Sets a key, also one like "__proto__" that a plain assignment would take for something else. */
+export function setKey(target: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== "__proto__") {
+    target[key] = value;
+    return;
+  }
+  const settings = { value, enumerable: true, configurable: true, writable: true };
+  Object.defineProperty(target, key, settings);
 }
 
-/** Returns the object without keys that are `undefined`. */
-export function defined(value: JsonObject): JsonObject {
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined));
+/** Returns the object without some keys. */
+export function without(value: JsonObject, keys: readonly string[]): Record<string, unknown> {
+  const rest: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) {
+    if (!keys.includes(key)) setKey(rest, key, value[key]);
+  }
+  return rest;
 }
 
 /** Whether a value is a whole number from 0 to 2^53 - 1. */
@@ -65,13 +81,7 @@ export function copy(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((item) => copy(item));
   if (!isObject(value)) return value;
   const copied: Record<string, unknown> = {};
-  for (const key of Object.keys(value)) {
-    const item = copy(value[key]);
-    if (key === "__proto__") {
-      const descriptor = { value: item, enumerable: true, configurable: true, writable: true };
-      Object.defineProperty(copied, key, descriptor);
-    } else copied[key] = item;
-  }
+  for (const key of Object.keys(value)) setKey(copied, key, copy(value[key]));
   return copied;
 }
 
@@ -128,7 +138,8 @@ export function parseObject(text: string): JsonObject | undefined {
 const DEEPEST = 512;
 
 function isTooDeep(text: string): boolean {
-  // Counting is cheap and nearly always enough.
+  // Looking at the length, then counting, is cheap and nearly always enough.
+  if (text.length <= 2 * DEEPEST) return false;
   if (text.length - text.replaceAll(/[{[]/g, "").length <= DEEPEST) return false;
   let depth = 0;
   let deepest = 0;
@@ -149,14 +160,19 @@ export interface Unstorable {
 export function findUnstorable(value: unknown): Unstorable | undefined {
   const reason = refusal(value);
   if (reason !== undefined) return { path: [], reason };
-  if (typeof value !== "object" || value === null) return undefined;
-  const entries: Iterable<[string | number, unknown]> = Array.isArray(value)
-    ? value.entries()
-    : Object.entries(value);
-  for (const [key, item] of entries) {
-    const wrong = typeof key === "string" ? refusal(key) : undefined;
-    const found = wrong === undefined ? findUnstorable(item) : { path: [], reason: wrong };
-    if (found !== undefined) return { ...found, path: [key, ...found.path] };
+  if (Array.isArray(value)) {
+    for (let place = 0; place < value.length; place++) {
+      const found = findUnstorable(value[place]);
+      if (found !== undefined) return { ...found, path: [place, ...found.path] };
+    }
+  } else if (isObject(value)) {
+    for (const key of Object.keys(value)) {
+      const wrong = refusal(key);
+      const found = wrong === undefined
+        ? findUnstorable(value[key])
+        : { path: [], reason: `has a key that ${wrong}` };
+      if (found !== undefined) return { ...found, path: [key, ...found.path] };
+    }
   }
   return undefined;
 }

@@ -4,7 +4,17 @@
  * @module
  */
 
-import { hasOnly, isCount, isObject, type JsonObject, own, ownText, without } from "./json.ts";
+import {
+  copy,
+  field,
+  hasOnly,
+  isCount,
+  isObject,
+  type JsonObject,
+  setKey,
+  textField,
+  without,
+} from "./json.ts";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const TOKENS = [
@@ -12,32 +22,38 @@ const TOKENS = [
   ["completion", "output_tokens"],
   ["total", "total_tokens"],
 ] as const;
+const TOKEN_KEYS = TOKENS.map(([key]) => key);
+const TOKEN_COLUMNS = TOKENS.map(([, column]) => column);
 
 /** Returns V1 `metadata.tokens` that shows a V2 usage; `undefined` when nothing is to be shown. */
 export function tokensOf(usage: unknown): JsonObject | undefined {
-  const counts = TOKENS.map(([key, column]) => [key, own(usage, column)] as const)
-    .filter(([, count]) => isCount(count));
-  return counts.length === 0 ? undefined : Object.fromEntries(counts);
+  if (!isObject(usage)) return undefined;
+  let tokens: Record<string, unknown> | undefined;
+  for (const [key, column] of TOKENS) {
+    if (isCount(usage[column])) (tokens ??= {})[key] = usage[column];
+  }
+  return tokens;
 }
 
 /** Returns a V2 usage that shows these tokens and keeps what V1 cannot show. */
 export function putTokens(usage: unknown, tokens: unknown): JsonObject | null {
-  const kept = isObject(usage) ? without(usage, TOKENS.map(([, column]) => column)) : {};
-  const counts = TOKENS.map(([key, column]) => [column, own(tokens, key)] as const)
-    .filter(([, count]) => count !== undefined);
-  const put = { ...kept, ...Object.fromEntries(counts) };
+  const put = isObject(usage) ? without(usage, TOKEN_COLUMNS) : {};
+  for (const [key, column] of TOKENS) {
+    const count = field(tokens, key);
+    if (count !== undefined) put[column] = count;
+  }
   return Object.keys(put).length === 0 ? null : put;
 }
 
 function isCall(value: unknown): boolean {
   return isObject(value) && hasOnly(value, ["name", "arguments"]) &&
-    ownText(value, "name") !== undefined && ownText(value, "arguments") !== undefined;
+    textField(value, "name") !== undefined && textField(value, "arguments") !== undefined;
 }
 
 function isToolCall(value: unknown): boolean {
   return isObject(value) && hasOnly(value, ["id", "type", "function"]) &&
-    ownText(value, "id") !== undefined && own(value, "type") === "function" &&
-    isCall(own(value, "function"));
+    textField(value, "id") !== undefined && field(value, "type") === "function" &&
+    isCall(field(value, "function"));
 }
 
 function isAttachment(value: unknown): boolean {
@@ -54,65 +70,73 @@ function isListOf(value: unknown, isElement: (item: unknown) => boolean): boolea
   return Array.isArray(value) && value.length > 0 && value.every(isElement);
 }
 
-const SHAPES: Readonly<Record<string, (value: unknown) => boolean>> = {
+const SHAPES = new Map<string, (value: unknown) => boolean>(Object.entries({
   model: isText,
   finish_reason: isText,
   reasoning: isText,
   error: isText,
   tool_call_id: isText,
   name: isText,
-  parent_id: (value) => typeof value === "string" && UUID.test(value),
+  parent_id: (value: unknown) => typeof value === "string" && UUID.test(value),
   // false would come back as an absent key.
-  edited: (value) => value === true,
-  tokens: (value) =>
+  edited: (value: unknown) => value === true,
+  tokens: (value: unknown) =>
     isObject(value) && Object.keys(value).length > 0 &&
-    hasOnly(value, TOKENS.map(([key]) => key)) && Object.values(value).every(isCount),
+    hasOnly(value, TOKEN_KEYS) && Object.values(value).every(isCount),
   function_call: isCall,
-  tool_calls: (value) => isListOf(value, isToolCall),
-  images: (value) => isListOf(value, isText),
-  attachments: (value) => isListOf(value, isAttachment),
-};
+  tool_calls: (value: unknown) => isListOf(value, isToolCall),
+  images: (value: unknown) => isListOf(value, isText),
+  attachments: (value: unknown) => isListOf(value, isAttachment),
+}));
 
 /** Whether a V1 metadata value has exactly the shape that V2 can hold and give back. */
 export function isRecognised(key: string, value: unknown): boolean {
-  return Object.hasOwn(SHAPES, key) && (SHAPES[key]?.(value) ?? false);
+  return SHAPES.get(key)?.(value) ?? false;
 }
 
-/** The keys of a V2 metadata that V2 has no place for. */
-export interface FreeKeys {
+/** The keys of a V2 metadata that V2 has no other place for. */
+export class FreeKeys {
   /** V2's own. */
-  readonly free: ReadonlyMap<string, unknown>;
+  readonly #free: Map<string, unknown>;
   /** V1's, kept in `metadata.legacy`. */
-  readonly legacy: ReadonlyMap<string, unknown>;
-}
+  readonly #legacy: Map<string, unknown>;
 
-/** Takes a V2 metadata apart. */
-export function splitMetadata(metadata: unknown): FreeKeys {
-  const all = new Map(isObject(metadata) ? Object.entries(metadata) : []);
-  const legacy = all.get("legacy");
-  // A key named legacy that is not an object is V2's own; like a kept one it shows as itself.
-  if (!isObject(legacy)) {
-    const kept = new Map(all.has("legacy") ? [["legacy", legacy]] : []);
-    all.delete("legacy");
-    return { free: all, legacy: kept };
+  constructor(metadata: unknown) {
+    this.#free = new Map(isObject(metadata) ? Object.entries(metadata) : []);
+    const legacy = this.#free.get("legacy");
+    this.#legacy = new Map(isObject(legacy) ? Object.entries(legacy) : []);
+    // A key named legacy that is not an object is V2's own; like a kept one it shows as itself.
+    if (!isObject(legacy) && legacy !== undefined) this.#legacy.set("legacy", legacy);
+    this.#free.delete("legacy");
   }
-  all.delete("legacy");
-  return { free: all, legacy: new Map(Object.entries(legacy)) };
+
+  /** Changes a key; `undefined` removes it. */
+  put(key: string, value: unknown): void {
+    this.#legacy.delete(key);
+    if (value === undefined) this.#free.delete(key);
+    // A key that V2 has of its own stays there; rating has no column but belongs to V2 as well.
+    else if (this.#free.has(key) || key === "rating") this.#free.set(key, value);
+    else this.#legacy.set(key, value);
+  }
+
+  /** Returns the keys as V2 metadata. */
+  toMetadata(): JsonObject {
+    const metadata: Record<string, unknown> = Object.fromEntries(this.#free);
+    if (this.#legacy.size > 0) metadata.legacy = Object.fromEntries(this.#legacy);
+    return metadata;
+  }
 }
 
-/** Puts a V2 metadata together. */
-export function joinMetadata({ free, legacy }: FreeKeys): JsonObject {
-  const kept = legacy.size === 0 ? [] : [["legacy", Object.fromEntries(legacy)] as const];
-  return Object.fromEntries([...free, ...kept]);
-}
-
-/** Returns both kinds of keys with one of them changed; `undefined` removes it. */
-export function putKey({ free, legacy }: FreeKeys, key: string, value: unknown): FreeKeys {
-  const changed = { free: new Map(free), legacy: new Map(legacy) };
-  changed.legacy.delete(key);
-  if (value === undefined) changed.free.delete(key);
-  // A key that V2 has of its own stays there; rating has no column but belongs to V2 as well.
-  else if (free.has(key) || key === "rating") changed.free.set(key, value);
-  else changed.legacy.set(key, value);
-  return changed;
+/** Returns a copy of a V2 metadata as V1 shows it: V2's own keys hide legacy ones. */
+export function showFreeKeys(metadata: unknown): Record<string, unknown> {
+  const shown: Record<string, unknown> = {};
+  if (!isObject(metadata)) return shown;
+  const { legacy } = metadata;
+  if (isObject(legacy)) {
+    for (const key of Object.keys(legacy)) setKey(shown, key, copy(legacy[key]));
+  }
+  for (const key of Object.keys(metadata)) {
+    if (key !== "legacy" || !isObject(legacy)) setKey(shown, key, copy(metadata[key]));
+  }
+  return shown;
 }

@@ -4,36 +4,23 @@
  * @module
  */
 
-import { canonical, isObject, type JsonObject, own, ownText, without } from "./json.ts";
+import { canonical, field, isObject, type JsonObject, textField, without } from "./json.ts";
 
 /** The V1 string that blocks show in: the message's content, or `metadata.reasoning`. */
 export type TextKind = "content" | "reasoning";
 
-const BORDER = "\n\n";
+/** Between the texts of two blocks. */
+export const BORDER = "\n\n";
 
 /** Returns what a block adds to the V1 string; `undefined` when nothing. */
 export function textOf(block: unknown, kind: TextKind, role: unknown): string | undefined {
-  const type = own(block, "type");
-  if (kind === "reasoning") return type === "reasoning" ? ownText(block, "text") : undefined;
-  if (type === "text" || type === "refusal") return ownText(block, "text");
+  const type = field(block, "type");
+  if (kind === "reasoning") return type === "reasoning" ? textField(block, "text") : undefined;
+  if (type === "text" || type === "refusal") return textField(block, "text");
   if (type !== "tool_result" || role !== "tool") return undefined;
-  const output = own(block, "output");
+  const output = field(block, "output");
   if (typeof output === "string") return output;
   return output === undefined || output === null ? undefined : canonical(output);
-}
-
-/** Returns the texts of the blocks, joined; `undefined` when no block has one. */
-export function getText(
-  content: readonly unknown[],
-  kind: TextKind,
-  role: unknown,
-): string | undefined {
-  let joined: string | undefined;
-  for (const block of content) {
-    const text = textOf(block, kind, role);
-    if (text !== undefined) joined = joined === undefined ? text : joined + BORDER + text;
-  }
-  return joined;
 }
 
 /** Which string to put, and into what kind of row. */
@@ -93,7 +80,7 @@ function compare(shown: readonly string[], text: string): Kept {
 
 /** Returns the block with another text, or no block when nothing is left without it. */
 function withText(block: JsonObject, kind: TextKind, text: string | undefined): JsonObject[] {
-  if (own(block, "type") === "tool_result") return [{ ...block, output: text ?? null }];
+  if (field(block, "type") === "tool_result") return [{ ...block, output: text ?? null }];
   if (kind === "content") {
     // The offsets of annotations belong to the old text.
     return text === undefined ? [] : [{ ...without(block, ["annotations"]), text }];
@@ -102,7 +89,7 @@ function withText(block: JsonObject, kind: TextKind, text: string | undefined): 
     const rest = without(block, ["type", "id", "text", "extras"]);
     return Object.keys(rest).length === 0 ? [] : [without(block, ["text"])];
   }
-  const extras = own(block, "extras") ?? (Object.hasOwn(block, "extras") ? null : {});
+  const extras = field(block, "extras") ?? (Object.hasOwn(block, "extras") ? null : {});
   const isSigned = Object.hasOwn(block, "signature") || Object.hasOwn(block, "encrypted");
   // The signature is of the old text; it is kept, because a provider may still want it back.
   return [
@@ -123,14 +110,14 @@ function addText(
   if (kind === "reasoning") return [{ type: "reasoning", text }, ...content];
   const result = toolResultPlace(content, role);
   if (result !== undefined) return withKey(content, result, { output: text });
-  const found = content.findIndex((block) => own(block, "type") !== "reasoning");
+  const found = content.findIndex((block) => field(block, "type") !== "reasoning");
   return content.toSpliced(found < 0 ? content.length : found, 0, { type: "text", text });
 }
 
 /** Returns the index of the tool result that V1 shows: the first one of a tool row. */
 export function toolResultPlace(content: readonly unknown[], role: unknown): number | undefined {
   if (role !== "tool") return undefined;
-  const place = content.findIndex((block) => own(block, "type") === "tool_result");
+  const place = content.findIndex((block) => field(block, "type") === "tool_result");
   return place < 0 ? undefined : place;
 }
 

@@ -5,10 +5,10 @@
  */
 
 import type { Message } from "../../types.ts";
-import { getItems, ITEM_KINDS } from "./items.ts";
-import { defined, ownText } from "./json.ts";
-import { splitMetadata, tokensOf } from "./metadata.ts";
-import { getText, toolResultPlace } from "./text.ts";
+import { itemOf } from "./items.ts";
+import { field, isObject, textField } from "./json.ts";
+import { showFreeKeys, tokensOf } from "./metadata.ts";
+import { BORDER, textOf } from "./text.ts";
 
 const LEAST_INTEGER = -(2 ** 31);
 const LARGEST_INTEGER = 2 ** 31 - 1;
@@ -26,40 +26,84 @@ export interface Shown {
   readonly sequence_number: unknown;
 }
 
-/** Returns what V1 shows of a V2 message. It may share values with the message. */
+/** Returns what V1 shows of a V2 message, sharing nothing with it. */
 export function shownParts(message: Message): Shown {
-  const content = Array.isArray(message.content) ? message.content : [];
-  const { role, seq } = message;
-  const isInteger = typeof seq === "number" && seq >= LEAST_INTEGER && seq <= LARGEST_INTEGER;
-  return {
-    content: getText(content, "content", role) ?? "",
-    metadata: shownMetadata(message, content),
-    sequence_number: isInteger ? seq : null,
+  const metadata = showFreeKeys(message.metadata);
+  // What V2 has a place for hides a free key of the same name.
+  const show = (key: string, value: unknown): void => {
+    if (value !== undefined && value !== null) metadata[key] = value;
   };
+  show("model", message.model);
+  show("finish_reason", message.finish_reason);
+  show("parent_id", message.parent_id);
+  show("tokens", tokensOf(message.usage));
+  show("error", textField(message.error, "message"));
+  if (message.edited_at !== undefined && message.edited_at !== null) metadata.edited = true;
+  const { seq } = message;
+  const isInteger = typeof seq === "number" && seq >= LEAST_INTEGER && seq <= LARGEST_INTEGER;
+  const content = showBlocks(message, show);
+  return { content, metadata, sequence_number: isInteger ? seq : null };
 }
 
-function shownMetadata(message: Message, content: readonly unknown[]): Message {
-  const rest = splitMetadata(message.metadata);
-  const lists = ITEM_KINDS.map((kind) => {
-    const items = getItems(content, kind);
-    return [kind, items.length === 0 ? undefined : kind === "function_call" ? items[0] : items];
-  });
-  const place = toolResultPlace(content, message.role);
-  const result = place === undefined ? undefined : content[place];
-  // What V2 has a place for hides a free key of the same name, and that hides a legacy one.
-  return {
-    ...Object.fromEntries([...rest.legacy, ...rest.free]),
-    ...defined({
-      model: message.model ?? undefined,
-      finish_reason: message.finish_reason ?? undefined,
-      parent_id: message.parent_id ?? undefined,
-      tokens: tokensOf(message.usage),
-      error: ownText(message.error, "message"),
-      edited: (message.edited_at ?? null) === null ? undefined : true,
-      reasoning: getText(content, "reasoning", message.role),
-      ...Object.fromEntries(lists),
-      tool_call_id: ownText(result, "tool_call_id"),
-      name: ownText(result, "name"),
-    }),
-  };
+/** Returns the V1 content and shows in metadata what else the blocks hold. */
+function showBlocks(message: Message, show: (key: string, value: unknown) => void): string {
+  const { content: blocks, role } = message;
+  if (!Array.isArray(blocks)) return "";
+  const only: unknown = blocks[0];
+  if (blocks.length === 1 && field(only, "type") === "text") return textField(only, "text") ?? "";
+  const parts: Parts = { images: [], attachments: [], function_call: [], tool_calls: [] };
+  for (const block of blocks) if (isObject(block)) collect(parts, block, role);
+  show("reasoning", parts.reasoning);
+  show("function_call", parts.function_call[0]);
+  for (const kind of ["images", "attachments", "tool_calls"] as const) {
+    if (parts[kind].length > 0) show(kind, parts[kind]);
+  }
+  show("tool_call_id", textField(parts.result, "tool_call_id"));
+  show("name", textField(parts.result, "name"));
+  return parts.content ?? "";
+}
+
+interface Parts {
+  content?: string;
+  reasoning?: string;
+  /** The tool result that V1 shows: the first one of a tool row. */
+  result?: Message;
+  images: unknown[];
+  attachments: unknown[];
+  function_call: unknown[];
+  tool_calls: unknown[];
+}
+
+function collect(parts: Parts, block: Message, role: unknown): void {
+  switch (block.type) {
+    case "tool_result":
+      if (role === "tool") parts.result ??= block;
+      return collectText(parts, "content", textOf(block, "content", role));
+    case "text":
+    case "refusal":
+      return collectText(parts, "content", textOf(block, "content", role));
+    case "reasoning":
+      return collectText(parts, "reasoning", textOf(block, "reasoning", role));
+    case "tool_call":
+      return collectItem(parts, block, ["function_call", "tool_calls"]);
+    case "image":
+    case "audio":
+    case "file":
+      return collectItem(parts, block, ["images", "attachments"]);
+  }
+}
+
+function collectText(parts: Parts, kind: "content" | "reasoning", text: string | undefined): void {
+  if (text === undefined) return;
+  const before = parts[kind];
+  parts[kind] = before === undefined ? text : before + BORDER + text;
+}
+
+type Lists = "images" | "attachments" | "function_call" | "tool_calls";
+
+function collectItem(parts: Parts, block: Message, kinds: readonly Lists[]): void {
+  for (const kind of kinds) {
+    const item = itemOf(block, kind);
+    if (item !== undefined) parts[kind].push(item);
+  }
 }

@@ -3,7 +3,7 @@ import { Problem } from "../../supabase/functions/_shared/crossfade/errors.ts";
 import type { StoreError } from "../../supabase/functions/chat/store.ts";
 import { CHAT, type Chat, makeChat, newMessage, tell, USER } from "./chat_fixture.ts";
 import { settle } from "./fake_clock.ts";
-import { archived, fenced, noAnswer, refused } from "./fake_store.ts";
+import { archived, converter, fenced, noAnswer, refused } from "./fake_store.ts";
 
 const LIVE = { stage: "live" };
 const OTHER = "5f6d8c1a-2b3c-4d5e-8f90-a1b2c3d4e5f6";
@@ -132,6 +132,25 @@ Deno.test("an edit whose answer was lost is not repeated on backend 1", async ()
   assert.equal(headers.get("retry-after"), "1");
   assert.ok(!chat.store.calls.includes("update 1"));
   assert.deepEqual(outcomes(chat).at(-1), [2, "error"]);
+});
+
+Deno.test("an edit that was written is not repeated when its answer cannot be converted", async () => {
+  const chat = makeChat(LIVE);
+  const { body } = await tell(chat, { path: "/v2/messages", body: newMessage(2) });
+  let faults = 1;
+  const broken = {
+    toV2: converter.toV2,
+    toV1: (message: Readonly<Record<string, unknown>>) => {
+      if (faults-- > 0) throw new TypeError("mine");
+      return converter.toV1(message);
+    },
+  };
+  const other = makeChat(LIVE, {}, { converter: broken, openStore: () => chat.store });
+  const edit = { method: "PATCH", path: `/messages/${body.id}`, body: { status: "error" } };
+  const headers = { "content-type": "application/json;version=2" };
+  assert.equal((await tell(other, { ...edit, headers })).status, 500);
+  assert.equal(chat.store.tables[2].get(String(body.id))?.status, "error");
+  assert.ok(!chat.store.calls.includes("update 1"));
 });
 
 Deno.test("a converted message that V2 refuses is served from backend 1", async () => {
@@ -308,15 +327,14 @@ Deno.test("an edit across formats does not overwrite one that came in between", 
   chat.store.get = async (backend, wanted) => {
     const row = await get(backend, wanted);
     if (races-- > 0) {
-      await chat.store.update(2, { id, changes: { model: "m-2", updated_at: "later" } });
+      await chat.store.update(2, { id, changes: { content: RICH, updated_at: "later" } });
     }
     return row;
   };
   const edit = { method: "PATCH", path: `/messages/${id}`, body: { content: "changed" } };
   assert.equal((await tell(chat, edit)).status, 200);
   const row = chat.store.tables[2].get(id);
-  assert.equal(row?.model, "m-2");
-  assert.deepEqual(row?.content, [{ type: "text", text: "changed" }]);
+  assert.deepEqual(row?.content, [RICH[0], { type: "text", text: "changed" }]);
 });
 
 // Ids ------------------------------------------------------------------------------------------

@@ -240,6 +240,20 @@ Deno.test("a version noted while a read is under way is read afterwards", async 
   assert.equal(database.reads.length, 3);
 });
 
+Deno.test("a hint without a version that comes during a read is followed by another read", async () => {
+  const { client, database } = setUp();
+  await look(client);
+  database.version = 2;
+  database.held = true;
+  client.refreshNow();
+  await settle();
+  database.version = 3;
+  client.refreshNow();
+  database.release();
+  await settle();
+  assert.equal(client.version, 3);
+});
+
 Deno.test("a version that stays out of reach does not make reads spin", async () => {
   const { client, database } = setUp();
   await look(client);

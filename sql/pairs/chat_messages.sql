@@ -1,13 +1,15 @@
--- The worked pair: chat messages move from plain text with loose metadata (V1, chat_messages) to typed JSON blocks
--- (V2, chat_messages_v2). Apply it after crossfade's migrations; applying it again is harmless.
+-- The worked pair: chat messages move from plain text with loose metadata (V1, chat_messages) to
+-- typed JSON blocks (V2, chat_messages_v2). Apply it after crossfade's migrations; applying it
+-- again is harmless.
 --
 -- The conversion is a lens. V2 can hold everything that V1 holds, so
 --   * to_v1 reads the V2 row alone: a V1 row is a view of it;
---   * to_v2 puts a V1 row back: every part (a column, the text, one metadata key) whose view is unchanged keeps what the
---     stored V2 row has, and every other part is rebuilt from V1. So an edit wins and nothing else is touched.
--- A metadata key is understood only when its value has exactly the shape that converts back; otherwise it waits
--- untouched in metadata.legacy. The same rules in TypeScript: functions/chat/adapters/message_adapter.ts, held together
--- by tests/vectors/messages_*.json.
+--   * to_v2 puts a V1 row back: every part (a column, the text, one metadata key) whose view is
+--     unchanged keeps what the stored V2 row has, and every other part is rebuilt from V1. So an
+--     edit wins and nothing else is touched.
+-- A metadata key is understood only when its value has exactly the shape that converts back;
+-- otherwise it waits untouched in metadata.legacy. The same rules in TypeScript:
+-- functions/chat/adapters/message_adapter.ts, held together by tests/vectors/messages_*.json.
 
 create table if not exists public.chats (
   id uuid primary key default gen_random_uuid(),
@@ -20,7 +22,8 @@ create index if not exists chats_user_id_idx on public.chats (user_id);
 
 comment on table public.chats is 'Conversations. Both message tables point here.';
 
--- Shared, so that messages written through either table have one order, also when their timestamps are equal.
+-- Shared, so that messages written through either table have one order, also when their timestamps
+-- are equal.
 create sequence if not exists public.chat_messages_seq;
 
 create table if not exists public.chat_messages (
@@ -65,7 +68,9 @@ create table if not exists public.chat_messages_v2 (
   updated_at timestamptz,
   edited_at timestamptz,
   deleted_at timestamptz,
-  constraint role_is_known_to_v2 check (role in ('system', 'developer', 'user', 'assistant', 'tool')),
+  constraint role_is_known_to_v2 check (
+    role in ('system', 'developer', 'user', 'assistant', 'tool')
+  ),
   constraint status_is_known check (
     status in ('pending', 'streaming', 'complete', 'incomplete', 'error', 'cancelled')
   ),
@@ -85,7 +90,7 @@ comment on column public.chat_messages_v2.metadata is
   'Free; legacy holds the V1 metadata keys that have no place of their own in V2.';
 comment on column public.chat_messages_v2.seq is 'Order within the chat; null when the message came from a V1 row without.';
 
--- Helpers of the converters, outside the exposed schema ----------------------------------------------
+-- Helpers of the converters, outside the exposed schema -------------------------------------------
 
 create schema if not exists chat_private;
 
@@ -96,8 +101,8 @@ returns text
 language sql immutable strict parallel safe
 set search_path = ''
 as $$
-  -- By regular expression and not by recursion: however deep the value, this cannot exhaust the stack.
-  -- First the blanks outside strings go, then zeros at the end of fractions.
+  -- By regular expression and not by recursion: however deep the value, this cannot exhaust the
+  -- stack. First the blanks outside strings go, then zeros at the end of fractions.
   select regexp_replace(
     regexp_replace(value::text, '("(?:\\.|[^"\\])*")| ', '\1', 'g'),
     '("(?:\\.|[^"\\])*")|(\.[0-9]*[1-9])0+(?![0-9])|\.0+(?![0-9])', '\1\2', 'g')
@@ -129,9 +134,11 @@ language plpgsql immutable strict parallel safe
 set search_path = ''
 as $$
 begin
-  -- The JSON parser recurses and would raise on very deep input; counting brackets is the cheap first look.
+  -- The JSON parser recurses and would raise on very deep input; counting brackets is the cheap
+  -- first look.
   if raw !~ '^[ \t\n\r]*\{'
-    or length(raw) - length(translate(raw, '{[', '')) > 512 and chat_private.json_depth(raw) > 512 then
+    or length(raw) - length(translate(raw, '{[', '')) > 512
+      and chat_private.json_depth(raw) > 512 then
     return null;
   end if;
   if current_setting('server_version_num')::integer >= 160000 then
@@ -149,7 +156,8 @@ comment on function chat_private.parse_object is
 
 do $$
 begin
-  -- PostgreSQL 15 can test JSON only by catching the error, which needs a subtransaction: impossible in parallel mode.
+  -- PostgreSQL 15 can test JSON only by catching the error, which needs a subtransaction:
+  -- impossible in parallel mode.
   if current_setting('server_version_num')::integer < 160000 then
     alter function chat_private.parse_object(text) parallel unsafe;
   end if;
@@ -180,9 +188,13 @@ set search_path = ''
 as $$
 begin
   return nullif(jsonb_strip_nulls(jsonb_build_object(
-    'prompt', case when chat_private.is_count(usage -> 'input_tokens') then usage -> 'input_tokens' end,
-    'completion', case when chat_private.is_count(usage -> 'output_tokens') then usage -> 'output_tokens' end,
-    'total', case when chat_private.is_count(usage -> 'total_tokens') then usage -> 'total_tokens' end)), '{}');
+    'prompt',
+    case when chat_private.is_count(usage -> 'input_tokens') then usage -> 'input_tokens' end,
+    'completion',
+    case when chat_private.is_count(usage -> 'output_tokens') then usage -> 'output_tokens' end,
+    'total',
+    case when chat_private.is_count(usage -> 'total_tokens') then usage -> 'total_tokens' end
+  )), '{}');
 end $$;
 
 comment on function chat_private.tokens_of is 'V1 metadata.tokens that shows a V2 usage; null when nothing is to be shown.';
@@ -260,7 +272,7 @@ $$;
 comment on function chat_private.tool_result_place is
   'Index (from 0) of the tool result that V1 shows: the first one of a tool row; null when there is none.';
 
--- Text: several blocks, one V1 string -----------------------------------------------------------------
+-- Text: several blocks, one V1 string -------------------------------------------------------------
 
 create or replace function chat_private.text_of(block jsonb, kind text, role text)
 returns text
@@ -271,9 +283,11 @@ declare
   v_type text := block ->> 'type';
 begin
   if v_type = 'tool_result' and kind = 'content' and role = 'tool' then
-    return case jsonb_typeof(block -> 'output') when 'string' then block ->> 'output' when 'null' then null
+    return case jsonb_typeof(block -> 'output') when 'string' then block ->> 'output' when 'null'
+      then null
       else chat_private.canonical(block -> 'output') end;
-  elsif (case kind when 'reasoning' then v_type = 'reasoning' else v_type in ('text', 'refusal') end)
+  elsif (case kind when 'reasoning' then v_type = 'reasoning'
+    else v_type in ('text', 'refusal') end)
     and jsonb_typeof(block -> 'text') = 'string' then
     return block ->> 'text';
   end if;
@@ -291,12 +305,16 @@ as $$
   select case
     when block ->> 'type' = 'tool_result' then block || jsonb_build_object('output', new_text)
     -- The offsets of annotations belong to the old text.
-    when kind = 'content' and new_text is not null then (block - 'annotations') || jsonb_build_object('text', new_text)
+    when kind = 'content' and new_text is not null
+      then (block - 'annotations') || jsonb_build_object('text', new_text)
     when new_text is not null then block || jsonb_build_object('text', new_text)
       -- The signature is of the old text; it is kept, because a provider may still want it back.
-      || case when block ?| array['signature', 'encrypted'] and coalesce(jsonb_typeof(block -> 'extras'), 'object') = 'object'
-        then jsonb_build_object('extras', coalesce(block -> 'extras', '{}') || '{"stale": true}') else '{}' end
-    when kind = 'reasoning' and block - array['type', 'id', 'text', 'extras'] <> '{}' then block - 'text'
+      || case when block ?| array['signature', 'encrypted']
+        and coalesce(jsonb_typeof(block -> 'extras'), 'object') = 'object'
+        then jsonb_build_object('extras', coalesce(block -> 'extras', '{}') || '{"stale": true}')
+          else '{}' end
+    when kind = 'reasoning' and block - array['type', 'id', 'text', 'extras'] <> '{}'
+      then block - 'text'
   end
 $$;
 
@@ -318,7 +336,8 @@ declare
   v_kept_tail integer := 0;
   v_next text;
 begin
-  select coalesce(array_agg(e.n order by e.n), '{}'), array_agg(t.text order by e.n) into v_places, v_texts
+  select coalesce(array_agg(e.n order by e.n), '{}'), array_agg(t.text order by e.n) into v_places,
+    v_texts
   from jsonb_array_elements(content) with ordinality e(block, n)
   cross join lateral (select chat_private.text_of(e.block, kind, role) as text) t
   where t.text is not null;
@@ -326,7 +345,8 @@ begin
   if v_count = 0 then
     return chat_private.add_text(content, kind, role, new_text);
   end if;
-  -- Blocks that the edit left alone at the beginning and at the end stay; what lies between becomes one block.
+  -- Blocks that the edit left alone at the beginning and at the end stay; what lies between becomes
+  -- one block.
   while v_kept_head < v_count - 1 loop
     v_next := v_head || v_texts[v_kept_head + 1] || E'\n\n';
     exit when not coalesce(starts_with(new_text, v_next), false);
@@ -335,7 +355,8 @@ begin
   end loop;
   while v_kept_tail < v_count - 1 - v_kept_head loop
     v_next := E'\n\n' || v_texts[v_count - v_kept_tail] || v_tail;
-    exit when length(v_head) + length(v_next) > length(new_text) or right(new_text, length(v_next)) <> v_next
+    exit when length(v_head) + length(v_next) > length(new_text)
+      or right(new_text, length(v_next)) <> v_next
       or new_text is null;
     v_tail := v_next;
     v_kept_tail := v_kept_tail + 1;
@@ -381,7 +402,7 @@ end $$;
 comment on function chat_private.add_text is
   'The first text of a row: reasoning in front, content behind the leading reasoning or into the tool result.';
 
--- Lists: one block each, one V1 array -----------------------------------------------------------------
+-- Lists: one block each, one V1 array -------------------------------------------------------------
 
 create or replace function chat_private.item_of(block jsonb, kind text)
 returns jsonb
@@ -396,22 +417,29 @@ declare
 begin
   if v_type = 'tool_call' and (kind = 'function_call' and v_marker = 'function_call'
     or kind = 'tool_calls' and v_marker <> 'function_call')
-    and jsonb_typeof(block -> 'tool_call_id') = 'string' and jsonb_typeof(block -> 'name') = 'string' then
+    and jsonb_typeof(block -> 'tool_call_id') = 'string'
+      and jsonb_typeof(block -> 'name') = 'string' then
     v_call := jsonb_build_object('name', block -> 'name', 'arguments', case
       when jsonb_typeof(block -> 'arguments_raw') = 'string' then block ->> 'arguments_raw'
       when coalesce(jsonb_typeof(block -> 'input'), 'null') = 'null' then '{}'
       else chat_private.canonical(block -> 'input') end);
     return case kind when 'function_call' then v_call
-      else jsonb_build_object('id', block -> 'tool_call_id', 'type', 'function', 'function', v_call) end;
+      else jsonb_build_object('id', block -> 'tool_call_id', 'type', 'function',
+        'function', v_call) end;
   elsif v_type in ('image', 'audio', 'file')
     and (kind = 'images' and v_type = 'image' and v_marker = 'images'
       or kind = 'attachments' and not (v_type = 'image' and v_marker = 'images'))
-    and block -> 'source' ->> 'kind' = 'url' and jsonb_typeof(block -> 'source' -> 'url') = 'string' then
-    return case kind when 'images' then block -> 'source' -> 'url' else jsonb_strip_nulls(jsonb_build_object(
+    and block -> 'source' ->> 'kind' = 'url'
+      and jsonb_typeof(block -> 'source' -> 'url') = 'string' then
+    return case kind when 'images' then block -> 'source' -> 'url'
+      else jsonb_strip_nulls(jsonb_build_object(
       'url', block -> 'source' -> 'url',
-      'content_type', case when jsonb_typeof(block -> 'media_type') = 'string' then block -> 'media_type' end,
-      'name', case when v_type <> 'image' and jsonb_typeof(block -> 'filename') = 'string' then block -> 'filename' end,
-      'size', case when v_type <> 'image' and chat_private.is_count(block -> 'size') then block -> 'size' end)) end;
+      'content_type',
+      case when jsonb_typeof(block -> 'media_type') = 'string' then block -> 'media_type' end,
+      'name', case when v_type <> 'image'
+        and jsonb_typeof(block -> 'filename') = 'string' then block -> 'filename' end,
+      'size', case when v_type <> 'image'
+        and chat_private.is_count(block -> 'size') then block -> 'size' end)) end;
   end if;
   return null;
 end $$;
@@ -419,13 +447,16 @@ end $$;
 comment on function chat_private.item_of is
   'The element of metadata.<kind> that shows a block (tool_calls, function_call, images, attachments); null when none does.';
 
-create or replace function chat_private.block_of(item jsonb, kind text, old_block jsonb, message uuid)
+create or replace function chat_private.block_of(
+  item jsonb, kind text, old_block jsonb, message uuid
+)
 returns jsonb
 language plpgsql immutable parallel safe
 set search_path = ''
 as $$
 declare
-  v_call jsonb := case kind when 'tool_calls' then item -> 'function' when 'function_call' then item end;
+  v_call jsonb := case kind when 'tool_calls' then item -> 'function' when 'function_call'
+    then item end;
   v_raw text := v_call ->> 'arguments';
   v_input jsonb := chat_private.parse_object(v_raw);
   v_type text;
@@ -435,10 +466,13 @@ begin
         jsonb_build_object('type', 'tool_call', 'state', 'complete')
         || case kind when 'tool_calls' then jsonb_build_object('tool_call_id', item -> 'id')
           -- V1 gave this call no id, V2 needs one: the same for the same message, every time.
-          else jsonb_build_object('tool_call_id', 'call_' || message, 'extras', '{"v1": "function_call"}'::jsonb) end)
+          else jsonb_build_object('tool_call_id', 'call_' || message, 'extras',
+            '{"v1": "function_call"}'::jsonb) end)
       || jsonb_build_object('name', v_call -> 'name', 'input', v_input)
-      -- Long numbers: JavaScript would not write them back as they were, so the text stays the truth everywhere.
-      || case when v_input is null or v_raw <> chat_private.canonical(v_input) or v_raw ~ '[0-9][0-9.]{15}'
+      -- Long numbers: JavaScript would not write them back as they were, so the text stays the
+      -- truth everywhere.
+      || case when v_input is null or v_raw <> chat_private.canonical(v_input)
+        or v_raw ~ '[0-9][0-9.]{15}'
         then jsonb_build_object('arguments_raw', v_raw) else '{}' end;
   elsif kind = 'images' then
     return jsonb_build_object('type', 'image', 'extras', '{"v1": "images"}'::jsonb,
@@ -449,8 +483,10 @@ begin
     when item ->> 'content_type' like 'audio/%' then 'audio'
     else 'file' end;
   return coalesce(
-      case when old_block ->> 'type' = v_type then old_block - array['media_type', 'filename', 'size'] end,
-      jsonb_build_object('type', v_type, 'source', jsonb_build_object('kind', 'url', 'url', item -> 'url')))
+      case when old_block ->> 'type' = v_type
+        then old_block - array['media_type', 'filename', 'size'] end,
+      jsonb_build_object('type', v_type,
+        'source', jsonb_build_object('kind', 'url', 'url', item -> 'url')))
     || jsonb_strip_nulls(jsonb_build_object(
       'media_type', item -> 'content_type', 'filename', item -> 'name', 'size', item -> 'size'));
 end $$;
@@ -458,7 +494,9 @@ end $$;
 comment on function chat_private.block_of is
   'The block for an element of metadata.<kind>; what the element does not show is taken from old_block.';
 
-create or replace function chat_private.put_items(content jsonb, kind text, items jsonb, message uuid)
+create or replace function chat_private.put_items(
+  content jsonb, kind text, items jsonb, message uuid
+)
 returns jsonb
 language plpgsql immutable parallel safe
 set search_path = ''
@@ -490,7 +528,8 @@ begin
         cross join lateral (select chat_private.item_of(s.block, kind) as item) i
         where not v_used[s.n] and case v_pass
           when 1 then i.item = v_item
-          else kind = 'function_call' or i.item -> 'id' = v_item -> 'id' or i.item -> 'url' = v_item -> 'url' end) end;
+          else kind = 'function_call' or i.item -> 'id' = v_item -> 'id'
+            or i.item -> 'url' = v_item -> 'url' end) end;
       continue when v_slot is null and v_pass < 3;
       v_blocks[v_place] := case when v_pass = 1 then v_slots[v_slot]
         else chat_private.block_of(v_item, kind, v_slots[v_slot], message) end;
@@ -502,11 +541,14 @@ begin
   return (
     select coalesce(jsonb_agg(r.block order by r.n, r.place), '[]')
     from (
-      -- Old places are filled in order; more blocks than places follow the last place, fewer leave places out.
-      select e.n, 0 as place, case when e.slot is null then e.block else v_blocks[e.slot] end as block
+      -- Old places are filled in order; more blocks than places follow the last place, fewer leave
+      -- places out.
+      select e.n, 0 as place,
+        case when e.slot is null then e.block else v_blocks[e.slot] end as block
       from (
         select e.block, e.n, case when chat_private.item_of(e.block, kind) is not null then
-          count(*) filter (where chat_private.item_of(e.block, kind) is not null) over (order by e.n) end as slot
+          count(*) filter (where chat_private.item_of(e.block, kind) is not null) over (
+            order by e.n) end as slot
         from jsonb_array_elements(content) with ordinality e(block, n)
       ) e
       union all
@@ -521,7 +563,7 @@ end $$;
 comment on function chat_private.put_items is
   'Blocks whose metadata.<kind> is items: unchanged elements keep their block, changed ones (same id or url) what V1 cannot show.';
 
--- Rows ------------------------------------------------------------------------------------------------
+-- Rows --------------------------------------------------------------------------------------------
 
 create or replace function chat_private.v1_role(role text)
 returns text
@@ -534,7 +576,9 @@ $$;
 comment on function chat_private.v1_role is 'The V1 role that shows a V2 role.';
 
 -- No SET clause here either: it is a part of both converters and must vanish in them.
-create or replace function chat_private.plain_metadata(metadata jsonb, model text, usage jsonb, finish_reason text)
+create or replace function chat_private.plain_metadata(
+  metadata jsonb, model text, usage jsonb, finish_reason text
+)
 returns jsonb
 -- Stable, because jsonb_build_object is: declared immutable it would not be inlined.
 language sql stable parallel safe
@@ -572,15 +616,18 @@ begin
   for v_block in select e.value from jsonb_array_elements(message.content) e loop
     case v_block ->> 'type'
       when 'text', 'refusal', 'tool_result' then
-        v_content := array_append(v_content, chat_private.text_of(v_block, 'content', message.role));
+        v_content := array_append(v_content,
+          chat_private.text_of(v_block, 'content', message.role));
         if v_result is null and message.role = 'tool' and v_block ->> 'type' = 'tool_result' then
           v_result := v_block;
         end if;
       when 'reasoning' then
-        v_reasoning := array_append(v_reasoning, chat_private.text_of(v_block, 'reasoning', message.role));
+        v_reasoning := array_append(v_reasoning,
+          chat_private.text_of(v_block, 'reasoning', message.role));
       when 'tool_call' then
         v_calls := array_append(v_calls, chat_private.item_of(v_block, 'tool_calls'));
-        v_function_call := coalesce(v_function_call, chat_private.item_of(v_block, 'function_call'));
+        v_function_call := coalesce(v_function_call,
+          chat_private.item_of(v_block, 'function_call'));
       when 'image', 'audio', 'file' then
         v_images := array_append(v_images, chat_private.item_of(v_block, 'images'));
         v_attachments := array_append(v_attachments, chat_private.item_of(v_block, 'attachments'));
@@ -592,21 +639,25 @@ begin
   v_row.user_id := message.user_id;
   v_row.role := chat_private.v1_role(message.role);
   v_row.content := coalesce(array_to_string(v_content, E'\n\n'), '');
-  v_row.metadata := chat_private.plain_metadata(message.metadata, message.model, message.usage, message.finish_reason)
+  v_row.metadata := chat_private.plain_metadata(message.metadata, message.model, message.usage,
+    message.finish_reason)
     || jsonb_strip_nulls(jsonb_build_object(
       'parent_id', message.parent_id,
-      'error', case when jsonb_typeof(message.error -> 'message') = 'string' then message.error -> 'message' end,
+      'error', case when jsonb_typeof(message.error -> 'message') = 'string'
+        then message.error -> 'message' end,
       'edited', case when message.edited_at is not null then true end,
       'reasoning', array_to_string(nullif(array_remove(v_reasoning, null), '{}'), E'\n\n'),
       'function_call', v_function_call,
       'tool_calls', to_jsonb(nullif(array_remove(v_calls, null), '{}')),
       'images', to_jsonb(nullif(array_remove(v_images, null), '{}')),
       'attachments', to_jsonb(nullif(array_remove(v_attachments, null), '{}')),
-      'tool_call_id', case when jsonb_typeof(v_result -> 'tool_call_id') = 'string' then v_result -> 'tool_call_id' end,
+      'tool_call_id', case when jsonb_typeof(v_result -> 'tool_call_id') = 'string'
+        then v_result -> 'tool_call_id' end,
       'name', case when jsonb_typeof(v_result -> 'name') = 'string' then v_result -> 'name' end));
   v_row.created_at := message.created_at;
   v_row.updated_at := message.updated_at;
-  v_row.sequence_number := case when message.seq between -2147483648 and 2147483647 then message.seq end;
+  v_row.sequence_number := case when message.seq between -2147483648 and 2147483647
+    then message.seq end;
   return v_row;
 end $$;
 
@@ -636,9 +687,11 @@ begin
     when key = 'finish_reason' then message.finish_reason := v_text;
     when key = 'parent_id' then message.parent_id := v_text::uuid;
     when key = 'edited' then
-      message.edited_at := case when v_known is not null then coalesce(v1.updated_at, v1.created_at) end;
+      message.edited_at := case when v_known is not null
+        then coalesce(v1.updated_at, v1.created_at) end;
     when key = 'tokens' then
-      message.usage := nullif(coalesce(message.usage, '{}') - array['input_tokens', 'output_tokens', 'total_tokens']
+      message.usage := nullif(
+        coalesce(message.usage, '{}') - array['input_tokens', 'output_tokens', 'total_tokens']
         || coalesce(chat_private.usage_of(v_known), '{}'), '{}');
     when key = 'error' then
       message.status := case when v_known is not null then 'error'
@@ -646,11 +699,13 @@ begin
       message.error := case
         when v_known is not null then '{"code": "unknown"}'::jsonb || coalesce(message.error, '{}')
           || jsonb_build_object('message', v_known)
-        when jsonb_typeof(message.error -> 'message') is distinct from 'string' then message.error end;
+        when jsonb_typeof(message.error -> 'message') is distinct from 'string'
+          then message.error end;
     when key = 'reasoning' then
       message.content := chat_private.put_text(message.content, key, message.role, v_text);
     when key in ('tool_calls', 'images', 'attachments') then
-      message.content := chat_private.put_items(message.content, key, coalesce(v_known, '[]'), v1.id);
+      message.content := chat_private.put_items(message.content, key, coalesce(v_known, '[]'),
+        v1.id);
     when key = 'function_call' then
       message.content := chat_private.put_items(message.content, key,
         case when v_known is null then '[]' else jsonb_build_array(v_known) end, v1.id);
@@ -685,7 +740,9 @@ end $$;
 comment on function chat_private.put_key is
   'The V2 row with one V1 metadata key put in its place; value null for a key that V1 does not have.';
 
-create or replace function chat_private.to_v2(new_v1 public.chat_messages, old_v2 public.chat_messages_v2)
+create or replace function chat_private.to_v2(
+  new_v1 public.chat_messages, old_v2 public.chat_messages_v2
+)
 returns public.chat_messages_v2
 language plpgsql immutable parallel safe
 set search_path = ''
@@ -705,10 +762,12 @@ begin
     if new_v1.role = 'assistant' and jsonb_typeof(new_v1.metadata -> 'tool_call_id') = 'string' then
       v_row.role := 'tool';
       v_row.content := jsonb_build_array(jsonb_build_object('type', 'tool_result',
-        'tool_call_id', new_v1.metadata -> 'tool_call_id', 'output', new_v1.content, 'is_error', false));
+        'tool_call_id', new_v1.metadata -> 'tool_call_id', 'output', new_v1.content,
+          'is_error', false));
       v_shown.metadata := jsonb_build_object('tool_call_id', new_v1.metadata -> 'tool_call_id');
     elsif new_v1.content <> '' then
-      v_row.content := jsonb_build_array(jsonb_build_object('type', 'text', 'text', new_v1.content));
+      v_row.content := jsonb_build_array(
+        jsonb_build_object('type', 'text', 'text', new_v1.content));
     end if;
   else
     -- The role comes first: what a tool result shows depends on it.
@@ -720,7 +779,8 @@ begin
       v_row.seq := new_v1.sequence_number;
     end if;
     if v_shown.content <> new_v1.content then
-      v_row.content := chat_private.put_text(v_row.content, 'content', v_row.role, nullif(new_v1.content, ''));
+      v_row.content := chat_private.put_text(v_row.content,
+        'content', v_row.role, nullif(new_v1.content, ''));
     end if;
   end if;
   v_row.id := new_v1.id;
@@ -734,7 +794,8 @@ begin
       select k.key
       from jsonb_object_keys(new_v1.metadata || v_shown.metadata) k(key)
       where new_v1.metadata -> k.key is distinct from v_shown.metadata -> k.key
-      order by array_position(array['images', 'attachments', 'function_call', 'tool_calls'], k.key) nulls first,
+      order by array_position(array['images', 'attachments', 'function_call', 'tool_calls'],
+        k.key) nulls first,
         k.key collate "C"
     loop
       v_row := chat_private.put_key(v_row, v_key, new_v1.metadata -> v_key, new_v1);
@@ -764,11 +825,12 @@ end $$;
 comment on function chat_private.kept_metadata is
   'The V2 metadata for a V1 metadata of which at most model, tokens and finish_reason have a place of their own.';
 
--- Converters ------------------------------------------------------------------------------------------
+-- Converters --------------------------------------------------------------------------------------
 
--- No SET clause on the two converters: with one, PostgreSQL could not inline them into the statements that convert many
--- rows, and every row would pay for a function call. So every name in them is qualified. The first branch is the plain
--- message, written out (one text block or none, metadata that V2 keeps as it is); the second is every other one.
+-- No SET clause on the two converters: with one, PostgreSQL could not inline them into the
+-- statements that convert many rows, and every row would pay for a function call. So every name in
+-- them is qualified. The first branch is the plain message, written out (one text block or none,
+-- metadata that V2 keeps as it is); the second is every other one.
 
 create or replace function public.chat_messages_to_v2(
   new_v1 public.chat_messages, old_v2 public.chat_messages_v2
@@ -779,9 +841,11 @@ as $$
   select x.*
   from (
     select case
-      when old_v2.id is null then not new_v1.metadata ?| array['function_call', 'tool_calls', 'tool_call_id',
+      when old_v2.id is null
+        then not new_v1.metadata ?| array['function_call', 'tool_calls', 'tool_call_id',
         'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error', 'edited']
-      when old_v2.error is not null or old_v2.parent_id is not null or old_v2.edited_at is not null then false
+      when old_v2.error is not null or old_v2.parent_id is not null or old_v2.edited_at is not null
+        then false
       when new_v1.metadata <> chat_private.plain_metadata(
         old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason) then false
       else old_v2.content = '[]' or old_v2.content = pg_catalog.jsonb_build_array(
@@ -794,23 +858,29 @@ as $$
           case when old_v2.seq between -2147483648 and 2147483647 then old_v2.seq end
         then old_v2.seq else new_v1.sequence_number end,
       null::uuid,
-      case when old_v2.role = 'tool' and new_v1.role = 'assistant' or old_v2.role = 'developer' and new_v1.role = 'system'
+      case when old_v2.role = 'tool' and new_v1.role = 'assistant' or old_v2.role = 'developer'
+        and new_v1.role = 'system'
         then old_v2.role else new_v1.role end,
       coalesce(old_v2.status, 'complete'),
       case
-        when coalesce(old_v2.content -> 0 ->> 'text', '') = new_v1.content then coalesce(old_v2.content, '[]')
+        when coalesce(old_v2.content -> 0 ->> 'text', '') = new_v1.content
+          then coalesce(old_v2.content, '[]')
         when new_v1.content = '' then '[]'
-        else pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('type', 'text', 'text', new_v1.content))
+        else pg_catalog.jsonb_build_array(
+          pg_catalog.jsonb_build_object('type', 'text', 'text', new_v1.content))
       end,
       case when old_v2.id is not null then old_v2.metadata when new_v1.metadata = '{}' then '{}'
         else chat_private.kept_metadata(new_v1.metadata) end,
       case when old_v2.id is not null then old_v2.model
-        when pg_catalog.jsonb_typeof(new_v1.metadata -> 'model') = 'string' then new_v1.metadata ->> 'model' end,
-      case when old_v2.id is not null then old_v2.usage else chat_private.usage_of(new_v1.metadata -> 'tokens') end,
+        when pg_catalog.jsonb_typeof(new_v1.metadata -> 'model') = 'string'
+          then new_v1.metadata ->> 'model' end,
+      case when old_v2.id is not null then old_v2.usage
+        else chat_private.usage_of(new_v1.metadata -> 'tokens') end,
       case when old_v2.id is not null then old_v2.finish_reason
         when pg_catalog.jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
           then new_v1.metadata ->> 'finish_reason' end,
-      null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz, old_v2.deleted_at
+      null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz,
+        old_v2.deleted_at
     where p.is_plain
     union all
     select r.* from chat_private.to_v2(new_v1, old_v2) r where p.is_plain is not true
@@ -829,16 +899,19 @@ as $$
   select x.*
   from (
     select case
-      when new_v2.error is not null or new_v2.parent_id is not null or new_v2.edited_at is not null then false
+      when new_v2.error is not null or new_v2.parent_id is not null or new_v2.edited_at is not null
+        then false
       else new_v2.content = '[]' or new_v2.content = pg_catalog.jsonb_build_array(
         pg_catalog.jsonb_build_object('type', 'text', 'text', new_v2.content -> 0 ->> 'text'))
     end as is_plain
   ) p
   cross join lateral (
     select new_v2.id, new_v2.chat_id, new_v2.user_id,
-      case new_v2.role when 'tool' then 'assistant' when 'developer' then 'system' else new_v2.role end,
+      case new_v2.role when 'tool' then 'assistant' when 'developer' then 'system'
+        else new_v2.role end,
       coalesce(new_v2.content -> 0 ->> 'text', ''),
-      chat_private.plain_metadata(new_v2.metadata, new_v2.model, new_v2.usage, new_v2.finish_reason),
+      chat_private.plain_metadata(new_v2.metadata, new_v2.model, new_v2.usage,
+        new_v2.finish_reason),
       new_v2.created_at, new_v2.updated_at,
       case when new_v2.seq between -2147483648 and 2147483647 then new_v2.seq::integer end
     where p.is_plain
@@ -850,7 +923,8 @@ $$;
 comment on function public.chat_messages_to_v1 is
   'The V1 row that shows a V2 row. old_v1 is not needed: V2 holds all that V1 holds. Never raises.';
 
--- Rights: the tables are the API; converters run in the mirror, as its owner, and in service_role's batches --------
+-- Rights: the tables are the API. Converters run in the mirror, as its owner, and in the batches of
+-- service_role.
 
 alter table public.chats enable row level security;
 alter table public.chat_messages enable row level security;
@@ -861,13 +935,16 @@ declare
   v_table text;
 begin
   foreach v_table in array array['chats', 'chat_messages', 'chat_messages_v2'] loop
-    execute format('drop policy if exists "Users see and write their own rows" on public.%I', v_table);
-    execute format('create policy "Users see and write their own rows" on public.%I to authenticated '
+    execute format('drop policy if exists "Users see and write their own rows" on public.%I',
+      v_table);
+    execute format(
+      'create policy "Users see and write their own rows" on public.%I to authenticated '
       'using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()))', v_table);
   end loop;
 end $$;
 
-revoke all on public.chats, public.chat_messages, public.chat_messages_v2 from anon, authenticated, service_role;
+revoke all on public.chats, public.chat_messages, public.chat_messages_v2 from anon, authenticated,
+  service_role;
 grant select, insert, update, delete on public.chats, public.chat_messages, public.chat_messages_v2
   to authenticated, service_role;
 revoke all on sequence public.chat_messages_seq from anon;
@@ -876,8 +953,10 @@ revoke all on schema chat_private from public;
 grant usage on schema chat_private to service_role;
 revoke execute on all functions in schema chat_private from public, anon, authenticated;
 grant execute on all functions in schema chat_private to service_role;
-revoke execute on function public.chat_messages_to_v2, public.chat_messages_to_v1 from public, anon, authenticated;
+revoke execute on function public.chat_messages_to_v2, public.chat_messages_to_v1 from public, anon,
+  authenticated;
 grant execute on function public.chat_messages_to_v2, public.chat_messages_to_v1 to service_role;
 
 select crossfade.register_pair('chat_messages', 'public.chat_messages', 'public.chat_messages_v2',
-  'public.chat_messages_to_v2', 'public.chat_messages_to_v1', options => '{"gate_flag": "use_advanced_messages"}');
+  'public.chat_messages_to_v2', 'public.chat_messages_to_v1',
+  options => '{"gate_flag": "use_advanced_messages"}');

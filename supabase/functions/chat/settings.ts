@@ -6,7 +6,7 @@
 
 import { isTrue } from "../_shared/crossfade/environment.ts";
 import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http.ts";
-import type { AppOptions } from "./app.ts";
+import type { AppOptions } from "./options.ts";
 import { endpointModel } from "./model.ts";
 
 type Environment = Readonly<Record<string, string>>;

@@ -1,0 +1,140 @@
+/**
+ * The end of a request: headers on every answer, then counting and comparing behind it.
+ *
+ * @module
+ */
+
+import type { Outcome, Version } from "../_shared/crossfade/contract.ts";
+import type { View } from "../_shared/crossfade/flags_client.ts";
+import { problemResponse, setAnswerHeaders } from "../_shared/crossfade/http.ts";
+import type { Negotiated } from "../_shared/crossfade/negotiation.ts";
+import type { Options } from "./options.ts";
+import { toProblem } from "./problems.ts";
+import { StoreError } from "./store.ts";
+import type { Answer, Call } from "./types.ts";
+
+/** What is known about a request so far: an error's answer carries it too. */
+export class Progress {
+  readonly request: Request;
+  readonly url: URL;
+  readonly requestId: string;
+  negotiated: Negotiated | undefined;
+  source: Negotiated["source"] = "default";
+  view: View | undefined;
+  call: Call | undefined;
+
+  constructor(request: Request) {
+    this.request = request;
+    this.url = new URL(request.url);
+    const given = request.headers.get("x-request-id") ?? "";
+    this.requestId = /^[\w.-]{1,100}$/.test(given) ? given : crypto.randomUUID();
+  }
+}
+
+export interface Timing {
+  readonly startedAt: number;
+  readonly shadow: { busy: boolean };
+}
+
+/** Adds the headers, then counts and compares behind the response. */
+export function finish(
+  options: Options,
+  progress: Progress,
+  { answer, response, startedAt, shadow }: Timing & { answer: Answer; response: Response },
+): void {
+  const { call } = progress;
+  if (call === undefined) return;
+  setAnswerHeaders(response.headers, {
+    version: call.negotiated.version,
+    source: call.negotiated.source,
+    requestId: call.requestId,
+    backend: answer.backend,
+    flagsVersion: call.view.snapshot.version,
+    reason: answer.fellBack === undefined
+      ? call.choice.reason
+      : answer.fellBack.fenced
+      ? "DISABLED"
+      : "ERROR",
+  }, options.deprecation);
+  const latencyMs = performance.now() - startedAt - (answer.modelMs ?? 0);
+  if (answer.fellBack === undefined) {
+    count(options, call, { backend: answer.backend, outcome: "ok", latencyMs });
+  } else {
+    // Counted as backend 2's: a fallback that looked like a success of V1 would hide the failure.
+    count(options, call, { backend: 2, outcome: "fallback", latencyMs });
+    if (!answer.fellBack.fenced) options.log("Fell back to backend 1", answer.fellBack.cause);
+    options.flags.refreshNow();
+  }
+  if (answer.shadow !== undefined) shadowRead(options, call, { compare: answer.shadow, shadow });
+}
+
+interface Counted {
+  readonly backend: Version;
+  readonly outcome: Outcome;
+  readonly latencyMs: number;
+}
+
+function count(options: Options, call: Call, { backend, outcome, latencyMs }: Counted): void {
+  options.recorder.record({
+    pair: options.pair,
+    backend_version: backend,
+    wire_version: call.negotiated.version,
+    outcome,
+    latency_ms: Math.max(0, Math.round(latencyMs * 1000) / 1000),
+    flags_version: call.view.snapshot.version,
+  });
+}
+
+/** Compares a sample with the other table, one at a time, so that it cannot pile up. */
+function shadowRead(
+  options: Options,
+  call: Call,
+  { compare, shadow }: { compare: () => Promise<boolean | undefined>; shadow: { busy: boolean } },
+): void {
+  const { snapshot } = call.view;
+  if (snapshot.pairs.get(options.pair)?.stage !== "shadow" || shadow.busy) return;
+  const rate = Number(snapshot.settings.get("shadow_sample_rate") ?? 0);
+  if (!(options.random() < rate)) return;
+  shadow.busy = true;
+  const startedAt = performance.now();
+  const work = compare().then((match) => {
+    if (match === undefined) return;
+    const outcome = match ? "shadow_match" : "shadow_mismatch";
+    count(options, call, { backend: 2, outcome, latencyMs: performance.now() - startedAt });
+  }).catch((error: unknown) => {
+    // A comparison that could not be made says nothing about the data.
+    options.log("Cannot compare in shadow", error);
+  }).finally(() => {
+    shadow.busy = false;
+  });
+  options.background(work);
+}
+
+/** Answers an error with the same headers as a success. */
+export function refuse(
+  options: Options,
+  progress: Progress,
+  { error, startedAt }: { readonly error: unknown; readonly startedAt: number },
+): Response {
+  const problem = toProblem(error);
+  if (problem.status >= 500) options.log(`Request ${progress.requestId} failed`, error);
+  if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.refreshNow();
+  const response = problemResponse(problem, {
+    instance: progress.url.pathname,
+    requestId: progress.requestId,
+  });
+  const { call, view } = progress;
+  setAnswerHeaders(response.headers, {
+    version: progress.negotiated?.version ?? 1,
+    source: progress.source,
+    requestId: progress.requestId,
+    ...(call === undefined ? {} : { backend: call.choice.backend, reason: call.choice.reason }),
+    ...(view === undefined ? {} : { flagsVersion: view.snapshot.version }),
+  }, options.deprecation);
+  if (call !== undefined) {
+    const outcome = problem.status >= 500 ? "error" : "client_error";
+    const latencyMs = performance.now() - startedAt;
+    count(options, call, { backend: call.choice.backend, outcome, latencyMs });
+  }
+  return response;
+}

@@ -1,0 +1,33 @@
+/**
+ * What the chat function is made of.
+ *
+ * @module
+ */
+
+import type { BodyLimits, Deprecation } from "../_shared/crossfade/http.ts";
+import type { FlagsClient } from "../_shared/crossfade/flags_client.ts";
+import type { RequestRecorder } from "../_shared/crossfade/metrics.ts";
+import type { Converter } from "./adapters/api_version_router.ts";
+import type { Model } from "./model.ts";
+import type { OpenStore } from "./store.ts";
+
+export interface AppOptions {
+  readonly openStore: OpenStore;
+  readonly converter: Converter;
+  readonly flags: FlagsClient;
+  readonly recorder: Pick<RequestRecorder, "record">;
+  readonly model?: Model;
+  /** @defaultValue "chat_messages" */
+  readonly pair?: string;
+  readonly deprecation?: Deprecation;
+  readonly disabledVersions?: readonly number[];
+  readonly retiredVersions?: readonly number[];
+  readonly limits?: BodyLimits;
+  /** Keeps the isolate alive for work behind a response. */
+  readonly background?: (work: Promise<unknown>) => void;
+  readonly random?: () => number;
+  readonly log?: (message: string, error?: unknown) => void;
+}
+
+/** The options with every default filled in. */
+export type Options = Required<AppOptions>;

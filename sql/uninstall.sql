@@ -13,7 +13,8 @@ do $$
 declare
   v_trigger record;
 begin
-  -- Found by the function they call, not by name: a trigger of yours that is called crossfade_x stays.
+  -- Found by the function they call, not by name: a trigger of yours that is called crossfade_x
+  -- stays.
   for v_trigger in
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement
     from pg_catalog.pg_trigger t
@@ -23,7 +24,8 @@ begin
     where not t.tgisinternal
       and n.nspname in ('crossfade', 'crossfade_private')
       and c.relnamespace not in (
-        select s.oid from pg_catalog.pg_namespace s where s.nspname in ('crossfade', 'crossfade_private')
+        select s.oid from pg_catalog.pg_namespace s
+          where s.nspname in ('crossfade', 'crossfade_private')
       )
     order by c.oid, t.tgname
   loop
@@ -37,7 +39,8 @@ declare
   v_dependents text;
 begin
   with ours as (
-    select n.oid from pg_catalog.pg_namespace n where n.nspname in ('crossfade', 'crossfade_private')
+    select n.oid from pg_catalog.pg_namespace n
+      where n.nspname in ('crossfade', 'crossfade_private')
   ),
   dependents as (
     select d.classid, d.objid, d.objsubid,

@@ -194,7 +194,8 @@ begin
     'target', case side when 1 then pair.v2_table else pair.v1_table end,
     'convert', case side when 1 then pair.to_v2 else pair.to_v1 end,
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end,
-    'target_columns', (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
+    'target_columns',
+    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
     'set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
@@ -212,7 +213,8 @@ begin
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
     'skey_1', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$1'),
     'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
-    'skey_z', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
+    'skey_z',
+    crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
   -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
   -- Aliases in templates begin with cf_: a column of the owner's with the same name would win
   -- over a row.
@@ -220,10 +222,14 @@ begin
     'old'] loop
     v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
     v_pieces := v_pieces || jsonb_build_object(
-      'skey_' || v_name, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
-      'tkey_' || v_name, (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'scompare_' || v_name, (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
-      'tcompare_' || v_name, (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
+      'skey_' || v_name,
+      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
+      'tkey_' || v_name,
+      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
+      'scompare_' || v_name,
+      (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
+      'tcompare_' || v_name,
+      (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
       'sfields_' || v_name,
       (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
         from unnest(v_source_columns.compared) c),

@@ -129,7 +129,8 @@ begin
     execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s() from public',
       (pair).name, side, v_operation);
     execute crossfade_private.render(
-      format('create or replace trigger crossfade_mirror_%s after %s on {source} %s execute function crossfade_private.mirror_{pair}_v{side}_%s()',
+      format(
+        'create or replace trigger crossfade_mirror_%s after %s on {source} %s execute function crossfade_private.mirror_{pair}_v{side}_%s()',
         v_operation,
         case v_operation when 'move' then 'update' else v_operation end,
         case v_operation

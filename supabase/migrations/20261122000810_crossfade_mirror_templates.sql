@@ -38,7 +38,8 @@ as $outer$
       end loop;
       if not v_present then
         raise exception using errcode = 'CF017',
-          message = 'the mirrored row is missing after the write (a trigger or rule of the table may drop it)';
+          message =
+            'the mirrored row is missing after the write (a trigger or rule of the table may drop it)';
       end if;$template$;
 $outer$;
 
@@ -192,7 +193,8 @@ begin
 <<action>>
   perform set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
   perform set_config(
-    'crossfade.nested_{pair}_v{side}', case when pg_trigger_depth() > 1 then 'on' else '' end, true);
+    'crossfade.nested_{pair}_v{side}', case when pg_trigger_depth() > 1 then 'on' else '' end,
+    true);
   return null;
 end $body$
 $template$, '<<action>>', case operation

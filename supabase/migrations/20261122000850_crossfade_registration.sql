@@ -149,7 +149,8 @@ begin
     where a1.atttypid <> a2.atttypid;
   return query
     select format(
-      'foreign key "%s" ties the two tables of the pair together: one of them could never be written first', c.conname)
+      'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
+      c.conname)
     from pg_catalog.pg_constraint c
     where c.contype = 'f' and (c.conrelid, c.confrelid) in ((v_1, v_2), (v_2, v_1));
   return query
@@ -295,7 +296,8 @@ as $$
       and not g.tgisinternal and g.tgname not like 'crossfade\_%'
     union all
     select format(
-      'converter %s has a SET clause, so it cannot be inlined: batches will be several times slower', p.oid::regproc)
+      'converter %s has a SET clause, so it cannot be inlined: batches will be several times slower',
+      p.oid::regproc)
     from pg_catalog.pg_proc p
     where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1)) and p.proconfig is not null
   ) q;

@@ -57,7 +57,8 @@ as $$
     'id', r.id, 'kind', r.kind, 'pair', r.pair, 'direction', r.direction, 'state', r.state,
     'reason', r.reason, 'rows_total', r.rows_total, 'swept_rows', r.swept_rows,
     'rows_done', g.rows_done, 'rows_written', g.rows_written, 'mismatches', g.mismatches,
-    'batches', g.batches, 'batch_rows', g.batch_rows, 'ranges', g.ranges, 'ranges_done', g.ranges_done,
+    'batches', g.batches, 'batch_rows', g.batch_rows, 'ranges', g.ranges,
+    'ranges_done', g.ranges_done,
     'started_at', r.started_at, 'progress_at', g.progress_at, 'finished_at', r.finished_at)
   from crossfade.runs r
   cross join lateral (

@@ -185,8 +185,10 @@ language sql stable
 set search_path = ''
 as $$
   select jsonb_build_object(
-    'run', j.run, 'state', coalesce(batch_json.state, j.run ->> 'state'), 'reason', batch_json.reason,
-    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0, 'flags_version', crossfade.flags_version())
+    'run', j.run, 'state', coalesce(batch_json.state, j.run ->> 'state'),
+    'reason', batch_json.reason,
+    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0,
+    'flags_version', crossfade.flags_version())
   from (select crossfade_private.run_json(batch_json.run) run) j;
 $$;
 

@@ -146,7 +146,8 @@ begin
       and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;
   perform crossfade_private.audit(
-    'backfill.finish', (pair).name, null, null, crossfade_private.run_json((finish_backfill.run).id));
+    'backfill.finish', (pair).name, null, null,
+    crossfade_private.run_json((finish_backfill.run).id));
 end $$;
 
 comment on function crossfade_private.finish_backfill is

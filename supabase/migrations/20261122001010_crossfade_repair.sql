@@ -62,12 +62,14 @@ begin
     return true;
   end if;
   execute crossfade_private.render(
-    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
+    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})',
+    v_pieces) into v_before using key;
   perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
   perform crossfade_private.put_one(v_pieces, key);
   perform set_config(v_guard, '', true);
   execute crossfade_private.render(
-    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
+    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces) into v_after
+      using key;
   perform crossfade_private.audit(
     'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
   return not exists (select from crossfade_private.find_one(v_pieces, key));
@@ -274,7 +276,8 @@ begin
   v_last := crossfade_private.next_key(v_pieces, after, max_rows);
   if v_last is null then
     execute crossfade_private.render(
-      'select count(*) from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})', v_pieces) into v_rows using after;
+      'select count(*) from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})',
+      v_pieces) into v_rows using after;
   end if;
   return jsonb_build_object(
     'rows_checked', v_rows, 'violations', v_violations, 'last_key', v_last, 'done', v_last is null,

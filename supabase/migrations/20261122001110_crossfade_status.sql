@@ -6,8 +6,10 @@ language sql stable
 set search_path = ''
 as $$
   select jsonb_build_object(
-    'name', (pair_json.pair).name, 'v1_table', (pair_json.pair).v1_table, 'v2_table', (pair_json.pair).v2_table,
-    'to_v2', (pair_json.pair).to_v2, 'to_v1', (pair_json.pair).to_v1, 'key_columns', (pair_json.pair).key_columns,
+    'name', (pair_json.pair).name, 'v1_table', (pair_json.pair).v1_table,
+    'v2_table', (pair_json.pair).v2_table,
+    'to_v2', (pair_json.pair).to_v2, 'to_v1', (pair_json.pair).to_v1,
+    'key_columns', (pair_json.pair).key_columns,
     'stage', (pair_json.pair).stage, 'gate_flag', (pair_json.pair).gate_flag,
     'mirror', m.mirror, 'failure_policy', m.failure_policy,
     'latched_at', (pair_json.pair).latched_at, 'latch_reason', (pair_json.pair).latch_reason,
@@ -19,9 +21,12 @@ as $$
     'open_mismatches', (
       select count(*) from crossfade.mismatches x where x.pair = (pair_json.pair).name
         and x.resolved_at is null),
-    'drift_count', (select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name),
-    'last_backfill_at', (pair_json.pair).last_backfill_at, 'last_clean_verify_at', (pair_json.pair).last_clean_verify_at,
-    'full_since', (pair_json.pair).full_since, 'needs_reverse_backfill', (pair_json.pair).needs_reverse_backfill,
+    'drift_count',
+    (select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name),
+    'last_backfill_at', (pair_json.pair).last_backfill_at,
+    'last_clean_verify_at', (pair_json.pair).last_clean_verify_at,
+    'full_since', (pair_json.pair).full_since,
+    'needs_reverse_backfill', (pair_json.pair).needs_reverse_backfill,
     'registered_at', (pair_json.pair).registered_at,
     'runs', (
       select coalesce(jsonb_agg(crossfade_private.run_json(r.id) order by r.id), '[]')

@@ -45,7 +45,8 @@ begin
   select f.* into v_fault from crossfade_demo.fault f;
   if v_fault.active then
     perform pg_sleep(v_fault.delay_ms / 1000.0);
-    raise exception using errcode = '58030', message = 'could not read block 7 of relation "chat_messages_v2"';
+    raise exception using errcode = '58030',
+      message = 'could not read block 7 of relation "chat_messages_v2"';
   end if;
   return true;
 end $$;

@@ -6,7 +6,7 @@ from pathlib import Path
 from crossfade.demo.meter import Meter, percentile
 from crossfade.demo.proof import Finding, Proof
 from crossfade.demo.report import ClientFigures, Measured, Report, as_json
-from crossfade.demo.timeline import Event, draw
+from crossfade.demo.timeline import Event, draw, merge
 
 
 class Clock:
@@ -105,3 +105,14 @@ def test_the_picture_is_svg_with_the_events_as_text(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<?xml")
     assert "kill drill" in text
+
+
+def test_events_of_one_moment_share_a_label() -> None:
+    events = [Event(1.0, "live"), Event(1.2, "5 %"), Event(3.0, "25 %")]
+    assert merge(events) == [Event(1.0, "live, 5 %"), Event(3.0, "25 %")]
+
+
+def test_a_demo_without_a_request_still_has_a_picture(tmp_path: Path) -> None:
+    path = tmp_path / "timeline.svg"
+    draw(path, [], [Event(0.5, "stopped")])
+    assert "stopped" in path.read_text(encoding="utf-8")

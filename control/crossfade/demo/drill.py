@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from crossfade import kill_switches
+from crossfade.demo.failures import StoryError
 from crossfade.demo.meter import percentile
 from crossfade.demo.probes import Prober, settle
 from crossfade.ports import Controls
@@ -20,10 +21,6 @@ SWITCH = "disable_v2_messages"
 LEAST_CYCLES = 20
 IN_A_ROW = 6  # per prober; more than there are isolates behind the gateway
 STALE_ANSWERS = 6
-
-
-class DrillError(Exception):
-    """The drill could not be carried out: what should have happened did not, in bounded time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ class Drill:
         """Engage and release so many times, or fewer on a slow machine: at least `LEAST_CYCLES`.
 
         Raises:
-            DrillError: Backend 2 did not stop, or did not come back, in bounded time.
+            StoryError: Backend 2 did not stop, or did not come back, in bounded time.
         """
         result = DrillResult()
         self._wait([*self.probers, self.stale], 2, "backend 2 serves the probes")
@@ -130,7 +127,7 @@ class Drill:
             (SWITCH,),
         ).fetchone()
         if row is None or row[0] is None:
-            raise DrillError(f"The audit has no committed change of {SWITCH}")
+            raise StoryError(f"The audit has no committed change of {SWITCH}")
         return float(row[0])
 
     def _wait(self, probers: Sequence[Prober], backend: int, what: str) -> None:
@@ -138,14 +135,14 @@ class Drill:
             list(probers), backend, answers=IN_A_ROW, timeout_s=self.timeout_s, idle=self.idle
         )
         if waited is None:
-            raise DrillError(f"Waited {self.timeout_s:.0f} s in vain until {what}")
+            raise StoryError(f"Waited {self.timeout_s:.0f} s in vain until {what}")
 
     def _enough(self, met: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + self.timeout_s
         while not met():
             self.idle()
             if time.monotonic() > until:
-                raise DrillError(f"The isolate that was cut off answered too few {what}")
+                raise StoryError(f"The isolate that was cut off answered too few {what}")
             time.sleep(0.01)
 
 

@@ -7,10 +7,11 @@ from decimal import Decimal
 from crossfade.backfill import run_backfill
 from crossfade.contract import Stage
 from crossfade.demo.console import Showing
+from crossfade.demo.failures import StoryError
 from crossfade.demo.history import chats, load_history, returning_senders
 from crossfade.demo.races import Racer
 from crossfade.demo.traffic import Traffic, sign_up_users
-from crossfade.demo.world import PAIR, StoryError, World
+from crossfade.demo.world import PAIR, World
 from crossfade.models import Batch, Key
 from crossfade.progress import Progress
 from crossfade.runs import DriveOptions

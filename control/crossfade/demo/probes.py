@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from crossfade.demo.answers import Answer
 from crossfade.demo.client import Dialect
+from crossfade.demo.failures import Failure
 from crossfade.demo.session import Session
 
 V2 = Dialect(2, "header")
@@ -42,7 +43,7 @@ class Prober:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._probes: deque[Probe] = deque(maxlen=2000)
-        self._failure: BaseException | None = None
+        self._failure = Failure("A prober of the demo")
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -58,10 +59,9 @@ class Prober:
         """Return the answers received after a moment, oldest first.
 
         Raises:
-            RuntimeError: The prober itself broke.
+            StoryError: The prober itself broke.
         """
-        if self._failure is not None:
-            raise RuntimeError("A prober of the demo stopped") from self._failure
+        self._failure.check()
         with self._lock:
             return [probe for probe in self._probes if probe.received_s > moment_s]
 
@@ -73,9 +73,8 @@ class Prober:
                 writes = self.writes and (turn % 2 == 0 or not self.reads)
                 if writes or self.reads:
                     self._keep(writes, self._session.probe(V2, writes=writes))
-        except BaseException as error:
-            self._failure = error
-            raise
+        except Exception as error:
+            self._failure.keep(error)
 
     def _keep(self, writes: bool, answer: Answer | None) -> None:
         if answer is None or answer.status == 0:

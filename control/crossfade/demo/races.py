@@ -16,11 +16,13 @@ from dataclasses import dataclass
 
 import psycopg
 
+from crossfade.demo.failures import Failure
 from crossfade.demo.journal import Entry, Journal
 
 LOOK_AHEAD = 0.004  # of the key space: a batch or two
 HOLD_S = 4.0
 LOOK_AGAIN_S = 0.25
+MOST_RACES = 25  # each stops the backfill for a moment; more would only make it look slow
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class Racer:
         self._stop = threading.Event()
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name="racer", daemon=True)
-        self._failure: BaseException | None = None
+        self._failure = Failure("The job that races the backfill")
         self.result = RaceResult()
 
     def start(self) -> None:
@@ -79,23 +81,21 @@ class Racer:
         """End the race under way and return what was found.
 
         Raises:
-            RuntimeError: The racer itself broke.
+            StoryError: The racer itself broke.
         """
         self._stop.set()
         self._thread.join(HOLD_S + 5)
-        if self._failure is not None:
-            raise RuntimeError("The races of the demo stopped") from self._failure
+        self._failure.check()
         return self.result
 
     def _run(self) -> None:
         try:
             with self._connect() as job, self._connect() as watcher:
                 watcher.autocommit = True
-                while not self._stop.wait(0.02):
+                while not self._stop.wait(0.02) and self.result.races < MOST_RACES:
                     self._race(job, watcher)
-        except BaseException as error:
-            self._failure = error
-            raise
+        except Exception as error:
+            self._failure.keep(error)
 
     def _race(self, job: psycopg.Connection, watcher: psycopg.Connection) -> None:
         row = self._row_ahead(watcher)

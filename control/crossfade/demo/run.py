@@ -18,6 +18,7 @@ from crossfade.config import Connection
 from crossfade.demo import report as reports
 from crossfade.demo import timeline
 from crossfade.demo.console import DemoConsole, Showing
+from crossfade.demo.failures import StoryError
 from crossfade.demo.history import chats, read_dataset
 from crossfade.demo.journal import Journal
 from crossfade.demo.meter import Meter
@@ -27,7 +28,7 @@ from crossfade.demo.session import Desk
 from crossfade.demo.story import STEPS
 from crossfade.demo.traffic import Endpoint
 from crossfade.demo.watchman import Watchman
-from crossfade.demo.world import PAIR, DemoOptions, StoryError, World
+from crossfade.demo.world import PAIR, DemoOptions, World
 from crossfade.errors import CrossfadeError, UsageError
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack, running_stack
@@ -35,6 +36,7 @@ from crossfade.local import LocalStack, running_stack
 JOURNAL = "journal.jsonl"
 REPORT = "report.json"
 PICTURE = "timeline.svg"
+LOGS = "logs"
 
 
 def run_demo(options: DemoOptions, console: Console) -> Report:
@@ -54,7 +56,15 @@ def run_demo(options: DemoOptions, console: Console) -> Report:
         report = _tell(world)
         reports.write(report, options.out_dir / REPORT)
         timeline.draw(options.out_dir / PICTURE, world.desk.meter.seconds(), world.events)
+        if report.broken or report.clients.errors:
+            _keep_logs(Path(world.stack.info.data_dir), options.out_dir)
     return report
+
+
+def _keep_logs(data_dir: Path, out_dir: Path) -> None:
+    """Copy the logs of the stack beside the report: its folder is about to go."""
+    shutil.rmtree(out_dir / LOGS, ignore_errors=True)
+    shutil.copytree(data_dir / "logs", out_dir / LOGS, dirs_exist_ok=True)
 
 
 def _set_up(options: DemoOptions, show: DemoConsole, cleanup: ExitStack) -> World:

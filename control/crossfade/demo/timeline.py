@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from crossfade.demo.meter import Second
@@ -23,8 +24,19 @@ class Event:
     text: str
 
 
+def merge(events: Sequence[Event], *, within_s: float = 1.0) -> list[Event]:
+    """Put events of the same moment into one, so that their texts do not cover each other."""
+    merged: list[Event] = []
+    for event in events:
+        if merged and event.at_s - merged[-1].at_s < within_s:
+            merged[-1] = Event(merged[-1].at_s, f"{merged[-1].text}, {event.text}")
+        else:
+            merged.append(event)
+    return merged
+
+
 def draw(path: Path, seconds: Sequence[Second], events: Sequence[Event]) -> None:
-    """Write the picture as SVG (text stays text)."""
+    """Write the picture; the name says in which format (in SVG text stays text)."""
     # At the call and not at import: half a second that no other command should pay.
     import matplotlib
     from matplotlib.figure import Figure
@@ -36,39 +48,38 @@ def draw(path: Path, seconds: Sequence[Second], events: Sequence[Event]) -> None
         )
         at = [second.at_s for second in seconds]
         backends = sorted({backend for second in seconds for backend in second.by_backend})
-        rates.stackplot(
-            at,
-            [[second.by_backend.get(backend, 0) for second in seconds] for backend in backends],
-            labels=[NAMES[backend] for backend in backends],
-            colors=[COLOURS[backend] for backend in backends],
-        )
+        if backends:  # a demo that stopped early has no requests
+            rates.stackplot(
+                at,
+                [[second.by_backend.get(backend, 0) for second in seconds] for backend in backends],
+                labels=[NAMES[backend] for backend in backends],
+                colors=[COLOURS[backend] for backend in backends],
+            )
         rates.set_ylabel("requests / s")
         for backend in [backend for backend in backends if backend]:
-            served = [second for second in seconds if backend in second.by_backend]
-            times = [second.at_s for second in served]
-            latency.plot(
-                times,
-                [second.p50_ms[backend] for second in served],
-                color=COLOURS[backend],
-                label=f"{NAMES[backend]} p50",
-            )
-            latency.plot(
-                times,
-                [second.p95_ms[backend] for second in served],
-                color=COLOURS[backend],
-                alpha=0.45,
-                linestyle=":",
-                label=f"{NAMES[backend]} p95",
-            )
-        latency.set_yscale("log")
+            # NaN where a backend served nobody: a line across would be an invention.
+            for values, name, style in (
+                ([second.p50_ms.get(backend, nan) for second in seconds], "p50", "-"),
+                ([second.p95_ms.get(backend, nan) for second in seconds], "p95", ":"),
+            ):
+                latency.plot(
+                    at,
+                    values,
+                    style,
+                    color=COLOURS[backend],
+                    alpha=1.0 if name == "p50" else 0.5,
+                    label=f"{NAMES[backend]} {name}",
+                )
+        if backends:
+            latency.set_yscale("log")
         latency.set_ylabel("latency, ms")
         latency.set_xlabel("seconds")
-        for axes in (rates, latency):
+        for axes in (rates, latency) if backends else ():
             axes.legend(loc="upper left", fontsize="small")
         names.set_axis_off()
-        for number, event in enumerate(events):
+        for number, event in enumerate(merge(events)):
             for axes in (rates, latency):
                 axes.axvline(event.at_s, color="#555555", linewidth=0.6, alpha=0.6)
             # Four heights in turn, so that neighbours can both be read.
             names.text(event.at_s, 0.05 + 0.24 * (number % 4), event.text, fontsize=8)
-        figure.savefig(path, format="svg", metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -12,6 +12,7 @@ import httpx
 
 from crossfade.demo.beliefs import Kept, OpenChat
 from crossfade.demo.client import Account, ChatClient, Dialect, http_client, sign_up
+from crossfade.demo.failures import Failure, StoryError
 from crossfade.demo.history import HistoryChat
 from crossfade.demo.session import Desk, Session
 
@@ -50,7 +51,11 @@ class Endpoint:
 
 
 def sign_up_users(endpoint: Endpoint, count: int, *, threads: int = 4) -> tuple[Account, ...]:
-    """Sign up so many users with Supabase Auth."""
+    """Sign up so many users with Supabase Auth.
+
+    Raises:
+        StoryError: Auth refused one.
+    """
     tag = uuid.uuid4().hex[:8]
 
     def one(number: int) -> Account:
@@ -59,7 +64,10 @@ def sign_up_users(endpoint: Endpoint, count: int, *, threads: int = 4) -> tuple[
             return sign_up(http, api_url=endpoint.api_url, key=endpoint.key, email=email)
 
     with ThreadPoolExecutor(threads) as pool:
-        return tuple(pool.map(one, range(count)))
+        try:
+            return tuple(pool.map(one, range(count)))
+        except httpx.HTTPError as error:
+            raise StoryError(f"Auth did not sign up a user: {error}") from error
 
 
 class Traffic:
@@ -89,7 +97,7 @@ class Traffic:
         self._chats = chats
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._failure: BaseException | None = None
+        self._failure = Failure("A client of the demo")
 
     def start(self) -> None:
         """Start all clients."""
@@ -108,13 +116,12 @@ class Traffic:
             thread.join(max(0.0, until - time.monotonic()))
 
     def check(self) -> None:
-        """Raise what broke a client's thread, if anything did: silence must not look like health.
+        """Raise when a client stopped: silence must not look like health.
 
         Raises:
-            RuntimeError: A client stopped by a fault of the demo itself.
+            StoryError: What broke it.
         """
-        if self._failure is not None:
-            raise RuntimeError("A client of the demo stopped") from self._failure
+        self._failure.check()
 
     def _run(self, number: int) -> None:
         plan = self._plan
@@ -128,9 +135,8 @@ class Traffic:
                 ]
                 self._stop.wait(rng.random() * interval)
                 self._pace(sessions, interval)
-        except BaseException as error:
-            self._failure = error
-            raise
+        except Exception as error:
+            self._failure.keep(error)
 
     def _pace(self, sessions: Sequence[Session], interval: float) -> None:
         turn = 0

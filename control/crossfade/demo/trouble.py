@@ -9,12 +9,13 @@ import httpx
 from crossfade.contract import Stage
 from crossfade.demo.client import ChatClient, http_client
 from crossfade.demo.console import Showing
-from crossfade.demo.drill import Drill, DrillError
+from crossfade.demo.drill import Drill
+from crossfade.demo.failures import StoryError
 from crossfade.demo.fault import Fault
 from crossfade.demo.forward import set_stage, settle
 from crossfade.demo.probes import V2, Prober
 from crossfade.demo.session import Session
-from crossfade.demo.world import PAIR, StoryError, World
+from crossfade.demo.world import PAIR, World
 from crossfade.models import RollbackEntry
 
 # Cut off from Realtime, from the clock's refresh, and from the answers of record_requests, which
@@ -115,8 +116,6 @@ def kill_drill(world: World, showing: Showing) -> None:
             limit_s=world.pace.kill_limit_s,
             progress=lambda n: showing.bar("kills", n, cycles),
         )
-    except DrillError as error:
-        raise StoryError(str(error)) from error
     finally:
         for prober in probers:
             prober.stop()

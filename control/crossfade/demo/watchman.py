@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from crossfade.alerts import Alert, Alerts
 from crossfade.contract import Outcome
+from crossfade.demo.failures import Failure
 from crossfade.models import RollbackDone
 from crossfade.monitor import Monitor, MonitorGateway, Tick
 
@@ -44,7 +45,7 @@ class Watchman:
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-        self._failure: BaseException | None = None
+        self._failure = Failure("The monitor")
         self.outcomes: Counter[Outcome] = Counter()
         self.rollbacks: list[RollbackDone] = []
 
@@ -62,10 +63,9 @@ class Watchman:
         """Raise when the monitor broke.
 
         Raises:
-            RuntimeError: The loop ended by an error.
+            StoryError: What broke it.
         """
-        if self._failure is not None:
-            raise RuntimeError("The monitor stopped") from self._failure
+        self._failure.check()
 
     def _run(self) -> None:
         try:
@@ -76,9 +76,8 @@ class Watchman:
                 sleep=self._sleep,
                 stop=self._stop.is_set,
             )
-        except BaseException as error:
-            self._failure = error
-            raise
+        except Exception as error:
+            self._failure.keep(error)
 
     def _sleep(self, seconds: float) -> None:
         self._stop.wait(seconds)

@@ -23,10 +23,6 @@ from crossfade.models import PairStatus
 PAIR = "chat_messages"
 
 
-class StoryError(Exception):
-    """The story cannot go on: something promised did not happen. The proof is made all the same."""
-
-
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How long things are watched, and how long they may take.

@@ -78,6 +78,24 @@ def database(template: Template) -> Iterator[str]:
         admin.execute(f"drop database {name} with (force)")
 
 
+@pytest.fixture(scope="module")
+def shared(template: Template) -> Iterator[Connection]:
+    """One migrated database for a whole module; see scratch."""
+    name = f"module_{next(_numbers)}"
+    with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
+        admin.execute(f"create database {name} owner postgres template {template.database}")
+        with psycopg.connect(template.url(name), autocommit=True) as connection:
+            yield connection
+        admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def scratch(shared: Connection) -> Iterator[Connection]:
+    """A connection whose work is rolled back: for tests that need one session and no commit."""
+    with shared.transaction(force_rollback=True):
+        yield shared
+
+
 @pytest.fixture
 def connect(database: str) -> Iterator[Connect]:
     """Open more autocommit connections to the test's database, optionally acting as an API role."""

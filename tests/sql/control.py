@@ -27,8 +27,9 @@ grant all on public.{0}_v1, public.{0}_v2 to service_role;
 
 
 def one(db: Connection, query: str, *args: Any) -> Any:
-    """Return the first column of the only row."""
-    row = db.execute(query, args or None).fetchone()
+    """Return the first column of the only row. An error leaves the transaction around it usable."""
+    with db.transaction():
+        row = db.execute(query, args or None).fetchone()
     assert row is not None
     return row[0]
 

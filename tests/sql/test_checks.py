@@ -26,15 +26,15 @@ def run_check(db: Connection, name: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def healthy(db: Connection) -> Connection:
-    create_pair(db, stage="live", percentage=25)
-    ready_for_live(db, "orders")
-    return db
+def healthy(scratch: Connection) -> Connection:
+    create_pair(scratch, stage="live", percentage=25)
+    ready_for_live(scratch, "orders")
+    return scratch
 
 
 @pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
-def test_a_fresh_project_has_nothing_to_report(db: Connection, path: Any) -> None:
-    assert run_check(db, path.stem) == []
+def test_a_fresh_project_has_nothing_to_report(scratch: Connection, path: Any) -> None:
+    assert run_check(scratch, path.stem) == []
 
 
 @pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)

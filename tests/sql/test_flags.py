@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.sql.control import Connection, call, cases, create_pair, one, refused
@@ -15,16 +13,9 @@ from tests.sql.control import Connection, call, cases, create_pair, one, refused
 FLAG = "enable_caching"
 
 
-@pytest.fixture(scope="module")
-def shared(template: Any) -> Iterator[Connection]:
-    """One database for all vectors: each case runs in a transaction that is rolled back."""
-    name = "vectors"
-    with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
-        admin.execute(f"create database {name} template {template.database} owner postgres")
-        with psycopg.connect(template.url(name), autocommit=True) as connection:
-            create_pair(connection, "chat_messages", cohort_key="chat-v2")
-            yield connection
-        admin.execute(f"drop database {name} with (force)")
+@pytest.fixture
+def db(scratch: Connection) -> Connection:
+    return scratch
 
 
 def load(db: Connection, table: str, rows: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
@@ -50,40 +41,42 @@ def load_case(db: Connection, case: Any, document: Any) -> None:
 
 
 @pytest.mark.parametrize(("case", "document"), cases("bucket"))
-def test_bucket_equals_the_vector(shared: Connection, case: Any, document: Any) -> None:
+def test_bucket_equals_the_vector(db: Connection, case: Any, document: Any) -> None:
     key, unit = case["input"]["cohort_key"], case["input"]["unit"]
-    assert call(shared, "bucket", key, unit) == case["expect"]["bucket"]
+    assert call(db, "bucket", key, unit) == case["expect"]["bucket"]
 
 
 @pytest.mark.parametrize(("case", "document"), cases("flag_evaluation"))
-def test_evaluation_equals_the_vector(shared: Connection, case: Any, document: Any) -> None:
-    with shared.transaction(force_rollback=True):
-        load_case(shared, case, document)
-        answer = call(shared, "evaluate_flag", case["input"]["flag"], case["input"]["context"])
-        assert answer["metadata"].pop("flags_version") == call(shared, "flags_version")
+def test_evaluation_equals_the_vector(db: Connection, case: Any, document: Any) -> None:
+    load_case(db, case, document)
+    answer = call(db, "evaluate_flag", case["input"]["flag"], case["input"]["context"])
+    assert answer["metadata"].pop("flags_version") == call(db, "flags_version")
     assert answer == case["expect"]
 
 
 @pytest.mark.parametrize(("case", "document"), cases("backend_choice"))
-def test_backend_choice_equals_the_vector(shared: Connection, case: Any, document: Any) -> None:
+def test_backend_choice_equals_the_vector(db: Connection, case: Any, document: Any) -> None:
     pair = document["defaults"]["pair"] | case["input"].get("pair", {})
     cohort = document["defaults"]["pair"]["cohort"] | pair["cohort"]
-    with shared.transaction(force_rollback=True):
-        load_case(shared, case, document)
-        shared.execute(
-            "update crossfade.pairs set stage = %s, gate_flag = %s",
-            [pair["stage"], pair["gate_flag"]],
-        )
-        shared.execute(
-            "update crossfade.cohorts c set (percentage, cohort_key, enabled_user_ids,"
-            " enabled_agent_ids, denied_user_ids, denied_agent_ids) ="
-            " (select percentage, cohort_key, enabled_user_ids, enabled_agent_ids,"
-            " denied_user_ids, denied_agent_ids"
-            " from jsonb_populate_record(null::crossfade.cohorts, %s))",
-            [json.dumps(cohort)],
-        )
-        answer = call(shared, "choose_backend", pair["name"], case["input"]["context"])
-        assert answer.pop("flags_version") == call(shared, "flags_version")
+    create_pair(db, pair["name"])
+    load_case(db, case, document)
+    db.execute(
+        "update crossfade.pairs set stage = %s, gate_flag = %s",
+        [pair["stage"], pair["gate_flag"]],
+    )
+    db.execute(
+        """
+        update crossfade.cohorts c
+        set (percentage, cohort_key, enabled_user_ids, enabled_agent_ids, denied_user_ids,
+          denied_agent_ids) = (
+          select percentage, cohort_key, enabled_user_ids, enabled_agent_ids, denied_user_ids,
+            denied_agent_ids
+          from jsonb_populate_record(null::crossfade.cohorts, %s))
+        """,
+        [json.dumps(cohort)],
+    )
+    answer = call(db, "choose_backend", pair["name"], case["input"]["context"])
+    assert answer.pop("flags_version") == call(db, "flags_version")
     assert answer == {key: value for key, value in case["expect"].items() if value is not None}
 
 

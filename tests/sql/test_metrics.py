@@ -41,6 +41,11 @@ def move_back(db: Connection, minutes: int) -> None:
 
 
 @pytest.fixture
+def db(scratch: Connection) -> Connection:
+    return scratch
+
+
+@pytest.fixture
 def live(db: Connection) -> Connection:
     create_pair(db, stage="live", percentage=25)
     # The step began an hour ago.
@@ -157,7 +162,9 @@ def test_an_event_decided_before_the_step_counts_for_the_step_before(live: Conne
     assert (sample["backends"]["2"]["requests"], sample["streak"]) == (2, 0)
 
 
-def test_many_callers_lose_nothing_and_never_deadlock(live: Connection, connect: Any) -> None:
+def test_many_callers_lose_nothing_and_never_deadlock(connect: Any) -> None:
+    live = connect()
+    create_pair(live, "orders")
     create_pair(live, "bills")
     callers, turns, errors = 6, 12, []
 

@@ -12,6 +12,11 @@ FLAG = "use_advanced_messages"
 EMERGENCY = "emergency_rollback"
 
 
+@pytest.fixture
+def db(scratch: Connection) -> Connection:
+    return scratch
+
+
 def stage_and_percentage(db: Connection, pair: str = "orders") -> tuple[str, float]:
     row = db.execute(
         "select p.stage, c.percentage from crossfade.pairs p"
@@ -92,7 +97,8 @@ def test_complete_has_nothing_to_do_before_live(db: Connection, stage: str) -> N
     assert stage_and_percentage(db) == (stage, 0)
 
 
-def test_emergency_engages_the_switch_as_well(db: Connection, connect: Any) -> None:
+def test_emergency_engages_the_switch_as_well(connect: Any) -> None:
+    db = connect()
     put(db, "live", 25)
     answer = roll_back(db, "EMERGENCY")
     assert steps(answer)[0] == ("engage_kill_switch", EMERGENCY, True)
@@ -102,7 +108,8 @@ def test_emergency_engages_the_switch_as_well(db: Connection, connect: Any) -> N
         connect("service_role").execute("insert into public.orders_v2 values (1, '\"x\"')")
 
 
-def test_emergency_waits_for_v2_writes_that_have_begun(db: Connection, connect: Any) -> None:
+def test_emergency_waits_for_v2_writes_that_have_begun(connect: Any) -> None:
+    db = connect()
     put(db, "live", 25)
     call(db, "set_setting", "kill_wait_ms", "100", "test")
     writer = connect("service_role")
@@ -148,7 +155,8 @@ def test_complete_stage_has_no_instant_way_back(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("level", ["PARTIAL", "COMPLETE", "EMERGENCY"])
-def test_a_dry_run_shows_the_plan_and_writes_nothing(db: Connection, level: str) -> None:
+def test_a_dry_run_shows_the_plan_and_writes_nothing(connect: Any, level: str) -> None:
+    db = connect()
     put(db, "live", 25)
     # A read-only transaction refuses every write and every row lock.
     with db.transaction():

@@ -7,6 +7,11 @@ import pytest
 from tests.sql.control import Connection, call, cases, one, refused
 
 
+@pytest.fixture
+def db(scratch: Connection) -> Connection:
+    return scratch
+
+
 def test_a_number_stays_a_number(db: Connection) -> None:
     answer = call(db, "set_setting", "kill_wait_ms", "250", "test")
     assert answer["setting"]["value"] == 250

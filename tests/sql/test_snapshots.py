@@ -12,6 +12,11 @@ FENCE = "disable_v2_messages"
 EMERGENCY = "emergency_rollback"
 
 
+@pytest.fixture
+def db(scratch: Connection) -> Connection:
+    return scratch
+
+
 def snapshot(db: Connection) -> int:
     return int(call(db, "take_snapshot", "before")["snapshot"]["id"])
 

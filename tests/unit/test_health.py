@@ -206,7 +206,8 @@ def test_r5_uses_the_last_good_baseline_when_v1_has_no_traffic() -> None:
 
 
 def test_r5_an_outage_does_not_become_its_own_baseline() -> None:
-    both_slow = sample(60, v1=window(60), v2=window(60, p50=900, p95=3000))
+    slower_v1 = window(60, p50=300, p95=900)
+    both_slow = sample(60, v1=slower_v1, v2=window(60, p50=900, p95=3000))
     assert play([sample(0), both_slow])["R5"].details["baseline_p95_ms"] == 200
 
 

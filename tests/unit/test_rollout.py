@@ -144,6 +144,6 @@ def test_check_keeps_only_so_many_violations() -> None:
 
 def test_check_ends_when_the_server_gives_no_rows() -> None:
     fake = project()
-    fake.checks.extend(ConversionCheck(0, (), None, done=False) for _ in range(9))
+    fake.checks.extend(ConversionCheck(0, (), {"id": 1}, done=False) for _ in range(9))
     check_pair(fake, "notes")
     assert fake.calls == ["check_conversion"] * 2

@@ -171,6 +171,16 @@ def test_memory_stays_flat() -> None:
     assert large <= small * 1.1
 
 
+def test_the_meter_forgets_even_when_the_clock_stands_still() -> None:
+    def feed(reports: int) -> None:
+        meter = Meter(now=0, rows_done=0)
+        for number in range(reports):
+            meter.report(batch(number), now=0)
+
+    small, large = peak_bytes(partial(feed, 1000)), peak_bytes(partial(feed, 4000))
+    assert large <= small * 1.1
+
+
 def test_rate_and_time_left_come_from_the_last_half_minute() -> None:
     meter = Meter(now=0, rows_done=0)
     assert meter.report(batch(100), now=10).rows_per_s == 10

@@ -45,7 +45,9 @@ def stack_info(stack: LocalStack) -> StackInfo:
     return stack.info
 
 
-def small_stack(data_dir: Path, *, isolates: int = 1) -> LocalStack:
+def small_stack(
+    data_dir: Path, *, isolates: int = 1, postgres_version: int | None = None
+) -> LocalStack:
     """Describe a stack with a few tables and a function of the tests, none of the project's."""
     return LocalStack(
         data_dir,
@@ -54,6 +56,7 @@ def small_stack(data_dir: Path, *, isolates: int = 1) -> LocalStack:
         pairs=(),
         functions_dir=FIXTURES / "functions",
         migrations_dir=FIXTURES / "migrations",
+        postgres_version=postgres_version,
         durable=False,
     )
 

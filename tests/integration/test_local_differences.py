@@ -129,7 +129,7 @@ def test_different_isolates_live_on(info: StackInfo) -> None:
         return str(httpx.post(f"{info.functions_url}/echo").json()["env"]["DENO_SERVE_ADDRESS"])
 
     first = {address() for _ in range(4)}
-    assert {address() for _ in range(4)} == first
+    assert {address() for _ in range(4)} >= first
 
 
 def test_different_refused_join_is_quick(socket: Connection) -> None:

@@ -200,9 +200,9 @@ def test_garbage_in_the_state_files_does_no_harm(folder: Path) -> None:
 def test_half_a_cluster_is_made_anew(stack_root: Path) -> None:
     data_dir = stack_root / "interrupted"
     (data_dir / "postgres.new" / "base").mkdir(parents=True)
-    with LocalStack(data_dir, functions=(), migrations=False, pairs=(), durable=False) as stack:
-        with psycopg.connect(stack.info.db_url) as connection:
-            assert connection.execute("select 1").fetchone() == (1,)
+    stack = LocalStack(data_dir, functions=(), migrations=False, pairs=(), durable=False)
+    with stack, psycopg.connect(stack.info.db_url) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
 
 
 def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
@@ -256,6 +256,25 @@ def test_a_failing_migration_is_one_clear_line_and_leaves_nothing(stack_root: Pa
     with pytest.raises(StackStartError, match=r"20260101000001_bad\.sql failed: function noth"):
         stack.start()
     wait_gone(data_dir)
+
+
+def test_an_older_postgres_does_the_same(stack_root: Path) -> None:
+    stack = small_stack(stack_root / "older", postgres_version=16)
+    with stack, psycopg.connect(stack.info.db_url) as connection:
+        version = connection.execute("show server_version_num").fetchone()
+        connection.execute("select realtime.send('{}', 'e', 't')")
+        sent = connection.execute("select count(*) from realtime.messages").fetchone()
+        assert answers(stack.info)
+    assert version is not None
+    assert version[0].startswith("16")
+    assert sent == (1,)
+
+
+def test_a_cluster_of_another_version_is_refused(stack_root: Path, folder: Path) -> None:
+    with small_stack(folder):
+        pass
+    with pytest.raises(StackStartError, match="is of PostgreSQL 18, the server is 16"):
+        small_stack(folder, postgres_version=16).start()
 
 
 def test_a_missing_function_is_named(stack_root: Path) -> None:

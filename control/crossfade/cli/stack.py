@@ -38,9 +38,15 @@ def up(
     if info is None:
         stack = _project_stack(data_dir, isolates, talk)
         info = stack.start(attached=foreground)
-    _print_info(info, as_json=as_json)
-    if foreground:
-        _stay(data_dir, talk)
+    try:
+        _print_info(info, as_json=as_json)
+        if foreground:
+            _stay(data_dir, talk)
+    except KeyboardInterrupt:
+        if not foreground:
+            raise
+        stop_stack(data_dir)
+        talk.print("stopped")
 
 
 def down(data_dir: DataDir = _DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
@@ -84,9 +90,5 @@ def _print_info(info: StackInfo, *, as_json: bool) -> None:
 
 def _stay(data_dir: Path, talk: Console) -> None:
     talk.print("running; Ctrl-C stops it")
-    try:
-        while running_stack(data_dir) is not None:
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        stop_stack(data_dir)
-        talk.print("stopped")
+    while running_stack(data_dir) is not None:
+        time.sleep(0.5)

@@ -14,7 +14,9 @@ begin
   if not exists (select from pg_catalog.pg_roles as r where r.rolname = 'authenticator') then
     create role authenticator login noinherit;
   end if;
-  if not exists (select from pg_catalog.pg_roles as r where r.rolname = 'supabase_realtime_admin') then
+  if not exists (
+    select from pg_catalog.pg_roles as r where r.rolname = 'supabase_realtime_admin'
+  ) then
     create role supabase_realtime_admin nologin noinherit;
   end if;
   if not exists (select from pg_catalog.pg_roles as r where r.rolname = 'postgres') then
@@ -168,7 +170,9 @@ as $$
 begin
   perform set_config('realtime.topic', send_binary.topic, true);
   insert into realtime.messages (binary_payload, event, topic, private, extension)
-  values (send_binary.payload, send_binary.event, send_binary.topic, send_binary.private, 'broadcast');
+  values (
+    send_binary.payload, send_binary.event, send_binary.topic, send_binary.private, 'broadcast'
+  );
 exception
   when others then
     raise warning 'WarnSendingBroadcastMessage: %', sqlerrm;
@@ -286,12 +290,16 @@ comment on function auth.jwt() is 'Return the claims of the request''s token, {}
 comment on function auth.uid() is 'Return the id of the signed-in user, null for anybody else.';
 comment on function auth.role() is 'Return the role the request''s token names.';
 comment on function auth.email() is 'Return the email address in the request''s token.';
-comment on table realtime.messages is 'Messages to broadcast; row-level security says who may read and send.';
-comment on function realtime.topic() is 'Return the topic a policy is asked about, without its prefix.';
+comment on table realtime.messages is
+'Messages to broadcast; policies say who may read and send.';
+comment on function realtime.topic() is
+'Return the topic a policy is asked about, without its prefix.';
 comment on function realtime.send(jsonb, text, text, boolean) is
 'Broadcast a message when the transaction commits. Never raises: every error becomes a warning.';
 comment on function realtime.send_binary(bytea, text, text, boolean) is
 'Broadcast bytes when the transaction commits. Never raises: every error becomes a warning.';
-comment on function realtime.announce_message() is 'Tell the local Realtime stand-in about a committed message.';
-comment on function extensions.pgrst_ddl_watch() is 'Tell the Data API to read its schema cache again.';
+comment on function realtime.announce_message() is
+'Tell the local Realtime stand-in about a committed message.';
+comment on function extensions.pgrst_ddl_watch() is
+'Tell the Data API to read its schema cache again.';
 comment on function extensions.pgrst_drop_watch() is 'The same for dropped objects.';

@@ -61,6 +61,10 @@ class GatewayProcess:
         """Tell it which function processes take requests."""
         self._tell({"kind": "functions", "urls": urls})
 
+    def set_database_pid(self, pid: int) -> None:
+        """Tell it which server to end, should the supervisor die without a chance to do that."""
+        self._tell({"kind": "database", "pid": pid})
+
     def reload(self) -> None:
         """Let it read the schema cache again, and wait for that."""
         self._reloads += 1

@@ -9,7 +9,7 @@ from crossfade.local.functions import FunctionRunner
 from crossfade.local.ports import HOST, free_port, is_listening
 from crossfade.local.processes import Child
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # the first run of a function downloads its packages
 _ATTEMPTS = 3
 
 

@@ -3,23 +3,22 @@
 import contextlib
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from crossfade.local.cluster import SUPERUSER, end_leftover, make_cluster
 from crossfade.local.errors import StackStartError
 from crossfade.local.ports import HOST, free_port
 from crossfade.local.processes import Child, ChildOptions, spawn
-from crossfade.local.system_user import make_reachable, server_user
+from crossfade.local.system_user import server_user
 
-SUPERUSER = "supabase_admin"
 START_TIMEOUT_S = 30.0
-START_ATTEMPTS = 5
+START_ATTEMPTS = 20
 _BIN_FOLDERS = {18: "pginstall18/bin", 16: "pginstall/bin"}
 
 bootstrap_sql: str = (Path(__file__).parent / "bootstrap.sql").read_text(encoding="utf-8")
@@ -122,6 +121,11 @@ class PostgresServer:
         """The server process, once started."""
         return self._child
 
+    @property
+    def pid(self) -> int:
+        """Process id of the server, 0 when it does not run."""
+        return self._child.pid if self._child is not None else 0
+
     def is_running(self) -> bool:
         """Return whether the server process that we started is alive."""
         return self._child is not None and self._child.is_alive()
@@ -138,13 +142,21 @@ class PostgresServer:
         """
         if self.is_running():
             return self
-        self._make_cluster()
-        self._end_leftover()
-        for attempt in range(START_ATTEMPTS):
-            self.port = free_port(self.port or None) if attempt == 0 else free_port()
-            if self._launch():
+        make_cluster(self.data_dir, self.bin_dir, self._user, self.log)
+        end_leftover(self.data_dir)
+        self.port = free_port(self.port or None)
+        failure: str | None = ""
+        for _ in range(START_ATTEMPTS):
+            failure = self._launch()
+            if failure is None:
                 return self
-        raise StackStartError(f"PostgreSQL found no free port in {START_ATTEMPTS} attempts")
+            if "could not bind" in failure:
+                self.port = free_port()  # somebody took it in between
+            elif "shared memory block" in failure:
+                time.sleep(0.5)  # processes of a killed server are still ending
+            else:
+                break
+        raise StackStartError(f"PostgreSQL did not start: {(failure or '').strip()[-500:]}")
 
     def stop(self, *, immediate: bool = False) -> None:
         """Stop the server: fast shutdown, or immediate (recovers at the next start)."""
@@ -201,53 +213,8 @@ class PostgresServer:
             timeout=timeout_s,
         )
 
-    def _make_cluster(self) -> None:
-        """Run initdb into a neighbour folder and rename it, so that half a cluster never counts."""
-        if (self.data_dir / "PG_VERSION").exists():
-            self._hand_over(self.data_dir)
-            return
-        unfinished = self.data_dir.with_name(self.data_dir.name + ".new")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if self.data_dir.exists():
-            self.data_dir.rmdir()  # refuses a folder that holds something else
-        unfinished.mkdir(parents=True, mode=0o700)
-        self._hand_over(unfinished)
-        command: Sequence[str | Path] = [
-            self.bin_dir / "initdb",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8" if os.name != "nt" else "--no-locale",
-            "--no-sync",
-            f"--username={SUPERUSER}",
-            "--pgdata",
-            unfinished,
-        ]
-        initdb = spawn("initdb", command, ChildOptions(log=self.log, user=self._user))
-        if initdb.process.wait(120) != 0:
-            raise StackStartError(f"initdb failed: {initdb.log_tail()}")
-        unfinished.rename(self.data_dir)
-
-    def _hand_over(self, cluster: Path) -> None:
-        if self._user is None:
-            return
-        make_reachable(cluster, self._user)
-        make_reachable(self.bin_dir / "postgres", self._user)
-        os.chown(cluster, self._user.uid, self._user.gid)
-
-    def _end_leftover(self) -> None:
-        """End a server of a former run that still holds the cluster."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            pid = int((self.data_dir / "postmaster.pid").read_text().splitlines()[0])
-            command = Path(f"/proc/{pid}/cmdline")
-            # Only when the process is provably this cluster's server: pids are reused.
-            if str(self.data_dir) in command.read_text().split("\0"):
-                os.kill(pid, signal.SIGINT)
-                deadline = time.monotonic() + 10
-                while command.exists() and time.monotonic() < deadline:
-                    time.sleep(0.02)
-
-    def _launch(self) -> bool:
-        """Start the server process; False when its port was taken in between."""
+    def _launch(self) -> str | None:
+        """Start the server process; return what it logged when it did not come up."""
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         command: list[str | Path] = [
             self.bin_dir / "postgres",
@@ -267,9 +234,10 @@ class PostgresServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if not self._child.is_alive():
-                return self._judge_failure(log_start)
+                self._child = None
+                return self.log.read_bytes()[log_start:].decode(errors="replace")
             if self._is_ready():
-                return True
+                return None
             time.sleep(0.01)
         self.stop(immediate=True)
         raise StackStartError(
@@ -287,10 +255,3 @@ class PostgresServer:
                 and lines[7].strip() == "ready"
             )
         return False
-
-    def _judge_failure(self, log_start: int) -> bool:
-        tail = self.log.read_bytes()[log_start:].decode(errors="replace")
-        self._child = None
-        if "could not bind" in tail:
-            return False
-        raise StackStartError(f"PostgreSQL did not start: {tail.strip()[-500:]}")

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 from crossfade.local.errors import LocalStackError
 
+_LARGEST_LOG = 20_000_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackInfo:
@@ -100,6 +102,9 @@ class StackFolder:
     def create(self) -> None:
         """Make the folders."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        for log in self.logs.glob("*.log"):
+            if log.stat().st_size > _LARGEST_LOG and not self.is_locked():
+                log.unlink()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

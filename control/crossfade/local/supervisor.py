@@ -1,6 +1,7 @@
 """The parts of one stack: start them, restart what dies, stop them all."""
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ class Supervisor:
         config = {
             "port": self._gateway_port,
             "databasePort": self._postgres.port,
+            "databasePid": self._postgres.pid,
             "publishableKey": project["publishable_key"],
             "secretKey": project["secret_key"],
             "jwtSecret": project["jwt_secret"],
@@ -192,11 +194,13 @@ class Supervisor:
         backoff.failed(now)
         try:
             start()
-        except LocalStackError as error:
+        except (LocalStackError, OSError, subprocess.SubprocessError) as error:
             self._progress(str(error))  # the next check tries again
 
     def _restart_postgres(self) -> None:
         self._postgres.start()
+        if self._gateway is not None:
+            self._gateway.set_database_pid(self._postgres.pid)
 
     def kill(self, name: str) -> None:
         """Kill a part at once and keep it down: "postgres", "gateway" or "isolate:0".

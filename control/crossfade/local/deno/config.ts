@@ -6,6 +6,8 @@ export interface GatewayConfig {
   port: number;
   /** Port of PostgreSQL on 127.0.0.1. */
   databasePort: number;
+  /** Its process id; 0 when unknown. */
+  databasePid: number;
   publishableKey: string;
   secretKey: string;
   /** Signs the access tokens of Auth (HS256). */
@@ -18,6 +20,8 @@ export interface GatewayConfig {
 export type SupervisorMessage =
   /** The function processes that take requests now, by function name. */
   | { kind: "functions"; urls: Record<string, string[]> }
+  /** PostgreSQL was started again. */
+  | { kind: "database"; pid: number }
   /** Read the schema cache again; answered by {"kind":"reloaded","id":…}. */
   | { kind: "reload"; id: number };
 

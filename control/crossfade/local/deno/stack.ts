@@ -45,6 +45,15 @@ function route(request: Request): Response | Promise<Response> {
   );
 }
 
+/** End PostgreSQL in order; where the kernel does it (Linux), or the supervisor, it is gone. */
+function endDatabase(pid: number): void {
+  try {
+    if (pid > 0) Deno.kill(pid, "SIGINT");
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
 const server = Deno.serve(
   {
     hostname: "127.0.0.1",
@@ -61,8 +70,10 @@ const server = Deno.serve(
   route,
 );
 
+let databasePid = config.databasePid;
 for await (const line of lines) {
   const message = parseLine<SupervisorMessage>(line);
+  if (message.kind === "database") databasePid = message.pid;
   if (message.kind === "functions") functions.replace(message.urls);
   if (message.kind === "reload") {
     await dataApi.reload();
@@ -70,6 +81,7 @@ for await (const line of lines) {
   }
 }
 // The supervisor is gone: nobody may be left serving.
+endDatabase(databasePid);
 realtime.close();
 await Promise.race([server.shutdown(), new Promise((done) => setTimeout(done, 1000))]);
 Deno.exit(0);

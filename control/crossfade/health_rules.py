@@ -23,7 +23,7 @@ def r8(case: Case) -> Verdict:
     checked = next((run for run in sample.runs if run.kind == "verify" and run.rows_done), None)
     rate = checked.mismatches / checked.rows_done if checked else 0.0
     severe = rate > limits.r8_mismatch_rate
-    fails = severe and case.held_s("R8") > 0
+    fails = severe and case.held_s("R8") >= limits.r8_recheck_s
     return Verdict(
         "R8",
         Outcome.FAIL if fails else Outcome.HOLD if wrong or severe else Outcome.PASS,

@@ -50,7 +50,12 @@ def step_time_s(current: Decimal, limits: Thresholds) -> float:
 
 
 def may_advance(
-    pair: PairStatus, verdicts: Iterable[Verdict], limits: Thresholds, *, now: datetime
+    pair: PairStatus,
+    verdicts: Iterable[Verdict],
+    limits: Thresholds,
+    *,
+    now: datetime,
+    rolled_back_at: datetime | None = None,
 ) -> Advance:
     """Decide whether ``pair`` may take its next step.
 
@@ -59,9 +64,16 @@ def may_advance(
         verdicts: of an evaluation made just now.
         limits: the settings.
         now: the database's clock, for example ``HealthSample.at``.
+        rolled_back_at: the last automatic rollback; for some time after it nothing advances.
     """
     target = next_percentage(pair.percentage, limits.rollout_steps)
     waits: list[str] = []
+    calm_s = (now - rolled_back_at).total_seconds() if rolled_back_at else float("inf")
+    if calm_s < limits.rollout_cooldown_s:
+        waits.append(
+            f"rolled back automatically {calm_s:.0f} s ago, cooling down for"
+            f" {limits.rollout_cooldown_s:.0f} s"
+        )
     if pair.stage is not Stage.LIVE:
         waits.append(f"stage is {pair.stage}, not live")
     if pair.latched_at:

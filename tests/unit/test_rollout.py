@@ -65,6 +65,17 @@ def test_too_few_requests_and_too_many_errors_hold() -> None:
     assert not advance(live(5, since_s=9999), errors=6).is_allowed
 
 
+@pytest.mark.parametrize(("ago_s", "allowed"), [(899, False), (900, True)])
+def test_nothing_advances_in_the_cool_down_after_an_automatic_rollback(
+    ago_s: float, allowed: bool
+) -> None:
+    given = sample(percentage=5)
+    verdicts = health.evaluate(given, (), LIMITS)
+    status = live(5, since_s=9999)
+    plan = may_advance(status, verdicts, LIMITS, now=NOW, rolled_back_at=at(-ago_s))
+    assert plan.is_allowed is allowed
+
+
 def test_the_last_step_is_one_that_a_person_approves() -> None:
     assert advance(live(75, since_s=7200)).approval
 

@@ -33,7 +33,13 @@ def read_status(opened: Gateway, pair: str) -> RolloutStatus:
     limits = read_thresholds(opened.read_flags().settings)
     sample = opened.health_sample(pair)
     verdicts = health.evaluate(sample, opened.latest_verdicts(pair), limits)
-    return RolloutStatus(may_advance(found, verdicts, limits, now=sample.at), verdicts)
+    automatic = [
+        item.at for item in opened.list_rollbacks() if item.automatic and item.scope == pair
+    ]
+    plan = may_advance(
+        found, verdicts, limits, now=sample.at, rolled_back_at=max(automatic, default=None)
+    )
+    return RolloutStatus(plan, verdicts)
 
 
 @app.command("status")

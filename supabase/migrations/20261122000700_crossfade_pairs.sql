@@ -62,12 +62,12 @@ create table if not exists crossfade_private.mirror_state (
   mirror text not null default 'off',
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
-  constraint mirror_is_known check (mirror in ('off', 'both', 'archived', 'reverse')),
+  constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. both: either table to the other. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
 
 create table if not exists crossfade_private.pair_pieces (
   pair text not null references crossfade.pairs on delete cascade on update cascade,

@@ -150,12 +150,36 @@ $outer$;
 comment on function crossfade_private.mirror_rows_template is
   'Body for insert, update and delete: in bulk when there are many rows, else or after an error one by one, so that one bad row of a thousand costs one failure record and not a thousand.';
 
+create or replace function crossfade_private.mirror_log_template(operation text)
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select case operation
+    -- The rows of a TRUNCATE are gone, so there is no key to note: it is mirrored all the same.
+    when 'truncate' then ''
+    else replace(replace($template$
+  if v_state.mirror = 'log_only' then
+    insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code, message)
+    select {pair_literal}, {side}, <<key>>, tg_op, 'LOGGED', 'only noted: the mirror is log_only'
+    from <<rows>> order by 3
+    on conflict (pair, key) where resolved_at is null do update
+    set written_side = excluded.written_side, at = clock_timestamp();
+    return null;
+  end if;$template$,
+      '<<key>>', case operation when 'move' then '{skey_json_old}' else '{skey_json_n}' end),
+      '<<rows>>', case operation when 'move' then '(select) one' else 'crossfade_rows cf_n' end) end;
+$outer$;
+
+comment on function crossfade_private.mirror_log_template is
+  'Body for mirror mode log_only: note the keys and do nothing else.';
+
 create or replace function crossfade_private.mirror_template(operation text)
 returns text
 language sql immutable
 set search_path = ''
 as $outer$
-  select replace(replace(replace($template$
+  select replace(replace(replace(replace($template$
 create or replace function crossfade_private.mirror_{pair}_v{side}_{operation}()
 returns trigger
 language plpgsql volatile
@@ -188,6 +212,7 @@ begin
     and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
     return null;
   end if;
+<<log>>
   v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);
   perform set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
 <<action>>
@@ -213,7 +238,7 @@ $template$, '<<action>>', case operation
       {pair_literal}, {side}, {skey_json_old}, 'MOVE', sqlstate, sqlerrm);
   end;$move$
     else crossfade_private.mirror_rows_template(operation)
-  end), '{operation}', operation),
+  end), '<<log>>', crossfade_private.mirror_log_template(operation)), '{operation}', operation),
   '{first_attempt}', case operation when 'insert' then '2' else '1' end);
 $outer$;
 

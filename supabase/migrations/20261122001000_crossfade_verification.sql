@@ -181,7 +181,7 @@ comment on function crossfade.start_verify is
   'Start a full comparison of both tables, or return the active one (already: true). CF001, CF011, CF012.';
 
 create or replace function crossfade_private.record_mismatches(
-  run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
+  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
 )
 returns bigint
 language plpgsql volatile
@@ -204,7 +204,7 @@ begin
     if found then
       v_count := v_count + 1;
       insert into crossfade.mismatches as m (pair, run, key, kind, columns)
-      values ((record_mismatches.run).pair, (record_mismatches.run).id, v_found.key, v_again.kind,
+      values (for_pair, for_run, v_found.key, v_again.kind,
         v_again.columns)
       on conflict (pair, key) where resolved_at is null do update
       set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
@@ -289,7 +289,7 @@ begin
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run, v_pieces, v_range.cursor_key,
+    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces, v_range.cursor_key,
       v_boundary);
     v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
     v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,

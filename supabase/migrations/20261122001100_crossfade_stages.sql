@@ -84,6 +84,23 @@ as $$
     or s.equal < s.compared * crossfade_private.setting_number('shadow_match_rate');
 $$;
 
+create or replace function crossfade_private.rls_blockers(pair crossfade.pairs)
+returns setof jsonb
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return query
+    select crossfade_private.blocker('rls_parity',
+      format('users see different rows in the two tables (%s found)', c.differences),
+      'Make the policies equal, then run crossfade pair check-rls again.')
+    from crossfade.rls_checks c
+    where c.pair = (rls_blockers.pair).name and c.differences > 0;
+end $$;
+
+comment on function crossfade_private.rls_blockers is
+  'Why the row-level security of the two tables does not allow live.';
+
 comment on function crossfade_private.shadow_blockers is
   'Why the comparison of live reads does not yet allow live.';
 
@@ -122,8 +139,15 @@ begin
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);
   end if;
+  if stage in ('live', 'rampdown')
+    and (select m.mirror from crossfade_private.mirror_state m
+      where m.pair = (stage_blockers.pair).name) <> 'both' then
+    return next crossfade_private.blocker('mirror_paused', 'the mirror only notes changed rows (log_only)',
+      'crossfade pair mirror PAIR both, then crossfade repair');
+  end if;
   if stage = 'live' then
     return query select crossfade_private.shadow_blockers(pair);
+    return query select crossfade_private.rls_blockers(pair);
   end if;
   if stage = 'rampdown' and v_cohort.percentage < 100 then
     return next crossfade_private.blocker('percentage',
@@ -206,7 +230,9 @@ declare
   v_row crossfade.pairs;
 begin
   update crossfade_private.mirror_state m set mirror = v_mirror
-  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror;
+  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+    -- A paused mirror stays paused between the two stages that allow it.
+    and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
   update crossfade.pairs p
   set stage = enter_stage.stage, step = p.step + 1, step_started_at = clock_timestamp(),
     step_flags_version = v_version,

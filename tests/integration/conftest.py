@@ -19,10 +19,18 @@ def stack_root() -> Iterator[Path]:
 
     pytest's own temporary folders are closed to other users, and it closes them again and again.
     """
-    root = Path(tempfile.mkdtemp(prefix="crossfade-test-"))
+    root = Path(tempfile.mkdtemp(prefix="crossfade-test-", dir=_memory_folder()))
     root.chmod(0o755)
     yield root
     shutil.rmtree(root, ignore_errors=True)
+
+
+def _memory_folder() -> Path | None:
+    """Give a folder in memory where there is room: throw-away databases need no disk."""
+    memory = Path("/dev/shm")  # a tmpfs on Linux; containers often have a tiny one
+    if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30:
+        return memory
+    return None
 
 
 @pytest.fixture(scope="session")

@@ -145,6 +145,7 @@ RPCS: Final[tuple[str, ...]] = (
     "backfill_batch",
     "bucket",
     "check_conversion",
+    "check_rls",
     "choose_backend",
     "control_run",
     "engage_kill_switch",
@@ -156,6 +157,7 @@ RPCS: Final[tuple[str, ...]] = (
     "read_flags",
     "rearm",
     "record_requests",
+    "record_rls_check",
     "record_verdicts",
     "register_pair",
     "release_kill_switch",
@@ -165,6 +167,7 @@ RPCS: Final[tuple[str, ...]] = (
     "run_status",
     "set_cohort",
     "set_flag",
+    "set_mirror",
     "set_setting",
     "set_stage",
     "start_backfill",
@@ -172,5 +175,7 @@ RPCS: Final[tuple[str, ...]] = (
     "take_snapshot",
     "unregister_pair",
     "verify_batch",
+    "verify_some",
+    "visible_keys_sql",
 )
 """Functions of schema ``crossfade`` that the Data API offers."""

@@ -57,14 +57,16 @@ export function finish(
       : "ERROR",
   }, options.deprecation);
   const latencyMs = performance.now() - startedAt - (answer.modelMs ?? 0);
-  if (answer.fellBack === undefined) {
+  if (answer.fellBack === undefined || answer.fellBack.fenced) {
+    // A fenced write is a kill switch at work and no failure of backend 2. Were it counted as one,
+    // an operator's kill under load would look like an outage and be rolled back automatically.
     count(options, call, { backend: answer.backend, outcome: "ok", latencyMs });
   } else {
     // Counted as backend 2's: a fallback that looked like a success of V1 would hide the failure.
     count(options, call, { backend: 2, outcome: "fallback", latencyMs });
-    if (!answer.fellBack.fenced) options.log("Fell back to backend 1", answer.fellBack.cause);
-    options.flags.refreshNow();
+    options.log("Fell back to backend 1", answer.fellBack.cause);
   }
+  if (answer.fellBack !== undefined) options.flags.refreshNow();
   if (answer.shadow !== undefined) shadowRead(options, call, { compare: answer.shadow, shadow });
 }
 

@@ -172,7 +172,9 @@ def _proved(proof: Proof) -> list[Promise]:
 
 
 def _unproved() -> Promise:
-    return Promise("proved", None, False, "the check at the end did not run")
+    return Promise(
+        "proved", None, False, "nothing was proved: the story ended before the backfill did"
+    )
 
 
 def as_json(report: Report) -> dict[str, object]:

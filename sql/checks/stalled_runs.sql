@@ -2,7 +2,14 @@
 select
   'stalled_runs' as check_name, format('%s: %s %s', r.pair, r.kind, r.id) as object,
   format(
-    'no progress since %s',
+    '%s: no progress since %s',
+    case
+      when
+        max(g.progress_at)
+        < now() - crossfade_private.setting_number('r7_stall_s') * interval '1 second'
+        then 'stalled'
+      else 'slow'
+    end,
     to_char(max(g.progress_at) at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
   ) as problem,
   format('crossfade %s run (it goes on where it stopped), or cancel the run', r.kind) as hint

@@ -138,24 +138,15 @@ values
   ('r5_min_difference_ms', '50', 'ms', 0, null, 'Smallest difference of the p95 that counts'),
   ('r5_min_requests', '50', 'requests', 1, null, 'Fewest requests on both backends for R5'),
   ('r5_hold_s', '600', 's', 0, null, 'Time a breach of R5 must last before PARTIAL'),
-  ('r6_memory_rate', '0.90', 'rate', 0, 1, 'Share of the memory limit that counts as a breach'),
-  ('r6_min_reports', '3', 'reports', 1, null, 'Fewest reports in r6_window_s for R6'),
-  ('r6_window_s', '60', 's', 1, null, 'Window of R6'),
-  ('r6_hold_s', '180', 's', 0, null, 'Time a breach of R6 must last before PARTIAL'),
-  ('r6_memory_limit_bytes', '268435456', 'bytes', 1, null, 'Memory limit of one edge function'),
-  ('r7_stall_s', '86400', 's', 1, null, 'A running backfill without progress this long is stalled'),
-  ('r7_warn_s', '3600', 's', 1, null, 'Early warning of R7'),
-  ('r7_batch_factor', '3', 'ratio', 1, null, 'Early warning of R7 in median batch times'),
+  ('r7_stall_s', '86400', 's', 1, null,
+    'A running backfill or verify this long without progress has stalled'),
+  ('r7_warn_s', '3600', 's', 1, null,
+    'A running backfill or verify this long without progress is slow'),
   ('r8_mismatch_rate', '0.001', 'rate', 0, 1, 'Share of verified rows that differ before COMPLETE'),
-  ('r8_recheck_s', '5', 's', 0, null, 'Delay of the second read that confirms a divergence'),
-  ('r9_p50_ratio', '1.05', 'ratio', 1, null, 'Median write time with the mirror over without'),
-  ('r9_p95_ratio', '1.2', 'ratio', 1, null, 'p95 write time with the mirror over the baseline'),
   ('r10_no_data_s', '600', 's', 1, null, 'V2 is expected but has no request for this long'),
-  ('r10_extend_s', '86400', 's', 0, null, 'Longest time a step without traffic extends itself'),
   ('r11_failures', '4', 'readings', 1, null, 'Consecutive failures to read metrics before ERROR'),
   ('r11_max_age_s', '120', 's', 1, null,
-    'Newest request older than this while traffic exists is ERROR'),
-  ('r12_heartbeat_s', '60', 's', 1, null, 'A controller silent for this long may not advance')
+    'Newest request older than this while traffic exists is ERROR')
 on conflict (name) do nothing;
 
 create or replace trigger crossfade_before_lock

@@ -99,8 +99,10 @@ begin
     values
     (1, 'event', jsonb_typeof(event) = 'object'),
     (2, 'pair', jsonb_typeof(event -> 'pair') = 'string'),
-    (3, 'backend_version', event -> 'backend_version' in ('1', '2')),
-    (4, 'wire_version', event -> 'wire_version' in ('1', '2')),
+    (3, 'backend_version', jsonb_typeof(event -> 'backend_version') = 'number'
+      and event ->> 'backend_version' in ('1', '2')),
+    (4, 'wire_version', jsonb_typeof(event -> 'wire_version') = 'number'
+      and event ->> 'wire_version' in ('1', '2')),
     (5, 'flag_set', jsonb_typeof(coalesce(event -> 'flag_set', 'null')) in ('string', 'null')
       and length(coalesce(event ->> 'flag_set', '')) <= 200),
     (6, 'outcome', event ->> 'outcome'
@@ -130,7 +132,7 @@ comment on function crossfade_private.check_requests is
 
 create or replace function crossfade_private.request_events(batch jsonb)
 returns table (
-  place bigint, pair text, step bigint, is_current boolean, backend_version smallint,
+  place bigint, pair text, step bigint, in_streak boolean, backend_version smallint,
   wire_version smallint, flag_set text, outcome text, latency_bucket smallint, requests bigint
 )
 language plpgsql stable
@@ -138,64 +140,52 @@ set search_path = ''
 as $$
 begin
   return query
-  select e.n, p.name, p.step - case when v.is_current then 0 else 1 end, v.is_current,
-    -- A fallback is a failure of V2 that V1 answered, whichever version the caller names.
-    case e.event ->> 'outcome' when 'fallback' then 2
-      else (e.event ->> 'backend_version')::numeric end::smallint,
-    (e.event ->> 'wire_version')::numeric::smallint,
-    coalesce(e.event ->> 'flag_set', ''), e.event ->> 'outcome',
+  select e.n, p.name, p.step - case when v.is_current then 0 else 1 end,
+    v.is_current and v.backend_version = 2 and v.outcome in ('ok', 'error', 'fallback'),
+    v.backend_version, (e.event ->> 'wire_version')::smallint,
+    coalesce(e.event ->> 'flag_set', ''), v.outcome,
     crossfade_private.latency_bucket((e.event ->> 'latency_ms')::numeric),
     coalesce((e.event ->> 'count')::bigint, 1)
   from jsonb_array_elements(batch) with ordinality e(event, n)
   join crossfade.pairs p on p.name = e.event ->> 'pair'
   cross join lateral (
-    -- Decided before the step began: it says nothing about the step.
-    select coalesce((e.event ->> 'flags_version')::bigint >= p.step_flags_version, true)
-      as is_current
+    select e.event ->> 'outcome' as outcome,
+      -- A fallback is a failure of V2 that V1 answered, whichever version the caller names.
+      case e.event ->> 'outcome' when 'fallback' then 2
+        else (e.event ->> 'backend_version')::integer end::smallint as backend_version,
+      -- Decided before the step began: it says nothing about the step.
+      coalesce((e.event ->> 'flags_version')::bigint >= p.step_flags_version, true) as is_current
   ) v;
 end $$;
 
 comment on function crossfade_private.request_events is
-  'The events of a checked batch as rows: place from 1; step is the pair''s, or the one before for an event whose flags_version is older than the step.';
+  'The events of a checked batch as rows: place from 1; step is the pair''s, or the one before for an event whose flags_version is older than the step; in_streak: it continues or ends the streak of V2 errors.';
 
-create or replace function crossfade_private.record_streaks(batch jsonb)
+create or replace function crossfade_private.record_streak(
+  pair text, step bigint, has_ok boolean, errors bigint
+)
 returns void
 language plpgsql volatile
 set search_path = ''
 as $$
-#variable_conflict use_column
-declare
-  v_pair record;
 begin
-  for v_pair in
-    select e.pair, max(e.step) as step, bool_or(e.outcome = 'ok') as has_ok,
-      coalesce(sum(e.requests) filter (where e.outcome <> 'ok' and e.place > e.last_ok), 0)
-        as errors
-    from (
-      select r.*,
-        coalesce(max(r.place) filter (where r.outcome = 'ok') over (partition by r.pair), 0)
-          as last_ok
-      from crossfade_private.request_events(batch) r
-      where r.backend_version = 2 and r.is_current and r.outcome in ('ok', 'error', 'fallback')
-    ) e
-    group by e.pair
-    order by e.pair
-  loop
-    -- The usual batch is all ok and there is no streak: take no lock, or every caller would queue
-    -- here. A streak that starts at this moment in another session is ended by the next batch.
-    continue when v_pair.errors = 0 and not exists (
-      select from crossfade_private.request_streaks s where s.pair = v_pair.pair and s.errors > 0);
-    insert into crossfade_private.request_streaks as s (pair, step, errors)
-    values (v_pair.pair, v_pair.step, v_pair.errors)
-    on conflict (pair) do update
-    set step = excluded.step,
-      errors = excluded.errors
-        + case when v_pair.has_ok or s.step <> excluded.step then 0 else s.errors end;
-  end loop;
+  -- The usual batch is all ok and there is no streak: take no lock, or every caller would queue
+  -- here. A streak that starts at this moment in another session is ended by the next batch.
+  if errors = 0 and not exists (
+    select from crossfade_private.request_streaks s
+    where s.pair = record_streak.pair and s.errors > 0) then
+    return;
+  end if;
+  insert into crossfade_private.request_streaks as s (pair, step, errors)
+  values (record_streak.pair, record_streak.step, record_streak.errors)
+  on conflict on constraint request_streaks_pkey do update
+  set step = excluded.step,
+    errors = excluded.errors
+      + case when record_streak.has_ok or s.step <> excluded.step then 0 else s.errors end;
 end $$;
 
-comment on function crossfade_private.record_streaks is
-  'Carry the streak of consecutive V2 errors of each pair on: an ok ends it, error and fallback add to it, other outcomes do not count, a new step starts at 0.';
+comment on function crossfade_private.record_streak is
+  'Carry the streak of consecutive V2 errors of a pair on. has_ok: the batch has an ok, so that only errors, those after the last ok, count. A new step starts at 0.';
 
 create or replace function crossfade.record_requests(batch jsonb)
 returns jsonb
@@ -207,29 +197,45 @@ as $$
 #variable_conflict use_column
 declare
   v_recorded bigint;
-  v_minute timestamptz := date_trunc('minute', clock_timestamp());
+  v_streaks jsonb;
 begin
   perform crossfade_private.check_requests(batch);
   perform crossfade_private.get_pair(e.pair)
   from (select distinct a.value ->> 'pair' as pair from jsonb_array_elements(batch) a) e;
 
-  insert into crossfade.request_minutes as m (
-    pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket, requests,
-    last_at)
-  select e.pair, v_minute, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
-    e.latency_bucket, sum(e.requests), clock_timestamp()
-  from crossfade_private.request_events(batch) e
-  group by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
-    e.latency_bucket
-  -- Order matters: two callers that lock the same rows in one order cannot deadlock.
-  order by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
-    e.latency_bucket
-  on conflict (pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket)
-  do update set requests = m.requests + excluded.requests, last_at = excluded.last_at;
+  with e as materialized (
+    select r.*, max(r.place) filter (where r.outcome = 'ok' and r.in_streak)
+      over (partition by r.pair) as last_ok
+    from crossfade_private.request_events(batch) r
+  ),
+  counted as (
+    insert into crossfade.request_minutes as m (
+      pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket,
+      requests, last_at)
+    select e.pair, date_trunc('minute', clock_timestamp()), e.step, e.backend_version,
+      e.wire_version, e.flag_set, e.outcome, e.latency_bucket, sum(e.requests), clock_timestamp()
+    from e
+    group by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
+      e.latency_bucket
+    -- Order matters: two callers that lock the same rows in one order cannot deadlock.
+    order by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
+      e.latency_bucket
+    on conflict (
+      pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket)
+    do update set requests = m.requests + excluded.requests, last_at = excluded.last_at
+  ),
+  streaks as (
+    select e.pair, e.step, bool_or(e.last_ok is not null) as has_ok,
+      coalesce(sum(e.requests) filter (where e.place > coalesce(e.last_ok, 0)), 0) as errors
+    from e where e.in_streak
+    group by e.pair, e.step
+  )
+  select (select coalesce(sum(e.requests), 0) from e),
+    (select coalesce(jsonb_agg(to_jsonb(s) order by s.pair), '[]') from streaks s)
+  into v_recorded, v_streaks;
 
-  perform crossfade_private.record_streaks(batch);
-  select coalesce(sum(e.requests), 0) into v_recorded
-  from crossfade_private.request_events(batch) e;
+  perform crossfade_private.record_streak(s.pair, s.step, s.has_ok, s.errors)
+  from jsonb_to_recordset(v_streaks) s(pair text, step bigint, has_ok boolean, errors bigint);
   return jsonb_build_object('recorded', v_recorded, 'flags_version', crossfade.flags_version());
 end $$;
 

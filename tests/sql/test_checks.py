@@ -195,7 +195,13 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
             V2,
             "has no index",
         ),
-        ("stalled_runs", STALE_RUN, "orders: backfill", "no progress since"),
+        ("stalled_runs", STALE_RUN, "orders: backfill", "slow: no progress since"),
+        (
+            "stalled_runs",
+            STALE_RUN.replace("2 hours", "2 days"),
+            "orders: backfill",
+            "stalled: no progress since",
+        ),
     ],
 )  # fmt: skip
 def test_damage_is_reported_once_with_its_object(

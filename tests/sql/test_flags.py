@@ -153,6 +153,25 @@ def test_set_flag_changes_only_the_fields_it_names(db: Connection) -> None:
     assert changed == {"enabled", "updated_at"}
 
 
+def test_set_flag_stores_every_field(db: Connection) -> None:
+    changes = {
+        "description": "d",
+        "enabled": True,
+        "percentage": 1.5,
+        "default_value": True,
+        "cohort_key": "k",
+        "allow_user_ids": ["a"],
+        "allow_agent_ids": ["b"],
+        "deny_user_ids": ["c", "d"],
+        "deny_agent_ids": ["e"],
+        "prerequisites": ["f"],
+        "killed_by": ["g"],
+    }
+    call(db, "set_flag", FLAG, changes, "test")
+    stored = one(db, "select to_jsonb(f) from crossfade.flags f where name = %s", FLAG)
+    assert {key: stored[key] for key in changes} == changes
+
+
 def test_a_change_raises_the_version_is_audited_and_broadcast(db: Connection) -> None:
     version = call(db, "flags_version")
     assert call(db, "set_flag", FLAG, {"enabled": True}, "because")["flags_version"] == version + 1

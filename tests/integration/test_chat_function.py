@@ -19,6 +19,9 @@ PAIR = "chat_messages"
 STAGES = ["off", "dualwrite", "shadow", "live", "rampdown", "complete"]
 SERVED_BY = {"off": 1, "dualwrite": 1, "shadow": 1, "live": 2, "rampdown": 2, "complete": 2}
 PATIENCE_S = 15.0
+NOBODYS = (
+    "00000000-0000-4000-8000-00000000dead"  # fixed: test processes must collect the same names
+)
 # What a stage waits for beyond proof: traffic and time.
 PATIENT_SETTINGS: dict[str, tuple[str, ...]] = {
     "dualwrite": (),
@@ -297,8 +300,8 @@ def test_a_forged_token_reads_and_writes_nothing(project: Project, alice: User) 
         ("GET", "/messages?chat_id={chat}", None, 200),
         ("POST", "/messages", {"chat_id": "{chat}", "role": "user", "content": "x"}, 201),
         ("POST", "/messages", {"chat_id": "{chat}", "role": "robot", "content": "x"}, 422),
-        ("POST", "/messages", {"chat_id": str(uuid.uuid4()), "role": "user", "content": "x"}, 404),
-        ("GET", "/messages/" + str(uuid.uuid4()), None, 404),
+        ("POST", "/messages", {"chat_id": NOBODYS, "role": "user", "content": "x"}, 404),
+        ("GET", f"/messages/{NOBODYS}", None, 404),
         ("GET", "/nothing", None, 404),
         ("PUT", "/messages", {}, 405),
         ("GET", "/v7/messages", None, 404),

@@ -5,7 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from supabase import Client, ClientOptions, create_client
 
 from crossfade import resources
 from crossfade.local import LocalStack, StackInfo
@@ -74,3 +76,27 @@ def plain_stack(stack_root: Path) -> Iterator[LocalStack]:
     """Give a running small stack, for tests of the stand-in itself."""
     with small_stack(stack_root / "plain", isolates=2) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def http() -> Iterator[httpx.Client]:
+    """Give an HTTP client; supabase-py never closes one of its own."""
+    with httpx.Client(timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def service(plain_stack: LocalStack, http: httpx.Client) -> Client:
+    """Give supabase-py with the secret key of the small stack."""
+    return _client(plain_stack.info, plain_stack.info.secret_key, http)
+
+
+@pytest.fixture
+def anonymous(plain_stack: LocalStack, http: httpx.Client) -> Client:
+    """Give supabase-py with the publishable key of the small stack, nobody signed in."""
+    return _client(plain_stack.info, plain_stack.info.publishable_key, http)
+
+
+def _client(info: StackInfo, key: str, http: httpx.Client) -> Client:
+    options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
+    return create_client(info.api_url, key, options)

@@ -4,6 +4,12 @@ import { preflight, withCors } from "./cors.ts";
 /** How long a process that refused a connection gets no requests. */
 const DEAD_FOR_MS = 1000;
 
+/**
+ * For requests that must not be done twice. A kept connection that breaks makes fetch try again by
+ * itself, and then "refused" no longer means that nobody got the request.
+ */
+const ONE_CONNECTION_EACH = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
+
 /** Sends each request to the next living process of its function. */
 export class FunctionRouter {
   #urls = new Map<string, string[]>();
@@ -66,6 +72,7 @@ export class FunctionRouter {
         body,
         redirect: "manual",
         signal: request.signal,
+        ...(isSafe(request.method) ? {} : { client: ONE_CONNECTION_EACH }),
       });
     } catch (error) {
       if (request.signal.aborted) throw error;

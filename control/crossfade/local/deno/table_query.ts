@@ -1,8 +1,6 @@
-/** The simple part of PostgREST's query language: columns, one-column filters, order, range. */
-import { quote, type Relation } from "./relations.ts";
-
-/** The name a statement gives the relation: next to the body's columns its own need one. */
-export const TARGET = "target";
+/** The simple part of PostgREST's query language: columns, filters, order, range. */
+import { columnOf, FilterParser, TARGET } from "./filters.ts";
+import type { Relation } from "./relations.ts";
 
 /** A parsed query; values are parameters of the statement. */
 export interface TableQuery {
@@ -16,23 +14,10 @@ export interface TableQuery {
   parameters: unknown[];
 }
 
-const OPERATORS: Record<string, string> = {
-  eq: "=",
-  neq: "<>",
-  gt: ">",
-  gte: ">=",
-  lt: "<",
-  lte: "<=",
-  like: "like",
-  ilike: "ilike",
-};
-const IS_VALUES = new Set(["null", "true", "false", "unknown"]);
-const PLAIN_LIST = /^\(([^"(){}\\]*)\)$/;
-
 /**
  * Parse the parameters of a request.
  * @returns undefined when anything in them is beyond this file (embedding, JSON paths, casts,
- * aliases, or/and, full text, unknown columns): then the library answers.
+ * aliases, full text, unknown columns): then the library answers.
  */
 export function parseQuery(
   relation: Relation,
@@ -48,13 +33,14 @@ export function parseQuery(
     parameters: [...firstParameters],
   };
   const conditions: string[] = [];
+  const filters = new FilterParser(relation, query.parameters);
   for (const [name, value] of search) {
     let understood = true;
     if (name === "select") understood = setColumns(query, relation, value);
     else if (name === "order") understood = setOrder(query, relation, value);
     else if (name === "limit" || name === "offset") understood = setNumber(query, name, value);
     else {
-      const condition = parseFilter(relation, name, value, query.parameters);
+      const condition = filters.parse(name, value);
       if (condition !== undefined) conditions.push(condition);
       understood = condition !== undefined;
     }
@@ -100,51 +86,4 @@ function setNumber(query: TableQuery, name: "limit" | "offset", value: string): 
   if (!/^\d{1,15}$/.test(value)) return false;
   query[name] = Number(value);
   return true;
-}
-
-function parseFilter(
-  relation: Relation,
-  name: string,
-  value: string,
-  parameters: unknown[],
-): string | undefined {
-  const type = relation.columns.get(name);
-  const [, negation, operator = "", operand = ""] = /^(not\.)?([a-z]+)\.(.*)$/s.exec(value) ?? [];
-  if (type === undefined) return undefined;
-  const condition = buildCondition(columnOf(name), type, operator, operand, parameters);
-  return condition && negation ? `not (${condition})` : condition;
-}
-
-function buildCondition(
-  column: string,
-  type: string,
-  operator: string,
-  operand: string,
-  parameters: unknown[],
-): string | undefined {
-  // Through text, because the driver would otherwise convert the value by its own idea of the type.
-  const bind = (value: string, to: string) => `$${parameters.push(value)}::text::${to}`;
-  if (operator === "is") return IS_VALUES.has(operand) ? `${column} is ${operand}` : undefined;
-  if (operator === "in") {
-    const list = PLAIN_LIST.exec(operand)?.[1];
-    if (list === undefined || type.endsWith("[]")) return undefined;
-    const items = list === "" ? [] : list.split(",");
-    const array = `{${items.map((item) => `"${item}"`).join(",")}}`;
-    return `${column} = any (${bind(array, `${withoutPrecision(type)}[]`)})`;
-  }
-  const symbol = OPERATORS[operator];
-  if (symbol === undefined) return undefined;
-  if (symbol.endsWith("like")) {
-    return `${column} ${symbol} ${bind(operand.replaceAll("*", "%"), "text")}`;
-  }
-  return `${column} ${symbol} ${bind(operand, withoutPrecision(type))}`;
-}
-
-function columnOf(name: string): string {
-  return `${TARGET}.${quote(name)}`;
-}
-
-/** A cast to varchar(3) would cut the value that is compared. */
-function withoutPrecision(type: string): string {
-  return type.replace(/\(\d+(,\d+)?\)/, "");
 }

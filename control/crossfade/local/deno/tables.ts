@@ -5,7 +5,8 @@
  */
 import type { ApiConnection, RequestFacts } from "./request_context.ts";
 import { quote, type Relation, type Relations } from "./relations.ts";
-import { parseQuery, type TableQuery, TARGET } from "./table_query.ts";
+import { TARGET } from "./filters.ts";
+import { parseQuery, type TableQuery } from "./table_query.ts";
 
 const MAX_ROWS = 1000;
 const OBJECT_TYPE = "application/vnd.pgrst.object+json";

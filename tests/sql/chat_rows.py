@@ -233,25 +233,27 @@ class Rows:
             if self.often()
         }
         error: Row = {"code": "x", "message": self.pick("boom", "", 5, None), "retryable": True}
-        plain = self.often(0.3)
+        plain = self.often(0.4)
 
-        def maybe(value: Json) -> Json:
-            return None if plain or self.often() else value
+        def maybe(value: Json, share: float = 0.5) -> Json:
+            return value if self.often(share) else None
 
+        rare = 0.0 if plain else 0.5
+        text = [{"type": "text", "text": self.text()}]
         return {
             **self.shared(),
             "seq": self.pick(None, 0, 42, 2**31 - 1, 2**31, 2**52, -(2**31) - 1),
-            "parent_id": maybe(self.id()),
+            "parent_id": maybe(self.id(), rare),
             "role": self.pick(*V2_ROLES),
             "status": self.pick(*STATUSES),
-            "content": self.content(),
-            "metadata": {} if plain else self.v2_metadata(),
+            "content": self.pick(text, text, []) if plain else self.content(),
+            "metadata": {} if plain and self.often() else self.v2_metadata(),
             "model": maybe(self.pick("m-1", "")),
             "usage": maybe(usage),
             "finish_reason": maybe(self.pick("stop", "")),
-            "error": maybe(self.pick(error, {"code": "x"}, {}, {"message": "boom"})),
+            "error": maybe(self.pick(error, {"code": "x"}, {}, {"message": "boom"}), rare),
             "schema_version": 2,
-            "edited_at": maybe(self.moment()),
+            "edited_at": maybe(self.moment(), rare),
             "deleted_at": maybe(self.moment()),
         }
 

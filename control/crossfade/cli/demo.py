@@ -65,5 +65,5 @@ def demo(
 def _how_to_look(data_dir: str) -> str:
     return (
         f"The stack still runs. Look around: crossfade --data-dir {data_dir} status\n"
-        f"Stop it: crossfade --data-dir {data_dir} down"
+        f"Stop it: crossfade down --data-dir {data_dir}"
     )

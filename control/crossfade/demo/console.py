@@ -48,7 +48,7 @@ class Showing:
 
     def note(self, text: str) -> None:
         """Say something above the bars."""
-        self._progress.console.print(f"    {text}", highlight=False)
+        self._progress.console.print(f"    {text}", highlight=False, soft_wrap=True)
 
     def _say(self, name: str, done: float, total: float | None) -> None:
         if self._clock() - self._said_at < LINE_EVERY_S:
@@ -74,13 +74,13 @@ class DemoConsole:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, name: str, title: str) -> Iterator[Showing]:
         """Show one step; its line stays, its bars go."""
         started = self.elapsed_s()
-        self._console.print(f"[bold]{title}[/bold]", highlight=False)
+        self._console.print(f"[bold]{title}[/bold]", highlight=False, soft_wrap=True)
         progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -103,4 +103,6 @@ class DemoConsole:
             duration = self.elapsed_s() - started
             self.steps.append(Step(name, round(started, 1), round(duration, 1), showing.outcome))
             text = f" {showing.outcome}" if showing.outcome else ""
-            self._console.print(f"  {mark}{text} [dim]({duration:.1f} s)[/dim]", highlight=False)
+            self._console.print(
+                f"  {mark}{text} [dim]({duration:.1f} s)[/dim]", highlight=False, soft_wrap=True
+            )

@@ -158,4 +158,4 @@ def _prober(
     rng = random.Random(9000 + number)  # noqa: S311 - repeatable, not secret
     session = Session(client, (V2,), desk=world.desk, rng=rng)
     reads = not writes if reads is None else reads
-    return Prober(session, name=f"prober-{number}", reads=reads, writes=writes, pause_s=0.01)
+    return Prober(session, name=f"prober-{number}", reads=reads, writes=writes, pause_s=0.02)

@@ -156,11 +156,11 @@ as $outer$
   -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain
   -- columns.
   select crossfade_private.render(
-    replace(replace($sql$
+    replace(replace(replace($sql$
       select {skey_json_n} as key,
         case when cf_q.broken is not null then 7 else <<side>> end as law,
-        coalesce(cf_q.broken, crossfade_private.diff_columns(to_jsonb(cf_n), to_jsonb(cf_d),
-          '')) as columns
+        coalesce(cf_q.broken, crossfade_private.diff_columns(to_jsonb(cf_n) - <<computed>>,
+          to_jsonb(cf_d), '')) as columns
       from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
         order by {skey_s} limit $2) cf_n
       left join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c on true
@@ -169,7 +169,11 @@ as $outer$
       left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
       where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
       limit 100
-    $sql$, '<<side>>', side::text), '<<broken>>', coalesce((
+    $sql$, '<<side>>', side::text), '<<computed>>', (
+      -- Not an array literal: its braces would look like a piece of the template.
+      select format('array[%s]::text[]', string_agg(quote_literal(c), ', '))
+      from unnest(crossfade_private.generated_columns((pieces ->> 'source')::regclass)) c)),
+    '<<broken>>', coalesce((
       select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
       from (
         select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid),

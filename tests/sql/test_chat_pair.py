@@ -251,7 +251,8 @@ def test_users_see_and_write_only_their_own_rows(
     )
     ada, bob = connect("authenticated", sub=ADA), connect("authenticated", sub=BOB)
     ada.execute(insert, [CHAT, content, ADA])
-    assert one(ada, f"select count(*) from public.{table}") == 1
+    for either in ("chat_messages", "chat_messages_v2"):
+        assert one(ada, f"select count(*) from public.{either}") == 1
     assert one(bob, f"select count(*) from public.{table}") == 0
     assert bob.execute(f"delete from public.{table}").rowcount == 0
     assert bob.execute(f"update public.{table} set role = 'user'").rowcount == 0
@@ -259,3 +260,15 @@ def test_users_see_and_write_only_their_own_rows(
         bob.execute(insert, [CHAT, content, ADA])
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connect("anon").execute(f"select 1 from public.{table}")
+
+
+def test_the_service_role_may_convert_every_shape(mirrored: Connection, connect: Any) -> None:
+    metadata = {"tool_call_id": "call_1", "tokens": {"total": 1}, "images": ["https://x/1"]}
+    mirrored.execute(
+        "insert into public.chat_messages (chat_id, role, content, metadata)"
+        " values (%s, 'assistant', 'a', %s)",
+        [CHAT, json.dumps(metadata)],
+    )
+    for side in (1, 2):
+        check = f"select crossfade.check_conversion('chat_messages', {side})"
+        assert one(connect("service_role"), check)["violations"] == []

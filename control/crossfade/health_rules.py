@@ -13,6 +13,8 @@ Rule = Callable[[Case], Verdict]
 
 MIN_EXPECTED: Final = 5
 """Requests that had to be seen before silence means anything (p of chance below 1 %)."""
+RECHECK_S: Final = 5
+"""A difference seen again this much later is real, not a write that was under way."""
 
 
 def r8(case: Case) -> Verdict:
@@ -23,7 +25,7 @@ def r8(case: Case) -> Verdict:
     checked = next((run for run in sample.runs if run.kind == "verify" and run.rows_done), None)
     rate = checked.mismatches / checked.rows_done if checked else 0.0
     severe = rate > limits.r8_mismatch_rate
-    fails = severe and case.held_s("R8") >= limits.r8_recheck_s
+    fails = severe and case.held_s("R8") >= RECHECK_S
     return Verdict(
         "R8",
         Outcome.FAIL if fails else Outcome.HOLD if wrong or severe else Outcome.PASS,

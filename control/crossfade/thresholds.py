@@ -48,7 +48,6 @@ class Thresholds:
     r5_min_requests: int
     r5_hold_s: float
     r8_mismatch_rate: float
-    r8_recheck_s: float
     r10_no_data_s: float
     r11_failures: int
     r11_max_age_s: float

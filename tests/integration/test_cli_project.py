@@ -212,7 +212,10 @@ def test_the_monitor_rolls_back_latches_and_waits_for_a_person(project: Project)
     assert "CF006" in forward.stderr
     project.ok("rollout", "rearm", "watched", "--reason", "cause found", "--yes")
     project.ok("stage", "set", "watched", "live", "--reason", "x", "--yes")
-    assert project.run("rollout", "advance", "watched", "--yes").exit_code == 0
+    waiting = project.run("rollout", "advance", "watched", "--yes")
+    assert (waiting.exit_code, "cooling down" in waiting.stderr) == (3, True)
+    project.ok("settings", "set", "rollout_cooldown_s", "0", "--reason", "test", "--yes")
+    project.ok("rollout", "advance", "watched", "--yes")
     assert project.data("cohort", "show", "watched")["percentage"] == 5
 
 

@@ -129,6 +129,13 @@ def test_two_stacks_run_side_by_side(folder: Path, plain_stack: LocalStack) -> N
         assert answers(plain_stack.info)
 
 
+def test_a_detached_stack_is_no_child_of_its_starter(detached: StackInfo) -> None:
+    supervisor = psutil.Process(LocalStack(detached.data_dir).supervisor_pid)
+    assert supervisor.ppid() != os.getpid()
+    states = [child.status() for child in psutil.Process().children()]
+    assert psutil.STATUS_ZOMBIE not in states
+
+
 def test_a_folder_takes_one_stack_only(detached: StackInfo, folder: Path) -> None:
     with pytest.raises(StackStartError, match="already runs"):
         small_stack(folder).start()

@@ -35,8 +35,11 @@ class _Stopped(BaseException):
 def main() -> int:
     """Run a stack until told to stop; return the exit code."""
     options = StackOptions(**json.loads(sys.stdin.readline()))
+    if not options.attached and os.fork() > 0:
+        os._exit(0)  # a detached stack is nobody's child: whoever started it need not reap it
+    _tell({"pid": os.getpid()})
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _raise_stopped)
+        signal.signal(number, _on_signal)
     folder = StackFolder(options.data_dir)
     try:
         folder.create()
@@ -135,12 +138,16 @@ def _tell(message: dict[str, object]) -> None:
             stream.flush()
 
 
-def _raise_stopped(*_: object) -> NoReturn:
+def _raise_stopped() -> NoReturn:
+    raise _Stopped
+
+
+def _on_signal(*_: object) -> NoReturn:
+    _ignore_signals()  # a second one must not interrupt the clean-up
     raise _Stopped
 
 
 def _ignore_signals() -> None:
-    """A second signal must not interrupt the clean-up."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

@@ -79,6 +79,8 @@ class LocalStack:
         self._progress = progress
         self._info: StackInfo | None = None
         self._process: subprocess.Popen[str] | None = None
+        # Differs from the process when detached: that one has forked.
+        self._daemon: int | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,7 +122,7 @@ class LocalStack:
         self._folder.create()
         with (self._folder.logs / "supervisor.log").open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "crossfade.local.daemon"],
+                [sys.executable, "-P", "-m", "crossfade.local.daemon"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -128,13 +130,15 @@ class LocalStack:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C reaches us; we stop it in order
             )
+        self._daemon = None
         try:
             self._info = self._await_ready(asdict(self._options) | {"attached": attached})
         except BaseException:
             self._end_process()
             raise
         if not attached:
-            self._let_go()
+            self._daemon = None
+            self._end_process()  # what is left of it: the process that made the detached one
         return self._info
 
     def stop(self) -> bool:
@@ -177,28 +181,22 @@ class LocalStack:
         process.stdin.flush()
         for line in process.stdout:
             message: dict[str, Any] = json.loads(line)
+            if "pid" in message:
+                self._daemon = int(message["pid"])
             if "ready" in message:
                 return StackInfo(**message["ready"])
             if "failed" in message:
                 raise StackStartError(str(message["failed"]))
-            self._progress(str(message.get("progress", "")))
+            if "progress" in message:
+                self._progress(str(message["progress"]))
         raise StackStartError(f"The supervisor ended; see {self._folder.logs}/supervisor.log")
-
-    def _let_go(self) -> None:
-        process = self._process
-        if process is not None:
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
-            process.returncode = 0  # not ours to wait for
-        self._process = None
 
     def _end_process(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(OSError):
-            process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._daemon or process.pid, signal.SIGTERM)
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -69,7 +69,7 @@ def test_engaging_again_changes_nothing_and_keeps_the_first_engagement(db: Conne
 
 
 def test_the_reason_of_an_earlier_engagement_does_not_stick(db: Connection) -> None:
-    call(db, "engage_kill_switch", PLAIN, "fire")
+    assert call(db, "engage_kill_switch", PLAIN, "fire")["kill_switch"]["reason"] == "fire"
     call(db, "release_kill_switch", PLAIN, "out")
     assert call(db, "engage_kill_switch", PLAIN)["kill_switch"]["reason"] is None
 
@@ -208,6 +208,18 @@ def test_a_switch_that_does_not_fence_does_not_wait_for_writers(
         writer.execute(INSERT_V2, [1])
         answer = call(db, "engage_kill_switch", PLAIN)
     assert (answer["waited_ms"], answer["in_flight"]) == (0, False)
+
+
+def test_each_fencing_switch_of_a_transaction_waits_for_writers(
+    db: Connection, connect: Any
+) -> None:
+    create_pair(db)
+    call(db, "set_setting", "kill_wait_ms", "0", "test")
+    writer = connect("service_role")
+    with writer.transaction(), db.transaction():
+        writer.execute(INSERT_V2, [1])
+        call(db, "engage_kill_switch", PLAIN)
+        assert call(db, "engage_kill_switch", FENCE)["in_flight"] is True
 
 
 # By hand --------------------------------------------------------------------------------

@@ -280,13 +280,25 @@ returns text
 language sql stable
 set search_path = ''
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(to_regproc(f)), '-'),
-    ';' order by f))
-  from unnest(array[to_v2, to_v1]) f;
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
+    union
+    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are read.
+    select p.oid
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral pg_catalog.regexp_matches(
+      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+  )
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';' order by c.id))
+  from called c;
 $$;
 
 comment on function crossfade_private.converter_hash is
-  'Hash of the definitions of both converters. Functions that they call are not covered: verify again after changing those.';
+  'Hash of the definitions of both converters and of all functions they call by their qualified names. Calls without a schema or by dynamic SQL are not seen.';
 
 create or replace function crossfade_private.get_pair(pair text)
 returns crossfade.pairs

@@ -59,8 +59,8 @@ as $$
 declare
   v_pair text := tg_argv[0];
 begin
-  if current_setting('crossfade.echo_' || v_pair || '_v2', true) = pg_trigger_depth()::text
-    or current_setting('crossfade.engine', true) = 'on' then
+  -- Mirrored writes do not even get here: the trigger has a condition (install_mirror).
+  if current_setting('crossfade.engine', true) = 'on' then
     return null;
   end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
@@ -117,7 +117,11 @@ set search_path = ''
 set lock_timeout = '2s'
 as $$
 declare
-  v_pieces jsonb := crossfade_private.make_pieces(pair, side);
+  -- Echo guard: false only for statements of our own inner write, at exactly that depth, so that a
+  -- write made by the owner's own trigger is still mirrored. As a condition it costs no function call.
+  v_pieces jsonb := crossfade_private.make_pieces(pair, side) || jsonb_build_object('not_echo', format(
+    'current_setting(%L, true) is distinct from (pg_catalog.pg_trigger_depth() + 1)::text',
+    format('crossfade.echo_%s_v%s', (pair).name, side)));
   v_operation text;
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
@@ -134,10 +138,12 @@ begin
         v_operation,
         case v_operation when 'move' then 'update' else v_operation end,
         case v_operation
-          when 'move' then 'for each row when (row({skey_old}) is distinct from row({skey_new}))'
-          when 'truncate' then 'for each statement'
-          when 'delete' then 'referencing old table as crossfade_rows for each statement'
-          else 'referencing new table as crossfade_rows for each statement'
+          when 'move' then 'for each row when (row({skey_old}) is distinct from row({skey_new})
+            and {not_echo})'
+          when 'truncate' then 'for each statement when ({not_echo})'
+          when 'delete' then
+            'referencing old table as crossfade_rows for each statement when ({not_echo})'
+          else 'referencing new table as crossfade_rows for each statement when ({not_echo})'
         end, v_operation), v_pieces);
     -- ALWAYS: imports that run with session_replication_role = replica must be mirrored as well.
     execute crossfade_private.render(
@@ -146,7 +152,7 @@ begin
   end loop;
   if side = 2 then
     execute crossfade_private.render(
-      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement execute function crossfade_private.refuse_fenced_write({pair_literal})',
+      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when ({not_echo}) execute function crossfade_private.refuse_fenced_write({pair_literal})',
       v_pieces);
   end if;
 end $$;

@@ -46,6 +46,33 @@ $outer$;
 comment on function crossfade_private.mirror_put_template is
   'One row v_row of the source becomes its counterpart in the target, merged with what is there.';
 
+create or replace function crossfade_private.mirror_insert_template()
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select $template$
+  -- New rows have no counterpart as a rule: one statement whose plan is the same for one row and for
+  -- 40,000, because it joins nothing. Whatever is there already is left to the statements below.
+  if not v_nested then
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c} from crossfade_rows cf_n
+      cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+      order by {tkey_c} on conflict ({target_key}) do nothing;
+      get diagnostics v_count = row_count;
+      v_done := v_count = (select count(*) from crossfade_rows);
+    exception when others then
+      if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+        raise;
+      end if;
+    end;
+  end if;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_insert_template is
+  'First statement for inserted rows; v_done says whether it was enough.';
+
 create or replace function crossfade_private.mirror_bulk_template(operation text)
 returns text
 language sql immutable
@@ -60,27 +87,17 @@ as $outer$
         where ({tkey_t}) = ({skey_n})$sql$;
       v_done := true;$template$
     else $template$
-      v_count := 0;
-      if tg_op = 'INSERT' then
-        execute $sql$insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from crossfade_rows cf_n
-          cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
-          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
-        get diagnostics v_count = row_count;
-      end if;
-      if v_count < v_rows then
-        -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
-        execute $sql$select count(*) from (
-          select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
-          order by {tkey_t} for update of cf_t) l$sql$ into v_count;
-        execute $sql$update {target} cf_t set {set_list}
-          from (
-            select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-            cross join lateral {convert}(row(cf_n.*)::{source}, cf_o) cf_c
-          ) cf_c
-          where ({tkey_t}) = ({tkey_c}) and row({tcompare_t}) is distinct
-            from row({tcompare_c})$sql$;
-      end if;
+      -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
+      execute $sql$select count(*) from (
+        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+      execute $sql$update {target} cf_t set {set_list}
+        from (
+          select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
+          cross join lateral {convert}(row(cf_n.*)::{source}, cf_o) cf_c
+        ) cf_c
+        where ({tkey_t}) = ({tkey_c})
+          and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
       if v_count < v_rows and tg_op = 'UPDATE' then
         execute $sql$insert into {target} ({target_columns}) overriding system value
           select {tcolumns_c} from crossfade_rows cf_n
@@ -102,10 +119,12 @@ returns text
 language sql immutable
 set search_path = ''
 as $outer$
-  select replace(replace($template$
-  v_nested := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
-  select count(*) into v_rows from crossfade_rows;
-  if v_rows > 8 and not v_nested then
+  select case operation when 'insert' then crossfade_private.mirror_insert_template() else '' end
+    || replace(replace($template$
+  if not v_done then
+    select count(*) into v_rows from crossfade_rows;
+  end if;
+  if not v_done and v_rows > 8 and not v_nested then
     begin
       <<bulk>>
     exception when others then
@@ -189,22 +208,22 @@ as $body$
 declare
   v_state crossfade_private.mirror_state;
   v_guard text;
+  v_set text;
   v_row {source};
   v_current {source};
   v_counterpart {target};
   v_rows bigint;
   v_count bigint;
   v_added bigint;
-  v_nested boolean;
+  v_nested boolean := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
   v_present boolean;
   v_done boolean := false;
 begin
-  -- Echo guard: true only for triggers fired by our own inner write, at exactly that depth, so that
-  -- a write made by the owner's own trigger is still mirrored.
-  if current_setting('crossfade.echo_{pair}_v{side}', true) = pg_trigger_depth()::text then
-    return null;
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.* into v_state from crossfade_private.mirror_state m where m.pair = {pair_literal};
+  else
+    v_state := crossfade_private.mirror_mode({pair_literal});
   end if;
-  v_state := crossfade_private.mirror_mode({pair_literal});
   if v_state.mirror is null or v_state.mirror = 'off' then
     return null;
   end if;
@@ -214,12 +233,15 @@ begin
   end if;
 <<log>>
   v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);
-  perform set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
+  -- Assignments and not PERFORM: those are evaluated without a query.
+  v_set := set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
 <<action>>
-  perform set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
-  perform set_config(
-    'crossfade.nested_{pair}_v{side}', case when pg_trigger_depth() > 1 then 'on' else '' end,
-    true);
+  v_set := set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
+  if pg_trigger_depth() > 1 then
+    v_set := set_config('crossfade.nested_{pair}_v{side}', 'on', true);
+  elsif v_nested then
+    v_set := set_config('crossfade.nested_{pair}_v{side}', '', true);
+  end if;
   return null;
 end $body$
 $template$, '<<action>>', case operation

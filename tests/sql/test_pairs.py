@@ -255,3 +255,21 @@ def test_check_conversion_names_the_row_and_the_law_it_breaks(db: Connection, na
     violations = check(db, 1)["violations"]
     assert [(v["key"], v["law"], v["columns"]) for v in violations] == [({"id": 2}, law, columns)]
     assert (violations[0]["error"] is not None) == (law == 5)
+
+
+def test_converter_hash_covers_the_functions_that_converters_call(db: Connection) -> None:
+    create_notes(db)
+    db.execute("""
+        create function public.inner_part(text) returns text language sql as $$ select $1 $$;
+        create function public.outer_part(text) returns text language sql
+        as $$ select public.inner_part($1) $$;
+        create or replace function public.notes_to_v1(
+          new_v2 public.notes_v2, old_v1 public.notes) returns setof public.notes language sql stable
+        as $$ select new_v2.id, new_v2.owner_id, public.outer_part(new_v2.parts ->> 0), new_v2.tag $$;
+    """)
+    hashes = "select crossfade_private.converter_hash('public.notes_to_v2', 'public.notes_to_v1')"
+    before = rows(db, hashes)
+    assert rows(db, hashes) == before
+    db.execute("""create or replace function public.inner_part(text) returns text language sql
+        as $$ select upper($1) $$""")
+    assert rows(db, hashes) != before

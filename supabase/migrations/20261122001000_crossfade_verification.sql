@@ -289,7 +289,8 @@ begin
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces, v_range.cursor_key,
+    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces,
+      v_range.cursor_key,
       v_boundary);
     v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
     v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,

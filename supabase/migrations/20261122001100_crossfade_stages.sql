@@ -142,7 +142,8 @@ begin
   if stage in ('live', 'rampdown')
     and (select m.mirror from crossfade_private.mirror_state m
       where m.pair = (stage_blockers.pair).name) <> 'both' then
-    return next crossfade_private.blocker('mirror_paused', 'the mirror only notes changed rows (log_only)',
+    return next crossfade_private.blocker('mirror_paused',
+      'the mirror only notes changed rows (log_only)',
       'crossfade pair mirror PAIR both, then crossfade repair');
   end if;
   if stage = 'live' then

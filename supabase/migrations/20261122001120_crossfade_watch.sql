@@ -1,7 +1,7 @@
 -- What goes on while a pair stands between dualwrite and rampdown: pausing the mirror, looking at a
 -- few rows all the time, comparing who may see what.
 
--- A real pause for an overloaded database ------------------------------------------------------------
+-- A real pause for an overloaded database ---------------------------------------------------------
 
 create or replace function crossfade.set_mirror(pair text, mode text, reason text)
 returns jsonb
@@ -17,18 +17,23 @@ begin
     perform crossfade_private.fail(400, 'CF012', format('Unknown mirror mode "%s"', mode),
       jsonb_build_object('mode', mode), 'Use both or log_only.');
   end if;
-  perform crossfade_private.require_reason(reason, format('set the mirror of "%s" to %s', pair, mode));
+  perform crossfade_private.require_reason(reason,
+    format('set the mirror of "%s" to %s', pair, mode));
   select p.* into v_pair from crossfade.pairs p where p.name = set_mirror.pair for update;
   if v_pair.stage not in ('dualwrite', 'shadow') then
     perform crossfade_private.fail(409, 'CF005',
-      format('Cannot set the mirror of "%s" to %s: in stage %s users depend on it', pair, mode, v_pair.stage),
+      format('Cannot set the mirror of "%s" to %s: in stage %s users depend on it', pair, mode,
+        v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage, 'blockers', jsonb_build_array(
-        crossfade_private.blocker('stage', format('the stage is %s', v_pair.stage), 'crossfade stage set PAIR shadow'))),
+        crossfade_private.blocker('stage', format('the stage is %s', v_pair.stage),
+          'crossfade stage set PAIR shadow'))),
       'Go back to shadow first; that takes milliseconds.');
   end if;
-  select m.mirror into v_before from crossfade_private.mirror_state m where m.pair = set_mirror.pair;
+  select m.mirror into v_before from crossfade_private.mirror_state m
+    where m.pair = set_mirror.pair;
   if v_before <> mode then
-    update crossfade_private.mirror_state m set mirror = set_mirror.mode where m.pair = set_mirror.pair;
+    update crossfade_private.mirror_state m set mirror = set_mirror.mode
+      where m.pair = set_mirror.pair;
     perform crossfade_private.bump_version();
     perform crossfade_private.audit('pair.mirror', pair, reason,
       jsonb_build_object('mirror', v_before), jsonb_build_object('mirror', mode));
@@ -40,7 +45,7 @@ end $$;
 comment on function crossfade.set_mirror is
   'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
 
--- Continuous verification -----------------------------------------------------------------------------
+-- Continuous verification -------------------------------------------------------------------------
 
 create table if not exists crossfade_private.verify_cursors (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -71,7 +76,8 @@ begin
       jsonb_build_object('max_rows', max_rows), 'Use 1 to 10000.');
   end if;
   -- Before the backfill has finished most rows are missing, and that is no news.
-  if v_pair.stage not in ('dualwrite', 'shadow', 'live', 'rampdown') or v_pair.last_backfill_at is null then
+  if v_pair.stage not in ('dualwrite', 'shadow', 'live', 'rampdown')
+    or v_pair.last_backfill_at is null then
     return jsonb_build_object('pair', pair, 'state', 'waiting', 'mismatches', 0);
   end if;
   insert into crossfade_private.verify_cursors (pair) values (verify_some.pair)
@@ -86,7 +92,8 @@ begin
     v_pair.name, null, v_pieces, v_cursor.cursor_key, v_boundary);
   update crossfade_private.verify_cursors c
   set cursor_key = v_boundary, rows_checked = c.rows_checked + max_rows,
-    passes = c.passes + case when v_boundary is null then 1 else 0 end, checked_at = clock_timestamp()
+    passes = c.passes + case when v_boundary is null then 1 else 0 end,
+      checked_at = clock_timestamp()
   where c.pair = verify_some.pair
   returning * into v_cursor;
   return jsonb_build_object('pair', pair, 'state', 'running', 'mismatches', v_mismatches,
@@ -96,7 +103,7 @@ end $$;
 comment on function crossfade.verify_some is
   'Compare the next max_rows rows and go on there next time, round and round: {"pair", "state": running|waiting|busy, "mismatches", "passes", "rows_checked" (about)}. What differs after a second look under lock becomes an open mismatch, which blocks the next stage and feeds the monitor. Meant for a call every few seconds. CF001, CF012.';
 
--- Who may see what --------------------------------------------------------------------------------------
+-- Who may see what --------------------------------------------------------------------------------
 
 create table if not exists crossfade.rls_checks (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,

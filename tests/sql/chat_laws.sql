@@ -1,5 +1,6 @@
 -- The laws of a conversion, on the rows of a JSON array of {n, v1, v2, edit}: one row for each
--- violation. edit is what a V1 client does to the V1 form of v2: {columns, set, remove (metadata keys), insert (a paragraph)}.
+-- violation. edit is what a V1 client does to the V1 form of v2: {columns, set, remove (metadata
+-- keys), insert (a paragraph)}.
 with input as materialized (
   select i.n, jsonb_populate_record(null::public.chat_messages, i.v1) as a,
     jsonb_populate_record(null::public.chat_messages_v2, i.v2) as b, i.edit

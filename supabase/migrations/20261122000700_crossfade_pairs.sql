@@ -283,7 +283,8 @@ as $$
   with recursive called(id) as (
     select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
     union
-    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are read.
+    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
+    -- read.
     select p.oid
     from called c
     join pg_catalog.pg_proc d on d.oid = c.id

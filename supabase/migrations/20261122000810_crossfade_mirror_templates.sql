@@ -52,8 +52,9 @@ language sql immutable
 set search_path = ''
 as $outer$
   select $template$
-  -- New rows have no counterpart as a rule: one statement whose plan is the same for one row and for
-  -- 40,000, because it joins nothing. Whatever is there already is left to the statements below.
+  -- New rows have no counterpart as a rule: one statement whose plan is the same for one row and
+  -- for 40,000, because it joins nothing. Whatever is there already is left to the statements
+  -- below.
   if not v_nested then
     begin
       insert into {target} ({target_columns}) overriding system value
@@ -179,7 +180,8 @@ as $outer$
     when 'truncate' then ''
     else replace(replace($template$
   if v_state.mirror = 'log_only' then
-    insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code, message)
+    insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
+      message)
     select {pair_literal}, {side}, <<key>>, tg_op, 'LOGGED', 'only noted: the mirror is log_only'
     from <<rows>> order by 3
     on conflict (pair, key) where resolved_at is null do update
@@ -187,7 +189,8 @@ as $outer$
     return null;
   end if;$template$,
       '<<key>>', case operation when 'move' then '{skey_json_old}' else '{skey_json_n}' end),
-      '<<rows>>', case operation when 'move' then '(select) one' else 'crossfade_rows cf_n' end) end;
+      '<<rows>>',
+      case operation when 'move' then '(select) one' else 'crossfade_rows cf_n' end) end;
 $outer$;
 
 comment on function crossfade_private.mirror_log_template is

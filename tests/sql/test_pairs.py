@@ -264,8 +264,10 @@ def test_converter_hash_covers_the_functions_that_converters_call(db: Connection
         create function public.outer_part(text) returns text language sql
         as $$ select public.inner_part($1) $$;
         create or replace function public.notes_to_v1(
-          new_v2 public.notes_v2, old_v1 public.notes) returns setof public.notes language sql stable
-        as $$ select new_v2.id, new_v2.owner_id, public.outer_part(new_v2.parts ->> 0), new_v2.tag $$;
+          new_v2 public.notes_v2, old_v1 public.notes)
+        returns setof public.notes language sql stable as $$
+          select new_v2.id, new_v2.owner_id, public.outer_part(new_v2.parts ->> 0), new_v2.tag
+        $$;
     """)
     hashes = "select crossfade_private.converter_hash('public.notes_to_v2', 'public.notes_to_v1')"
     before = rows(db, hashes)

@@ -19,7 +19,7 @@ begin
   select c.* into v_cohort from crossfade.cohorts c where c.pair = pair_name;
   v_bucket := crossfade.bucket(v_cohort.cohort_key, crossfade_private.unit(context));
   v_threshold := coalesce(v_cohort.percentage, 0) * 1000;
-  if v_pair.gate_flag is not null and v_pair.stage in ('live', 'rampdown') then
+  if v_pair.gate_flag is not null then
     v_gate := crossfade.evaluate_flag(v_pair.gate_flag, context);
   end if;
   return query values

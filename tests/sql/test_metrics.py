@@ -139,10 +139,17 @@ def test_an_event_that_cannot_be_counted_is_refused_and_named(
     assert one(live, "select count(*) from crossfade.request_minutes") == 0
 
 
-@pytest.mark.parametrize("batch", [{"pair": "orders"}, ["x"], [[]], [None], [{}] * 10001])
+@pytest.mark.parametrize("batch", [{"pair": "orders"}, ["x"], [[]], [None]])
 def test_a_batch_that_is_none_is_refused(live: Connection, batch: Any) -> None:
     with refused("CF012", 400):
         call(live, "record_requests", batch)
+
+
+def test_a_batch_of_more_than_10000_events_is_refused(live: Connection) -> None:
+    assert record(live, *[event()] * 10000)["recorded"] == 10000
+    with refused("CF012", 400) as refusal:
+        record(live, *[event()] * 10001)
+    assert refusal.detail["field"] == "batch"
 
 
 def test_an_unknown_pair_is_refused_and_nothing_is_counted(live: Connection) -> None:
@@ -233,6 +240,13 @@ def test_streak_ignores_backend_1(live: Connection) -> None:
     record(live, event("error"))
     record(live, event("error", backend_version=1), event("ok", backend_version=1))
     assert streak(live) == 1
+
+
+def test_streak_ignores_what_was_decided_before_the_step(live: Connection) -> None:
+    began = one(live, "select step_flags_version from crossfade.pairs")
+    record(live, event("error", count=3))
+    record(live, event("error", flags_version=began - 1), event("ok", flags_version=began - 1))
+    assert streak(live) == 3
 
 
 def test_streak_begins_anew_with_a_step(live: Connection) -> None:

@@ -204,10 +204,13 @@ def test_what_does_not_exist_is_refused(
             roll_back(db, level, scope, dry_run=dry_run)
 
 
-def test_a_rollback_without_a_reason_is_refused(db: Connection) -> None:
+@pytest.mark.parametrize("level", ["FEATURE", "PARTIAL", "COMPLETE", "EMERGENCY"])
+def test_a_rollback_without_a_reason_is_refused(db: Connection, level: str) -> None:
     put(db, "live", 25)
+    version = call(db, "flags_version")
     with refused("CF007", 400):
-        call(db, "rollback", "COMPLETE", "orders", " ")
+        call(db, "rollback", level, FLAG if level == "FEATURE" else "orders", " ")
+    assert call(db, "flags_version") == version
 
 
 # The log -----------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from tests.sql.conftest import MIGRATIONS
 from tests.sql.control import Connection, call, cases, one, refused
 
 
@@ -80,14 +83,19 @@ def test_a_changed_setting_raises_the_version_and_is_audited(db: Connection) -> 
 
 
 def test_applying_the_migration_again_keeps_what_an_operator_chose(db: Connection) -> None:
-    from tests.sql.conftest import MIGRATIONS
-
     call(db, "set_setting", "kill_wait_ms", "77", "test")
     version = call(db, "flags_version")
     for path in MIGRATIONS:
         db.execute(path.read_text())
     assert one(db, "select crossfade_private.setting_number('kill_wait_ms')") == 77
     assert call(db, "flags_version") == version
+
+
+def test_every_setting_is_seeded_once() -> None:
+    (path,) = [path for path in MIGRATIONS if path.stem.endswith("_settings")]
+    seeded = re.findall(r"^  \('([a-z0-9_]+)'", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(seeded) > 40
+    assert sorted(set(seeded)) == sorted(seeded)
 
 
 def test_settings_that_other_languages_rely_on_exist(db: Connection) -> None:

@@ -83,6 +83,15 @@ begin
   end if;
 end $$;
 
+-- Runs that pg_cron drives: their jobs would go on calling what is gone.
+do $$
+begin
+  if to_regprocedure('crossfade_private.unschedule_run(bigint)') is not null then
+    perform crossfade_private.unschedule_run(r.id) from crossfade.runs r
+    where r.state in ('running', 'paused');
+  end if;
+end $$;
+
 drop schema if exists crossfade_private cascade;
 drop schema if exists crossfade cascade;
 

@@ -137,6 +137,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_SNAPSHOT = "CF014"
     UNKNOWN_SETTING = "CF015"
     PAIR_EXISTS = "CF016"
+    EXTENSION_MISSING = "CF018"
     FENCED = "CF_FENCED"
     ARCHIVED = "CF_ARCHIVED"
 
@@ -148,6 +149,7 @@ RPCS: Final[tuple[str, ...]] = (
     "check_rls",
     "choose_backend",
     "control_run",
+    "drive_run",
     "engage_kill_switch",
     "evaluate_flag",
     "explain_flag",

@@ -22,6 +22,7 @@
         ├── WrongRunStateError        CF010
         ├── PairChangedError          CF011: table or converter changed
         ├── ConfirmationRequiredError CF013
+        ├── ExtensionMissingError     CF018
         └── FencedError               CF_FENCED CF_ARCHIVED
 
 No message and no ``repr`` ever holds a key: ``redact`` is applied to all of them.
@@ -154,6 +155,10 @@ class ConfirmationRequiredError(RefusedError):
     """The step needs an explicit confirmation."""
 
 
+class ExtensionMissingError(RefusedError):
+    """The step needs an extension that the database does not have."""
+
+
 class FencedError(RefusedError):
     """A direct write was refused by a kill switch or because the table is an archive."""
 
@@ -175,6 +180,7 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.UNKNOWN_SNAPSHOT: UnknownNameError,
     ErrorCode.UNKNOWN_SETTING: UnknownNameError,
     ErrorCode.PAIR_EXISTS: RegistrationRefusedError,
+    ErrorCode.EXTENSION_MISSING: ExtensionMissingError,
     ErrorCode.FENCED: FencedError,
     ErrorCode.ARCHIVED: FencedError,
 }

@@ -91,6 +91,7 @@ export const ERROR_CODES = {
   CF014: 404,
   CF015: 404,
   CF016: 409,
+  CF018: 409,
   CF_FENCED: 409,
   CF_ARCHIVED: 409,
 } as const;

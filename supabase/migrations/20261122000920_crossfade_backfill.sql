@@ -61,38 +61,6 @@ end $$;
 comment on function crossfade.start_backfill is
   'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
 
-create or replace function crossfade_private.copy_range(
-  pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns bigint
-language plpgsql volatile
-set search_path = ''
-set lock_timeout = '5s'
-as $$
-declare
-  v_written bigint;
-begin
-  -- SAFETY: FOR SHARE holds off deletes and updates of these rows until the copy is committed;
-  -- DO NOTHING leaves a newer counterpart alone. Without either, stale or deleted rows would
-  -- appear.
-  execute crossfade_private.render($sql$
-    insert into {target} ({target_columns}) overriding system value
-    select {tcolumns_c}
-    from (
-      select cf_s.* from {source} cf_s
-      where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
-      order by {skey_s} for share of cf_s
-    ) cf_n
-    cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
-    on conflict ({target_key}) do nothing
-  $sql$, pieces) using after_key, boundary;
-  get diagnostics v_written = row_count;
-  return v_written;
-end $$;
-
-comment on function crossfade_private.copy_range is
-  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row.';
-
 create or replace function crossfade_private.sweep(run crossfade.runs, pieces jsonb)
 returns bigint
 language plpgsql volatile
@@ -195,7 +163,7 @@ begin
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_written := crossfade_private.copy_range(v_pieces, v_range.cursor_key, v_boundary);
+    v_written := crossfade_private.copy_batch(v_pieces, v_range.cursor_key, v_boundary);
     v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
     v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
       target_ms);
@@ -208,4 +176,4 @@ begin
 end $$;
 
 comment on function crossfade.backfill_batch is
-  'Copy the next batch of a run in this transaction: {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
+  'Copy the next batch of a run in this transaction: {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';

@@ -278,3 +278,49 @@ def test_composite_and_text_keys(db: Connection) -> None:
     assert rows(
         db, "select count(*) from public.a join public.b using (k, n) where a.v = b.v #>> '{}'"
     ) == [(500,)]
+
+
+def test_row_that_v2_refuses_is_recorded_and_does_not_stop_the_run(db: Connection) -> None:
+    create_notes(db, mirror=False)
+    db.execute(
+        "insert into public.notes (id, body, tag) "
+        "select g, 'n', case g when 7 then repeat('x', 30) end from generate_series(1, 40) g"
+    )
+    db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
+    answer = finish(db, start(db))
+    assert answer["run"]["rows_written"] == 39
+    assert rows(
+        db, "select key, written_side, operation, error_code from crossfade.mirror_failures"
+    ) == [({"id": 7}, 1, "BACKFILL", "23514")]
+    db.execute("update public.notes set tag = null where id = 7")
+    db.execute("select crossfade.repair('notes')")
+    assert differences(db) == []
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_backfill_does_not_undo_a_delete_that_could_not_be_mirrored(
+    db: Connection, connect: Connect, committed: bool
+) -> None:
+    prepare(db, 30)
+    db.execute("insert into public.notes_v2 (id, parts) values (5, '[\"n5\"]')")
+    holder, deleter, worker = connect(), connect(), connect()
+    holder.execute("begin")
+    holder.execute("select from public.notes where id = 5 for key share")
+    deleter.execute("set lock_timeout = '50ms'")
+    deleter.execute("begin")
+    deleter.execute("delete from public.notes_v2 where id = 5")
+    holder.execute("rollback")
+    run = start(db)
+    if committed:
+        deleter.execute("commit")
+        finish(db, run)
+    else:
+        thread = threading.Thread(target=finish, args=(worker, run))
+        thread.start()
+        wait_until_blocked(db, worker.info.backend_pid)
+        deleter.execute("commit")
+        thread.join()
+    assert rows(db, "select operation from crossfade.mirror_failures") == [("DELETE",)]
+    db.execute("select crossfade.repair('notes')")
+    assert rows(db, "select count(*) from public.notes where id = 5") == [(0,)]
+    assert differences(db) == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,3 +115,29 @@ def cases(topic: str) -> list[Any]:
         for case in document["cases"]
         if "sql" in case.get("applies_to", ["sql"])
     ]
+
+
+@contextmanager
+def in_background(work: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Run work in a thread; its result is in the list after the block."""
+    result: list[Any] = []
+    thread = threading.Thread(target=lambda: result.append(work()))
+    thread.start()
+    yield result
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+
+
+def wait_for_waiters(db: Connection, number: int) -> None:
+    """Wait until so many sessions of this database wait for a lock."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        waiting = one(
+            db,
+            "select count(*) from pg_stat_activity"
+            " where wait_event_type = 'Lock' and datname = current_database()",
+        )
+        if waiting >= number:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"never {number} sessions waiting")

@@ -166,27 +166,6 @@ def test_control_rows_of_every_kind_can_be_edited_through_the_api(
         assert one(db, "select count(*) from crossfade.audit") == audited + 1, statement
 
 
-def test_every_definer_function_says_why_and_pins_its_search_path(db: Connection) -> None:
-    unpinned = one(
-        db,
-        """
-        select array_agg(oid::regprocedure) from pg_proc
-        where pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
-          and (prosecdef or prokind <> 'p') -- a procedure with a SET clause could not COMMIT
-          and not coalesce('search_path=""' = any (proconfig), false)
-        """,
-    )
-    assert unpinned is None
-
-
-def test_every_table_has_row_level_security(db: Connection) -> None:
-    assert one(
-        db,
-        "select bool_and(relrowsecurity) from pg_class where relkind = 'r' and relnamespace"
-        " in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)",
-    )
-
-
 def test_no_function_raises_the_code_that_the_data_api_retries(db: Connection) -> None:
     found = one(
         db,

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.sql.control import Connection, call, cases, create_pair, one, refused
+from tests.sql.control import (
+    Connection,
+    call,
+    cases,
+    create_pair,
+    in_background,
+    one,
+    refused,
+    wait_for_waiters,
+)
 
 FLAG = "enable_caching"
 
@@ -209,6 +218,18 @@ def test_a_hand_edit_through_the_data_api_is_audited_with_its_actor(connect: Any
     api.execute("select set_config('request.headers', %s, false)", ['{"x-crossfade-actor": "ada"}'])
     api.execute("update crossfade.flags set enabled = true where name = %s", [FLAG])
     assert one(api, "select actor from crossfade.audit where object = %s", FLAG) == "ada"
+
+
+def test_hand_edits_of_several_flags_never_deadlock(connect: Any) -> None:
+    first, second, watcher = connect(), connect(), connect()
+    edit = "update crossfade.flags set enabled = not enabled where name = %s"
+    first.execute("begin")
+    first.execute(edit, [FLAG])
+    with in_background(lambda: second.execute(edit, ["enable_parallel_tools"])):
+        wait_for_waiters(watcher, 1)
+        first.execute(edit, ["enable_parallel_tools"])
+        first.execute("commit")
+    assert one(watcher, "select count(*) from crossfade.audit") == 3
 
 
 def test_an_unknown_flag_is_refused_with_the_known_names(db: Connection) -> None:

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.sql.control import Connection, call, create_pair, one, refused
+from tests.sql.control import (
+    Connection,
+    call,
+    create_pair,
+    in_background,
+    one,
+    refused,
+    wait_for_waiters,
+)
 
 FENCE = "disable_v2_messages"
 PLAIN = "disable_new_tools"
 EMERGENCY = "emergency_rollback"
 INSERT_V2 = "insert into public.orders_v2 values (%s, '\"x\"')"
-
-
-@contextmanager
-def in_background(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Run work in a thread; its result is in the list after the block."""
-    result: list[Any] = []
-    thread = threading.Thread(target=lambda: result.append(work()))
-    thread.start()
-    yield result
-    thread.join(timeout=20)
-    assert not thread.is_alive()
-
-
-def wait_for_waiters(db: Connection, number: int) -> None:
-    """Wait until so many sessions of this database wait for an advisory lock."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        waiting = one(
-            db,
-            "select count(*) from pg_locks where locktype = 'advisory' and not granted and database"
-            " = (select oid from pg_database where datname = current_database())",
-        )
-        if waiting >= number:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"never {number} sessions waiting")
 
 
 # Engaging -------------------------------------------------------------------------------

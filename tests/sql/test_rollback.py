@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.sql.control import Connection, call, create_pair, one, ready_for_live, refused
@@ -211,6 +213,41 @@ def test_a_rollback_without_a_reason_is_refused(db: Connection, level: str) -> N
     with refused("CF007", 400):
         call(db, "rollback", level, FLAG if level == "FEATURE" else "orders", " ")
     assert call(db, "flags_version") == version
+
+
+def test_control_changes_of_every_kind_never_deadlock(connect: Any) -> None:
+    db = connect()
+    put(db, "live", 75, "orders")
+    put(db, "live", 75, "bills")
+    number = call(db, "take_snapshot", "test")["snapshot"]["id"]
+    changes: list[tuple[Any, ...]] = [
+        ("rollback", "EMERGENCY", "*", "test"),
+        ("rollback", "PARTIAL", "bills", "test"),
+        ("restore_snapshot", number, "test"),
+        ("set_cohort", "orders", {"percentage": 1, "denied_user_ids": ["u"]}, "test"),
+        ("set_stage", "bills", "shadow", "test"),
+        ("set_flag", FLAG, {"enabled": True}, "test"),
+        ("engage_kill_switch", EMERGENCY),
+        ("release_kill_switch", EMERGENCY, "test"),
+        ("set_setting", "kill_wait_ms", "50", "test"),
+    ]
+    states: list[str | None] = []
+
+    def work(first: int) -> None:
+        api = connect("service_role")
+        for turn in range(2 * len(changes)):
+            try:
+                call(api, *changes[(first * 2 + turn * (first + 1)) % len(changes)])
+            except psycopg.Error as error:
+                states.append(error.sqlstate)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Restoring may be refused, for a stage cannot always go forward.
+    assert set(states) <= {"PT409"}
 
 
 # The log -----------------------------------------------------------------------------------

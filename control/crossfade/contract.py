@@ -118,6 +118,13 @@ class FailurePolicy(StrEnum):
     RAISE = "raise"
 
 
+class MirrorMode(StrEnum):
+    """What the mirror of a pair does that users do not depend on yet."""
+
+    BOTH = "both"
+    LOG_ONLY = "log_only"
+
+
 class ErrorCode(StrEnum):
     """``detail.code`` of an error that the SQL functions raise."""
 

@@ -90,6 +90,30 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Driven:
+    """A run that pg_cron drives, or no longer does. ``schedule`` is None when no job is left."""
+
+    run: Run
+    driven: bool
+    job: str
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one call of ``verify_some`` saw. ``passes``: how often it has come to the end.
+
+    ``state`` is running, waiting (no backfill has ended yet) or busy (another one looks).
+    """
+
+    pair: str
+    state: str
+    mismatches: int = 0
+    passes: int = 0
+    rows_checked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PairStatus:
     """Where one pair stands. ``blockers``: what keeps it from ``next_stage``, None at the end.
 
@@ -163,6 +187,34 @@ class StageChanged:
     after: Stage
     flags_version: int
     step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorChanged:
+    """The mirror of a pair before and after."""
+
+    pair: str
+    before: str
+    after: str
+    flags_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleToOne:
+    """A row that a user may see in one table only, 1 or 2."""
+
+    user_id: str
+    key: Key
+    visible_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class RlsCheck:
+    """What some users may see in both tables. ``differences``: at most 100 a user."""
+
+    pair: str
+    users: int
+    differences: tuple[VisibleToOne, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from crossfade import health, rollback
 from crossfade.alerts import Alert, Alerts, Severity
-from crossfade.contract import Event, Outcome
+from crossfade.contract import Event, Outcome, Stage
 from crossfade.errors import CrossfadeError
 from crossfade.models import HealthSample, RollbackDone
 from crossfade.ports import Controls, Health, Pairs
@@ -53,12 +53,15 @@ class Monitor:
         alerts: where to tell people.
         now: the clock for what cannot be read; samples carry the database's.
         enforce: False only records and tells, as a rehearsal.
+        verify_rows: rows to compare of each pair between dualwrite and rampdown after every tick;
+            0 leaves verifying to others.
     """
 
     gateway: MonitorGateway
     alerts: Alerts = field(default_factory=Alerts)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     enforce: bool = True
+    verify_rows: int = 0
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _limits: Thresholds | None = None
     _pairs: tuple[str, ...] = ()
@@ -66,7 +69,12 @@ class Monitor:
     def tick(self, pairs: tuple[str, ...] = ()) -> tuple[Tick, ...]:
         """Evaluate ``pairs`` (all when empty) once. Never raises for what a project may do."""
         failure = self._refresh(pairs)
-        return tuple(self._tick_pair(name, failure) for name in self._pairs)
+        ticks = tuple(self._tick_pair(name, failure) for name in self._pairs)
+        # Last: a look may wait for locks, and no judgment may wait for a look.
+        for tick in ticks:
+            if tick.sample is not None and tick.sample.stage not in (Stage.OFF, Stage.COMPLETE):
+                self._look(tick.pair)
+        return ticks
 
     def run(
         self,
@@ -133,6 +141,16 @@ class Monitor:
             _log.warning("%s", error.line(), extra={"action": "monitor.record"})
             return error.line()
         return None
+
+    def _look(self, pair: str) -> None:
+        """Compare some rows; what differs becomes an open mismatch, which the next tick judges."""
+        if self.verify_rows <= 0:
+            return
+        try:
+            self.gateway.verify_some(pair, max_rows=self.verify_rows)
+        except CrossfadeError as error:
+            # Watching is worth more than this look; the next tick takes another one.
+            _log.warning("%s", error.line(), extra={"action": "monitor.verify"})
 
     def _act(self, sample: HealthSample, verdicts: tuple[Verdict, ...]) -> RollbackDone | None:
         plan = rollback.plan(sample, verdicts)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
-from crossfade.contract import Direction, Event, Level, Stage
+from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.kill_switches import Engaged
 from crossfade.models import (
@@ -16,11 +16,15 @@ from crossfade.models import (
     Batch,
     CohortChanged,
     ConversionCheck,
+    Driven,
     HealthSample,
     Key,
+    Look,
+    MirrorChanged,
     PairStatus,
     Registered,
     Repaired,
+    RlsCheck,
     RollbackDone,
     RollbackEntry,
     Run,
@@ -84,6 +88,9 @@ class Runs(Protocol):
     def run_status(self, run: int) -> Run:
         """Return the run as it stands."""
 
+    def drive_run(self, run: int, *, enabled: bool) -> Driven:
+        """Let pg_cron do the batches of a run inside the database, or no longer."""
+
     def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
         """Make the follower equal to the leader for some rows."""
 
@@ -113,6 +120,12 @@ class Pairs(Protocol):
     ) -> StageChanged:
         """Move a pair to another stage."""
 
+    def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
+        """Pause the mirror (log_only: changed keys are only noted) or resume it (both)."""
+
+    def check_rls(self, pair: str, *, user_ids: Sequence[str]) -> RlsCheck:
+        """Ask the policies of both tables as each of these users."""
+
     def rearm(self, pair: str, *, reason: str) -> None:
         """Allow going forward again after an automatic rollback."""
 
@@ -122,6 +135,9 @@ class Health(Protocol):
 
     def health_sample(self, pair: str) -> HealthSample:
         """Return what the rules look at."""
+
+    def verify_some(self, pair: str, *, max_rows: int) -> Look:
+        """Compare the next rows of a pair, round and round."""
 
     def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
         """Store one evaluation."""

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from crossfade.flags import Context, choose_backend, evaluate
 from crossfade.gateway import SupabaseGateway
 from tests.integration.cli_project import Project, running_project
+from tests.sql.fake_cron import CRON
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +188,72 @@ def test_verify_finds_a_difference_and_repair_removes_it(project: Project) -> No
     assert project.data("repair", "differs", "--yes", "--reason", "test")["remaining"] == 0
     project.ok("verify", "run", "differs")
     assert project.sql("select note from public.differs_v2 where id = 42") == [(None,)]
+
+
+def test_a_run_that_drives_itself_is_handed_over(project: Project) -> None:
+    project.make_tables("alone", 3000)
+    project.register("alone")
+    project.ok("stage", "set", "alone", "dualwrite", "--reason", "test", "--yes")
+    command = ("backfill", "run", "alone", "--self-drive", "--yes")
+    refused = project.run(*command)
+    assert (refused.exit_code, "CF018" in refused.stderr) == (1, True)
+    project.sql(CRON)
+    try:
+        done = project.data(*command)
+        assert (done["driven"], done["schedule"]) == (True, "5 seconds")
+        ((job,),) = project.sql("select command from cron.job")
+        with psycopg.connect(project.stack.info.db_url, autocommit=True) as pg_cron:
+            pg_cron.execute(job)
+        assert project.data("backfill", "status", "alone")[0]["state"] == "finished"
+        assert rows(project, "alone_v2") == 3000
+        project.ok("verify", "run", "alone", "--self-drive")
+        project.ok("verify", "cancel", "alone", "--yes")
+        assert project.sql("select * from cron.job") == []
+    finally:
+        project.sql("drop schema cron cascade")
+
+
+def test_a_paused_mirror_only_notes_what_changed(project: Project) -> None:
+    project.make_pair("paused")
+    why = ("--reason", "test", "--yes")
+    assert project.data("pair", "mirror", "paused", "log_only", *why)["after"] == "log_only"
+    project.sql("insert into public.paused values (9001, 'new', null)")
+    assert rows(project, "paused_v2") == 0
+    assert project.data("pair", "show", "paused")["open_failures"] == 1
+    assert "nothing to do" in project.ok("pair", "mirror", "paused", "log_only", *why).stderr
+    project.ok("pair", "mirror", "paused", "both", *why)
+    project.ok("repair", "paused", *why)
+    assert project.sql("select id from public.paused_v2") == [(9001,)]
+
+
+def test_check_rls_names_the_rows_only_one_table_shows(project: Project) -> None:
+    user = "00000000-0000-4000-8000-000000000001"
+    project.make_pair("seen")
+    project.sql("""
+        insert into public.seen values (9001, 'new', null);
+        grant select on public.seen, public.seen_v2 to authenticated;
+        alter table public.seen enable row level security;
+        alter table public.seen_v2 enable row level security;
+        create policy "one row" on public.seen_v2 to authenticated
+          using (id = 9001 and (select auth.uid()) is not null)""")
+    command = ("pair", "check-rls", "seen", "--user", user)
+    found = project.run(*command, "--json")
+    assert found.exit_code == 3, found.output
+    assert json.loads(found.stdout)["differences"] == [
+        {"user_id": user, "key": {"id": 9001}, "visible_in": 2}
+    ]
+    project.sql('drop policy "one row" on public.seen_v2')
+    assert project.data(*command)["differences"] == []
+
+
+def test_the_monitor_finds_what_differs_behind_the_mirror(project: Project) -> None:
+    project.make_pair("looked", stage="shadow")
+    watch = ("monitor", "run", "--once", "--pair", "looked")
+    project.unmirrored("looked_v2", "update public.looked_v2 set note = 'other' where id = 42")
+    project.run(*watch, "--verify-rows", "0")
+    assert project.data("pair", "show", "looked")["open_mismatches"] == 0
+    project.run(*watch)
+    assert project.data("pair", "show", "looked")["open_mismatches"] == 1
 
 
 def test_the_monitor_rolls_back_latches_and_waits_for_a_person(project: Project) -> None:

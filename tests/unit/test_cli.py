@@ -9,9 +9,17 @@ from typer.testing import CliRunner, Result
 
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.contract import Direction, Level, RunState, Stage
-from crossfade.errors import Blocker, UnreachableError
-from crossfade.models import AuditEntry, Batch, ConversionCheck, Repaired, Violation
+from crossfade.contract import Direction, ErrorCode, Level, RunState, Stage
+from crossfade.errors import Blocker, UnreachableError, refusal
+from crossfade.models import (
+    AuditEntry,
+    Batch,
+    ConversionCheck,
+    Repaired,
+    RlsCheck,
+    Violation,
+    VisibleToOne,
+)
 from crossfade.testing import NOW, FakeGateway
 
 RUNNER = CliRunner()
@@ -51,7 +59,12 @@ def test_every_read_has_json_on_stdout_and_changes_nothing(command: tuple[str, .
     result = run(fake, *command, "--json")
     assert result.exit_code == 0, result.output
     json.loads(result.stdout)
-    assert set(fake.changed()) <= {"record_verdicts", "check_conversion", "rollback_dry_run"}
+    assert set(fake.changed()) <= {
+        "record_verdicts",
+        "verify_some",
+        "check_conversion",
+        "rollback_dry_run",
+    }
 
 
 @pytest.mark.parametrize("command", READS, ids=" ".join)
@@ -81,6 +94,8 @@ CHANGES = [
     ("settings", "set", "r1k_streak", "7", "--reason", "x"),
     ("pair", "remove", "notes", "--reason", "x"),
     ("pair", "register", "p", "--v1", "a", "--v2", "b", "--to-v2", "f", "--to-v1", "g"),
+    ("backfill", "run", "notes", "--self-drive"),
+    ("pair", "mirror", "notes", "log_only", "--reason", "x"),
 ]
 
 
@@ -198,6 +213,8 @@ BAD = [
     ),
     (("snapshot", "restore", "9", "--reason", "x", "--yes"), 1, '"9"'),
     (("snapshot", "restore", "1", "--yes"), 2, "--reason"),
+    (("pair", "mirror", "notes", "log_only", "--yes"), 2, "--reason"),
+    (("pair", "check-rls", "note", "--user", "u"), 1, "notes"),
     (("settings", "set", "r1k_strea", "7", "--reason", "x", "--yes"), 1, "r1k_streak"),
     (("flag", "list"), 2, "flags"),
     (("cohort", "set"), 2, "--help"),
@@ -247,6 +264,7 @@ def test_a_change_that_changes_nothing_says_so_and_asks_nothing() -> None:
         ("stage", "set", "notes", "live"),
         ("kill", "release", "disable_v2_messages", "--reason", "x"),
         ("rollout", "rearm", "notes", "--reason", "x"),
+        ("pair", "mirror", "notes", "both", "--reason", "x"),
     ):
         result = run(fake, *command)
         assert (result.exit_code, "nothing to do" in result.stderr) == (0, True), result.output
@@ -338,6 +356,49 @@ def test_verify_run_exits_three_when_rows_differ() -> None:
     assert "crossfade repair notes" in result.stderr
     fake.script.append(clean)
     assert run(fake, "verify", "run", "notes").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["backfill", "verify"])
+def test_self_drive_hands_the_run_over_and_does_no_batch(kind: str) -> None:
+    fake = project()
+    more = ("--yes",) if kind == "backfill" else ()
+    result = run(fake, kind, "run", "notes", "--self-drive", "--json", *more)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["job"] == "crossfade_run_1"
+    assert f"crossfade {kind} status notes" in result.stderr
+    assert fake.changed() == (f"start_{kind}", "drive_run")
+    assert fake.driven == {1}
+
+
+def test_self_drive_without_pg_cron_is_one_line() -> None:
+    fake = project()
+    fake.fail("drive_run", refusal(ErrorCode.EXTENSION_MISSING, "pg_cron is not installed"))
+    result = run(fake, "verify", "run", "notes", "--self-drive")
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "Error: pg_cron is not installed [CF018]"
+
+
+def test_pair_mirror_pauses_and_resumes_and_says_what_is_left_to_do() -> None:
+    fake = project()
+    fake.add_pair(replace(fake.pairs["notes"], stage=Stage.DUALWRITE))
+    paused = run(fake, "pair", "mirror", "notes", "log_only", "--reason", "full disk", "--yes")
+    assert paused.exit_code == 0, paused.output
+    assert fake.pairs["notes"].mirror == "log_only"
+    resumed = run(fake, "pair", "mirror", "notes", "both", "--reason", "space again", "--yes")
+    assert fake.pairs["notes"].mirror == "both"
+    assert "crossfade repair notes" in resumed.stderr
+    assert fake.changed() == ("set_mirror", "set_mirror")
+
+
+def test_check_rls_lists_what_only_one_table_shows_and_exits_three() -> None:
+    fake = project()
+    fake.parities.append(RlsCheck("notes", 2, (VisibleToOne("ann", {"id": 7}, 2),)))
+    result = run(fake, "pair", "check-rls", "notes", "--user", "ann", "--user", "bob")
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[-1].split(maxsplit=2) == ["ann", "V2", '{  "id": 7}']
+    same = run(fake, "pair", "check-rls", "notes", "--user", "ann", "--user", "bob")
+    assert (same.exit_code, "2 users see the same rows" in same.stdout) == (0, True)
+    assert fake.given[-1] == ("notes", ("ann", "bob"))
 
 
 def test_repair_fails_when_rows_are_left() -> None:

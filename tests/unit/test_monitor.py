@@ -128,6 +128,49 @@ def test_a_rollback_that_fails_is_told_and_tried_again() -> None:
     assert monitor.tick()[0].rolled_back is not None
 
 
+@pytest.mark.parametrize(
+    ("stage", "rows", "looks"),
+    [
+        (Stage.OFF, 200, 0),
+        (Stage.DUALWRITE, 200, 1),
+        (Stage.SHADOW, 50, 1),
+        (Stage.LIVE, 200, 1),
+        (Stage.RAMPDOWN, 200, 1),
+        (Stage.COMPLETE, 200, 0),
+        (Stage.LIVE, 0, 0),
+    ],
+)
+def test_it_compares_some_rows_of_mirrored_pairs(stage: Stage, rows: int, looks: int) -> None:
+    fake = project()
+    fake.samples["notes"] = sample(stage=stage)
+    monitor, _ = watch(fake)
+    monitor.verify_rows = rows
+    monitor.tick()
+    assert [given for given in fake.given if given == ("notes", rows)] == [("notes", rows)] * looks
+    assert fake.calls.count("verify_some") == looks
+
+
+def test_it_judges_before_it_compares_and_a_failed_look_changes_nothing() -> None:
+    fake = project()
+    fake.samples.update(failing())  # type: ignore[arg-type]
+    fake.fail("verify_some", ServerFailedError("57014"))
+    monitor, _ = watch(fake)
+    monitor.verify_rows = 200
+    (tick,) = monitor.tick()
+    assert tick.rolled_back is not None
+    assert tick.error is None
+    assert fake.calls[-1] == "verify_some"
+
+
+def test_it_does_not_compare_what_it_cannot_see() -> None:
+    fake = project()
+    fake.fail("health_sample", UnreachableError("gone"))
+    monitor, _ = watch(fake)
+    monitor.verify_rows = 200
+    monitor.tick()
+    assert "verify_some" not in fake.calls
+
+
 def test_a_restarted_monitor_goes_on_counting_the_time_of_a_breach() -> None:
     fake = project()
     fake.samples["notes"] = sample(0, v2=window(100, 15))

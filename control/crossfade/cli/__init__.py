@@ -18,6 +18,7 @@ from crossfade.cli import (
     lazy,
     monitor,
     pair,
+    pair_watch,
     rollback,
     rollout,
     settings,
@@ -49,6 +50,7 @@ app = typer.Typer(
 lazy.add_to(app)
 app.command("status")(status.status)
 install.add_to(app)
+pair_watch.add_to(pair.app)
 app.add_typer(pair.app, name="pair")
 app.add_typer(stage.app, name="stage")
 app.add_typer(backfill.app, name="backfill")

@@ -20,6 +20,10 @@ app = typer.Typer(no_args_is_help=True, help="Copy the old rows of a pair, in ba
 Way = Annotated[Direction, typer.Option(help="Which way rows are copied.")]
 TargetMs = Annotated[int, typer.Option(min=10, max=5000, help="Wanted time of one batch, in ms.")]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Batches at the same time.")]
+SelfDrive = Annotated[
+    bool,
+    typer.Option("--self-drive", help="Let pg_cron do it inside the database, and return at once."),
+]
 StallS = Annotated[float, typer.Option(min=1, help="Give up after so long without progress.")]
 
 
@@ -51,17 +55,23 @@ def run(
     target_ms: TargetMs = 500,
     workers: Workers = 1,
     stall_s: StallS = 1800,
+    self_drive: SelfDrive = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a backfill or continue the one that is not over, and drive it to its end.
 
     Ctrl-C is safe at any moment: the same command continues after the last committed batch.
+    With --self-drive nobody has to stay: it works where the extension pg_cron is installed.
 
     Example: crossfade backfill run chat_messages --yes
     """
     opened = gateway(context)
     _announce(opened, pair, direction, yes=yes, command="run")
+    if self_drive:
+        started = opened.start_backfill(pair, direction=direction, ranges=workers)
+        hand_over(opened, started.run, as_json=as_json)
+        return
     with Bar(f"Backfill of {pair}") as bar:
         options = DriveOptions(
             target_ms=target_ms, workers=workers, stall_s=stall_s, on_progress=bar.update
@@ -71,6 +81,14 @@ def run(
         except KeyboardInterrupt:
             interrupted(f"crossfade backfill run {pair}")
     finish(batch, as_json=as_json)
+
+
+def hand_over(opened: Gateway, run: Run, *, as_json: bool) -> None:
+    """Let the database drive a run, and say how to watch it."""
+    done = opened.drive_run(run.id, enabled=True)
+    text = f"Run {run.id} of {run.pair} drives itself: job {done.job}, schedule {done.schedule}"
+    emit(done, as_json=as_json, render=lambda: text)
+    say(f"Watch it with: crossfade {run.kind} status {run.pair}")
 
 
 def interrupted(command: str) -> None:

@@ -30,6 +30,14 @@ def run(
     ] = None,
     once: Annotated[bool, typer.Option(help="Evaluate once; exit code 3 unless PASS.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Judge and record, but never roll back.")] = False,
+    verify_rows: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            help="Rows of each mirrored pair to compare per evaluation; 0 compares none.",
+        ),
+    ] = 200,
     webhook: Annotated[
         str | None, typer.Option(envvar="CROSSFADE_WEBHOOK", help="Where alerts are posted.")
     ] = None,
@@ -37,7 +45,9 @@ def run(
 ) -> None:
     """Evaluate the rules again and again; roll back by itself when one fails.
 
-    Prints one line per pair and evaluation. Going forward stays with people.
+    Prints one line per pair and evaluation. Going forward stays with people. Between dualwrite and
+    rampdown it also compares some rows each time, round and round; what differs blocks the next
+    stage.
 
     Example: crossfade monitor run --interval 5
     """
@@ -46,7 +56,7 @@ def run(
     for name in names:
         find_pair(opened, name)
     channels: list[Channel] = [LogChannel(), *([WebhookChannel(webhook)] if webhook else [])]
-    watcher = Monitor(opened, alerts=Alerts(channels), enforce=not dry_run)
+    watcher = Monitor(opened, alerts=Alerts(channels), enforce=not dry_run, verify_rows=verify_rows)
     if once:
         ticks = watcher.tick(names)
         for tick in ticks:

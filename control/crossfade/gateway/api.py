@@ -30,6 +30,7 @@ NOT_REPEATABLE: Final = frozenset(
         "set_stage",
         "take_snapshot",
         "unregister_pair",
+        "verify_some",
     }
 )
 """RPCs that must not be sent again when the first one may have been committed."""

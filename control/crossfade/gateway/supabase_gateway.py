@@ -10,7 +10,7 @@ import tenacity
 
 from crossfade import contract
 from crossfade.config import Connection
-from crossfade.contract import Direction, Event, Level, Stage
+from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
@@ -21,11 +21,15 @@ from crossfade.models import (
     Batch,
     CohortChanged,
     ConversionCheck,
+    Driven,
     HealthSample,
     Key,
+    Look,
+    MirrorChanged,
     PairStatus,
     Registered,
     Repaired,
+    RlsCheck,
     RollbackDone,
     RollbackEntry,
     Run,
@@ -159,6 +163,10 @@ class SupabaseGateway:
         """Return the run as it stands."""
         return parse(Run, self._api.rpc("run_status", run=run)["run"])
 
+    def drive_run(self, run: int, *, enabled: bool) -> Driven:
+        """Let pg_cron do the batches of a run inside the database, or no longer."""
+        return self._api.ask(Driven, "drive_run", run=run, enabled=enabled)
+
     def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
         """Return active runs and the last one of each kind, newest first."""
         found: dict[int, Run] = {}
@@ -214,6 +222,14 @@ class SupabaseGateway:
             StageChanged, "set_stage", pair=pair, stage=stage, reason=reason, confirm=confirm
         )
 
+    def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
+        """Pause the mirror (log_only: changed keys are only noted) or resume it (both)."""
+        return self._api.ask(MirrorChanged, "set_mirror", pair=pair, mode=mode, reason=reason)
+
+    def check_rls(self, pair: str, *, user_ids: Sequence[str]) -> RlsCheck:
+        """Ask the policies of both tables as each of these users."""
+        return self._api.ask(RlsCheck, "check_rls", pair=pair, user_ids=list(user_ids))
+
     def rearm(self, pair: str, *, reason: str) -> None:
         """Allow going forward again after an automatic rollback."""
         self._api.rpc("rearm", pair=pair, reason=reason)
@@ -223,6 +239,10 @@ class SupabaseGateway:
     def health_sample(self, pair: str) -> HealthSample:
         """Return what the rules look at."""
         return self._api.ask(HealthSample, "health_sample", pair=pair)
+
+    def verify_some(self, pair: str, *, max_rows: int) -> Look:
+        """Compare the next rows of a pair, round and round."""
+        return self._api.ask(Look, "verify_some", pair=pair, max_rows=max_rows)
 
     def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
         """Store one evaluation."""

@@ -9,6 +9,7 @@ from crossfade.models import (
     AuditEntry,
     Change,
     HealthSample,
+    Look,
     RollbackDone,
     RollbackEntry,
     Snapshot,
@@ -24,6 +25,11 @@ class FakePast(FakeState):
         """The arranged sample."""
         self._called("health_sample", pair)
         return self.samples[self._pair(pair).name]
+
+    def verify_some(self, pair: str, *, max_rows: int) -> Look:
+        """The next scripted answer, else no difference."""
+        self._called("verify_some", pair, max_rows)
+        return self.looks.popleft() if self.looks else Look(pair, "running")
 
     def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
         """Keep the newest."""

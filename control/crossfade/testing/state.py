@@ -13,8 +13,10 @@ from crossfade.models import (
     Cohort,
     ConversionCheck,
     HealthSample,
+    Look,
     PairStatus,
     Repaired,
+    RlsCheck,
     RollbackEntry,
     Run,
     Snapshot,
@@ -39,6 +41,9 @@ class FakeState:
         self.verdicts: dict[str, tuple[Verdict, ...]] = {}
         self.runs: dict[int, Run] = {}
         self.script: deque[Batch] = deque()
+        self.driven: set[int] = set()
+        self.looks: deque[Look] = deque()
+        self.parities: deque[RlsCheck] = deque()
         self.checks: deque[ConversionCheck] = deque()
         self.repairs: deque[Repaired] = deque()
         self.snapshots: list[Snapshot] = []

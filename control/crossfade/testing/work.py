@@ -1,16 +1,20 @@
 """Pairs and runs of a fake project."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from crossfade.contract import Direction, ErrorCode, RunState, Stage
+from crossfade.contract import Direction, ErrorCode, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
     Batch,
     ConversionCheck,
+    Driven,
     Key,
+    MirrorChanged,
     PairStatus,
     Registered,
     Repaired,
+    RlsCheck,
     Run,
     StageChanged,
     Started,
@@ -81,6 +85,13 @@ class FakeWork(FakeState):
         self._called("run_status", run)
         return self.runs[run]
 
+    def drive_run(self, run: int, *, enabled: bool) -> Driven:
+        """Noted in ``driven``; the batches are for the test to do."""
+        self._called("drive_run", run, enabled)
+        (self.driven.add if enabled else self.driven.discard)(run)
+        schedule = "5 seconds" if enabled else None
+        return Driven(self.runs[run], enabled, f"crossfade_run_{run}", schedule)
+
     def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
         """All of them."""
         self._called("list_runs", pair, kind)
@@ -137,6 +148,22 @@ class FakeWork(FakeState):
         self.pairs[pair] = replace(found, stage=stage)
         self.version += 1
         return StageChanged(pair, found.stage, stage, self.version)
+
+    def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
+        """Refused when users depend on it."""
+        self._called("set_mirror", pair, mode, reason)
+        found = self._pair(pair)
+        if found.stage not in (Stage.DUALWRITE, Stage.SHADOW):
+            raise refused_stage(pair, found.stage, ())
+        self.pairs[pair] = replace(found, mirror=mode.value)
+        self.version += 1
+        return MirrorChanged(pair, found.mirror, mode.value, self.version)
+
+    def check_rls(self, pair: str, *, user_ids: Sequence[str]) -> RlsCheck:
+        """The next scripted answer, else no difference."""
+        self._called("check_rls", pair, tuple(user_ids))
+        self._pair(pair)
+        return self.parities.popleft() if self.parities else RlsCheck(pair, len(user_ids))
 
     def rearm(self, pair: str, *, reason: str) -> None:
         """Remove the latch."""

@@ -23,6 +23,6 @@ where
     where n.nspname in ('crossfade', 'crossfade_private')
   )
   -- Generated for a pair; the template they come from is commented.
-  and p.proname !~ '^mirror_.+_v[12]_(insert|update|delete|truncate|move)$'
+  and p.proname !~ '^mirror_.+_v[12]_[a-z]+$'
   and obj_description(p.oid, 'pg_proc') is null
 order by object;

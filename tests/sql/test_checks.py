@@ -235,7 +235,8 @@ def test_following_the_hints_of_the_trigger_check_repairs_it(healthy: Connection
     healthy.execute(f"alter table {V2} disable trigger crossfade_fence")
     path = ROOT / "sql" / "checks" / "triggers.sql"
     hints = [row[3] for row in healthy.execute(path.read_text(encoding="utf-8"))]
-    assert len(hints) == 6
+    off = "select count(*) from pg_trigger where tgname like 'crossfade%' and tgenabled = 'D'"
+    assert len(hints) == one(healthy, off) > 5
     for hint in hints:
         healthy.execute(hint)
     assert run_check(healthy, "triggers") == []

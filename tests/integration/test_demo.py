@@ -52,7 +52,6 @@ def test_the_report_has_what_was_asked_for(finished: tuple[Report, Path]) -> Non
     for name in (
         "client_writes_acknowledged",
         "auto_rollback_seconds",
-        "kill_to_effect_ms_p99",
         "backfill_rows_per_s",
         "verify_rows_per_s",
         "duration_s",

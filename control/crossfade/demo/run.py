@@ -70,7 +70,7 @@ def _keep_logs(data_dir: Path, out_dir: Path) -> None:
 def _set_up(options: DemoOptions, show: DemoConsole, cleanup: ExitStack) -> World:
     with show.step("stack", "Start an embedded Supabase") as showing:
         folder = cleanup.enter_context(_data_dir(options))
-        stack = LocalStack(folder, progress=_progress(showing))
+        stack = LocalStack(folder, env={"CROSSFADE_BROADCAST": "on"}, progress=_progress(showing))
         stack.start(attached=not options.keep)
         cleanup.push(partial(_leave, stack, options.keep))
         info = stack.info

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -253,7 +255,6 @@ def wait_for(db: Connection, query: str, wanted: Callable[[Any], bool]) -> Any:
 @needs_cron
 @pytest.mark.parametrize("workers", ["on", "off"], ids=["background workers", "connections"])
 def test_pg_cron_finishes_a_backfill_with_no_client(workers: str) -> None:
-    ended = "select count(*) from cron.job_run_details where status = 'succeeded'"
     with cron_server(workers=workers) as server:
         with psycopg.connect(server.dsn(database="driven"), autocommit=True) as db:
             prepare(db, 3000)
@@ -263,6 +264,7 @@ def test_pg_cron_finishes_a_backfill_with_no_client(workers: str) -> None:
             call(db, "control_run", run, "pause", "test")
 
         with restart(server) as db:
+            ended = "select count(*) from cron.job_run_details where status = 'succeeded'"
             wait_for(db, ended, lambda count: count == 1)
             assert state(db, run) == ("paused", "test")
             assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
@@ -271,7 +273,6 @@ def test_pg_cron_finishes_a_backfill_with_no_client(workers: str) -> None:
         with restart(server) as db:
             query = f"select state from crossfade.runs where id = {run}"
             wait_for(db, query, lambda found: found == "finished")
-            wait_for(db, ended, lambda count: count == 2)
             assert differences(db) == []
             assert jobs(db) == []
             assert rows(db, "select distinct username from cron.job_run_details") == [("postgres",)]
@@ -281,3 +282,44 @@ def test_pg_cron_finishes_a_backfill_with_no_client(workers: str) -> None:
             assert len(jobs(db)) == 1
             call(db, "control_run", again, "cancel", "test")
             assert jobs(db) == []
+
+
+@needs_cron
+def test_a_crash_in_the_middle_of_a_turn_costs_one_batch() -> None:
+    copied = "select count(*) from public.notes_v2"
+    with cron_server(workers="on") as server:
+        with psycopg.connect(server.dsn(database="driven"), autocommit=True) as db:
+            prepare(db, 60_000)
+            call(db, "set_setting", "batch_max_rows", "200", "test")
+            db.execute("alter table crossfade.run_ranges alter column batch_rows set default 200")
+            run = start(db)
+            call(db, "drive_run", run)
+
+        with restart(server) as db:
+            wait_for(db, copied, lambda count: count >= 1000)
+            ((pid,),) = rows(db, "select pid from pg_stat_activity where query like 'call cross%'")
+            os.kill(pid, signal.SIGKILL)  # PostgreSQL ends every session then, and recovers
+            with pytest.raises(psycopg.OperationalError):
+                wait_for(db, copied, lambda _: False)
+
+        with psycopg.connect(reachable(server), autocommit=True) as db:
+            # pg_cron starts with the server, and its job goes on.
+            state_of_run = f"select state from crossfade.runs where id = {run}"
+            wait_for(db, state_of_run, lambda found: found == "finished")
+            assert differences(db) == []
+            assert rows(db, "select sum(rows_done) from crossfade.run_ranges") == [(60_000,)]
+
+
+def reachable(server: PostgresServer) -> str:
+    """Wait for the end of a recovery."""
+    url = server.dsn(database="driven")
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return url

@@ -29,11 +29,17 @@ returns boolean language sql stable set search_path = '' as 'select false';
 NO_ROW_LOCK = """
 do $$
 declare
-  v_before text := pg_get_functiondef('crossfade_private.copy_range'::regproc);
-  v_after text := regexp_replace(v_before, ' for share of \\w+', '');
+  v_function regprocedure;
+  v_found integer := 0;
 begin
-  assert v_after <> v_before, 'the row lock is somewhere else now';
-  execute v_after;
+  for v_function in
+    select p.oid from pg_proc p
+    where p.pronamespace = 'crossfade_private'::regnamespace and p.prosrc ~ 'for share of \\w+'
+  loop
+    execute regexp_replace(pg_get_functiondef(v_function), ' for share of \\w+', '', 'g');
+    v_found := v_found + 1;
+  end loop;
+  assert v_found > 0, 'the row lock is somewhere else now';
 end $$;
 """
 

@@ -104,9 +104,6 @@ begin
     perform crossfade_private.unschedule_run(run);
     return null;
   end if;
-  if v_run.state = 'paused' then
-    return null;
-  end if;
   begin
     v_batch := case v_run.kind when 'backfill' then crossfade.backfill_batch(run)
       else crossfade.verify_batch(run) end;

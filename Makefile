@@ -23,7 +23,7 @@ GATEWAY    := from crossfade.local import deno_runtime as d; print(d.install_gat
 export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down test test-edge test-python test-hosted check check-python check-deno \
+.PHONY: help install demo up down test test-hosted check check-python check-deno \
   check-sql check-ci bench format clean
 
 help:  ## list the commands
@@ -46,12 +46,7 @@ up: $(STAMP)  ## start the embedded Supabase
 down: $(STAMP)  ## stop the embedded Supabase
 	$(BIN)/crossfade down
 
-test: test-edge test-python  ## run all tests (ARGS='-k name' for some)
-
-test-edge: $(STAMP)
-	$(BIN)/deno test --quiet --allow-read --allow-env --allow-net=127.0.0.1 tests/edge
-
-test-python: $(STAMP)
+test: $(STAMP)  ## run all tests (ARGS='-k name' for some)
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # Needs a running `supabase start` and its CLI on the PATH.

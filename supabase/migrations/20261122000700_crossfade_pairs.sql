@@ -14,7 +14,7 @@ create table if not exists crossfade.pairs (
   step bigint not null default 1,
   step_started_at timestamptz not null default clock_timestamp(),
   step_flags_version bigint not null default 0,
-  stage_xid bigint not null default 0,
+  stage_xid bigint default 0,
   latched_at timestamptz,
   latch_reason text,
   fingerprint text not null,
@@ -35,7 +35,7 @@ create table if not exists crossfade.pairs (
 comment on table crossfade.pairs is
   'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
 comment on column crossfade.pairs.stage_xid is
-  'Transaction that switched mirroring on. A backfill waits until every older transaction has ended, because those did not mirror.';
+  'Transactions below it may have written before mirroring was on, so a backfill waits until they have ended. Null after the switch until the first batch knows it: a writer that misses the switch may begin as late as its commit.';
 comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is

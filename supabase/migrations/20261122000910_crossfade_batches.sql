@@ -39,10 +39,12 @@ as $$
 declare
   v_since bigint;
 begin
+  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
+  -- last of them got its number before the switch was committed, which it is by now.
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  where p.name = (run).pair and p.stage_xid is null;
   select p.stage_xid into v_since from crossfade.pairs p where p.name = (run).pair;
-  -- Transactions that began to write before mirroring was on may still commit rows that nobody
-  -- mirrored.
-  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint <= v_since then
+  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
     return 'transactions older than the switch to dualwrite are still open';
   end if;
   return null;

@@ -47,10 +47,10 @@ begin
   update crossfade_private.mirror_state m
   set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
   where m.pair = start_backfill.pair;
+  delete from crossfade_private.tombstones z where z.pair = start_backfill.pair;
   if v_pair.stage = 'complete' then
     -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
-    update crossfade.pairs p set stage_xid = pg_current_xact_id()::text::bigint
-      where p.name = start_backfill.pair;
+    update crossfade.pairs p set stage_xid = null where p.name = start_backfill.pair;
   end if;
   v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
   perform crossfade_private.audit('backfill.start', pair, null, null,
@@ -69,15 +69,29 @@ as $$
 declare
   v_swept bigint;
 begin
+  -- Order matters: the deleters that may leave a tombstone hold this row FOR SHARE until they end,
+  -- so the update waits for them, and those who come later see every copy.
+  update crossfade_private.mirror_state m set tombstones = false where m.pair = (run).pair;
+  execute crossfade_private.render($sql$
+    select count(*) from (
+      select from {target} cf_t
+      join crossfade_private.tombstones cf_z on ({tkey_t}) = ({skey_z})
+      where cf_z.pair = $1 and cf_z.side = {side}
+      order by {tkey_t} for update of cf_t) l
+  $sql$, pieces) into v_swept using (run).pair;
+  -- A second statement: it sees the row that somebody inserted anew while the first one waited.
   execute crossfade_private.render($sql$
     delete from {target} cf_t
     using crossfade_private.tombstones cf_z
     where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
       and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = $1 and f.key = cf_z.key and f.resolved_at is null
+          and f.written_side = {other})
   $sql$, pieces) using (run).pair;
   get diagnostics v_swept = row_count;
   delete from crossfade_private.tombstones z where z.pair = (run).pair;
-  update crossfade_private.mirror_state m set tombstones = false where m.pair = (run).pair;
   return v_swept;
 end $$;
 

@@ -237,8 +237,7 @@ begin
   update crossfade.pairs p
   set stage = enter_stage.stage, step = p.step + 1, step_started_at = clock_timestamp(),
     step_flags_version = v_version,
-    stage_xid = case when p.stage = 'off' then pg_current_xact_id()::text::bigint
-      else p.stage_xid end,
+    stage_xid = case when p.stage <> 'off' then p.stage_xid end,
     last_backfill_at = case when enter_stage.stage <> 'off' then p.last_backfill_at end,
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
     full_since = case when enter_stage.stage in ('rampdown', 'complete')

@@ -1,7 +1,7 @@
 """``python -m tests.soak``: run rounds for a time and print what happened.
 
-    python -m tests.soak --seconds 600              rounds of new seeds for ten minutes
-    python -m tests.soak --seed 123 --rounds 1      one round again
+python -m tests.soak --seconds 600              rounds of new seeds for ten minutes
+python -m tests.soak --seed 123 --rounds 1      one round again
 """
 
 from __future__ import annotations

@@ -50,9 +50,9 @@ class Options:
 
     seed: int
     sessions: int = 6
-    transactions: int = 250
+    transactions: int = 500
     kills: float = 0.7
-    crashes: float = 0.3
+    crashes: float = 0.6
     truncate: float = 0.002
     limit_s: float = 60.0
 
@@ -88,7 +88,8 @@ class Round:
         self._initial = Transaction("init", 0, "read committed")
         # Without verify nothing can mend by chance what the mirror forgot to record.
         self._verifies = self._rng.random() < 0.5
-        self._completes = self._rng.random() < 0.4
+        self._completes = self._rng.random() < 0.5
+        self._pauses = self._rng.random() < 0.3
 
     def run(self) -> Result:
         """Run and judge the round; the database is dropped unless something is wrong."""
@@ -96,7 +97,10 @@ class Round:
         sessions, threads = self._start_sessions()
         workers = [Worker(self._shared, kind, pause) for kind, pause in self._work()]
         conductor = Conductor(
-            self._shared, random.Random(self._rng.random()), complete=self._completes
+            self._shared,
+            random.Random(self._rng.random()),
+            complete=self._completes,
+            pause=self._pauses,
         )
         for thread in (*workers, conductor):
             thread.start()
@@ -146,9 +150,7 @@ class Round:
                 writer = Writer(self._shape, 1, owner, self._rng, bad_amounts=False)
                 db.execute(insert(writer, some).sql.replace(TOKEN, "init").encode())
             db.execute("insert into soak.txns values ('init')")
-            self._initial.effects = [
-                Effect(1, key, row) for key, row in self._read(db, 1).items()
-            ]
+            self._initial.effects = [Effect(1, key, row) for key, row in self._read(db, 1).items()]
 
     def _owner(self, session: int) -> str | None:
         return OWNERS[session % 3] if session % 3 == 2 else None
@@ -210,9 +212,7 @@ class Round:
         self._final_verify()
         self._shared.counts["mirror failures"] += len(failed)
         counts = self._shared.counts
-        return Result(
-            self._options, counts, verdict, self._shared.problems, transactions, notes
-        )
+        return Result(self._options, counts, verdict, self._shared.problems, transactions, notes)
 
     def _settle(self, operator: Operator) -> None:
         """Finish what is under way and drain what is open."""
@@ -220,6 +220,8 @@ class Round:
             done = any(way_back(operator, self._shared) for _ in range(10))
             if not done:
                 self._shared.problems.append("no way back from complete")
+        operator.call("update crossfade_private.mirror_state set mirror = 'both' "
+                      "where mirror = 'log_only' returning 1")  # fmt: skip
         # What V2 refused can be repaired only when it does not refuse any more.
         operator.call("alter table public.box_v2 drop constraint amount_is_small")
         paused = "select id from crossfade.runs where kind = 'backfill' and state = 'paused'"

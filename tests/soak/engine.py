@@ -109,8 +109,9 @@ class Worker(threading.Thread):
 class Conductor(threading.Thread):
     """Switches mirroring on, then moves the pair through its stages, back and forth."""
 
-    def __init__(self, shared: Shared, rng: random.Random, *, complete: bool) -> None:
+    def __init__(self, shared: Shared, rng: random.Random, *, complete: bool, pause: bool) -> None:
         super().__init__(name="conductor", daemon=True)
+        self._pause = pause
         self.operator = Operator(shared)
         self._shared = shared
         self._rng = rng
@@ -145,7 +146,8 @@ class Conductor(threading.Thread):
         return active_run(self.operator, "backfill") is not None
 
     def _act(self) -> None:
-        actions = [self._forward, self._forward, self._back, self._backfill, self._control_run]
+        actions = [self._forward, self._forward, self._forward, self._back, self._backfill, self._control_run,
+                   self._pause_mirror]  # fmt: skip
         try:
             self._rng.choice(actions)()
         except RefusedError:
@@ -165,6 +167,19 @@ class Conductor(threading.Thread):
             self._shared.stop.wait(0.05)
             self._until(lambda: bool(self.operator.call(
                 f"select crossfade.control_run({run}, 'resume', 'soak')")))  # fmt: skip
+
+    def _pause_mirror(self) -> None:
+        if not self._pause or self._stage() not in ("dualwrite", "shadow"):
+            return
+        self.operator.call("select crossfade.set_mirror('box', 'log_only', 'soak')")
+        self._shared.counts["mirror pauses"] += 1
+        self._shared.stop.wait(self._rng.uniform(0.05, 0.3))
+        self._until(self._resume_mirror)
+
+    def _resume_mirror(self) -> bool:
+        self.operator.call("select crossfade.set_mirror('box', 'both', 'soak')")
+        state = "select mirror = 'both' from crossfade_private.mirror_state"
+        return bool(self.operator.call(state))
 
     def _back(self) -> None:
         stage = self._stage()

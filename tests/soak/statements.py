@@ -19,7 +19,17 @@ TOKEN = "%TOKEN%"
 OWNERS = tuple(f"00000000-0000-4000-8000-00000000000{digit}" for digit in (1, 2, 3))
 _TYPES = {"owner_id": "uuid", "token": "text", "body": "text", "cents": "bigint",
           "parts": "jsonb", "amount": "numeric", "pinned": "boolean", "note": "text"}  # fmt: skip
-_TEXTS = (None, "", "a", "b", "it's", 'back\\slash "q"', "tab\tnewline\n", "ünïcode 漢字 🎈", "null")
+_TEXTS = (
+    None,
+    "",
+    "a",
+    "b",
+    "it's",
+    'back\\slash "q"',
+    "tab\tnewline\n",
+    "ünïcode 漢字 🎈",
+    "null",
+)
 
 # What a statement returns: rows it wrote, rows it deleted, both (first column w or d), or nothing;
 # then what it did is found by its token (and, for MERGE, by the rows that are gone).
@@ -288,7 +298,9 @@ def replace(writer: Writer, old: Sequence[Key], new: Sequence[Key]) -> Statement
     rows = [values(writer) for _ in new]
     tuples = ", ".join(_tuple(writer, key, row) for key, row in zip(new, rows, strict=True))
     returned = _returning(writer)
-    columns = ", ".join(f"w.{name}" for name in (*writer.shape.keys(writer.side), *COLUMNS[writer.side]))
+    columns = ", ".join(
+        f"w.{name}" for name in (*writer.shape.keys(writer.side), *COLUMNS[writer.side])
+    )
     columns = columns.replace("w.owner_id", "w.owner_id::text")
     return Statement(
         writer.side,
@@ -307,4 +319,3 @@ def replace(writer: Writer, old: Sequence[Key], new: Sequence[Key]) -> Statement
 def truncate(writer: Writer) -> Statement:
     """Empty the table."""
     return Statement(writer.side, "truncate", f"truncate {writer.table}", "all")
-

@@ -15,13 +15,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from crossfade.local.postgres import PostgresServer
 from tests.sql.conftest import DEBIAN_15, migrated
 
-from crossfade.local.postgres import PostgresServer
-
+from .client import Counts
 from .driver import TEMPLATE, Options, Result, Round
 from .report import explain, summary
-from .session import Counts
 from .shrink import shrink
 
 SERVER = {"deadlock_timeout": "60ms", "log_min_messages": "fatal", "checkpoint_timeout": "60s"}
@@ -38,10 +37,11 @@ def make_server(folder: Path, version: str) -> PostgresServer:
 def soak(server: PostgresServer, options: Options, *, seconds: float, rounds: int) -> Result:
     """Run rounds with seeds from options.seed on; stop at the first that fails.
 
+    The server must hold the migrated template database.
+
     Returns:
         The last round, with the counts of all.
     """
-    assert migrated(server).database == TEMPLATE
     total: Counts = collections.Counter()
     end = time.monotonic() + seconds
     number = 0
@@ -70,16 +70,18 @@ def main() -> int:
     given = parser.parse_args()
     options = Options(given.seed, given.sessions, given.transactions, crashes=given.crashes)
     print(f"seed {given.seed}, PostgreSQL {given.version}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="crossfade-soak-", ignore_cleanup_errors=True) as name:
-        with make_server(Path(name), given.version) as server:
-            result = soak(server, options, seconds=given.seconds, rounds=given.rounds)
-            print(summary(result))
-            if not result.failed:
-                return 0
-            print(explain(result))
+    with (
+        tempfile.TemporaryDirectory(prefix="crossfade-soak-", ignore_cleanup_errors=True) as name,
+        make_server(Path(name), given.version) as server,
+    ):
+        assert migrated(server).database == TEMPLATE
+        result = soak(server, options, seconds=given.seconds, rounds=given.rounds)
+        print(summary(result))
+        if result.failed:
+            print(explain(result), flush=True)
             if not given.no_shrink:
-                print(explain(shrink(server, result)))
-    return 1
+                print("smallest that was found:", explain(shrink(server, result)))
+    return int(result.failed)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,24 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import psutil
 import psycopg
 
 from crossfade.local.postgres import PostgresServer
 
-from .engine import Conductor, Operator, Worker, active_run, batch, verify_pass, way_back
+from .client import Connection, Counts, Shared
+from .conductor import Conductor
+from .engine import Operator, Worker
 from .journal import Effect, Transaction, expect
 from .judge import Verdict, judge
 from .plans import SHARED_KEYS, Habits
-from .rows import Key, Row, read_row
-from .session import Connection, Counts, Session, Shared
-from .shape import SHAPES, Shape, create_sql, disagree_sql, register_sql, select_list
-from .statements import OWNERS, TOKEN, Writer, insert
+from .session import Session
+from .settlement import failed_keys, final_verify, read_table, resolve, settle, unexplained
+from .shape import SHAPES, Shape, create_sql, disagree_sql, register_sql
+from .statements import insert
+from .writer import OWNERS, TOKEN, Writer
 
 TEMPLATE = "crossfade_template"
 PRELOADED = 120  # rows of every key space that are there before mirroring begins
@@ -66,7 +67,7 @@ class Result:
     verdict: Verdict
     problems: list[str]
     transactions: list[Transaction] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    note: str = ""
 
     @property
     def failed(self) -> bool:
@@ -150,7 +151,9 @@ class Round:
                 writer = Writer(self._shape, 1, owner, self._rng, bad_amounts=False)
                 db.execute(insert(writer, some).sql.replace(TOKEN, "init").encode())
             db.execute("insert into soak.txns values ('init')")
-            self._initial.effects = [Effect(1, key, row) for key, row in self._read(db, 1).items()]
+            self._initial.effects = [
+                Effect(1, key, row) for key, row in read_table(db, self._shape, 1).items()
+            ]
 
     def _owner(self, session: int) -> str | None:
         return OWNERS[session % 3] if session % 3 == 2 else None
@@ -181,112 +184,41 @@ class Round:
         while any(t.is_alive() for t in threads) and time.monotonic() < deadline:
             time.sleep(0.05)
             if self._rng.random() < self._options.kills * 0.05:
-                victim = self._rng.choice([*sessions, *operators])
+                pids = [s.client.pid for s in sessions] + [operator.pid for operator in operators]
                 with contextlib.suppress(psycopg.Error), self._admin() as admin:
-                    done = admin.execute("select pg_terminate_backend(%s)", [victim.pid]).fetchone()
+                    done = admin.execute(
+                        "select pg_terminate_backend(%s)", [self._rng.choice(pids)]
+                    ).fetchone()
                     self._shared.counts["kills"] += bool(done and done[0])
             if self._rng.random() < self._options.crashes * 0.05 / expected_s:
                 crash(self._server)
                 self._server.start()
                 self._shared.counts["restarts"] += 1
 
-    # Judgement ------------------------------------------------------------------------------------
-
     def _judge(self, transactions: list[Transaction]) -> Result:
-        operator = Operator(self._shared)
-        notes = [f"shape {self._shape.name}, policy {self._shared.policy}, verify "
-                 f"{self._verifies}, complete {self._shared.archived}"]  # fmt: skip
-        self._settle(operator)
-        operator.close()
+        problems, shape = self._shared.problems, self._shape
+        settle(self._shared)
         with self._connect() as db:
             transactions = [self._initial, *transactions]
-            self._resolve(db, transactions)
-            failed = self._failed_keys(db)
+            resolve(db, self._shared, transactions)
+            failed = failed_keys(db, shape)
+            self._shared.counts["mirror failures"] += len(failed)
             for keys, sql in self._shared.excuses:
                 if not failed & set(keys):
-                    self._shared.problems.append(f"unexpected 23505: {keys}: {sql}")
-            for row in db.execute(disagree_sql(self._shape).encode()).fetchall():
-                self._shared.problems.append(f"the tables disagree: {row}")
-            self._unexplained(db, failed)
-            verdict = judge(expect(transactions), self._read(db, 1), self._read(db, 2), failed)
-        self._final_verify()
-        self._shared.counts["mirror failures"] += len(failed)
-        counts = self._shared.counts
-        return Result(self._options, counts, verdict, self._shared.problems, transactions, notes)
-
-    def _settle(self, operator: Operator) -> None:
-        """Finish what is under way and drain what is open."""
-        if operator.call("select stage from crossfade.pairs") == "complete":
-            done = any(way_back(operator, self._shared) for _ in range(10))
-            if not done:
-                self._shared.problems.append("no way back from complete")
-        operator.call("update crossfade_private.mirror_state set mirror = 'both' "
-                      "where mirror = 'log_only' returning 1")  # fmt: skip
-        # What V2 refused can be repaired only when it does not refuse any more.
-        operator.call("alter table public.box_v2 drop constraint amount_is_small")
-        paused = "select id from crossfade.runs where kind = 'backfill' and state = 'paused'"
-        run = operator.call(paused)
-        if run is not None:
-            operator.call(f"select crossfade.control_run({run}, 'resume', 'soak')")
-        if operator.call("select last_backfill_at is null from crossfade.pairs"):
-            operator.call("select crossfade.start_backfill('box')")
-        deadline = time.monotonic() + 30
-        while active_run(operator, "backfill") is not None and time.monotonic() < deadline:
-            batch(operator, "backfill")
-        answer: dict[str, Any] = {"remaining": 1, "repaired": 1}
-        while answer["remaining"] and answer["repaired"]:
-            answer = operator.call("select crossfade.repair('box', 5000, 'soak')") or answer
-        if answer["remaining"]:
-            self._shared.problems.append(f"repair does not drain: {answer}")
-        if active_run(operator, "backfill") is not None:
-            self._shared.problems.append("the backfill does not finish")
-
-    def _final_verify(self) -> None:
-        operator = Operator(self._shared)
-        operator.call("update crossfade.runs set state = 'cancelled' where kind = 'verify' "
-                      "and state in ('running', 'paused') returning 1")  # fmt: skip
-        found = verify_pass(operator, self._shared)
-        if found:
-            self._shared.problems.append(f"the engine's own verify finds {found} mismatches")
-        operator.close()
-
-    def _resolve(self, db: Connection, transactions: Iterable[Transaction]) -> None:
-        """Find out what committed: the server's word counts, for lost connections above all."""
-        times = dict(
-            db.execute("select token, pg_xact_commit_timestamp(xmin) from soak.txns").fetchall()
+                    problems.append(f"unexpected 23505: {keys}: {sql}")
+            for row in db.execute(disagree_sql(shape).encode()).fetchall():
+                problems.append(f"the tables disagree: {row}")
+            if not self._shared.archived:  # else V1 fell behind on purpose
+                problems += unexplained(db, shape, failed)
+            verdict = judge(
+                expect(transactions), read_table(db, shape, 1), read_table(db, shape, 2), failed
+            )
+        final_verify(self._shared)
+        note = (
+            f"shape {shape.name}, policy {self._shared.policy}, verify {self._verifies}, "
+            f"complete {self._shared.archived}, pauses {self._pauses}"
         )
-        for transaction in transactions:
-            transaction.committed_at = times.get(transaction.token)
-            committed = transaction.committed_at is not None
-            if transaction.outcome == "unknown":
-                self._shared.counts["unknown: committed" if committed else "unknown: lost"] += 1
-            elif transaction.outcome == "committed" and not committed:
-                self._shared.problems.append(f"committed transaction {transaction.token} is gone")
-            elif transaction.outcome == "rolled_back" and committed:
-                self._shared.problems.append(f"rolled back {transaction.token} is there")
-
-    def _failed_keys(self, db: Connection) -> set[Key]:
-        found = db.execute("select distinct key from crossfade.mirror_failures").fetchall()
-        return {self._shape.json_key(row[0]) for row in found}
-
-    def _unexplained(self, db: Connection, failed: set[Key]) -> None:
-        """Differences that verify saw and that nobody had recorded."""
-        if self._shared.archived:
-            return  # V1 fell behind on purpose
-        found = db.execute(
-            "select key, kind, columns, found_at from crossfade.mismatches where kind <> 'missing_v2'"
-        )
-        for row in found.fetchall():
-            if self._shape.json_key(row[0]) not in failed:
-                self._shared.problems.append(f"a difference that nobody recorded: {row}")
-
-    def _read(self, db: Connection, side: int) -> dict[Key, Row]:
-        text = f"select {select_list(self._shape, side)} from {self._shape.table(side)} t"
-        width = len(self._shape.keys(side))
-        return {
-            self._shape.key(row[:width]): read_row(side, row[width:])
-            for row in db.execute(text.encode()).fetchall()
-        }
+        return Result(self._options, self._shared.counts, verdict, problems, transactions, note)
 
 
 def crash(server: PostgresServer) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from . import statements
 from .rows import Key
 from .shape import Shape
-from .statements import Statement, Writer
+from .statements import Statement
+from .writer import Writer
 
 SHARED_SPACE = 0
 SHARED_KEYS = tuple((SHARED_SPACE, number) for number in range(1, 13))
@@ -70,7 +71,7 @@ class Habits:
 
 def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) -> Plan:
     """Return a random transaction of one to six statements."""
-    mind = replace_known(known)
+    mind = copy_known(known)
     steps: list[Step] = []
     for number in range(rng.choice((1, 1, 2, 3, 4, 6))):
         writer = Writer(shape, rng.choice(habits.sides), habits.owner, rng, not habits.calm)
@@ -78,7 +79,7 @@ def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) ->
             steps.append(Step(_statement(writer, mind, habits)))
             continue
         undone = rng.random() < 0.5
-        inner = replace_known(mind)
+        inner = copy_known(mind)
         steps += [Step(command=f"savepoint s{number}"), Step(_statement(writer, inner, habits))]
         steps.append(Step(command=f"rollback to s{number}" if undone else f"release s{number}"))
         mind = replace(mind if undone else inner, last_number=inner.last_number)
@@ -91,7 +92,7 @@ def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) ->
     )
 
 
-def replace_known(known: Known) -> Known:
+def copy_known(known: Known) -> Known:
     """Return a copy to plan with: later statements of a plan see what earlier ones will do.
 
     But a key that the plan deletes does not become absent: V2 may lack a row that V1 still holds.

@@ -31,7 +31,7 @@ def explain(result: Result) -> str:
         "",
         f"FAILED: --seed {options.seed} --rounds 1 --sessions {options.sessions} "
         f"--transactions {options.transactions}",
-        *result.notes,
+        result.note,
         *result.problems[:10],
     ]
     broken = [*result.verdict.lost.items(), *result.verdict.wrong.items()]

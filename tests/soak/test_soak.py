@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sql.conftest import DEBIAN_15
+from tests.sql.conftest import DEBIAN_15, migrated
 
 from .__main__ import make_server, soak
 from .driver import Options
@@ -23,6 +23,7 @@ def test_no_committed_write_is_lost_under_kills_and_crashes(version: str, tmp_pa
     seeds = [4, random.SystemRandom().randrange(10**6)]
     print(f"seeds {seeds}, PostgreSQL {version}")
     with make_server(tmp_path, version) as server:
+        migrated(server)
         for seed in seeds:
             options = Options(seed, SHORT.sessions, SHORT.transactions, SHORT.kills, SHORT.crashes)
             result = soak(server, options, seconds=0, rounds=1)

@@ -1,4 +1,4 @@
-"""Races that the soak found or that reading the engine suggests: one test, one interleaving each."""
+"""Races that the soak or reading the engine found: one test, one interleaving each."""
 
 from __future__ import annotations
 

@@ -1,0 +1,130 @@
+"""Changes of stage during a round."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from .client import Shared
+from .engine import Operator, RefusedError, active_run, batch, verify_pass, way_back
+
+STAGES = ("off", "dualwrite", "shadow", "live", "rampdown", "complete")
+
+
+class Conductor(threading.Thread):
+    """Switches mirroring on, then moves the pair through its stages, back and forth."""
+
+    def __init__(self, shared: Shared, rng: random.Random, *, complete: bool, pause: bool) -> None:
+        super().__init__(name="conductor", daemon=True)
+        self._pause = pause
+        self.operator = Operator(shared)
+        self._shared = shared
+        self._rng = rng
+        self._complete = complete
+
+    def run(self) -> None:
+        try:
+            self._until(lambda: self._set_stage("dualwrite"))
+            self._shared.v2_open = True
+            self._until(self._start_backfill)
+            while not self._shared.stop.wait(self._rng.uniform(0.05, 0.4)):
+                self._act()
+        except RefusedError as error:
+            self._shared.problems.append(f"conductor: {error}")
+        finally:
+            self.operator.close()
+
+    def _until(self, action: Callable[[], bool]) -> None:
+        while not action() and not self._shared.stop.is_set():
+            time.sleep(0.01)
+
+    def _stage(self) -> str:
+        return str(self.operator.call("select stage from crossfade.pairs") or "")
+
+    def _set_stage(self, stage: str) -> bool:
+        self.operator.call(f"select crossfade.set_stage('box', '{stage}', 'soak', true)")
+        return self._stage() == stage
+
+    def _start_backfill(self, direction: str = "v1_to_v2") -> bool:
+        ranges = self._rng.choice((1, 3, 5))
+        self.operator.call(f"select crossfade.start_backfill('box', '{direction}', {ranges})")
+        return active_run(self.operator, "backfill") is not None
+
+    def _act(self) -> None:
+        moves = [self._forward, self._forward, self._forward, self._back]
+        actions = [*moves, self._backfill, self._control_run, self._pause_mirror]
+        try:
+            self._rng.choice(actions)()
+        except RefusedError:
+            self._shared.counts["refused"] += 1
+
+    def _backfill(self) -> None:
+        self._start_backfill(self._rng.choice(("v1_to_v2", "v1_to_v2", "v2_to_v1")))
+
+    def _control_run(self) -> None:
+        kind = self._rng.choice(("backfill", "verify"))
+        run = active_run(self.operator, kind)
+        if run is None:
+            return
+        action = self._rng.choice(("pause", "pause", "cancel"))
+        self.operator.call(f"select crossfade.control_run({run}, '{action}', 'soak')")
+        if action == "pause":
+            self._shared.stop.wait(0.05)
+            self._until(lambda: bool(self.operator.call(
+                f"select crossfade.control_run({run}, 'resume', 'soak')")))  # fmt: skip
+
+    def _pause_mirror(self) -> None:
+        if not self._pause or self._stage() not in ("dualwrite", "shadow"):
+            return
+        self.operator.call("select crossfade.set_mirror('box', 'log_only', 'soak')")
+        self._shared.counts["mirror pauses"] += 1
+        self._shared.stop.wait(self._rng.uniform(0.05, 0.3))
+        self._until(self._resume_mirror)
+
+    def _resume_mirror(self) -> bool:
+        self.operator.call("select crossfade.set_mirror('box', 'both', 'soak')")
+        state = "select mirror = 'both' from crossfade_private.mirror_state"
+        return bool(self.operator.call(state))
+
+    def _back(self) -> None:
+        stage = self._stage()
+        if stage in ("shadow", "live", "rampdown"):
+            to = self._rng.choice(STAGES[1 : STAGES.index(stage)])
+            self._shared.counts["stage changes"] += self._set_stage(to)
+
+    def _forward(self) -> None:
+        stage = self._stage()
+        if stage not in STAGES[1:-1]:
+            return
+        wanted = STAGES[STAGES.index(stage) + 1]
+        if wanted == "complete" and (not self._complete or self._rng.random() < 0.5):
+            return
+        self._shared.calm = True
+        try:
+            self._make_clean(20)
+            if wanted == "rampdown":
+                self.operator.call(
+                    """select crossfade.set_cohort('box', '{"percentage": 100}', 'soak')"""
+                )
+            self._shared.archived |= wanted == "complete"
+            self._shared.counts["stage changes"] += self._set_stage(wanted)
+        finally:
+            self._shared.calm = False
+        if wanted == "complete":
+            self._shared.stop.wait(self._rng.uniform(0.1, 0.6))
+            self._until(lambda: way_back(self.operator, self._shared))
+
+    def _make_clean(self, tries: int) -> None:
+        for _ in range(tries):
+            if self._shared.stop.is_set() or self._pass() == 0:
+                return
+
+    def _pass(self) -> int:
+        """Finish a backfill, repair, verify once; return what the verify pass found."""
+        operator = self.operator
+        while batch(operator, "backfill") and not self._shared.stop.is_set():
+            pass
+        operator.call("select crossfade.repair('box', 500, 'soak')")
+        return verify_pass(operator, self._shared)

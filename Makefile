@@ -12,6 +12,9 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # make demo ROWS=20000 takes a part of the history; make test ARGS='-k backfill' a part of the tests.
 ROWS ?=
 ARGS ?=
+# How long make soak runs; SEED=n begins with the round of that seed.
+SOAK_S ?= 600
+SEED ?=
 # Test processes; each starts servers of its own.
 JOBS ?= 2
 
@@ -24,7 +27,7 @@ export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-hosted check check-python check-deno \
-  check-sql check-ci bench format clean
+  check-sql check-ci bench soak format clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +82,9 @@ check-ci: $(STAMP)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/shellcheck .ci/run
+
+soak: $(STAMP)  ## write both tables at random under kills and crashes (SOAK_S=600, SEED=n repeats)
+	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)

@@ -16,7 +16,8 @@ wanted as (
     values
     ('crossfade_mirror_insert', 'A', 1), ('crossfade_mirror_update', 'A', 1),
     ('crossfade_mirror_delete', 'A', 1), ('crossfade_mirror_truncate', 'A', 1),
-    ('crossfade_mirror_move', 'A', 1), ('crossfade_fence', 'O', 2)
+    ('crossfade_mirror_move', 'A', 1), ('crossfade_mirror_merge', 'A', 1),
+    ('crossfade_fence', 'O', 2)
   ) as t (name, enabled, from_side)
   where s.side >= t.from_side
   union all

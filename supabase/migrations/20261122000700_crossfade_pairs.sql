@@ -125,6 +125,59 @@ end $$;
 comment on function crossfade_private.render is
   'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made.';
 
+create or replace function crossfade_private.json_value(source json)
+returns jsonb
+-- Not parallel safe: a subtransaction cannot begin in a worker.
+language plpgsql immutable strict
+set search_path = ''
+as $$
+begin
+  return source::jsonb;
+exception when others then
+  -- json holds what jsonb refuses, such as \u0000: that text is its own value.
+  return to_jsonb(source::text);
+end $$;
+
+comment on function crossfade_private.json_value is
+  'A json value to compare by; never raises.';
+
+create or replace function crossfade_private.comparable(type_id oid)
+returns text
+language sql stable
+set search_path = ''
+as $$
+  -- `=` must mean equality and must be found with an empty search_path: operators of extensions are
+  -- not, and some types have none or (boxes) one that compares areas. The others are compared by
+  -- their binary form, which no session setting rounds, or by their text.
+  select case
+    when y.typtype not in ('b', 'd') then '%s'
+    when coalesce(b.oid, y.oid) = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
+    when e.has_equality and (e.is_builtin or y.typcategory = 'A') then '%s'
+    when y.typcategory = 'A' then 'pg_catalog.array_send(%s)'
+    when y.typcategory = 'S' or y.typsend = 0 or coalesce(b.oid, y.oid) = 'pg_catalog.xml'::regtype
+      then '(%s)::text'
+    else format('%I.%I(%%s)', n.nspname, f.proname)
+  end
+  from pg_catalog.pg_type y
+  left join pg_catalog.pg_type b on b.oid = y.typbasetype
+  left join pg_catalog.pg_proc f on f.oid = y.typsend
+  left join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+  cross join lateral (
+    select i.typnamespace = 'pg_catalog'::regnamespace is_builtin, i.typtype not in ('b', 'd')
+      or exists (
+        select from pg_catalog.pg_opclass c
+        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
+        where c.opcintype in (i.oid, i.typbasetype) and c.opcdefault) has_equality
+    from pg_catalog.pg_type i
+    where i.oid = case when coalesce(b.typcategory, y.typcategory) = 'A'
+      then coalesce(nullif(b.typelem, 0), nullif(y.typelem, 0)) else coalesce(b.oid, y.oid) end
+  ) e
+  where y.oid = type_id;
+$$;
+
+comment on function crossfade_private.comparable is
+  'Template (%s for the column) of an expression by which values of a type can be compared.';
+
 create or replace function crossfade_private.column_pieces(source regclass)
 returns table (columns text[], compared text[])
 language sql stable
@@ -133,25 +186,28 @@ as $$
   select
     array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
     array_agg(
-      -- json, xml and geometric types have no equality operator: compare their text.
-      case
-        when a.atttypid = 'pg_catalog.json'::regtype
-          then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::jsonb'
-        when not exists (
-          select from pg_catalog.pg_opclass c
-          where c.opcintype in (a.atttypid, y.typbasetype) and c.opcdefault
-        ) and y.typtype in ('b', 'd') and y.typcategory <> 'A'
-          then '%1$s.' || replace(quote_ident(a.attname), '%', '%%') || '::text'
-        else '%1$s.' || replace(quote_ident(a.attname), '%', '%%')
-      end order by a.attnum
+      replace(crossfade_private.comparable(a.atttypid), '%s',
+        '%1$s.' || replace(quote_ident(a.attname), '%', '%%'))
+      order by a.attnum
     ) filter (where a.attgenerated = '')
   from pg_catalog.pg_attribute a
-  join pg_catalog.pg_type y on y.oid = a.atttypid
   where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
 $$;
 
 comment on function crossfade_private.column_pieces is
   'Writable columns of a table, and the expressions to compare them by (with %1$s for the alias).';
+
+create or replace function crossfade_private.always_identity(tab regclass)
+returns text[]
+language sql stable
+set search_path = ''
+as $$
+  select coalesce(array_agg(a.attname::text), '{}')
+  from pg_catalog.pg_attribute a where a.attrelid = tab and a.attidentity = 'a';
+$$;
+
+comment on function crossfade_private.always_identity is
+  'Columns that are GENERATED ALWAYS AS IDENTITY.';
 
 create or replace function crossfade_private.key_from_json(
   names text[], source regclass, source_key text[], expression text
@@ -182,6 +238,9 @@ declare
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
   v_source_columns record;
   v_target_columns record;
+  -- PostgreSQL lets nobody update these.
+  v_source_identity text[] := crossfade_private.always_identity(v_source);
+  v_target_identity text[] := crossfade_private.always_identity(v_target);
   v_name text;
   v_alias text;
   v_pieces jsonb;
@@ -200,14 +259,23 @@ begin
     'set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
         from unnest(v_target_columns.columns) c
-       where c <> all (v_target_key)),
+       where c <> all (v_target_key) and c <> all (v_target_identity)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
       format('%1$I = cf_c.%1$I', v_target_key[1])),
-    'move_list', (
-      select string_agg(format('%I = new.%I', t.c, s.c), ', ')
-      from unnest(v_target_key) with ordinality t(c, n)
-      join unnest(v_source_key) with ordinality s(c, n) using (n)));
+    'source_set_list', coalesce(
+      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
+        from unnest(v_source_columns.columns) c
+       where c <> all (v_source_key) and c <> all (v_source_identity)),
+      format('%1$I = cf_c.%1$I', v_source_key[1])),
+    -- Only what differs between cf_b (before) and cf_c (after).
+    'merge_list', coalesce(
+      (select string_agg(format(
+          '%1$I = case when %2$s is distinct from %3$s then cf_c.%1$I else cf_t.%1$I end', u.c,
+          format(u.compared, 'cf_b'), format(u.compared, 'cf_c')), ', ')
+        from unnest(v_target_columns.columns, v_target_columns.compared) u(c, compared)
+       where u.c <> all (v_target_key) and u.c <> all (v_target_identity)),
+      format('%1$I = cf_c.%1$I', v_target_key[1])));
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -251,7 +319,16 @@ begin
         from unnest(v_target_key) with ordinality s(c, n)
         join unnest(pair.key_columns) with ordinality k(c, n) using (n)));
   end loop;
-  return v_pieces;
+  return v_pieces || jsonb_build_object('move', case
+    -- The statement trigger that comes next inserts the row under its new key.
+    when v_target_identity && v_target_key then format('delete from %s cf_t where (%s) = (%s)',
+      v_pieces ->> 'target', v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
+    else format('update %s cf_t set %s where (%s) = (%s)', v_pieces ->> 'target', (
+      select string_agg(format('%I = new.%I', t.c, s.c), ', ')
+      from unnest(v_target_key) with ordinality t(c, n)
+      join unnest(v_source_key) with ordinality s(c, n) using (n)),
+      v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
+    end);
 end $$;
 
 comment on function crossfade_private.make_pieces is

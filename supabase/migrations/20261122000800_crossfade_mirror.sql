@@ -63,6 +63,13 @@ begin
   if current_setting('crossfade.engine', true) = 'on' then
     return null;
   end if;
+  -- A cascade of a mirrored write (from a parent table, or within this one) belongs to that write.
+  if pg_trigger_depth() > 1 and exists (
+    select from crossfade.pairs p
+    where coalesce(current_setting(format('crossfade.echo_%s_v2', p.name), true), '') <> ''
+  ) then
+    return null;
+  end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
   -- also when they went through a SECURITY DEFINER function of the project.
   if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
@@ -130,7 +137,8 @@ begin
   values ((pair).name, install_mirror.side, v_pieces)
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
 
-  foreach v_operation in array array['insert', 'update', 'delete', 'truncate', 'move'] loop
+  foreach v_operation in array array['insert', 'update', 'delete', 'truncate', 'move',
+    'merge'] loop
     execute crossfade_private.render(crossfade_private.mirror_template(v_operation), v_pieces);
     execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s() from public',
       (pair).name, side, v_operation);
@@ -138,10 +146,13 @@ begin
       format(
         'create or replace trigger crossfade_mirror_%s after %s on {source} %s execute function crossfade_private.mirror_{pair}_v{side}_%s()',
         v_operation,
-        case v_operation when 'move' then 'update' else v_operation end,
+        case when v_operation in ('move', 'merge') then 'update' else v_operation end,
         case v_operation
           when 'move' then 'for each row when (row({skey_old}) is distinct from row({skey_new})
             and {not_echo})'
+          when 'merge' then
+            'for each row when (pg_catalog.pg_trigger_depth() > 0
+              and row({skey_old}) is not distinct from row({skey_new}) and {not_echo})'
           when 'truncate' then 'for each statement when ({not_echo})'
           when 'delete' then
             'referencing old table as crossfade_rows for each statement when ({not_echo})'
@@ -174,11 +185,11 @@ declare
 begin
   if to_regclass(v_table) is not null then
     foreach v_name in array array['mirror_insert', 'mirror_update', 'mirror_delete',
-      'mirror_truncate', 'mirror_move', 'fence'] loop
+      'mirror_truncate', 'mirror_move', 'mirror_merge', 'fence'] loop
       execute format('drop trigger if exists crossfade_%s on %s', v_name, v_table);
     end loop;
   end if;
-  foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move'] loop
+  foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move', 'merge'] loop
     execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name,
       side, v_name);
   end loop;

@@ -84,9 +84,12 @@ as $outer$
       execute $sql$select count(*) from (
         select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
         order by {tkey_t} for update of cf_t) l$sql$ into v_count;
-      execute $sql$delete from {target} cf_t using crossfade_rows cf_n
-        where ({tkey_t}) = ({skey_n})$sql$;
-      v_done := true;$template$
+      -- With an old snapshot every missing row must be looked at: see the deletion of one row.
+      v_done := v_count >= v_rows or not v_frozen;
+      if v_done then
+        execute $sql$delete from {target} cf_t using crossfade_rows cf_n
+          where ({tkey_t}) = ({skey_n})$sql$;
+      end if;$template$
     else $template$
       -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
       execute $sql$select count(*) from (
@@ -125,18 +128,25 @@ as $outer$
   if not v_done then
     select count(*) into v_rows from crossfade_rows;
   end if;
-  if not v_done and v_rows > 8 and not v_nested then
-    begin
-      <<bulk>>
-    exception when others then
-      -- A serialization failure spoils the whole transaction whatever we record.
-      if v_state.failure_policy = 'raise' or sqlstate = '40001' then
-        raise;
-      end if;
-    end;
-  end if;
-  if not v_done then
+  v_bulk := v_rows > 8 and not v_nested;
+  while not v_done loop
+    if v_bulk then
+      v_bulk := false;
+      v_tried := true;
+      begin
+        <<bulk>>
+      exception when others then
+        -- A serialization failure spoils the whole transaction whatever we record.
+        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+          raise;
+        end if;
+      end;
+      continue;
+    end if;
     for v_row in select cf_n.* from crossfade_rows cf_n order by {skey_n} loop
+      -- Looked at again for every row: a trigger on the row before may have written this one.
+      v_nested := v_nested or v_rows > 1
+        and coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
       if v_nested then
         -- The owner's own trigger wrote this table after the statement did: the transition table is
         -- older than the row, and the nested statement has been mirrored already.
@@ -149,6 +159,10 @@ as $outer$
       begin
         <<row>>
       exception when others then
+        -- Unique values that change places: one statement can do what single rows cannot, where the
+        -- constraint is deferrable.
+        v_bulk := v_rows > 1 and not v_tried and not v_nested and sqlstate in ('23505', '23P01');
+        exit when v_bulk;
         if v_state.failure_policy = 'raise' or sqlstate = '40001' then
           raise;
         end if;
@@ -156,19 +170,65 @@ as $outer$
           {pair_literal}, {side}, {skey_json_v_row}, tg_op, sqlstate, sqlerrm);
       end;
     end loop;
-  end if;
+    v_done := not v_bulk;
+  end loop;
   if tg_op = 'DELETE' and v_state.tombstones then
     insert into crossfade_private.tombstones (pair, side, key)
     select {pair_literal}, {side}, {skey_json_n} from crossfade_rows cf_n;
   end if;$template$,
     '<<bulk>>', crossfade_private.mirror_bulk_template(operation)),
     '<<row>>', case operation
-      when 'delete' then 'delete from {target} cf_t where ({tkey_t}) = ({skey_v_row});'
+      when 'delete' then $delete$
+        delete from {target} cf_t where ({tkey_t}) = ({skey_v_row});
+        -- SAFETY: a copy made by backfill or repair after the snapshot was taken is not visible
+        -- here and would outlive the row. Repair looks with a snapshot of its own.
+        if v_frozen and not found and not v_state.tombstones then
+          perform crossfade_private.record_failure({pair_literal}, {side}, {skey_json_v_row}, tg_op,
+            'CF017', 'the row to be deleted is not visible to the transaction, or not there');
+        end if;$delete$
       else crossfade_private.mirror_put_template() end);
 $outer$;
 
 comment on function crossfade_private.mirror_rows_template is
   'Body for insert, update and delete: in bulk when there are many rows, else or after an error one by one, so that one bad row of a thousand costs one failure record and not a thousand.';
+
+create or replace function crossfade_private.mirror_merge_template()
+returns text
+language sql immutable
+set search_path = ''
+as $outer$
+  select $template$
+  -- A trigger of the owner's wrote this row. When a statement on the other table, whose turn to be
+  -- mirrored has not come, changed the counterpart as well, then neither row holds both changes,
+  -- and mirroring this one would undo the other. So both are merged by column, here and now.
+  begin
+    select cf_t.* into v_counterpart from {target} cf_t where ({tkey_t}) = ({skey_old}) for update;
+    if exists (
+      select from {target} cf_t cross join lateral {convert}(old, cf_t) cf_b
+      where ({tkey_t}) = ({skey_old}) and row({tcompare_b}) is distinct from row({tcompare_t})
+    ) then
+      update {target} cf_t set {merge_list}
+      from {convert}(old, v_counterpart) cf_b, {convert}(new, v_counterpart) cf_c
+      where ({tkey_t}) = ({skey_old})
+      returning cf_t.* into v_counterpart;
+      v_own_guard := current_setting('crossfade.echo_{pair}_v{side}', true);
+      v_set := set_config('crossfade.echo_{pair}_v{side}', (pg_trigger_depth() + 1)::text, true);
+      update {source} cf_s set {source_set_list}
+      from {convert_back}(v_counterpart, new) cf_c
+      where ({skey_s}) = ({skey_new}) and row({scompare_s}) is distinct from row({scompare_c});
+      v_set := set_config('crossfade.echo_{pair}_v{side}', coalesce(v_own_guard, ''), true);
+    end if;
+  exception when others then
+    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {skey_json_old}, 'MERGE', sqlstate, sqlerrm);
+  end;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_merge_template is
+  'Body for a row that a trigger updated: take in what waits to be mirrored from the other side.';
 
 create or replace function crossfade_private.mirror_log_template(operation text)
 returns text
@@ -178,6 +238,10 @@ as $outer$
   select case operation
     -- The rows of a TRUNCATE are gone, so there is no key to note: it is mirrored all the same.
     when 'truncate' then ''
+    when 'merge' then $template$
+  if v_state.mirror = 'log_only' then
+    return null;
+  end if;$template$
     else replace(replace($template$
   if v_state.mirror = 'log_only' then
     insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
@@ -211,21 +275,25 @@ as $body$
 declare
   v_state crossfade_private.mirror_state;
   v_guard text;
+  v_own_guard text;
   v_set text;
   v_row {source};
   v_current {source};
   v_counterpart {target};
+  v_frozen constant boolean := current_setting('transaction_isolation') <> 'read committed';
   v_rows bigint;
   v_count bigint;
   v_added bigint;
   v_nested boolean := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
   v_present boolean;
+  v_bulk boolean;
+  v_tried boolean := false;
   v_done boolean := false;
 begin
-  if current_setting('transaction_isolation') = 'read committed' then
-    select m.* into v_state from crossfade_private.mirror_state m where m.pair = {pair_literal};
-  else
+  if v_frozen then
     v_state := crossfade_private.mirror_mode({pair_literal});
+  else
+    select m.* into v_state from crossfade_private.mirror_state m where m.pair = {pair_literal};
   end if;
   if v_state.mirror is null or v_state.mirror = 'off' then
     return null;
@@ -241,7 +309,9 @@ begin
 <<action>>
   v_set := set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
   if pg_trigger_depth() > 1 then
+    -- Both tables have been written while a statement on either may wait for its own mirror.
     v_set := set_config('crossfade.nested_{pair}_v{side}', 'on', true);
+    v_set := set_config('crossfade.nested_{pair}_v{other}', 'on', true);
   elsif v_nested then
     v_set := set_config('crossfade.nested_{pair}_v{side}', '', true);
   end if;
@@ -250,11 +320,30 @@ end $body$
 $template$, '<<action>>', case operation
     when 'truncate' then
       -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows
-      -- its cascades.
-      '  delete from {target};'
+      -- its cascades. But TRUNCATE also removes rows younger than the snapshot, and DELETE
+      -- above READ COMMITTED does not even see them.
+      $truncate$
+  begin
+    if v_frozen then
+      truncate {target};
+    else
+      delete from {target};
+    end if;
+  exception when others then
+    if v_state.failure_policy = 'raise' or v_frozen or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {tkey_json_t}, tg_op, sqlstate, sqlerrm)
+    from {target} cf_t order by {tkey_t};
+  end;$truncate$
     when 'move' then $move$
   begin
-    update {target} cf_t set {move_list} where ({tkey_t}) = ({skey_old});
+    {move};
+    if v_frozen and not found then
+      perform crossfade_private.record_failure({pair_literal}, {side}, {skey_json_old}, 'MOVE',
+        'CF017', 'the row to be moved is not visible to the transaction, or not there');
+    end if;
   exception when others then
     if v_state.failure_policy = 'raise' or sqlstate = '40001' then
       raise;
@@ -262,10 +351,11 @@ $template$, '<<action>>', case operation
     perform crossfade_private.record_failure(
       {pair_literal}, {side}, {skey_json_old}, 'MOVE', sqlstate, sqlerrm);
   end;$move$
+    when 'merge' then crossfade_private.mirror_merge_template()
     else crossfade_private.mirror_rows_template(operation)
   end), '<<log>>', crossfade_private.mirror_log_template(operation)), '{operation}', operation),
   '{first_attempt}', case operation when 'insert' then '2' else '1' end);
 $outer$;
 
 comment on function crossfade_private.mirror_template is
-  'The text of a mirror trigger function: operation is insert, update, delete, truncate or move (a changed key).';
+  'The text of a mirror trigger function: operation is insert, update, delete, truncate, move (a changed key) or merge (a row updated by a trigger).';

@@ -32,6 +32,17 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
   union all
+  -- Keys are noted as JSON, by one session, and read by another one.
+  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
+    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = any (key_columns)
+    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+  union all
+  select format('%s %s is fed by logical replication, which fires no statement triggers',
+    label, tab)
+  where exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = tab)
+  union all
   select format('%s %s: no immediate unique constraint or index on exactly (%s), not null', label,
     tab,
     array_to_string(key_columns, ', '))

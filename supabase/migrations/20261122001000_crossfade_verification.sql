@@ -53,30 +53,22 @@ $outer$;
 comment on function crossfade_private.compare_sql is
   'Template of the comparison; one row per differing key with both rows and what the converters make of them.';
 
-create or replace function crossfade_private.diff_columns(found jsonb, made jsonb, prefix text)
-returns text[]
-language sql immutable
-set search_path = ''
-as $$
-  select coalesce(array_agg(prefix || f.key order by f.key), '{}')
-  from jsonb_each(found) f
-  where f.value is distinct from made -> f.key;
-$$;
-
-comment on function crossfade_private.diff_columns is
-  'Names of the columns whose values differ, with a prefix.';
-
-create or replace function crossfade_private.generated_columns(tab regclass)
-returns text[]
+create or replace function crossfade_private.diff_sql(
+  tab regclass, found text, made text, prefix text
+)
+returns text
 language sql stable
 set search_path = ''
 as $$
-  select coalesce(array_agg(a.attname::text), '{}') from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attnum > 0 and a.attgenerated <> '';
+  select format('array_remove(array[%s]::text[], null)', string_agg(format(
+    'case when %s is distinct from %s then %L end', format(u.compared, diff_sql.found),
+    format(u.compared, made), prefix || u.name), ', ' order by u.name))
+  from crossfade_private.column_pieces(tab) p
+  cross join lateral unnest(p.columns, p.compared) u(name, compared);
 $$;
 
-comment on function crossfade_private.generated_columns is
-  'Columns that Postgres computes; converters need not fill them.';
+comment on function crossfade_private.diff_sql is
+  'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
 
 create or replace function crossfade_private.find_mismatches(
   pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
@@ -87,13 +79,10 @@ set search_path = ''
 as $$
 begin
   return query execute format($sql$
-    select m.key, m.kind, case m.kind when 'different' then
-      crossfade_private.diff_columns(to_jsonb(m.v1) - %L::text[], to_jsonb(m.made_v1), '')
-      || crossfade_private.diff_columns(to_jsonb(m.v2) - %L::text[], to_jsonb(m.made_v2), 'v2.')
-      else '{}' end
+    select m.key, m.kind, case m.kind when 'different' then %s || %s else '{}' end
     from (%s) m order by m.key$sql$,
-    crossfade_private.generated_columns((pieces ->> 'source')::regclass),
-    crossfade_private.generated_columns((pieces ->> 'target')::regclass),
+    crossfade_private.diff_sql((pieces ->> 'source')::regclass, '(m.v1)', '(m.made_v1)', ''),
+    crossfade_private.diff_sql((pieces ->> 'target')::regclass, '(m.v2)', '(m.made_v2)', 'v2.'),
     crossfade_private.render(
       replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
         pieces))

@@ -62,14 +62,14 @@ begin
     return true;
   end if;
   execute crossfade_private.render(
-    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})',
-    v_pieces) into v_before using key;
+    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
+      where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
   perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
   perform crossfade_private.put_one(v_pieces, key);
   perform set_config(v_guard, '', true);
   execute crossfade_private.render(
-    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces) into v_after
-      using key;
+    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
+      where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
   perform crossfade_private.audit(
     'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
   return not exists (select from crossfade_private.find_one(v_pieces, key));
@@ -165,8 +165,7 @@ as $outer$
     replace(replace(replace($sql$
       select {skey_json_n} as key,
         case when cf_q.broken is not null then 7 else <<side>> end as law,
-        coalesce(cf_q.broken, crossfade_private.diff_columns(to_jsonb(cf_n) - <<computed>>,
-          to_jsonb(cf_d), '')) as columns
+        coalesce(cf_q.broken, <<different>>) as columns
       from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
         order by {skey_s} limit $2) cf_n
       left join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c on true
@@ -175,10 +174,8 @@ as $outer$
       left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
       where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
       limit 100
-    $sql$, '<<side>>', side::text), '<<computed>>', (
-      -- Not an array literal: its braces would look like a piece of the template.
-      select format('array[%s]::text[]', string_agg(quote_literal(c), ', '))
-      from unnest(crossfade_private.generated_columns((pieces ->> 'source')::regclass)) c)),
+    $sql$, '<<side>>', side::text), '<<different>>',
+      crossfade_private.diff_sql((pieces ->> 'source')::regclass, 'cf_n', 'cf_d', '')),
     '<<broken>>', coalesce((
       select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
       from (

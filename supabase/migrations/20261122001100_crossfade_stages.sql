@@ -263,6 +263,21 @@ end $$;
 comment on function crossfade_private.enter_stage is
   'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
 
+create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = ''
+set lock_timeout = '2s'
+as $$
+begin
+  -- A writer of V1 under way could still record a failure that names V1 as the right side. In
+  -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
+  execute format('lock table %s in share mode', (pair).v1_table);
+end $$;
+
+comment on function crossfade_private.await_v1_writers is
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+
 create or replace function crossfade.set_stage(
   pair text, stage text, reason text, confirm boolean default false
 )
@@ -294,6 +309,9 @@ begin
           v_pair.latch_reason),
         'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
     end if;
+    if stage = 'complete' then
+      perform crossfade_private.await_v1_writers(v_pair);
+    end if;
     select jsonb_agg(b) into v_blockers from crossfade_private.stage_blockers(v_pair, stage) b;
     if v_blockers is not null then
       perform crossfade_private.refuse_stage(v_pair, stage, v_blockers);
@@ -315,7 +333,7 @@ begin
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete); back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify. Takes no table lock.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete); back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify. Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
 
 create or replace function crossfade.set_cohort(pair text, changes jsonb, reason text)
 returns jsonb

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from . import test_stages as stages
 from .conftest import Connect, Connection
 from .notes_pair import create_notes, differences, rows
 from .test_backfill import batch, finish, prepare, small_batches, start, wait_until_blocked
@@ -175,3 +176,21 @@ def test_repair_does_not_settle_a_failure_that_is_recorded_anew(
     assert rows(db, "select key from crossfade.mirror_failures where resolved_at is null") == [
         ({"id": 1},)
     ]
+
+
+def test_complete_waits_for_writers_of_v1_and_sees_what_they_recorded(
+    db: Connection, connect: Connect
+) -> None:
+    stages.prepare(db, "rampdown")
+    writer, operator = connect(), connect()
+    writer.execute("begin")
+    writer.execute("update public.notes set tag = %s where id = 1", [LONG])
+    refused: list[str] = []
+
+    def complete() -> None:
+        refused.extend(stages.codes(operator, "complete"))
+
+    thread = beside(complete, blocked=(db, operator))
+    writer.execute("commit")
+    thread.join()
+    assert refused == ["open_failures"]

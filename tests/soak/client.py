@@ -68,15 +68,19 @@ class Client:
     def open(self) -> Connection:
         """Return the connection, a new one when the last one was lost."""
         if self._connection is None or self._connection.closed:
-            self._connection = self._shared.connect()
-            self._connection.execute("set statement_timeout = '60s'")
-            self.pid = self._connection.info.backend_pid
-            if self._owner is not None:
-                claims = f'{{"sub":"{self._owner}","role":"authenticated"}}'
-                self._connection.execute(
-                    "select set_config('request.jwt.claims', %s, false)", [claims]
-                )
-                self._connection.execute("set role authenticated")
+            connection = self._shared.connect()
+            self.pid = connection.info.backend_pid
+            try:
+                connection.execute("set statement_timeout = '60s'")
+                if self._owner is not None:
+                    claims = f'{{"sub":"{self._owner}","role":"authenticated"}}'
+                    connection.execute(
+                        "select set_config('request.jwt.claims', %s, false)", [claims]
+                    )
+                    connection.execute("set role authenticated")
+            except psycopg.OperationalError as error:
+                raise ConnectionLostError from error
+            self._connection = connection
         return self._connection
 
     def close(self) -> None:
@@ -86,7 +90,7 @@ class Client:
     def roll_back(self) -> None:
         try:
             self.open().execute("rollback")
-        except psycopg.Error:
+        except (psycopg.Error, ConnectionLostError):
             self._connection = None
 
     def send(self, text: str) -> psycopg.Cursor[tuple[Any, ...]]:

@@ -33,7 +33,6 @@ class Operator:
         """
         if self._connection is None or self._connection.closed:
             self._connection = self._shared.connect()
-            self._connection.execute("set statement_timeout = '60s'")
             self.pid = self._connection.info.backend_pid
         try:
             cursor = self._connection.execute(sql.encode())

@@ -66,7 +66,7 @@ class Habits:
     owner: str | None
     sides: tuple[int, ...] = (1, 2)
     calm: bool = False
-    truncate: float = 0.002
+    truncate: float = 0.004
 
 
 def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) -> Plan:

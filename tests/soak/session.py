@@ -143,8 +143,8 @@ class Session:
         transaction.effects += effects
         for effect in effects:
             _remember(known, effect)
-        if self._rng.random() < 0.05:
-            time.sleep(0.002)
+        if self._rng.random() < 0.1:  # clients think, and others write meanwhile
+            time.sleep(self._rng.choice((0.001, 0.005, 0.02)))
 
     def _explain(self, statement: Statement, error: psycopg.Error) -> None:
         """Raise ExpectedError when the statement had to fail."""

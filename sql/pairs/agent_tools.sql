@@ -89,7 +89,7 @@ set search_path = ''
 as $$
 declare
   v_required text[] := agent_tools_private.required_names(schema);
-  v_parameters jsonb := '{}';
+  v_parameters jsonb := '{}'::jsonb;
   v_property record;
   v_shown jsonb;
 begin
@@ -168,7 +168,7 @@ set search_path = ''
 as $$
 declare
   v_shown jsonb := agent_tools_private.parameters_of(coalesce(old_schema, '{}'), depth);
-  v_properties jsonb := '{}';
+  v_properties jsonb := '{}'::jsonb;
   v_required text[] := agent_tools_private.required_names(coalesce(old_schema, '{}'));
   v_item record;
 begin

@@ -507,7 +507,6 @@ declare
   v_blocks jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
   v_item jsonb;
   v_slot integer;
-  v_pass integer;
 begin
   select coalesce(array_agg(e.block order by e.n), '{}') into v_slots
   from jsonb_array_elements(content) with ordinality e(block, n)

@@ -169,7 +169,7 @@ set search_path = ''
 as $$
 declare
   v_row crossfade.kill_switches;
-  v_fence jsonb := '{"waited_ms": 0, "in_flight": false}';
+  v_fence jsonb := '{"waited_ms": 0, "in_flight": false}'::jsonb;
   v_handled text := coalesce(current_setting('crossfade.fence', true), '');
   v_changed boolean;
 begin

@@ -265,7 +265,7 @@ returns text
 language sql immutable
 set search_path = ''
 as $outer$
-  select replace(replace(replace(replace($template$
+  select replace(replace(replace(replace(replace($template$
 create or replace function crossfade_private.mirror_{pair}_v{side}_{operation}()
 returns trigger
 language plpgsql volatile
@@ -275,20 +275,10 @@ as $body$
 declare
   v_state crossfade_private.mirror_state;
   v_guard text;
-  v_own_guard text;
   v_set text;
-  v_row {source};
-  v_current {source};
-  v_counterpart {target};
   v_frozen constant boolean := current_setting('transaction_isolation') <> 'read committed';
-  v_rows bigint;
-  v_count bigint;
-  v_added bigint;
   v_nested boolean := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
-  v_present boolean;
-  v_bulk boolean;
-  v_tried boolean := false;
-  v_done boolean := false;
+<<variables>>
 begin
   if v_frozen then
     v_state := crossfade_private.mirror_mode({pair_literal});
@@ -317,7 +307,14 @@ begin
   end if;
   return null;
 end $body$
-$template$, '<<action>>', case operation
+$template$, '<<variables>>', case
+    when operation = 'merge' then '  v_own_guard text; v_counterpart {target};'
+    when operation in ('insert', 'update', 'delete') then
+      '  v_row {source}; v_current {source}; v_rows bigint; v_count bigint;
+  v_bulk boolean; v_tried boolean := false; v_done boolean := false;'
+      || case operation when 'delete' then ''
+        else ' v_counterpart {target}; v_added bigint; v_present boolean;' end
+    else '' end), '<<action>>', case operation
     when 'truncate' then
       -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows
       -- its cascades. But TRUNCATE also removes rows younger than the snapshot, and DELETE

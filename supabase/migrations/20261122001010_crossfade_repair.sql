@@ -205,7 +205,7 @@ as $$
 declare
   v_found jsonb;
   v_key jsonb;
-  v_all jsonb := '[]';
+  v_all jsonb := '[]'::jsonb;
 begin
   begin
     execute format(

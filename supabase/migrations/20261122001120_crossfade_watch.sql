@@ -158,8 +158,9 @@ declare
   v_role text := current_setting('role', true);
   v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
   v_user text;
-  v_row record;
-  v_found jsonb := '[]';
+  v_key jsonb;
+  v_visible_in integer;
+  v_found jsonb := '[]'::jsonb;
 begin
   -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
   -- the user they are written for.
@@ -167,9 +168,9 @@ begin
     perform set_config('request.jwt.claims',
       json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
     perform set_config('role', 'authenticated', true);
-    for v_row in execute v_sql loop
+    for v_key, v_visible_in in execute v_sql loop
       v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_row.key, 'visible_in', v_row.visible_in));
+        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
     end loop;
     perform set_config('role', coalesce(v_role, 'none'), true);
     perform set_config('request.jwt.claims', v_claims, true);

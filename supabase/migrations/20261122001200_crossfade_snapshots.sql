@@ -126,7 +126,7 @@ set search_path = ''
 as $$
 declare
   v_switch record;
-  v_kept jsonb := '[]';
+  v_kept jsonb := '[]'::jsonb;
 begin
   for v_switch in
     select k.name, s.engaged as wanted,

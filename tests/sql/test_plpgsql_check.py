@@ -1,0 +1,96 @@
+"""Every PL/pgSQL function, generated ones too, passes plpgsql_check (PostgreSQL 15, Debian)."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.sql.conftest import ROOT, Template
+from tests.sql.notes_pair import create_notes
+
+PAIRS = sorted((ROOT / "sql" / "pairs").glob("*.sql"))
+
+# What is known and right, by function and part of the message. Generated functions count as one.
+ALLOWED = {
+    ("parse_object", "pg_input_is_valid"): "called on PostgreSQL 16 and later only",
+    ("schedule_run", 'schema "cron" does not exist'): "called where pg_cron is installed only",
+    ("unschedule_run", '"cron.job" does not exist'): "called where pg_cron is installed only",
+    ("check_rls", "is not sanitized"): "made by render from quoted pieces",
+    ("find_mismatches", "is not sanitized"): "made by render from quoted pieces",
+    ("unmirrored_rows", "is not sanitized"): "made by render from quoted pieces",
+    ("find_mismatches", "is maybe unmodified"): "filled by return query execute",
+    ("split_keys", "is maybe unmodified"): "filled by return query execute",
+    ("parse_setting", "without RETURN"): "ends in fail(), which always raises",
+    ("set_setting", "without RETURN"): "ends in fail(), which always raises",
+    ("record_verdicts", "without RETURN"): "ends in fail(), which always raises",
+    ("mirror", 'never read variable "v_set"'): "an assignment runs no query, PERFORM does",
+}
+
+CHECK = """
+select case when p.proname ~ '^mirror_.*_v[12]_' then 'mirror' else p.proname::text end,
+  p.oid::regprocedure::text, c.level, c.message
+from pg_catalog.pg_proc p
+join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+left join lateral (
+  select g.* from pg_catalog.pg_trigger g where g.tgfoid = p.oid order by g.oid limit 1
+) g on true
+cross join lateral extensions.plpgsql_check_function_tb(
+  p.oid, coalesce(g.tgrelid, 0), fatal_errors => false, other_warnings => true,
+  extra_warnings => true, performance_warnings => false, security_warnings => true,
+  oldtable => g.tgoldtable, newtable => g.tgnewtable) c
+where n.nspname in ('crossfade', 'crossfade_private', 'chat_private', 'agent_tools_private')
+  and c.level <> 'performance'
+order by 2, 4
+"""
+
+
+@pytest.fixture
+def checked(template: Template, database: str) -> psycopg.Connection[tuple[str, str, str, str]]:
+    """A superuser's connection to a database with all pairs and the extension."""
+    admin = psycopg.connect(database.replace("postgres@", "supabase_admin@"), autocommit=True)
+    available = "select from pg_available_extensions where name = 'plpgsql_check'"
+    if admin.execute(available).fetchone() is None:
+        admin.close()
+        pytest.skip("plpgsql_check is not installed for this server")
+    admin.execute("create extension plpgsql_check schema extensions")
+    with psycopg.connect(database, autocommit=True) as owner:
+        create_notes(owner)
+        for path in PAIRS:
+            owner.execute(path.read_text())
+    return admin
+
+
+def test_every_function_passes_plpgsql_check(
+    checked: psycopg.Connection[tuple[str, str, str, str]],
+) -> None:
+    with checked:
+        found = checked.execute(CHECK).fetchall()
+    used = {
+        (name, part)
+        for name, part in ALLOWED
+        if any(name == function and part in message for function, _, _, message in found)
+    }
+    wrong = [
+        (signature, level, message)
+        for name, signature, level, message in found
+        if not any(name == function and part in message for function, part in ALLOWED)
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+    assert set(ALLOWED) - used <= {key for key in ALLOWED if "cron" in key[1]}
+
+
+def test_the_check_sees_a_mistake_in_a_generated_function(
+    checked: psycopg.Connection[tuple[str, str, str, str]],
+) -> None:
+    with checked:
+        checked.execute("""
+            create or replace function crossfade_private.mirror_notes_v1_move() returns trigger
+            language plpgsql as $$
+            begin
+              update public.notes_v2 set no_such_column = new.id;
+              return null;
+            end $$
+        """)
+        found = checked.execute(CHECK).fetchall()
+    assert [message for name, _, level, message in found if level == "error" and name == "mirror"]

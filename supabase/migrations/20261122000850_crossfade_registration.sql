@@ -240,7 +240,8 @@ declare
   v_known crossfade.pairs;
   v_problems text[];
 begin
-  select p.* into v_known from crossfade.pairs p where p.name = register_pair.name for update;
+  select p.* into v_known from crossfade.pairs p where p.name = register_pair.name
+  for no key update;
   if found and (v_known.v1_table, v_known.v2_table, v_known.key_columns, v_known.v2_key_columns)
     is distinct from (v_row.v1_table, v_row.v2_table, v_row.key_columns, v_row.v2_key_columns) then
     perform crossfade_private.fail(409, 'CF016',

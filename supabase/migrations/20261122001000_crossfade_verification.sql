@@ -156,7 +156,7 @@ begin
     perform crossfade_private.fail(400, 'CF012', format('Invalid ranges %s', ranges),
       jsonb_build_object('ranges', ranges), 'Use 1 to 64.');
   end if;
-  perform from crossfade.pairs p where p.name = start_verify.pair for update;
+  perform from crossfade.pairs p where p.name = start_verify.pair for no key update;
   select r.id into v_run from crossfade.runs r
   where r.pair = start_verify.pair and r.kind = 'verify' and r.state in ('running', 'paused');
   if found then

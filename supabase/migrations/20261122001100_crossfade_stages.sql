@@ -297,7 +297,7 @@ begin
       'Stages: off, dualwrite, shadow, live, rampdown, complete.');
   end if;
   perform crossfade_private.require_reason(reason, format('set "%s" to %s', pair, stage));
-  select p.* into v_pair from crossfade.pairs p where p.name = set_stage.pair for update;
+  select p.* into v_pair from crossfade.pairs p where p.name = set_stage.pair for no key update;
   v_before := v_pair.stage;
   if stage <> v_before
     and crossfade_private.stage_number(stage) > crossfade_private.stage_number(v_before) then
@@ -359,7 +359,7 @@ begin
   if changes ? 'percentage' then
     perform crossfade_private.check_percentage(changes -> 'percentage');
   end if;
-  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair for update;
+  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair for no key update;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = set_cohort.pair for update;
   v_new := jsonb_populate_record(v_cohort, changes);
   if v_new.percentage > v_cohort.percentage then

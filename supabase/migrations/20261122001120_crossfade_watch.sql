@@ -19,7 +19,7 @@ begin
   end if;
   perform crossfade_private.require_reason(reason,
     format('set the mirror of "%s" to %s', pair, mode));
-  select p.* into v_pair from crossfade.pairs p where p.name = set_mirror.pair for update;
+  select p.* into v_pair from crossfade.pairs p where p.name = set_mirror.pair for no key update;
   if v_pair.stage not in ('dualwrite', 'shadow') then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot set the mirror of "%s" to %s: in stage %s users depend on it', pair, mode,

@@ -44,7 +44,8 @@ begin
   if fence then
     perform crossfade_private.close_fence();
   end if;
-  perform 1 from crossfade.pairs p where p.name = any (pair_names) order by p.name for update;
+  perform 1 from crossfade.pairs p where p.name = any (pair_names) order by p.name
+  for no key update;
   perform 1 from crossfade.control c for update;
 end $$;
 

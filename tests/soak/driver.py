@@ -54,7 +54,7 @@ class Options:
     transactions: int = 500
     kills: float = 0.7
     crashes: float = 0.6
-    truncate: float = 0.004
+    truncate: float = 0.01
     limit_s: float = 60.0
 
 

@@ -20,7 +20,7 @@ _MANY = 20  # more rows than the engine mirrors one by one
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, or ``savepoint s1``, ``rollback to s1``, ``release s1``."""
+    """A statement, or ``savepoint s1``, ``rollback to s1``, ``release s1``, or a pause."""
 
     statement: Statement | None = None
     command: str = ""
@@ -66,7 +66,7 @@ class Habits:
     owner: str | None
     sides: tuple[int, ...] = (1, 2)
     calm: bool = False
-    truncate: float = 0.004
+    truncate: float = 0.01
 
 
 def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) -> Plan:
@@ -84,8 +84,12 @@ def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) ->
         steps.append(Step(command=f"rollback to s{number}" if undone else f"release s{number}"))
         mind = replace(mind if undone else inner, last_number=inner.last_number)
     known.last_number = mind.last_number
+    isolation = rng.choices(ISOLATION, (6, 3, 2))[0]
+    if isolation != ISOLATION[0] and rng.random() < 0.4:
+        # Takes the snapshot, and lets it grow old.
+        steps.insert(0, Step(command=f"select pg_sleep({rng.choice((0.01, 0.03, 0.1))})"))
     return Plan(
-        rng.choices(ISOLATION, (6, 3, 2))[0],
+        isolation,
         tuple(steps),
         rng.random() < 0.9,
         rng.choice((0, 0, 0, 0, 0, 30)),

@@ -302,16 +302,23 @@ def test_backfill_does_not_undo_a_delete_that_could_not_be_mirrored(
     db: Connection, connect: Connect, committed: bool
 ) -> None:
     prepare(db, 30)
-    db.execute("insert into public.notes_v2 (id, parts) values (5, '[\"n5\"]')")
+    small_batches(db)
+    db.execute("insert into public.notes_v2 (id, parts) values (15, '[\"n15\"]')")
     holder, deleter, worker = connect(), connect(), connect()
+    run = 0
+    if not committed:
+        # The first batch waits for writers that are older; this one is to be younger.
+        run = start(db)
+        assert batch(db, run)["rows_written"] == 10
     holder.execute("begin")
-    holder.execute("select from public.notes where id = 5 for key share")
+    holder.execute("select from public.notes where id = 15 for key share")
     deleter.execute("set lock_timeout = '50ms'")
     deleter.execute("begin")
-    deleter.execute("delete from public.notes_v2 where id = 5")
+    deleter.execute("delete from public.notes_v2 where id = 15")
     holder.execute("rollback")
-    run = start(db)
     if committed:
+        run = start(db)  # not held up by the failure that the open transaction has recorded
+        assert batch(db, run)["state"] == "waiting"
         deleter.execute("commit")
         finish(db, run)
     else:
@@ -322,5 +329,5 @@ def test_backfill_does_not_undo_a_delete_that_could_not_be_mirrored(
         thread.join()
     assert rows(db, "select operation from crossfade.mirror_failures") == [("DELETE",)]
     db.execute("select crossfade.repair('notes')")
-    assert rows(db, "select count(*) from public.notes where id = 5") == [(0,)]
+    assert rows(db, "select count(*) from public.notes where id = 15") == [(0,)]
     assert differences(db) == []

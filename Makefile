@@ -50,6 +50,7 @@ down: $(STAMP)  ## stop the embedded Supabase
 	$(BIN)/crossfade down
 
 test: $(STAMP)  ## run all tests (ARGS='-k name' for some)
+	@tests/install-debian-packages
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # Needs a running `supabase start` and its CLI on the PATH.
@@ -81,7 +82,7 @@ check-sql: $(STAMP)
 check-ci: $(STAMP)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run tests/install-debian-packages
 
 soak: $(STAMP)  ## write both tables at random under kills and crashes (SOAK_S=600, SEED=n repeats)
 	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))

@@ -17,6 +17,7 @@ from crossfade.local.postgres import PostgresServer
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+DEBIAN_15_EXTENSIONS = Path("/usr/share/postgresql/15/extension")
 VERSIONS = ["18", "16"] + (["15"] if (DEBIAN_15 / "postgres").exists() else [])
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -5,8 +5,17 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.sql.conftest import ROOT, Template
+from tests.sql.conftest import DEBIAN_15, DEBIAN_15_EXTENSIONS, ROOT, Template
 from tests.sql.notes_pair import create_notes
+
+pytestmark = [
+    pytest.mark.parametrize("template", ["15"], indirect=True, scope="session"),
+    pytest.mark.skipif(
+        not (DEBIAN_15_EXTENSIONS / "plpgsql_check.control").exists()
+        or not (DEBIAN_15 / "postgres").exists(),
+        reason="needs Debian's postgresql-15-plpgsql-check",
+    ),
+]
 
 PAIRS = sorted((ROOT / "sql" / "pairs").glob("*.sql"))
 
@@ -49,10 +58,6 @@ order by 2, 4
 def checked(template: Template, database: str) -> psycopg.Connection[tuple[str, str, str, str]]:
     """A superuser's connection to a database with all pairs and the extension."""
     admin = psycopg.connect(database.replace("postgres@", "supabase_admin@"), autocommit=True)
-    available = "select from pg_available_extensions where name = 'plpgsql_check'"
-    if admin.execute(available).fetchone() is None:
-        admin.close()
-        pytest.skip("plpgsql_check is not installed for this server")
     admin.execute("create extension plpgsql_check schema extensions")
     with psycopg.connect(database, autocommit=True) as owner:
         create_notes(owner)

@@ -16,7 +16,7 @@ import pytest
 
 from crossfade.local.postgres import PostgresServer
 
-from .conftest import DEBIAN_15, ROOT, Connect, Connection, apply_migrations
+from .conftest import DEBIAN_15, DEBIAN_15_EXTENSIONS, ROOT, Connect, Connection, apply_migrations
 from .control import call, refused
 from .fake_cron import CRON
 from .notes_pair import create_notes, differences, rows
@@ -202,7 +202,7 @@ def test_a_row_that_is_locked_is_tried_again(db: Connection, connect: Connect) -
 
 # pg_cron itself -----------------------------------------------------------------------------------
 
-PACKAGE = Path("/usr/share/postgresql/15/extension/pg_cron.control")
+PACKAGE = DEBIAN_15_EXTENSIONS / "pg_cron.control"
 needs_cron = pytest.mark.skipif(
     not (PACKAGE.exists() and (DEBIAN_15 / "postgres").exists()),
     reason="needs Debian's postgresql-15-cron",

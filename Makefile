@@ -27,7 +27,7 @@ export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-hosted check check-python check-deno \
-  check-sql check-ci bench soak format clean
+  check-sql check-ci bench soak freeze format clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,7 @@ check-sql: $(STAMP)
 
 check-ci: $(STAMP)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck -pyflakes= .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/shellcheck .ci/run tests/install-debian-packages
 
@@ -89,6 +90,10 @@ soak: $(STAMP)  ## write both tables at random under kills and crashes (SOAK_S=6
 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)
+
+# The last step before a tag: from then on these migrations are immutable.
+freeze: $(STAMP)  ## record this version's migrations as released
+	$(BIN)/python -m crossfade.releases freeze
 
 format: $(STAMP)  ## rewrite Python and TypeScript in the project's format
 	$(BIN)/ruff check --fix --quiet . || true

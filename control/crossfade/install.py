@@ -1,31 +1,37 @@
 """Copy the migrations and the shared edge code into somebody's Supabase project.
 
 Migrations get fresh timestamps later than the project's own, because ``supabase db push`` refuses
-older ones. ``supabase/crossfade.json`` remembers what was copied, so that a second run copies only
-what is new: a migration that changed since is copied again under a new timestamp (all of ours may
-run twice), and an edge file that its owner edited is left alone.
+older ones. ``supabase/crossfade.json`` records what was copied, by content, so that a second run
+copies only what is new. What its owner edited or removed is left alone and reported.
 """
 
-import hashlib
-import json
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from difflib import unified_diff
 from pathlib import Path
 from typing import Final
 
+from crossfade import __version__
 from crossfade.errors import ConfigError
+from crossfade.project_folder import (
+    SCHEMA,
+    Installed,
+    ProjectFolder,
+    Record,
+    digest_of,
+    later,
+    open_project,
+)
+from crossfade.releases import SHARED, releases, version_key
 
-MANIFEST: Final = "supabase/crossfade.json"
-_STAMPED = re.compile(r"(\d{14})_(.+)\.sql")
-_SHARED: Final = "_shared/crossfade"
+GRANTS: Final = "crossfade_api"
+"""Concern of the migrations that grant; one runs again after every other new file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One file to write. ``key`` is its name in the manifest."""
+    """One file to write. ``key`` is its name in the record."""
 
     key: str
     source: Path
@@ -35,16 +41,54 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class InstallPlan:
-    """What an installation does. ``kept``: edited by their owner; ``todo``: for a person."""
+    """What an installation does.
 
-    project: Path
+    Attributes:
+        copies: files to write.
+        known: files that are there already, for the record.
+        edited: files of ours that their owner changed; they stay.
+        removed: files of ours that their owner removed; they stay away.
+        before: version that installed last; None on the first run.
+        schemas: what config.toml must expose, when it does not.
+    """
+
+    project: ProjectFolder
     copies: tuple[Copy, ...]
-    kept: tuple[str, ...] = ()
-    todo: tuple[str, ...] = ()
+    known: Mapping[str, Installed]
+    edited: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    before: str | None = None
+    schemas: tuple[str, ...] = ()
+
+    @property
+    def is_current(self) -> bool:
+        """True when nothing is left to do; edited edge code is its owner's right."""
+        edited = any(name.endswith(".sql") for name in self.edited)
+        return not (self.copies or self.removed or self.schemas or edited)
+
+    def todo(self, *, config_edited: bool = False) -> tuple[str, ...]:
+        """Return what is left to a person."""
+        lines = []
+        if self.copies:
+            lines.append("review the new files, then run: supabase db push")
+        if self.schemas and not config_edited:
+            names = ", ".join(f'"{name}"' for name in self.schemas)
+            lines.append(f"in supabase/config.toml, under [api]: schemas = [{names}]")
+        if self.schemas:
+            lines.append(
+                "on the hosted project: settings, Data API, exposed schemas: add crossfade"
+            )
+        return tuple(lines)
 
 
 def plan_install(
-    project: Path, *, migrations: Path, functions: Path, now: datetime | None = None
+    project: Path,
+    *,
+    migrations: Path,
+    functions: Path,
+    now: datetime | None = None,
+    restore: bool = False,
+    version: str = __version__,
 ) -> InstallPlan:
     """Compare ``project`` with what we bring. Writes nothing.
 
@@ -53,116 +97,156 @@ def plan_install(
         migrations: our migrations.
         functions: our edge functions; only the shared part is copied.
         now: for the timestamps.
+        restore: bring back what its owner removed or edited.
+        version: ours.
 
     Raises:
-        ConfigError: ``project`` is not a Supabase project.
+        ConfigError: ``project`` is no Supabase project, or a newer crossfade installed into it.
     """
-    if not (project / "supabase").is_dir():
+    folder = open_project(project)
+    record = folder.record()
+    if record.version and version_key(record.version) > version_key(version):
         raise ConfigError(
-            f'"{project}" has no folder supabase', hint="Run there first: supabase init"
+            f'crossfade {record.version} installed into "{project}", and this is {version}',
+            hint=f"Run: pip install 'crossfade>={record.version}'",
         )
-    known = _read_manifest(project)
-    edge, kept = _edge_copies(project, functions, known)
-    copies = (*_migration_copies(project, migrations, known, now or datetime.now(UTC)), *edge)
-    return InstallPlan(project, copies, kept, _todo(project, bool(copies)))
+    work = _Work(folder, record, restore)
+    work.compare_migrations(migrations, now or datetime.now(UTC))
+    work.compare_functions(functions)
+    exposed = folder.exposed_schemas()
+    return InstallPlan(
+        folder,
+        tuple(work.copies),
+        work.known,
+        tuple(work.edited),
+        tuple(work.removed),
+        record.version,
+        () if SCHEMA in exposed else tuple(folder.wanted_schemas()),
+    )
 
 
-def apply_install(plan: InstallPlan) -> None:
-    """Write the files, then the manifest, so that an interrupted run is done again."""
-    known = dict(_read_manifest(plan.project))
+def apply_install(
+    plan: InstallPlan, *, edit_config: bool = False, version: str = __version__
+) -> None:
+    """Write the files, then the record; an interrupted run finds its files by their content."""
+    known = dict(plan.known)
     for copy in plan.copies:
-        target = plan.project / copy.target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(copy.source.read_bytes())
-        known[copy.key] = copy.digest
-    if plan.copies:
-        text = json.dumps({"files": dict(sorted(known.items()))}, indent=2)
-        (plan.project / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        plan.project.write(copy.target, copy.source.read_bytes())
+        known[copy.key] = Installed(copy.target, copy.digest)
+    record = Record(version, known)
+    if record != plan.project.record():
+        plan.project.write_record(record)
+    if edit_config and plan.schemas:
+        plan.project.write("supabase/config.toml", plan.project.edited_config(plan.schemas))
 
 
-def _migration_copies(
-    project: Path, migrations: Path, known: Mapping[str, str], now: datetime
-) -> tuple[Copy, ...]:
-    folder = project / "supabase" / "migrations"
-    present = [path.name for path in folder.glob("*.sql")] if folder.is_dir() else []
-    stamps = [match[1] for name in present if (match := _STAMPED.fullmatch(name))]
-    stamp = max([now.strftime("%Y%m%d%H%M%S"), *(_next(item) for item in stamps)])
-    copies: list[Copy] = []
-    for source in sorted(migrations.glob("*_crossfade_*.sql")):
-        name = source.name.split("_", 1)[1]
-        digest, key = _digest(source), f"migrations/{name}"
-        there = any(item.endswith(f"_{name}") for item in present)
-        if known.get(key) == digest and there:
-            continue
-        copies.append(Copy(key, source, f"supabase/migrations/{stamp}_{name}", digest))
-        stamp = _next(stamp)
-    return tuple(copies)
+def differences(plan: InstallPlan, *, migrations: Path, functions: Path) -> str:
+    """Return how the edited files differ from ours, as a unified diff."""
+    sources = {_key_of(path): path for path in migrations.glob("*.sql")}
+    sources |= {
+        f"functions/{path.relative_to(functions).as_posix()}": path
+        for path in (functions / SHARED).rglob("*")
+    }
+    lines: list[str] = []
+    for key, item in plan.known.items():
+        if item.target in plan.edited and key in sources:
+            theirs = (plan.project.text(item.target) or b"").decode(errors="replace")
+            ours = sources[key].read_text(encoding="utf-8")
+            lines += unified_diff(
+                ours.splitlines(), theirs.splitlines(), "crossfade", item.target, lineterm=""
+            )
+    return "\n".join(lines)
 
 
-def _next(stamp: str) -> str:
-    try:
-        moment = datetime.strptime(stamp, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return f"{int(stamp) + 1:014d}"  # fourteen digits that are no time, as some projects have
-    return (moment + timedelta(seconds=1)).strftime("%Y%m%d%H%M%S")
+def _key_of(migration: Path) -> str:
+    return f"migrations/{migration.name.split('_', 1)[1]}"
 
 
-def _edge_copies(
-    project: Path, functions: Path, known: Mapping[str, str]
-) -> tuple[tuple[Copy, ...], tuple[str, ...]]:
-    copies: list[Copy] = []
-    kept: list[str] = []
-    for source in sorted((functions / _SHARED).rglob("*")):
-        if not source.is_file():
-            continue
-        key = f"functions/{source.relative_to(functions).as_posix()}"
-        target, digest = f"supabase/{key}", _digest(source)
-        there = project / target
-        current = _digest(there) if there.is_file() else None
+class _Work:
+    """One comparison, file by file."""
+
+    def __init__(self, project: ProjectFolder, record: Record, restore: bool) -> None:
+        self.project = project
+        self.record = record
+        self.restore = restore
+        self.copies: list[Copy] = []
+        self.known: dict[str, Installed] = {}
+        self.edited: list[str] = []
+        self.removed: list[str] = []
+        self._released = {digest for release in releases() for digest in release.functions.values()}
+
+    def compare_migrations(self, migrations: Path, now: datetime) -> None:
+        stamp = self.project.next_stamp(now)
+        present = self._present()
+        sources = sorted(migrations.glob("*_crossfade_*.sql"))
+        grants = [path for path in sources if path.name.split("_", 1)[1].startswith(GRANTS)]
+        newest_grants = grants[-1] if grants else None
+        for source in [path for path in sources if path not in grants] + grants:
+            key, digest = _key_of(source), digest_of(source.read_bytes())
+            # It grants what exists, so it must run again after whatever is new.
+            again = source == newest_grants and bool(self.copies)
+            if not again and self._is_there(key, digest, present):
+                continue
+            name = source.name.split("_", 1)[1]
+            self.copies.append(Copy(key, source, f"supabase/migrations/{stamp}_{name}", digest))
+            stamp = later(stamp)
+
+    def _is_there(self, key: str, digest: str, present: Mapping[str, str]) -> bool:
+        recorded = self.record.files.get(key)
+        if recorded is None:
+            # No record, as after an interrupted run: known by content.
+            target = present.get(digest)
+            if target:
+                self.known[key] = Installed(target, digest)
+            return target is not None
+        self.known[key] = recorded
+        content = self.project.text(recorded.target)
+        if content is None:
+            target = present.get(digest)
+            if target:  # renamed by its owner
+                self.known[key] = Installed(target, digest)
+                return True
+            if not self.restore:
+                self.removed.append(recorded.target)
+            return not self.restore
+        if digest_of(content) != recorded.digest:
+            self.edited.append(recorded.target)
+            return not self.restore
+        # Ours changed after it was copied: only before the first release can that be.
+        return recorded.digest == digest
+
+    def _present(self) -> dict[str, str]:
+        """Our migrations by content; those before an uninstallation do not count."""
+        names = self.project.migration_names()
+        gone = [i for i, name in enumerate(names) if name.endswith("_crossfade_uninstall.sql")]
+        found = {}
+        for name in names[gone[-1] + 1 if gone else 0 :]:
+            target = f"supabase/migrations/{name}"
+            found[digest_of(self.project.text(target) or b"")] = target
+        return found
+
+    def compare_functions(self, functions: Path) -> None:
+        for source in sorted((functions / SHARED).rglob("*")):
+            if source.is_file():
+                key = f"functions/{source.relative_to(functions).as_posix()}"
+                self._compare_function(source, key)
+
+    def _compare_function(self, source: Path, key: str) -> None:
+        target, digest = f"supabase/{key}", digest_of(source.read_bytes())
+        recorded = self.record.files.get(key)
+        content = self.project.text(target)
+        current = digest_of(content) if content is not None else None
         if current == digest:
-            continue
-        if current is not None and current != known.get(key):
-            kept.append(target)
-            continue
-        copies.append(Copy(key, source, target, digest))
-    return tuple(copies), tuple(kept)
-
-
-def _todo(project: Path, copied: bool) -> tuple[str, ...]:
-    todo = []
-    if copied:
-        todo.append("review the new files, then run: supabase db push")
-    schemas = _exposed_schemas(project)
-    if "crossfade" not in schemas:
-        wanted = json.dumps([*(schemas or ["public", "graphql_public"]), "crossfade"])
-        todo.append(f"expose the schema: in supabase/config.toml, [api] schemas = {wanted}")
-        todo.append("and on the hosted project: settings, Data API, exposed schemas: add crossfade")
-    return tuple(todo)
-
-
-def _exposed_schemas(project: Path) -> list[str]:
-    path = project / "supabase" / "config.toml"
-    if not path.is_file():
-        return []
-    try:
-        api = tomllib.loads(path.read_text(encoding="utf-8")).get("api", {})
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f'"{path}" is not valid TOML: {error}') from error
-    return [str(item) for item in api.get("schemas", [])]
-
-
-def _read_manifest(project: Path) -> Mapping[str, str]:
-    path = project / MANIFEST
-    if not path.is_file():
-        return {}
-    try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {str(name): str(digest) for name, digest in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f'"{path}" is not what crossfade wrote', hint="Restore it from version control"
-        ) from error
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+            self.known[key] = Installed(target, digest)
+            return
+        if recorded:
+            self.known[key] = recorded
+        if current is None and recorded and not self.restore:
+            self.removed.append(target)
+            return
+        ours = current is None or current in self._released
+        if not ours and not self.restore and (not recorded or current != recorded.digest):
+            self.known.setdefault(key, Installed(target, digest))
+            self.edited.append(target)
+            return
+        self.copies.append(Copy(key, source, target, digest))

@@ -1,12 +1,14 @@
 """Installing into a project: fresh timestamps, nothing twice, the owner's edits stay."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from crossfade.errors import ConfigError
-from crossfade.install import MANIFEST, InstallPlan, apply_install, plan_install
+from crossfade.install import InstallPlan, apply_install, differences, plan_install
+from crossfade.project_folder import RECORD
 
 NOW = datetime(2026, 12, 1, 8, 0, 0, tzinfo=UTC)
 
@@ -18,6 +20,7 @@ def ours(tmp_path: Path) -> Path:
     for name, text in {
         "migrations/20200101000001_crossfade_schema.sql": "-- one",
         "migrations/20200101000002_crossfade_flags.sql": "-- two",
+        "migrations/20200101000003_crossfade_api.sql": "-- grants",
         "functions/_shared/crossfade/bucket.ts": "// bucket",
         "functions/_shared/crossfade/deep/flags.ts": "// flags",
         "functions/chat/index.ts": "// not shared",
@@ -35,10 +38,19 @@ def theirs(tmp_path: Path) -> Path:
     return project
 
 
-def plan(ours: Path, theirs: Path) -> InstallPlan:
+def plan(ours: Path, theirs: Path, *, restore: bool = False, version: str = "1.0.0") -> InstallPlan:
     return plan_install(
-        theirs, migrations=ours / "migrations", functions=ours / "functions", now=NOW
+        theirs,
+        migrations=ours / "migrations",
+        functions=ours / "functions",
+        now=NOW,
+        restore=restore,
+        version=version,
     )
+
+
+def apply(plan: InstallPlan, *, edit_config: bool = False) -> None:
+    apply_install(plan, version="1.0.0", edit_config=edit_config)
 
 
 def migrations(theirs: Path) -> list[str]:
@@ -46,10 +58,11 @@ def migrations(theirs: Path) -> list[str]:
 
 
 def test_files_are_copied_in_order_with_fresh_timestamps(ours: Path, theirs: Path) -> None:
-    apply_install(plan(ours, theirs))
+    apply(plan(ours, theirs))
     assert migrations(theirs) == [
         "20261201080000_crossfade_schema.sql",
         "20261201080001_crossfade_flags.sql",
+        "20261201080002_crossfade_api.sql",
     ]
     shared = theirs / "supabase/functions/_shared/crossfade"
     assert (shared / "deep/flags.ts").read_text() == "// flags"
@@ -70,56 +83,116 @@ def test_timestamps_are_later_than_the_projects_last(
     folder = theirs / "supabase/migrations"
     folder.mkdir()
     (folder / last).write_text("-- mine")
-    apply_install(plan(ours, theirs))
+    apply(plan(ours, theirs))
     assert first in migrations(theirs)
     assert (folder / last).read_text() == "-- mine"
 
 
 def test_planning_writes_nothing(ours: Path, theirs: Path) -> None:
-    assert len(plan(ours, theirs).copies) == 4
+    assert len(plan(ours, theirs).copies) == 5
     assert list((theirs / "supabase").iterdir()) == []
 
 
 def test_a_second_run_has_nothing_to_do(ours: Path, theirs: Path) -> None:
-    apply_install(plan(ours, theirs))
+    apply(plan(ours, theirs))
     assert plan(ours, theirs).copies == ()
 
 
-def test_a_changed_migration_comes_again_and_the_applied_one_stays(
-    ours: Path, theirs: Path
-) -> None:
-    apply_install(plan(ours, theirs))
-    (ours / "migrations/20200101000002_crossfade_flags.sql").write_text("-- two, better")
-    apply_install(plan(ours, theirs))
-    assert migrations(theirs) == [
-        "20261201080000_crossfade_schema.sql",
-        "20261201080001_crossfade_flags.sql",
-        "20261201080002_crossfade_flags.sql",
+def test_a_new_migration_comes_behind_and_the_grants_run_again(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    (theirs / "supabase/migrations/20270101000000_mine.sql").write_text("-- mine")
+    (ours / "migrations/20200101000004_crossfade_more.sql").write_text("-- more")
+    apply(plan(ours, theirs))
+    assert migrations(theirs)[2:] == [
+        "20261201080002_crossfade_api.sql",
+        "20270101000000_mine.sql",
+        "20270101000001_crossfade_more.sql",
+        "20270101000002_crossfade_api.sql",
     ]
     assert plan(ours, theirs).copies == ()
 
 
+def test_a_migration_that_changed_before_its_release_comes_again(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    (ours / "migrations/20200101000002_crossfade_flags.sql").write_text("-- two, better")
+    apply(plan(ours, theirs))
+    assert migrations(theirs)[3:] == [
+        "20261201080003_crossfade_flags.sql",
+        "20261201080004_crossfade_api.sql",
+    ]
+    assert (theirs / "supabase/migrations/20261201080001_crossfade_flags.sql").exists()
+    assert plan(ours, theirs).copies == ()
+
+
+def test_an_edited_migration_is_kept_and_named(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    edited = theirs / "supabase/migrations/20261201080001_crossfade_flags.sql"
+    edited.write_text("-- two\n-- mine")
+    again = plan(ours, theirs)
+    assert (again.copies, again.edited) == ((), (f"supabase/migrations/{edited.name}",))
+    assert not again.is_current
+    shown = differences(again, migrations=ours / "migrations", functions=ours / "functions")
+    assert "+-- mine" in shown
+    assert [copy.key for copy in plan(ours, theirs, restore=True).copies] == [
+        "migrations/crossfade_flags.sql",
+        "migrations/crossfade_api.sql",
+    ]
+
+
+def test_a_removed_file_stays_away_until_it_is_wanted(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    gone = (
+        "supabase/migrations/20261201080000_crossfade_schema.sql",
+        "supabase/functions/_shared/crossfade/bucket.ts",
+    )
+    for name in gone:
+        (theirs / name).unlink()
+    again = plan(ours, theirs)
+    assert (again.copies, again.removed, again.is_current) == ((), gone, False)
+    apply(plan(ours, theirs, restore=True))
+    assert plan(ours, theirs).removed == ()
+
+
+def test_a_renamed_migration_is_known_by_its_content(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    folder = theirs / "supabase/migrations"
+    (folder / "20261201080000_crossfade_schema.sql").rename(folder / "20261130000000_tools.sql")
+    again = plan(ours, theirs)
+    assert (again.copies, again.removed) == ((), ())
+
+
 def test_edge_code_is_updated_unless_its_owner_edited_it(ours: Path, theirs: Path) -> None:
-    apply_install(plan(ours, theirs))
+    apply(plan(ours, theirs))
     (ours / "functions/_shared/crossfade/bucket.ts").write_text("// bucket 2")
     (ours / "functions/_shared/crossfade/deep/flags.ts").write_text("// flags 2")
     edited = theirs / "supabase/functions/_shared/crossfade/bucket.ts"
     edited.write_text("// mine")
     again = plan(ours, theirs)
-    apply_install(again)
-    assert again.kept == ("supabase/functions/_shared/crossfade/bucket.ts",)
+    apply(again)
+    assert again.edited == ("supabase/functions/_shared/crossfade/bucket.ts",)
     assert edited.read_text() == "// mine"
     flags = theirs / "supabase/functions/_shared/crossfade/deep/flags.ts"
     assert flags.read_text() == "// flags 2"
 
 
-def test_an_interrupted_run_is_done_again(ours: Path, theirs: Path) -> None:
-    apply_install(plan(ours, theirs))
-    (theirs / MANIFEST).unlink()
+def test_an_interrupted_run_finds_what_it_wrote(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    (theirs / RECORD).unlink()
+    (theirs / "supabase/migrations/20261201080001_crossfade_flags.sql").unlink()
     assert [copy.key for copy in plan(ours, theirs).copies] == [
-        "migrations/crossfade_schema.sql",
         "migrations/crossfade_flags.sql",
+        "migrations/crossfade_api.sql",
     ]
+    apply(plan(ours, theirs))
+    assert plan(ours, theirs).copies == ()
+
+
+def test_a_project_of_a_newer_version_is_left_alone(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    assert plan(ours, theirs, version="1.0.1").before == "1.0.0"
+    with pytest.raises(ConfigError, match=r"crossfade 1\.0\.0 installed") as refusal:
+        plan(ours, theirs, version="0.9.10")
+    assert refusal.value.hint == "Run: pip install 'crossfade>=1.0.0'"
 
 
 @pytest.mark.parametrize(
@@ -134,8 +207,9 @@ def test_exposing_the_schema_is_left_to_a_person(
     ours: Path, theirs: Path, toml: str, mentions: bool
 ) -> None:
     (theirs / "supabase/config.toml").write_text(toml)
-    todo = " ".join(plan(ours, theirs).todo)
-    assert ("expose the schema" in todo) is mentions
+    todo = " ".join(plan(ours, theirs).todo())
+    assert ("under [api]: schemas" in todo) is mentions
+    apply(plan(ours, theirs))
     assert (theirs / "supabase/config.toml").read_text() == toml
 
 
@@ -144,9 +218,50 @@ def test_a_folder_that_is_no_project_is_refused(ours: Path, tmp_path: Path) -> N
         plan(ours, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"files": 3}'])
-def test_a_broken_manifest_is_named(ours: Path, theirs: Path, text: str) -> None:
-    (theirs / MANIFEST).write_text(text)
+CONFIG = """\
+# my project
+project_id = "mine"
+
+[api] # the Data API
+schemas = [
+  "public", # ours
+  "graphql_public",
+]
+max_rows = 500
+"""
+
+
+def test_config_is_edited_only_when_told_and_keeps_its_comments(ours: Path, theirs: Path) -> None:
+    config = theirs / "supabase/config.toml"
+    config.write_text(CONFIG)
+    apply(plan(ours, theirs))
+    assert config.read_text() == CONFIG
+    apply(plan(ours, theirs), edit_config=True)
+    added = [line for line in config.read_text().splitlines() if line not in CONFIG.splitlines()]
+    assert [line.strip() for line in added] == ['"crossfade",']
+    assert [line for line in CONFIG.splitlines() if line not in config.read_text()] == []
+    assert plan(ours, theirs).is_current
+    before = config.read_text()
+    apply(plan(ours, theirs), edit_config=True)
+    assert config.read_text() == before
+
+
+def test_a_config_without_schemas_keeps_the_default_ones(ours: Path, theirs: Path) -> None:
+    (theirs / "supabase/config.toml").write_text("")
+    apply(plan(ours, theirs), edit_config=True)
+    assert plan(ours, theirs).project.exposed_schemas() == ["public", "graphql_public", "crossfade"]
+
+
+@pytest.mark.parametrize("toml", ["[api]\nschemas = 3", "api = 3"])
+def test_a_config_that_says_something_else_is_named(ours: Path, theirs: Path, toml: str) -> None:
+    (theirs / "supabase/config.toml").write_text(toml)
+    with pytest.raises(ConfigError, match="api"):
+        plan(ours, theirs)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"files": 3}', json.dumps({"files": {"a": "b"}})])
+def test_a_broken_record_is_named(ours: Path, theirs: Path, text: str) -> None:
+    (theirs / RECORD).write_text(text)
     with pytest.raises(ConfigError, match="is not what crossfade wrote"):
         plan(ours, theirs)
 

@@ -22,7 +22,7 @@ from crossfade.errors import (
 TIMEOUT: Final = httpx.Timeout(70, connect=5)
 """Longer than the 60 s cap that the hosted API puts on a statement."""
 
-_INSTALL = "Run: crossfade install PROJECT, then: supabase db push"
+_INSTALL = "Run in the project: crossfade install, then: supabase db push"
 _MISSING = frozenset({"PGRST202", "PGRST204", "PGRST205", "42883", "42P01", "42703", "3F000"})
 _BUSY = frozenset({"57014", "55P03", "53300", "PGRST000", "PGRST001", "PGRST002", "PGRST003"})
 

@@ -90,7 +90,7 @@ class SupabaseGateway:
             raise NotInstalledError(
                 f"Schema version {found} at {self._api.url} is older than"
                 f" {contract.SCHEMA_VERSION}, which this command needs",
-                hint="Run: crossfade install PROJECT, then: supabase db push",
+                hint="Run in the project: crossfade upgrade, then: supabase db push",
             )
         return found
 

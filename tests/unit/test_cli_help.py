@@ -49,6 +49,8 @@ def test_all_nouns_are_there() -> None:
         "snapshot",
         "stage",
         "status",
+        "uninstall",
+        "upgrade",
         "verify",
     }
 

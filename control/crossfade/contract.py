@@ -165,6 +165,7 @@ RPCS: Final[tuple[str, ...]] = (
     "pair_status",
     "read_flags",
     "rearm",
+    "record_exposures",
     "record_requests",
     "record_rls_check",
     "record_verdicts",

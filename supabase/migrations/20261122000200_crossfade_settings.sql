@@ -80,6 +80,8 @@ values
     'Age at which an edge isolate refreshes its copy behind the request'),
   ('flags_hard_age_ms', '60000', 'ms', 1000, null,
     'Age at which an edge copy counts as stale and what can be killed falls back to V1'),
+  ('exposures_keep_days', '30', 'days', 0, 3650,
+    'Age at which minutes of crossfade.flag_exposures are deleted'),
   ('shadow_sample_rate', '0.1', 'rate', 0, 1, 'Share of reads that stage shadow compares'),
   ('rollout_steps', '[5, 25, 75, 100]', 'percent', null, null,
     'Percentages of a rollout, ascending; PARTIAL goes back to the entry below the current one'),

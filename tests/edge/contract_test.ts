@@ -17,6 +17,7 @@ const NOT_OURS = [
   "cohort_fields",
   "actor_header",
   "request_event",
+  "exposure",
   "settings",
 ];
 

@@ -43,6 +43,7 @@ NOT_OURS = {
     "flags",
     "kill_switches",
     "request_event",
+    "exposure",
     "latency_histogram",
     "settings",
     "request_headers",

@@ -141,6 +141,7 @@ export const ENVIRONMENT_FLAGS: Readonly<Record<string, readonly [string, "on" |
 export const EDGE_RPCS = {
   read_flags: ["known_version"],
   record_requests: ["batch"],
+  record_exposures: ["batch"],
   repair: ["pair", "max_rows", "reason"],
   rollback: ["level", "scope", "reason", "automatic", "dry_run"],
   pair_status: ["pair"],

@@ -107,8 +107,9 @@ begin
     (5, 'allow', coalesce(v_user = any (flag.allow_user_ids), false)
       or coalesce(v_agent = any (flag.allow_agent_ids), false), true, 'TARGETING_MATCH', '{}'),
     (6, 'percentage', v_threshold is not null and (v_threshold = 100000 or v_bucket is not null),
-      coalesce(v_bucket < v_threshold, v_threshold = 100000), 'SPLIT',
-      jsonb_build_object('bucket', v_bucket, 'threshold', v_threshold)),
+      coalesce(v_bucket < v_threshold, v_threshold = 100000, false), 'SPLIT',
+      jsonb_build_object(
+        'bucket', case when v_threshold is not null then v_bucket end, 'threshold', v_threshold)),
     (7, 'default', true, flag.default_value, 'DEFAULT', '{}');
 end $$;
 

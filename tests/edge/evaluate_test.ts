@@ -1,15 +1,16 @@
 import assert from "node:assert/strict";
+import { chooseBackend } from "../../supabase/functions/_shared/crossfade/choose_backend.ts";
 import {
-  chooseBackend,
   type Context,
   evaluate,
-  explain,
   isEnabled,
 } from "../../supabase/functions/_shared/crossfade/evaluate.ts";
+import { explain } from "../../supabase/functions/_shared/crossfade/explain.ts";
 import { snapshotOf } from "./builders.ts";
 import { readVectors } from "./vectors.ts";
 
 const flags = readVectors("flag_evaluation");
+const explanations = readVectors("flag_explanation");
 const choices = readVectors("backend_choice");
 
 for (const { name, input, expect } of flags.cases) {
@@ -46,14 +47,22 @@ Deno.test("chooseBackend() serves a pair it does not know from backend 1", () =>
   assert.deepEqual({ backend, reason, rule }, { backend: 1, reason: "STATIC", rule: "stage" });
 });
 
-Deno.test("explain() lists every rule looked at and ends with the one that decided", () => {
-  const snapshot = snapshotOf({ flags: [{ name: "f", allow_user_ids: ["user-1"] }] }, {});
-  const { steps } = explain(snapshot, "f", { user_id: "user-1" });
-  assert.deepEqual(steps, [
-    { rule: "kill_switch", matched: false },
-    { rule: "disabled", matched: false },
-    { rule: "prerequisite", matched: false },
-    { rule: "deny", matched: false },
-    { rule: "allow", matched: true },
-  ]);
-});
+for (const { name, input, expect } of explanations.cases) {
+  Deno.test(`explain() ${name}`, () => {
+    const snapshot = snapshotOf(input, explanations.defaults.kill_switch ?? {});
+    const { steps, ...rest } = explain(snapshot, String(input.flag), input.context as Context);
+    assert.deepEqual(steps, expect.steps);
+    assert.deepEqual(rest, evaluate(snapshot, String(input.flag), input.context as Context));
+  });
+}
+
+for (const { name, input } of flags.cases) {
+  Deno.test(`explain() decides as evaluate() does: ${name}`, () => {
+    const snapshot = snapshotOf(input, flags.defaults.kill_switch ?? {});
+    const context = input.context as Context;
+    const { steps, metadata, value } = explain(snapshot, String(input.flag), context);
+    const decisive = steps.filter((step) => step.decides);
+    if (metadata.rule === "unknown") return assert.deepEqual(steps, []);
+    assert.deepEqual(decisive.map((step) => [step.rule, step.value]), [[metadata.rule, value]]);
+  });
+}

@@ -63,6 +63,13 @@ def test_evaluation_equals_the_vector(db: Connection, case: Any, document: Any) 
     assert answer == case["expect"]
 
 
+@pytest.mark.parametrize(("case", "document"), cases("flag_explanation"))
+def test_explanation_equals_the_vector(db: Connection, case: Any, document: Any) -> None:
+    load_case(db, case, document)
+    answer = call(db, "explain_flag", case["input"]["flag"], case["input"]["context"])
+    assert answer["steps"] == case["expect"]["steps"]
+
+
 @pytest.mark.parametrize(("case", "document"), cases("backend_choice"))
 def test_backend_choice_equals_the_vector(db: Connection, case: Any, document: Any) -> None:
     pair = document["defaults"]["pair"] | case["input"].get("pair", {})

@@ -18,13 +18,14 @@ from crossfade.flags import (
     FlagState,
     KillSwitch,
     PairRouting,
+    Step,
     choose_backend,
     evaluate,
 )
 from crossfade.gateway.rows import parse
 from crossfade.models import Cohort
 
-OURS = {"bucket", "flag_evaluation", "backend_choice", "contract"}
+OURS = {"bucket", "flag_evaluation", "flag_explanation", "backend_choice", "contract"}
 NOT_OURS = {
     "negotiation": "HTTP of the edge function",
     "messages_": "conversion of the worked pair: SQL and TypeScript",
@@ -71,6 +72,19 @@ def test_flag_evaluation(case: Case) -> None:
     state = state_of(given, defaults)
     answer = evaluate(state, given["flag"], context_of(given))
     assert evaluation_json(answer) == case["expect"]
+
+
+@pytest.mark.parametrize("case", cases("flag_explanation"))
+def test_flag_explanation(case: Case) -> None:
+    defaults, given = load("flag_explanation")["defaults"], case["input"]
+    answer = evaluate(state_of(given, defaults), given["flag"], context_of(given))
+    assert [step_json(step) for step in answer.steps] == case["expect"]["steps"]
+
+
+def step_json(step: Step) -> dict[str, Any]:
+    """The step as SQL and the edge give it."""
+    names = ("rule", "matched", "value", "decides", "bucket", "threshold", "kill_switch")
+    return without_nulls({name: getattr(step, name) for name in (*names, "prerequisite")})
 
 
 @pytest.mark.parametrize("case", cases("backend_choice"))

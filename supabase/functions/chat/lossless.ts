@@ -8,7 +8,7 @@
  * @module
  */
 
-import { fenced } from "../_shared/crossfade/evaluate.ts";
+import { fenced } from "../_shared/crossfade/choose_backend.ts";
 import type { Converter } from "./adapters/api_version_router.ts";
 import { canonical } from "./canonical.ts";
 import type { Call, Message } from "./types.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { BackendChoice, Context } from "../_shared/crossfade/evaluate.ts";
+import type { BackendChoice } from "../_shared/crossfade/choose_backend.ts";
+import type { Context } from "../_shared/crossfade/evaluate.ts";
 import type { Version } from "../_shared/crossfade/contract.ts";
 import type { Negotiated } from "../_shared/crossfade/negotiation.ts";
 import type { View } from "../_shared/crossfade/flags_client.ts";

@@ -8,19 +8,16 @@ const C1 = 0xcc9e2d51;
 const C2 = 0x1b873593;
 const encoder = new TextEncoder();
 
-// Reused between calls: an isolate runs one evaluation at a time, and ids are short.
-const ascii = new Uint8Array(512);
-
-/** Returns the bytes of `text` in UTF-8; lone surrogates become U+FFFD. */
-function utf8(text: string): Uint8Array {
-  const length = text.length;
-  if (length > ascii.length) return encoder.encode(text);
-  for (let i = 0; i < length; i++) {
-    const code = text.charCodeAt(i);
-    if (code > 127) return encoder.encode(text);
-    ascii[i] = code;
-  }
-  return ascii.subarray(0, length);
+/** The hash of a cohort key and its colon, so that only the unit is hashed per evaluation. */
+export interface BucketSeed {
+  readonly cohortKey: string;
+  /** State after the whole blocks of four bytes. */
+  readonly hash: number;
+  /** The bytes after them, lowest first, and how many bits they are. */
+  readonly tail: number;
+  readonly tailBits: number;
+  /** Bytes in all. */
+  readonly length: number;
 }
 
 function mix(word: number): number {
@@ -28,29 +25,79 @@ function mix(word: number): number {
   return Math.imul((k << 15) | (k >>> 17), C2);
 }
 
-/** Returns murmur3_x86_32 of the UTF-8 bytes of `text` with seed 0, as an unsigned number. */
-export function murmur3(text: string): number {
-  const bytes = utf8(text);
-  const length = bytes.length;
-  const whole = length & ~3;
+function absorb(hash: number, word: number): number {
+  const mixed = hash ^ mix(word);
+  return (Math.imul((mixed << 13) | (mixed >>> 19), 5) + 0xe6546b64) | 0;
+}
+
+function finish(hash: number, tail: number, length: number): number {
+  let h = hash ^ mix(tail) ^ length;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+function seedOf(bytes: Uint8Array): Omit<BucketSeed, "cohortKey"> {
+  const whole = bytes.length & ~3;
   const at = (i: number): number => bytes[i] ?? 0;
   let hash = 0;
   for (let i = 0; i < whole; i += 4) {
-    hash ^= mix(at(i) | (at(i + 1) << 8) | (at(i + 2) << 16) | (at(i + 3) << 24));
-    hash = (hash << 13) | (hash >>> 19);
-    hash = (Math.imul(hash, 5) + 0xe6546b64) | 0;
+    hash = absorb(hash, at(i) | (at(i + 1) << 8) | (at(i + 2) << 16) | (at(i + 3) << 24));
   }
-  if (length > whole) {
-    // Bytes past the end read as 0, as the definition wants; `ascii` is longer than its view.
-    let tail = at(whole);
-    if (length > whole + 1) tail |= at(whole + 1) << 8;
-    if (length > whole + 2) tail |= at(whole + 2) << 16;
-    hash ^= mix(tail);
+  // Bytes past the end read as 0, as the definition wants.
+  const tail = at(whole) | (at(whole + 1) << 8) | (at(whole + 2) << 16);
+  return { hash, tail, tailBits: (bytes.length - whole) * 8, length: bytes.length };
+}
+
+/** Returns murmur3_x86_32 of the UTF-8 bytes of `text` with seed 0; lone surrogates become U+FFFD. */
+export function murmur3(text: string): number {
+  const { hash, tail, length } = seedOf(encoder.encode(text));
+  return finish(hash, tail, length);
+}
+
+/** Prepares a cohort key for many units. */
+export function bucketSeed(cohortKey: string): BucketSeed {
+  return { cohortKey, ...seedOf(encoder.encode(`${cohortKey}:`)) };
+}
+
+function place(hash: number): number {
+  return (hash % 100) * 1000 + Math.floor(hash / 100) % 1000;
+}
+
+/** Returns the bucket 0..99999 of `unit` in a prepared cohort. */
+export function bucketOf(seed: BucketSeed, unit: string): number {
+  const { tailBits: bits } = seed;
+  const length = unit.length;
+  const whole = length & ~3;
+  let { hash, tail } = seed;
+  let seen = 0;
+  let i = 0;
+  for (; i < whole; i += 4) {
+    const a = unit.charCodeAt(i);
+    const b = unit.charCodeAt(i + 1);
+    const c = unit.charCodeAt(i + 2);
+    const d = unit.charCodeAt(i + 3);
+    seen |= a | b | c | d;
+    const word = a | (b << 8) | (c << 16) | (d << 24);
+    hash = absorb(hash, tail | (word << bits));
+    // A shift by 32 would be one by 0.
+    tail = bits === 0 ? 0 : word >>> (32 - bits);
   }
-  hash ^= length;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  let filled = bits;
+  for (; i < length; i++) {
+    const code = unit.charCodeAt(i);
+    seen |= code;
+    tail |= code << filled;
+    filled += 8;
+    if (filled === 32) {
+      hash = absorb(hash, tail);
+      tail = 0;
+      filled = 0;
+    }
+  }
+  // One code unit is one byte only in ASCII; ids in other alphabets take the way over their bytes.
+  if (seen > 127) return place(murmur3(`${seed.cohortKey}:${unit}`));
+  return place(finish(hash, tail, seed.length + length));
 }
 
 /**
@@ -60,6 +107,5 @@ export function murmur3(text: string): number {
  * three decimals come from the digits above. It never changes, so a growing percentage drops nobody.
  */
 export function bucket(cohortKey: string, unit: string): number {
-  const hash = murmur3(`${cohortKey}:${unit}`);
-  return (hash % 100) * 1000 + Math.floor(hash / 100) % 1000;
+  return bucketOf(bucketSeed(cohortKey), unit);
 }

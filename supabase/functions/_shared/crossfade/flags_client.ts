@@ -9,14 +9,8 @@
  */
 
 import { type Bootstrap, engageSwitches } from "./environment.ts";
-import {
-  type BackendChoice,
-  chooseBackend,
-  type Context,
-  type Details,
-  evaluate,
-  isEnabled,
-} from "./evaluate.ts";
+import { type BackendChoice, chooseBackend } from "./choose_backend.ts";
+import { type Context, type Details, evaluate, isEnabled } from "./evaluate.ts";
 import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
 import { KillSwitch } from "./kill_switch.ts";
 

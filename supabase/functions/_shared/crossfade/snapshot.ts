@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type BucketSeed, bucketSeed } from "./bucket.ts";
 import { type Stage, STAGES } from "./contract.ts";
 
 /** A flag as the evaluation wants it: lists are sets and the percentage is a threshold. */
@@ -20,7 +21,28 @@ export interface Flag {
   readonly denyAgentIds: ReadonlySet<string>;
   readonly prerequisites: readonly string[];
   readonly killedBy: readonly string[];
+  /** True for a row of a bundled snapshot: what it says may have changed since. */
+  readonly stale?: boolean;
 }
+
+/** A flag with everything that does not depend on who asks worked out. */
+export interface Plan {
+  readonly flag: Flag;
+  /** The engaged switch that stops it, if one does. */
+  readonly killSwitch: string | undefined;
+  readonly stopped: boolean;
+  readonly killable: boolean;
+  /** Its prerequisites by name; `undefined` for one that does not exist. */
+  readonly requires: readonly (Plan | undefined)[];
+  readonly denies: boolean;
+  readonly allows: boolean;
+  readonly seed: BucketSeed;
+  /** Answers given and not reported yet, by code: counted here because a map would cost more. */
+  readonly counts: Uint32Array;
+}
+
+/** Answers have codes below it; see evaluate.ts. */
+export const ANSWER_CODES = 64;
 
 export interface KillSwitchState {
   readonly name: string;
@@ -33,7 +55,7 @@ export interface KillSwitchState {
 
 export interface Cohort {
   readonly threshold: number;
-  readonly cohortKey: string;
+  readonly seed: BucketSeed;
   readonly enabledUserIds: ReadonlySet<string>;
   readonly enabledAgentIds: ReadonlySet<string>;
   readonly deniedUserIds: ReadonlySet<string>;
@@ -46,6 +68,8 @@ export interface Pair {
   readonly gateFlag: string | null;
   readonly step: number;
   readonly cohort: Cohort;
+  /** True for a row of a bundled snapshot. */
+  readonly stale?: boolean;
 }
 
 /** What a reader of flags sees; a change makes a new snapshot. */
@@ -53,6 +77,8 @@ export interface Snapshot {
   readonly version: number;
   readonly origin: "database" | "environment";
   readonly flags: ReadonlyMap<string, Flag>;
+  /** What evaluation reads, by flag. */
+  readonly plans: ReadonlyMap<string, Plan>;
   readonly killSwitches: ReadonlyMap<string, KillSwitchState>;
   readonly pairs: ReadonlyMap<string, Pair>;
   readonly settings: ReadonlyMap<string, unknown>;
@@ -80,15 +106,49 @@ export function buildSnapshot(parts: SnapshotParts): Snapshot {
     .filter((row) => row.engaged && row.overridesAll)
     .map((row) => row.name)
     .sort(byCodePoint);
+  const flags = new Map([...parts.flags].map((row) => [row.name, row]));
   return {
     version: parts.version,
     origin: parts.origin,
-    flags: new Map([...parts.flags].map((row) => [row.name, row])),
+    flags,
+    plans: planFlags(flags, killSwitches, overriding[0]),
     killSwitches,
     pairs: new Map([...parts.pairs].map((row) => [row.name, row])),
     settings: parts.settings ?? new Map(),
     overriding,
   };
+}
+
+function planFlags(
+  flags: ReadonlyMap<string, Flag>,
+  killSwitches: ReadonlyMap<string, KillSwitchState>,
+  overriding: string | undefined,
+): ReadonlyMap<string, Plan> {
+  const plans = new Map<string, Plan & { requires: (Plan | undefined)[] }>();
+  for (const flag of flags.values()) {
+    // Both lists are sorted, so the earlier of the two first ones is the first of all.
+    const own = flag.killedBy.find((name) => killSwitches.get(name)?.engaged === true);
+    const killSwitch = own === undefined || overriding === undefined
+      ? own ?? overriding
+      : byCodePoint(own, overriding) < 0
+      ? own
+      : overriding;
+    plans.set(flag.name, {
+      flag,
+      killSwitch,
+      stopped: killSwitch !== undefined || !flag.enabled,
+      killable: flag.killedBy.length > 0,
+      requires: [],
+      denies: flag.denyUserIds.size + flag.denyAgentIds.size > 0,
+      allows: flag.allowUserIds.size + flag.allowAgentIds.size > 0,
+      seed: bucketSeed(flag.cohortKey),
+      counts: new Uint32Array(ANSWER_CODES),
+    });
+  }
+  for (const plan of plans.values()) {
+    plan.requires = plan.flag.prerequisites.map((name) => plans.get(name));
+  }
+  return plans;
 }
 
 /** Orders text as PostgreSQL's collation "C" does. */
@@ -165,7 +225,7 @@ export function parsePair(row: Row): Pair {
     step: typeof row.step === "number" ? row.step : 0,
     cohort: {
       threshold: cohort.percentage == null ? 0 : threshold(cohort.percentage),
-      cohortKey: typeof cohort.cohort_key === "string" ? cohort.cohort_key : name,
+      seed: bucketSeed(typeof cohort.cohort_key === "string" ? cohort.cohort_key : name),
       enabledUserIds: new Set(texts(cohort, "enabled_user_ids")),
       enabledAgentIds: new Set(texts(cohort, "enabled_agent_ids")),
       deniedUserIds: new Set(texts(cohort, "denied_user_ids")),

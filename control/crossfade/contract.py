@@ -145,24 +145,47 @@ class ErrorCode(StrEnum):
     UNKNOWN_SETTING = "CF015"
     PAIR_EXISTS = "CF016"
     EXTENSION_MISSING = "CF018"
+    NO_ROLLOUT = "CF023"
+    ROLLOUT_UNDER_WAY = "CF024"
     FENCED = "CF_FENCED"
     ARCHIVED = "CF_ARCHIVED"
 
 
+class RolloutState(StrEnum):
+    """State of a rollout."""
+
+    RUNNING = "running"
+    HELD = "held"
+    ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+    FINISHED = "finished"
+
+    @property
+    def is_over(self) -> bool:
+        """True when it will never move again."""
+        return self in {RolloutState.ABORTED, RolloutState.FINISHED}
+
+
 RPCS: Final[tuple[str, ...]] = (
+    "advance_rollout",
     "backfill_batch",
     "bucket",
     "check_conversion",
     "check_rls",
     "choose_backend",
+    "control_rollout",
     "control_run",
+    "describe_table",
+    "drive_monitor",
     "drive_run",
     "engage_kill_switch",
     "evaluate_flag",
     "explain_flag",
     "flags_version",
     "health_sample",
+    "monitor_beat",
     "pair_status",
+    "plan_pair",
     "read_flags",
     "rearm",
     "record_exposures",
@@ -174,13 +197,16 @@ RPCS: Final[tuple[str, ...]] = (
     "repair",
     "restore_snapshot",
     "rollback",
+    "rollout_status",
     "run_status",
+    "sample_keys",
     "set_cohort",
     "set_flag",
     "set_mirror",
     "set_setting",
     "set_stage",
     "start_backfill",
+    "start_rollout",
     "start_verify",
     "take_snapshot",
     "unregister_pair",

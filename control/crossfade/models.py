@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from crossfade.contract import Direction, FailurePolicy, Level, RunState, Stage
+from crossfade.contract import Direction, FailurePolicy, Level, RolloutState, RunState, Stage
 from crossfade.errors import Blocker
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())]
@@ -159,12 +159,21 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A live row that breaks a law: 1 round trip of V1, 2 round trip of V2, 5 never raises."""
+    """A live row that breaks a law.
+
+    Attributes:
+        law: 1 round trip of V1, 2 round trip of V2, 5 a converter raised, 7 a constraint of the
+            other table (``columns`` holds its name).
+        stored: the values of the differing columns.
+        converted: what came back instead; of law 7 the row that would be written.
+    """
 
     key: Key
     law: int
     columns: Names = ()
     error: str | None = None
+    stored: dict[str, object] = field(default_factory=dict)
+    converted: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +311,10 @@ class BackendWindow:
 
 @dataclass(frozen=True, slots=True)
 class BackendSample(BackendWindow):
-    """The rule window of one backend, and its last five minutes (at most since the step began)."""
+    """The rule window of one backend, its last five minutes, and the counts of the whole step."""
 
     recent: BackendWindow = BackendWindow()
+    whole: BackendWindow = BackendWindow()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +326,53 @@ class ShadowReads:
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """How backend 1 answered before the pair was mirrored."""
+
+    requests: int
+    p50_ms: float
+    p95_ms: float
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBrief:
+    """The rollout under way, as a health sample has it."""
+
+    id: int
+    plan: str
+    state: RolloutState
+    reason: str | None = None
+    changed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which monitor decides now. ``held``: this one does. ``generation`` grows with each change."""
+
+    held: bool
+    generation: int = 0
+    holder: str | None = None
+    heartbeat_at: datetime | None = None
+    lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorDriven:
+    """Whether pg_cron watches while no monitor lives."""
+
+    driven: bool
+    job: str
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HealthSample:
-    """Everything the rules look at, read in one statement."""
+    """Everything the rules look at, read in one statement.
+
+    ``runs`` are the active ones, ``checked`` the last verify run. ``memory_bytes``: reports of the last
+    minute, newest first. ``engaged``: kill switches that keep V2 from serving.
+    """
 
     pair: str
     at: datetime
@@ -336,6 +391,13 @@ class HealthSample:
     newest_request_at: datetime | None = None
     runs: tuple[Run, ...] = ()
     flags_version: int = 0
+    checked: Run | None = None
+    lost_rows: int = 0
+    memory_bytes: tuple[int, ...] = ()
+    baseline: Baseline | None = None
+    heartbeat_at: datetime | None = None
+    engaged: Names = ()
+    rollout: RolloutBrief | None = None
 
     def backend(self, version: int) -> BackendSample:
         """The window of backend 1 or 2; an empty one when it served nothing."""

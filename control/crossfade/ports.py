@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
+from crossfade.catalog import PairPlan, TableInfo
 from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.kill_switches import Engaged
@@ -19,8 +20,10 @@ from crossfade.models import (
     Driven,
     HealthSample,
     Key,
+    Lease,
     Look,
     MirrorChanged,
+    MonitorDriven,
     PairStatus,
     Registered,
     Repaired,
@@ -33,6 +36,7 @@ from crossfade.models import (
     Started,
 )
 from crossfade.pairs import PairSpec
+from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
 from crossfade.verdicts import Verdict
 
 Changes = Mapping[str, str | bool | Decimal | Sequence[str] | None]
@@ -115,6 +119,15 @@ class Pairs(Protocol):
     ) -> ConversionCheck:
         """Prove the laws on some live rows. Reads only."""
 
+    def sample_keys(self, pair: str, *, side: int, keys: int) -> tuple[Key, ...]:
+        """Return random keys of a side, for a check that does not read everything."""
+
+    def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
+        """Return what the catalog says about a table, and some rows."""
+
+    def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
+        """Return what the stages will do to the database. Changes nothing."""
+
     def set_stage(
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
     ) -> StageChanged:
@@ -146,12 +159,47 @@ class Health(Protocol):
         """Return the newest stored verdict of each rule."""
 
     def rollback(
-        self, level: Level, scope: str, *, reason: str, automatic: bool, dry_run: bool
+        self,
+        level: Level,
+        scope: str,
+        *,
+        reason: str,
+        automatic: bool,
+        dry_run: bool,
+        expected_step: int | None = None,
     ) -> RollbackDone:
-        """Go back, or say what would happen."""
+        """Go back, or say what would happen; nothing when the pair has left ``expected_step``."""
+
+    def monitor_beat(self, holder: str, *, release: bool = False) -> Lease:
+        """Say that this monitor lives, and learn whether it decides."""
+
+    def drive_monitor(self, *, enabled: bool) -> MonitorDriven:
+        """Let pg_cron watch inside the database while no monitor lives, or no longer."""
 
     def list_rollbacks(self, *, limit: int = 20) -> tuple[RollbackEntry, ...]:
         """Return the rollback log, newest first."""
+
+
+class Rollouts(Protocol):
+    """Following a plan."""
+
+    def rollout_status(self, pair: str) -> RolloutView:
+        """Return the newest rollout of a pair and what it waits for."""
+
+    def start_rollout(
+        self, pair: str, plan: RolloutPlan, *, reason: str, speed: float = 1
+    ) -> RolloutView:
+        """Begin to follow a plan; the same one twice is no error."""
+
+    def control_rollout(
+        self, pair: str, action: str, *, reason: str, step: str | None = None, keep: bool = False
+    ) -> RolloutControlled:
+        """Hold, resume, approve or abort."""
+
+    def advance_rollout(
+        self, pair: str, *, expected_step: int, automatic: bool, reason: str | None = None
+    ) -> RolloutAdvanced:
+        """Take the next step when nothing stands against it and nobody else has moved the pair."""
 
 
 class History(Protocol):
@@ -170,7 +218,7 @@ class History(Protocol):
         """Return audit rows, newest first."""
 
 
-class Gateway(Controls, Runs, Pairs, Health, History, Protocol):
+class Gateway(Controls, Runs, Pairs, Health, Rollouts, History, Protocol):
     """Everything."""
 
     @property

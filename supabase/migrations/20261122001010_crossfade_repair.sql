@@ -165,7 +165,14 @@ as $outer$
     replace(replace(replace($sql$
       select {skey_json_n} as key,
         case when cf_q.broken is not null then 7 else <<side>> end as law,
-        coalesce(cf_q.broken, <<different>>) as columns
+        coalesce(cf_q.broken, <<different>>) as columns,
+        -- What is stored, and what came back (law 7: what would be written), for people.
+        case when cf_q.broken is null then (
+          select jsonb_object_agg(u.c, to_jsonb(cf_n) -> u.c) from unnest(<<different>>) u(c)
+        ) end as stored,
+        case when cf_q.broken is not null then to_jsonb(cf_c) else (
+          select jsonb_object_agg(u.c, to_jsonb(cf_d) -> u.c) from unnest(<<different>>) u(c)
+        ) end as converted
       from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
         order by {skey_s} limit $2) cf_n
       left join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c on true
@@ -294,4 +301,4 @@ begin
 end $$;
 
 comment on function crossfade.check_conversion is
-  'Prove the laws of both converters on the next max_rows live rows of a side: {"rows_checked", "violations": [{"key", "law", "columns", "error"}], "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 5 a converter raised, 7 a constraint of the other table (columns names it). Reads only. CF001, CF012.';
+  'Prove the laws of both converters on the next max_rows live rows of a side: {"rows_checked", "violations": [{"key", "law", "columns", "error", "stored", "converted"}], "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 5 a converter raised, 7 a constraint of the other table (columns names it). Reads only. CF001, CF012.';

@@ -149,7 +149,7 @@ def test_check_keeps_only_so_many_violations() -> None:
     fake = project()
     bad = tuple(Violation({"id": number}, 1) for number in range(50))
     fake.checks.extend(ConversionCheck(50, bad, {"id": 1}, done=False) for _ in range(3))
-    report = check_pair(fake, "notes", sides=(1,), max_rows=150, keep=60)
+    report = check_pair(fake, "notes", sides=(1,), keep=60)
     assert (report.count, len(report.violations)) == (150, 60)
 
 

@@ -9,6 +9,7 @@ import httpx
 import tenacity
 
 from crossfade import contract
+from crossfade.catalog import PairPlan, TableInfo
 from crossfade.config import Connection
 from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
@@ -24,8 +25,10 @@ from crossfade.models import (
     Driven,
     HealthSample,
     Key,
+    Lease,
     Look,
     MirrorChanged,
+    MonitorDriven,
     PairStatus,
     Registered,
     Repaired,
@@ -39,6 +42,7 @@ from crossfade.models import (
 )
 from crossfade.pairs import PairSpec
 from crossfade.ports import Changes
+from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
 from crossfade.verdicts import Verdict
 
 
@@ -214,6 +218,19 @@ class SupabaseGateway:
             max_rows=max_rows,
         )
 
+    def sample_keys(self, pair: str, *, side: int, keys: int) -> tuple[Key, ...]:
+        """Return random keys of a side, for a check that does not read everything."""
+        answer = self._api.rpc("sample_keys", pair=pair, side=side, keys=keys)
+        return tuple(dict(key) for key in answer["keys"])
+
+    def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
+        """Return what the catalog says about a table, and some rows."""
+        return self._api.ask(TableInfo, "describe_table", name=name, sample_rows=sample_rows)
+
+    def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
+        """Return what the stages will do to the database. Changes nothing."""
+        return self._api.ask(PairPlan, "plan_pair", pair=pair, sample_rows=sample_rows)
+
     def set_stage(
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
     ) -> StageChanged:
@@ -260,17 +277,76 @@ class SupabaseGateway:
         return tuple(newest.values())
 
     def rollback(
-        self, level: Level, scope: str, *, reason: str, automatic: bool, dry_run: bool
+        self,
+        level: Level,
+        scope: str,
+        *,
+        reason: str,
+        automatic: bool,
+        dry_run: bool,
+        expected_step: int | None = None,
     ) -> RollbackDone:
         """Go back, or say what would happen."""
-        return self._api.ask(
-            RollbackDone,
+        answer = self._api.rpc(
             "rollback",
+            # With the step that was seen, a second call finds the pair moved and does nothing.
+            repeatable=dry_run or expected_step is not None,
             level=level,
             scope=scope,
             reason=reason,
             automatic=automatic,
             dry_run=dry_run,
+            expected_step=expected_step,
+        )
+        return parse(RollbackDone, answer)
+
+    def monitor_beat(self, holder: str, *, release: bool = False) -> Lease:
+        """Say that this monitor lives, and learn whether it decides."""
+        return self._api.ask(Lease, "monitor_beat", holder=holder, release=release)
+
+    def drive_monitor(self, *, enabled: bool) -> MonitorDriven:
+        """Let pg_cron watch inside the database while no monitor lives, or no longer."""
+        return self._api.ask(MonitorDriven, "drive_monitor", enabled=enabled)
+
+    # Rollouts ------------------------------------------------------------------------------------
+
+    def rollout_status(self, pair: str) -> RolloutView:
+        """Return the newest rollout of a pair and what it waits for."""
+        return self._api.ask(RolloutView, "rollout_status", pair=pair)
+
+    def start_rollout(
+        self, pair: str, plan: RolloutPlan, *, reason: str, speed: float = 1
+    ) -> RolloutView:
+        """Begin to follow a plan; the same one twice is no error."""
+        return self._api.ask(
+            RolloutView, "start_rollout", pair=pair, plan=plan.as_row(), reason=reason, speed=speed
+        )
+
+    def control_rollout(
+        self, pair: str, action: str, *, reason: str, step: str | None = None, keep: bool = False
+    ) -> RolloutControlled:
+        """Hold, resume, approve or abort."""
+        return self._api.ask(
+            RolloutControlled,
+            "control_rollout",
+            pair=pair,
+            action=action,
+            reason=reason,
+            step=step,
+            keep=keep,
+        )
+
+    def advance_rollout(
+        self, pair: str, *, expected_step: int, automatic: bool, reason: str | None = None
+    ) -> RolloutAdvanced:
+        """Take the next step when nothing stands against it and nobody else has moved the pair."""
+        return self._api.ask(
+            RolloutAdvanced,
+            "advance_rollout",
+            pair=pair,
+            expected_step=expected_step,
+            automatic=automatic,
+            reason=reason,
         )
 
     def list_rollbacks(self, *, limit: int = 20) -> tuple[RollbackEntry, ...]:

@@ -4,6 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from crossfade.catalog import PairPlan, TableInfo
 from crossfade.contract import ErrorCode, Event, Stage
 from crossfade.errors import Blocker, CrossfadeError, RefusedError, refusal
 from crossfade.flags import Flag, KillSwitch
@@ -13,6 +14,7 @@ from crossfade.models import (
     Cohort,
     ConversionCheck,
     HealthSample,
+    Key,
     Look,
     PairStatus,
     Repaired,
@@ -21,6 +23,7 @@ from crossfade.models import (
     Run,
     Snapshot,
 )
+from crossfade.rollout_plans import RolloutView
 from crossfade.verdicts import Verdict
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -46,6 +49,9 @@ class FakeState:
         self.parities: deque[RlsCheck] = deque()
         self.checks: deque[ConversionCheck] = deque()
         self.repairs: deque[Repaired] = deque()
+        self.tables: dict[str, TableInfo] = {}
+        self.plans: dict[str, PairPlan] = {}
+        self.keys: tuple[Key, ...] = ()
         self.snapshots: list[Snapshot] = []
         self.rollbacks: list[RollbackEntry] = []
         self.audit: list[AuditEntry] = []
@@ -53,6 +59,8 @@ class FakeState:
         self.calls: list[str] = []
         self.given: list[tuple[object, ...]] = []
         self.version = 1
+        self.holder: str | None = None
+        self.rollouts: dict[str, RolloutView] = {}
         self.batch_rows = 100
         self._faults: defaultdict[str, deque[CrossfadeError]] = defaultdict(deque)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from crossfade.catalog import PairPlan, TableInfo
 from crossfade.contract import Direction, ErrorCode, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
@@ -133,6 +134,23 @@ class FakeWork(FakeState):
         """The next scripted answer, else an empty table."""
         self._called("check_conversion", pair, side, after, max_rows)
         return self.checks.popleft() if self.checks else ConversionCheck(0)
+
+    def sample_keys(self, pair: str, *, side: int, keys: int) -> tuple[Key, ...]:
+        """The scripted keys, else none."""
+        self._called("sample_keys", pair, side, keys)
+        return self.keys[:keys]
+
+    def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
+        """A table the test put there."""
+        self._called("describe_table", name, sample_rows)
+        if name not in self.tables:
+            raise refusal(ErrorCode.INVALID_ARGUMENT, f'Table "{name}" does not exist')
+        return self.tables[name]
+
+    def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
+        """A plan the test put there, else an empty one."""
+        self._called("plan_pair", pair, sample_rows)
+        return self.plans.get(pair, PairPlan(pair, self._pair(pair).stage))
 
     def set_stage(
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool

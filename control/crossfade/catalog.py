@@ -1,0 +1,141 @@
+"""What a project's catalog says about its tables, and what a pair would do to them. Records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        type: as SQL writes it, ``numeric(10,2)``.
+        base_type: without length, and of a domain the type below it.
+        default: SQL expression; None without one.
+        generated: SQL expression of a generated column; nobody can write it.
+        labels: of an enum, in order.
+        checked: a CHECK or foreign key constraint names it, so its values are not free.
+    """
+
+    name: str
+    type: str
+    base_type: str = ""
+    not_null: bool = False
+    default: str | None = None
+    generated: str | None = None
+    identity: bool = False
+    labels: tuple[str, ...] = ()
+    checked: bool = False
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """One constraint; ``kind`` is PostgreSQL's letter: c check, f foreign key, p, u."""
+
+    name: str
+    kind: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One trigger of the owner."""
+
+    name: str
+    definition: str
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy; ``using`` and ``check`` are SQL expressions."""
+
+    name: str
+    command: str
+    permissive: bool = True
+    using: str | None = None
+    check: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """One table. ``rows`` is an estimate, ``sample`` holds rows as the Data API shows them."""
+
+    table: str
+    schema: str = "public"
+    name: str = ""
+    key: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    row_security: bool = False
+    problems: tuple[str, ...] = ()
+    pair: str | None = None
+    sample: Sequence[Row] = ()
+    triggers: tuple[Trigger, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    referenced_by: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    publications: tuple[str, ...] = ()
+    rows: int = 0
+    analyzed: bool = True
+    bytes: int = 0
+    index_bytes: int = 0
+    side: int = 0
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of a name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How fast a sample was converted into a temporary table."""
+
+    rows: int = 0
+    elapsed_ms: float | None = None
+    rows_per_s: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a migration: what it runs, and what it locks for how long."""
+
+    step: str
+    command: str
+    does: str
+    lock: str
+    held: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSql:
+    """The statements that will run."""
+
+    backfill: str = ""
+    triggers: tuple[str, ...] = ()
+    trigger_functions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PairPlan:
+    """What taking a pair through the stages will do, measured before anything is switched on."""
+
+    pair: str
+    stage: str
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    tables: tuple[TableInfo, ...] = ()
+    oldest_transaction_s: float | None = None
+    measured: Measured = field(default_factory=Measured)
+    steps: tuple[Step, ...] = ()
+    sql: PlanSql = field(default_factory=PlanSql)
+
+    @property
+    def estimate_s(self) -> float | None:
+        """Seconds of the backfill at the measured speed; None when it is not known."""
+        speed = self.measured.rows_per_s
+        return self.tables[0].rows / speed if speed and self.tables else None

@@ -1,5 +1,5 @@
 /**
- * The two functions the edge calls, answered by the test.
+ * The functions the edge calls, answered by the test.
  *
  * @module
  */
@@ -16,6 +16,7 @@ export class FakeDatabase implements FlagsDatabase {
   held = false;
   readonly reads: (number | null)[] = [];
   readonly batches: unknown[][] = [];
+  readonly exposures: unknown[][] = [];
   #waiting: (() => void)[] = [];
 
   constructor(rows: Rows = {}) {
@@ -35,6 +36,13 @@ export class FakeDatabase implements FlagsDatabase {
     await this.#hold();
     if (this.failure !== undefined) throw this.failure;
     return { recorded: batch.length, flags_version: this.version };
+  }
+
+  async recordExposures(batch: readonly unknown[]): Promise<unknown> {
+    this.exposures.push([...batch]);
+    await this.#hold();
+    if (this.failure !== undefined) throw this.failure;
+    return { recorded: batch.length, ignored: 0, flags_version: this.version };
   }
 
   release(): void {

@@ -7,6 +7,7 @@ import {
 } from "../../supabase/functions/_shared/crossfade/flags_client.ts";
 import { FakeClock, settle } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
+import { flagsAnswer, type Rows } from "./builders.ts";
 
 const ON = { name: "f", default_value: true };
 const KILLABLE = { name: "k", default_value: true, killed_by: ["stop_k"] };
@@ -14,16 +15,17 @@ const PAIR = { name: "chat_messages", stage: "rampdown" };
 
 interface Setup extends Partial<FlagsOptions> {
   readonly environment?: Record<string, string>;
+  readonly bundled?: unknown;
 }
 
-function setUp({ environment = {}, ...options }: Setup = {}) {
+function setUp({ environment = {}, bundled = {}, ...options }: Setup = {}) {
   const clock = new FakeClock();
   const database = new FakeDatabase({ flags: [ON, KILLABLE], pairs: [PAIR] });
   const logged: string[] = [];
   const client = new FlagsClient({
     database,
     clock,
-    bootstrap: readBootstrap(environment),
+    bootstrap: readBootstrap(environment, "chat_messages", bundled),
     log: (message) => logged.push(message),
     ...options,
   });
@@ -184,8 +186,8 @@ Deno.test("a read that does not answer is given up after 500 ms", async () => {
   await clock.advance(1);
   const view = await waiting;
   assert.equal(view.snapshot.origin, "environment");
-  assert.deepEqual(value(view, "enable_caching"), [true, "DEFAULT"]);
   assert.equal(clock.pending, 0);
+  assert.deepEqual(value(view, "enable_caching"), [true, "DEFAULT"]);
 });
 
 Deno.test("without database and variables everything is off and V1 serves", async () => {
@@ -252,6 +254,104 @@ Deno.test("a hint without a version that comes during a read is followed by anot
   database.release();
   await settle();
   assert.equal(client.version, 3);
+});
+
+Deno.test("a hint that comes during the second read of a row is followed by a third", async () => {
+  const { client, database } = setUp();
+  await look(client);
+  database.held = true;
+  for (const version of [2, 3, 4]) {
+    // The hint comes while the answer of the version before is held back.
+    database.version = version;
+    client.refreshNow();
+    if (version > 2) database.release();
+    database.held = version < 4;
+    await settle();
+  }
+  assert.equal(client.version, 4);
+  assert.equal(database.reads.length, 4);
+});
+
+Deno.test("a hint that comes while the copy is replaced is not lost", async () => {
+  const { client, database } = setUp();
+  await look(client);
+  database.version = 2;
+  // The listener runs inside the read, after its answer has come.
+  const stop = client.subscribe(() => {
+    stop();
+    database.version = 3;
+    client.refreshNow();
+  });
+  client.refreshNow();
+  await settle();
+  assert.equal(client.version, 3);
+});
+
+Deno.test("no turn of a read loses a hint", async () => {
+  // The hint comes so many turns of the event loop after the read began: one of them is the last.
+  for (let turns = 0; turns < 40; turns++) {
+    const { client, database } = setUp();
+    await look(client);
+    database.version = 2;
+    client.refreshNow();
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+    database.version = 3;
+    client.refreshNow();
+    await settle();
+    await settle();
+    assert.equal(client.version, 3, `after ${turns} turns`);
+  }
+});
+
+Deno.test("a hint whose read failed is made up for by the next request after the wait", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  database.failure = new Error("away");
+  database.version = 2;
+  client.noteVersion(2);
+  await settle();
+  database.failure = undefined;
+  await clock.advance(250);
+  client.view();
+  await settle();
+  assert.equal(client.version, 2);
+});
+
+Deno.test("an older answer does not replace a newer copy until the hard age", async () => {
+  const { client, clock, database } = setUp();
+  database.version = 5;
+  await look(client);
+  // A replica that lags, or a restored backup.
+  database.version = 3;
+  await clock.advance(5_000);
+  client.view();
+  await settle();
+  assert.deepEqual([client.version, client.conflicts], [5, 1]);
+  await clock.advance(55_000);
+  await look(client);
+  assert.deepEqual([client.version, client.conflicts], [3, 1]);
+});
+
+Deno.test("a version that the database does not give is counted as a conflict", async () => {
+  const { client } = setUp();
+  await look(client);
+  client.noteVersion(99);
+  await settle();
+  assert.equal(client.conflicts, 1);
+});
+
+Deno.test("a listener hears of every new copy and not of an unchanged one", async () => {
+  const { client, clock, database } = setUp();
+  const heard: [number, number][] = [];
+  client.subscribe((now, before) => heard.push([before.version, now.version]));
+  await look(client);
+  await clock.advance(5_000);
+  client.view();
+  await settle();
+  database.version = 2;
+  client.noteVersion(2);
+  await settle();
+  assert.deepEqual(heard, [[0, 1], [1, 2]]);
 });
 
 Deno.test("a version that stays out of reach does not make reads spin", async () => {
@@ -333,6 +433,72 @@ Deno.test("variables that say DISABLE switch off when true and on when false", (
   assert.equal(snapshot.flags.get("auto_migrate_messages")?.enabled, true);
 });
 
+const CACHING = { name: "enable_caching", default_value: true };
+const MEMORY = { name: "enable_memory_system", default_value: true, killed_by: ["disable_memory"] };
+const BUNDLED: Rows = { flags: [CACHING, MEMORY], pairs: [PAIR] };
+
+async function withoutDatabase(bundled: unknown, environment = {}): Promise<View> {
+  const { client, database } = setUp({ environment, bundled });
+  database.failure = new Error("away");
+  return await look(client);
+}
+
+Deno.test("without the database a bundled snapshot answers as a stale one", async () => {
+  const view = await withoutDatabase(flagsAnswer(41, BUNDLED));
+  assert.deepEqual(value(view, "enable_caching"), [true, "STALE"]);
+  assert.deepEqual(value(view, "enable_memory_system"), [false, "STALE"]);
+  const { backend, reason } = view.chooseBackend("chat_messages", {});
+  assert.deepEqual([backend, reason], [1, "STALE"]);
+});
+
+Deno.test("a bundled pair that was complete is served from V2, because V1 is an archive", async () => {
+  const rows = { ...BUNDLED, pairs: [{ ...PAIR, stage: "complete" }] };
+  for (const environment of [{}, { USE_ADVANCED_MESSAGES: "false" }]) {
+    const view = await withoutDatabase(flagsAnswer(41, rows), environment);
+    assert.equal(view.chooseBackend("chat_messages", {}).backend, 2);
+  }
+});
+
+Deno.test("variables win over the bundled snapshot", async () => {
+  const environment = {
+    ENABLE_CACHING: "false",
+    USE_ADVANCED_MESSAGES: "true",
+    ROLLOUT_PERCENTAGE: "100",
+  };
+  const view = await withoutDatabase(flagsAnswer(41, BUNDLED), environment);
+  assert.deepEqual(value(view, "enable_caching"), [false, "DISABLED"]);
+  assert.equal(view.chooseBackend("chat_messages", {}).backend, 2);
+});
+
+Deno.test("KILL_SWITCH_* wins over the bundled snapshot, and a bundled kill holds", async () => {
+  const rows = {
+    ...BUNDLED,
+    pairs: [{ ...PAIR, stage: "live" }],
+    kill_switches: [{ name: "disable_memory", engaged: true }],
+  };
+  const environment = { KILL_SWITCH_DISABLE_V2_MESSAGES: "true" };
+  const view = await withoutDatabase(flagsAnswer(41, rows), environment);
+  assert.equal(view.chooseBackend("chat_messages", {}).rule, "kill_switch");
+  assert.deepEqual(value(view, "enable_memory_system"), [false, "DISABLED"]);
+});
+
+Deno.test("the database wins over the bundled snapshot as soon as it is read", async () => {
+  const { client, database } = setUp({ bundled: flagsAnswer(41, BUNDLED) });
+  database.rows = { flags: [{ ...CACHING, default_value: false }], pairs: [PAIR] };
+  const view = await look(client);
+  assert.deepEqual(value(view, "enable_caching"), [false, "DEFAULT"]);
+  assert.equal(view.chooseBackend("chat_messages", {}).backend, 2);
+  assert.equal(client.version, 1);
+});
+
+Deno.test("a bundled snapshot that cannot be read is told and counts as none", () => {
+  for (const bundled of [[], "x", { flags_version: 1 }, { flags_version: "1" }]) {
+    const { warnings, snapshot } = readBootstrap({}, "chat_messages", bundled);
+    assert.equal(warnings.length, 1);
+    assert.equal(snapshot.flags.get("enable_caching")?.enabled, false);
+  }
+});
+
 Deno.test("a kill switch handler hears of engage and release", async () => {
   const { client, database } = setUp();
   const heard: [string, boolean][] = [];
@@ -374,4 +540,24 @@ Deno.test("a handler that was taken away hears nothing", async () => {
   database.rows = { kill_switches: [{ name: "stop_k" }] };
   await look(client);
   assert.deepEqual(heard, []);
+});
+
+Deno.test("a handler that rejects is logged like one that throws", async () => {
+  const { client, database, logged } = setUp();
+  client.killSwitches.register("stop_k", () => Promise.reject(new Error("mine")));
+  database.rows = { kill_switches: [{ name: "stop_k" }] };
+  await look(client);
+  await settle();
+  assert.equal(logged.length, 1);
+});
+
+Deno.test("a handler that registers another one has it called once", async () => {
+  const { client, database } = setUp();
+  let calls = 0;
+  client.killSwitches.register("stop_k", () => {
+    client.killSwitches.register("stop_k", () => calls += 1);
+  });
+  database.rows = { kill_switches: [{ name: "stop_k" }] };
+  await look(client);
+  assert.equal(calls, 1);
 });

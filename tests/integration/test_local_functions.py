@@ -27,6 +27,8 @@ def test_functions_get_the_hosted_environment_and_few_rights(info: StackInfo) ->
     assert info.publishable_key in env["SUPABASE_PUBLISHABLE_KEYS"]
     assert env["SUPABASE_DB_URL"] == info.db_url
     assert "CROSSFADE_DATA_DIR" not in env
+    # A kill is to be seen at once, and the demo is not the only one that wants that.
+    assert env["CROSSFADE_BROADCAST"] == "on"
 
 
 def test_requests_take_turns_over_isolates_and_skip_dead_ones(plain_stack: LocalStack) -> None:

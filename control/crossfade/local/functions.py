@@ -94,6 +94,9 @@ class FunctionRunner:
                 for name, value in inherited.items()
                 if name.upper() in _PASSED_ON or name in ("DENO_NO_UPDATE_CHECK", "NO_COLOR")
             },
+            # Hosted, every isolate would be a Realtime connection of the quota; here a kill should
+            # be seen at once. Whoever sets it, in .env or in a test, wins.
+            "CROSSFADE_BROADCAST": "on",
             **own,
             "SUPABASE_URL": self._info.api_url,
             "SUPABASE_PUBLISHABLE_KEYS": f'{{"default":"{self._info.publishable_key}"}}',

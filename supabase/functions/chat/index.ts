@@ -12,6 +12,8 @@ import { toV1, toV2 } from "./adapters/message_adapter.ts";
 import { createApp } from "./app.ts";
 import { readSettings } from "./settings.ts";
 import { CrossfadeRpc, supabaseStore } from "./supabase_store.ts";
+// Deployed with the function; `crossfade flags export --bootstrap` writes it.
+import bundled from "./flags.json" with { type: "json" };
 
 /** Present where Supabase runs the function. */
 interface EdgeRuntime {
@@ -26,11 +28,17 @@ function background(work: Promise<unknown>): void {
 
 const environment = Deno.env.toObject();
 const settings = readSettings(environment);
-const bootstrap = readBootstrap(environment, settings.pair);
+const bootstrap = readBootstrap(environment, settings.pair, bundled);
 for (const warning of bootstrap.warnings) console.warn(`Bootstrap: ${warning}`);
 
 const rpc = new CrossfadeRpc(settings);
-const flags = createFlags({ database: rpc, bootstrap, background, ...settings.ages });
+const flags = createFlags({
+  database: rpc,
+  bootstrap,
+  background,
+  captureExposures: settings.captureMetrics,
+  ...settings.ages,
+});
 const onVersion = (version: unknown): void => flags.noteVersion(version);
 const recorder = new RequestRecorder({ database: rpc, background, onVersion });
 const app = createApp({
@@ -48,6 +56,9 @@ if (isTrue(environment.CROSSFADE_BROADCAST)) {
   listen({ client: rpc.client, flags, log: (message, error) => console.warn(message, error) });
 }
 // Best effort: the platform does not promise that this event comes.
-addEventListener("beforeunload", () => void recorder.flush());
+addEventListener("beforeunload", () => {
+  void recorder.flush();
+  void flags.exposures?.flush();
+});
 
 Deno.serve(app);

@@ -196,6 +196,10 @@ export class CrossfadeRpc implements FlagsDatabase {
     return this.call("record_requests", { batch }, signal);
   }
 
+  recordExposures(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
+    return this.call("record_exposures", { batch }, signal);
+  }
+
   /**
    * Calls one function and returns its answer.
    *

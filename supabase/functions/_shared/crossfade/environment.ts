@@ -1,6 +1,15 @@
 /**
- * Flags from environment variables: what holds before the database has been read, and what always
- * wins (`KILL_SWITCH_<NAME>=true`).
+ * Flags before the database has been read: from environment variables and from a snapshot that was
+ * deployed with the function.
+ *
+ * What wins, highest first:
+ *
+ * 1. `KILL_SWITCH_<NAME>=true`, always.
+ * 2. The copy of the database, while it is younger than its hard age.
+ * 3. Past the hard age: the variables of flags; then the old copy with reason STALE, in which what
+ *    can be killed is off.
+ * 4. Never read: the variables; then the bundled snapshot with reason STALE, in which what can be
+ *    killed is off and V1 serves unless the pair was complete; then everything off and V1.
  *
  * @module
  */
@@ -9,10 +18,12 @@ import { ENVIRONMENT_FLAGS, FLAGS, KILL_SWITCHES } from "./contract.ts";
 import {
   buildSnapshot,
   type Flag,
+  isRow,
   type KillSwitchState,
   type Pair,
   parseFlag,
   parsePair,
+  parseSnapshot,
   type Snapshot,
 } from "./snapshot.ts";
 
@@ -41,16 +52,18 @@ export function isTrue(value: string | undefined): boolean {
 /**
  * Reads the bootstrap values for one pair.
  *
- * Without any variable every flag is off and V1 serves. With USE_ADVANCED_MESSAGES true, the cohort of
- * ROLLOUT_PERCENTAGE, ENABLED_USER_IDS and ENABLED_AGENT_IDS is served from V2 until the database
- * says otherwise. A percentage that cannot be read counts as 0: a typing mistake in a secret must not
- * keep the function from starting.
+ * Without a variable and a bundled snapshot every flag is off and V1 serves. With
+ * USE_ADVANCED_MESSAGES true, the cohort of ROLLOUT_PERCENTAGE, ENABLED_USER_IDS and
+ * ENABLED_AGENT_IDS is served from V2 until the database says otherwise. What cannot be read counts
+ * as not set and is told: a typing mistake in a secret must not keep the function from starting.
  *
  * @param environment all variables: KILL_SWITCH_* names are not known beforehand
+ * @param bundled what `crossfade flags export --bootstrap` wrote; an empty object means none
  */
 export function readBootstrap(
   environment: Readonly<Record<string, string>> = NOTHING_SET,
   pair = "chat_messages",
+  bundled: unknown = {},
 ): Bootstrap {
   const read: ReadVariable = (name) => environment[name];
   const flags = Object.entries(ENVIRONMENT_FLAGS).flatMap(([variable, [name, sense]]) => {
@@ -58,21 +71,49 @@ export function readBootstrap(
     if (value === undefined || value.trim() === "") return [];
     return [bootstrapFlag(name, isTrue(value) === (sense === "on"))];
   });
-  const set = new Set(flags.map((flag) => flag.name));
-  const unset = Object.keys(FLAGS).filter((name) => !set.has(name));
   const engaged = Object.keys(environment)
     .filter((name) => name.startsWith("KILL_SWITCH_") && isTrue(environment[name]))
     .map((name) => name.slice("KILL_SWITCH_".length).toLowerCase());
   const percentage = readPercentage(read("ROLLOUT_PERCENTAGE"));
   const warnings = percentage === undefined ? ["ROLLOUT_PERCENTAGE is not a percentage"] : [];
+  const old = readBundled(bundled, warnings);
+  const off = Object.keys(FLAGS).map((name) => bootstrapFlag(name, false));
   const snapshot = buildSnapshot({
     version: 0,
     origin: "environment",
-    flags: [...flags, ...unset.map((name) => bootstrapFlag(name, false))],
-    killSwitches: engageSwitches([], engaged),
-    pairs: [bootstrapPair(read, pair, percentage ?? 0)],
+    // Of two rows of one name the later wins.
+    flags: [...off, ...staleRows(old?.flags), ...flags],
+    killSwitches: engageSwitches(old?.killSwitches.values() ?? [], engaged),
+    pairs: [
+      bootstrapPair(read, pair, percentage ?? 0),
+      ...staleRows(old?.pairs).filter((row) => row.stage === "complete" || !sets(read, row, pair)),
+    ],
+    settings: old?.settings ?? new Map(),
   });
   return { snapshot, flags, engaged, warnings };
+}
+
+function readBundled(bundled: unknown, warnings: string[]): Snapshot | undefined {
+  if (isRow(bundled) && Object.keys(bundled).length === 0) return undefined;
+  try {
+    if (!isRow(bundled)) throw new TypeError("it is not an object");
+    return parseSnapshot(bundled);
+  } catch (error) {
+    warnings.push(
+      `The bundled flags cannot be read: ${error instanceof Error ? error.message : error}`,
+    );
+    return undefined;
+  }
+}
+
+/** Rows that were true when the function was deployed: nobody knows what has been killed since. */
+function staleRows<T extends object>(rows: ReadonlyMap<string, T> | undefined): T[] {
+  return [...rows?.values() ?? []].map((row) => ({ ...row, stale: true }));
+}
+
+/** Returns whether variables say where a pair stands. */
+function sets(read: ReadVariable, row: Pair, pair: string): boolean {
+  return row.name === pair && (read("USE_ADVANCED_MESSAGES") ?? "").trim() !== "";
 }
 
 /** Returns the rows with the named switches engaged; a switch that no row knows is added. */

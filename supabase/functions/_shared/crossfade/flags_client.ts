@@ -10,17 +10,23 @@
 
 import { type Bootstrap, engageSwitches } from "./environment.ts";
 import { type BackendChoice, chooseBackend } from "./choose_backend.ts";
-import { type Context, type Details, evaluate, isEnabled } from "./evaluate.ts";
+import { type Context, type Details, evaluate, isEnabled, type Options } from "./evaluate.ts";
+import { ExposureRecorder } from "./exposures.ts";
 import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
 import { KillSwitch } from "./kill_switch.ts";
 
-/** What the edge needs from the database: two functions of schema `crossfade`. */
+/** What the edge needs from the database: functions of schema `crossfade`. */
 export interface FlagsDatabase {
   /** Calls `read_flags(known_version)`; must stop when the signal does. */
   readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown>;
   /** Calls `record_requests(batch)`. */
   recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
+  /** Calls `record_exposures(batch)`; without it nothing is counted. */
+  recordExposures?(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
 }
+
+/** Told of every new copy, after the kill switch handlers. Must not throw. */
+export type ChangeListener = (snapshot: Snapshot, before: Snapshot) => void;
 
 /** A way to tell and to wait that tests replace. */
 export interface Clock {
@@ -48,6 +54,8 @@ export interface FlagsOptions {
   readonly hardAgeMs?: number;
   /** Longest wait for one read. @defaultValue 500 */
   readonly readTimeoutMs?: number;
+  /** Counts what views answer, through `recordExposures`. @defaultValue true */
+  readonly captureExposures?: boolean;
   /** Keeps the isolate alive for work behind a request, as EdgeRuntime.waitUntil does. */
   readonly background?: (work: Promise<unknown>) => void;
   readonly log?: (message: string, error: unknown) => void;
@@ -85,15 +93,20 @@ const DEFAULT_AGES: Ages = { soft: 5_000, hard: 60_000 };
 
 export class FlagsClient {
   readonly killSwitches: KillSwitch;
+  /** Counts what views answer; `undefined` where nothing is counted. */
+  readonly exposures: ExposureRecorder | undefined;
   readonly #options: Defaulted;
+  readonly #listeners = new Set<ChangeListener>();
   #snapshot: Snapshot | undefined;
   #view: View;
   #staleView: View;
   #readAt = 0;
   #ages = DEFAULT_AGES;
   #flight: Promise<void> | undefined;
-  #again = false;
+  /** Somebody said that something changed, and no read has begun since. */
+  #hinted = false;
   #wanted = 0;
+  #conflicts = 0;
   #failures = 0;
   #retryAt = 0;
 
@@ -101,11 +114,13 @@ export class FlagsClient {
     this.#options = {
       clock: systemClock,
       readTimeoutMs: 500,
+      captureExposures: true,
       background: (work) => void work.catch(() => {}),
       log: (message, error) => console.error(message, error),
       ...options,
     };
-    this.#view = makeView(options.bootstrap.snapshot, false);
+    this.exposures = makeRecorder(this.#options, (version) => this.noteVersion(version));
+    this.#view = makeView(options.bootstrap.snapshot, { stale: false, tally: this.exposures });
     this.#staleView = this.#view;
     this.killSwitches = new KillSwitch(this.#options.log);
     this.killSwitches.update(options.bootstrap.snapshot);
@@ -121,7 +136,7 @@ export class FlagsClient {
       return this.#mayRead() ? this.#refresh().then(() => this.peek()) : this.#view;
     }
     const age = this.#options.clock.now() - this.#readAt;
-    if (age < this.#ages.soft) return this.#view;
+    if (age < this.#ages.soft && !this.#hinted) return this.#view;
     if (age < this.#ages.hard) {
       if (this.#mayRead()) this.#options.background(this.#refresh());
       return this.#view;
@@ -141,6 +156,25 @@ export class FlagsClient {
     return this.#snapshot?.version ?? 0;
   }
 
+  /** True once the database has been read. */
+  get isReady(): boolean {
+    return this.#snapshot !== undefined;
+  }
+
+  /**
+   * How often the database gave an older copy than this isolate knows to exist: a replica that
+   * lags, or a restored backup.
+   */
+  get conflicts(): number {
+    return this.#conflicts;
+  }
+
+  /** Calls `listener` whenever a new copy is taken; returns a function that ends it. */
+  subscribe(listener: ChangeListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   /** Takes a version seen on any answer: a newer one starts a read behind the request. */
   noteVersion(version: unknown): void {
     const number = typeof version === "string" && version !== "" ? Number(version) : version;
@@ -152,8 +186,9 @@ export class FlagsClient {
 
   /** Reads again, because somebody said that something changed. */
   refreshNow(): void {
-    // A read in flight may have begun before the change was committed.
-    if (this.#flight !== undefined) this.#again = true;
+    // A read in flight may have begun before the change was committed, and one that fails must be
+    // made up for: so the hint stays until a read that began after it has succeeded.
+    this.#hinted = true;
     this.#options.background(this.#refresh());
   }
 
@@ -163,26 +198,29 @@ export class FlagsClient {
 
   /** Starts a read or joins the one in flight. Never rejects. */
   #refresh(): Promise<void> {
-    this.#flight ??= this.#read().finally(() => {
-      this.#flight = undefined;
-    });
+    this.#flight ??= this.#read();
     return this.#flight;
   }
 
   async #read(): Promise<void> {
-    // Two rounds at most: a version that stays out of reach (a lagging replica) must not spin.
-    for (let round = 0; round < 2; round++) {
-      this.#again = false;
-      const startedAt = this.#options.clock.now();
-      try {
+    try {
+      // Ends: a further round needs a hint that came during the last one, or is the only one made
+      // for a version that stays out of reach (a lagging replica), which must not spin.
+      for (let chased = false;; chased ||= !this.#hinted) {
+        this.#hinted = false;
+        const startedAt = this.#options.clock.now();
         this.#accept(await this.#bounded(), startedAt);
-      } catch (error) {
-        this.#fail(error);
-        return;
+        if (this.#hinted) continue;
+        if (this.version >= this.#wanted) break;
+        if (chased) throw new Conflict(this.#wanted, this.version);
       }
-      if (!this.#again && this.version >= this.#wanted) break;
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#wanted = 0;
+      // In this very turn: a hint that came between the last look and this line would be lost.
+      this.#flight = undefined;
     }
-    this.#wanted = 0;
   }
 
   async #bounded(): Promise<unknown> {
@@ -205,8 +243,16 @@ export class FlagsClient {
 
   #accept(answer: unknown, startedAt: number): void {
     if (!isRow(answer)) throw new TypeError("Cannot read flags: the answer is not an object");
-    if (answer.unchanged !== true) this.#replace(parseSnapshot(answer));
-    else if (answer.flags_version !== this.#snapshot?.version) {
+    if (answer.unchanged !== true) {
+      const read = parseSnapshot(answer);
+      // Not back in time, or a lagging replica would release a kill switch. A restored backup does
+      // go back, and is believed once nothing newer has been heard for the hard age.
+      const age = startedAt - this.#readAt;
+      if (read.version < this.version && age < this.#ages.hard) {
+        throw new Conflict(this.version, read.version);
+      }
+      this.#replace(read);
+    } else if (answer.flags_version !== this.#snapshot?.version) {
       throw new TypeError(
         "Cannot read flags: `unchanged` for a version this isolate does not have",
       );
@@ -232,11 +278,13 @@ export class FlagsClient {
       killSwitches,
       pairs: snapshot.pairs.values(),
     });
+    const before = this.#view.snapshot;
     this.#snapshot = snapshot;
-    this.#view = makeView(snapshot, false);
-    this.#staleView = makeView(old, true);
+    this.#view = makeView(snapshot, { stale: false, tally: this.exposures });
+    this.#staleView = makeView(old, { stale: true, tally: this.exposures });
     this.#ages = agesOf(this.#options, snapshot);
     this.killSwitches.update(snapshot);
+    for (const listener of [...this.#listeners]) listener(snapshot, before);
   }
 
   #fail(error: unknown): void {
@@ -244,8 +292,9 @@ export class FlagsClient {
     const wait = Math.min(RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10), this.#ages.soft);
     this.#failures += 1;
     this.#retryAt = clock.now() + wait;
-    this.#wanted = 0;
+    if (error instanceof Conflict) this.#conflicts += 1;
     // The copy stays; the next request after the wait tries again.
+    this.#hinted = true;
     if (this.#failures === 1 || this.#failures % 20 === 0) {
       log(`Cannot refresh flags (${this.#failures} in a row)`, messageOf(error));
     }
@@ -268,13 +317,29 @@ function agesOf({ softAgeMs, hardAgeMs }: Defaulted, { settings }: Snapshot): Ag
   };
 }
 
-function makeView(snapshot: Snapshot, stale: boolean): View {
-  const options = { stale };
+function makeRecorder(
+  { database, captureExposures, clock, background, log }: Defaulted,
+  onVersion: (version: unknown) => void,
+): ExposureRecorder | undefined {
+  if (!captureExposures || database.recordExposures === undefined) return undefined;
+  const send = (batch: readonly unknown[], signal: AbortSignal): Promise<unknown> =>
+    database.recordExposures?.(batch, signal) ?? Promise.resolve();
+  return new ExposureRecorder({ send, clock, background, log, onVersion });
+}
+
+function makeView(snapshot: Snapshot, options: Options & { readonly stale: boolean }): View {
   return {
     snapshot,
-    stale,
+    stale: options.stale,
     evaluate: (name, context) => evaluate(snapshot, name, context, options),
     isEnabled: (name, context) => isEnabled(snapshot, name, context, options),
     chooseBackend: (pair, context) => chooseBackend(snapshot, pair, context, options),
   };
+}
+
+/** The database knows less than this isolate. */
+class Conflict extends Error {
+  constructor(known: number, answered: number) {
+    super(`Cannot read flags: version ${known} is known, the database answers ${answered}`);
+  }
 }

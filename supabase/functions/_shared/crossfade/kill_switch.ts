@@ -6,8 +6,11 @@
 
 import type { Snapshot } from "./snapshot.ts";
 
-/** Called with the switch's new state. Must not throw; if it does, the error is logged. */
-export type KillSwitchHandler = (engaged: boolean, name: string) => void;
+/**
+ * Called with the switch's new state, once per change that this isolate sees. A handler that throws
+ * or rejects is logged and keeps nobody else from hearing.
+ */
+export type KillSwitchHandler = (engaged: boolean, name: string) => unknown;
 
 /** Registry of handlers; one per flags client. */
 export class KillSwitch {
@@ -45,16 +48,21 @@ export class KillSwitch {
     for (const [name, handlers] of this.#handlers) {
       const engaged = this.#engaged.has(name);
       if (engaged === before.has(name)) continue;
-      for (const handler of handlers) this.#call(handler, name, engaged);
+      // A copy: a handler that registers another one must not have it called twice.
+      for (const handler of [...handlers]) {
+        if (handlers.has(handler)) this.#call(handler, name, engaged);
+      }
     }
   }
 
   #call(handler: KillSwitchHandler, name: string, engaged: boolean): void {
-    try {
-      handler(engaged, name);
-    } catch (error) {
-      // One handler's fault must not keep the others from hearing of an emergency.
+    // One handler's fault must not keep the others from hearing of an emergency.
+    const failed = (error: unknown): void =>
       this.#log(`Kill switch handler of "${name}" failed`, error);
+    try {
+      Promise.resolve(handler(engaged, name)).catch(failed);
+    } catch (error) {
+      failed(error);
     }
   }
 }

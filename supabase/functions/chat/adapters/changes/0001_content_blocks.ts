@@ -68,12 +68,13 @@ function up(message: Message, base?: Message): Message {
   if (draft.seq !== undefined) result.seq = draft.seq;
   result.parent_id = draft.parent_id;
   result.status = draft.status;
-  result.content = copy(draft.content);
+  // Without a base the blocks, usage and error were made here, of text and numbers only.
+  result.content = base === undefined ? draft.content : copy(draft.content);
   result.metadata = copy(draft.metadata);
   result.model = draft.model;
-  result.usage = copy(draft.usage);
+  result.usage = base === undefined ? draft.usage : copy(draft.usage);
   result.finish_reason = draft.finish_reason;
-  result.error = copy(draft.error);
+  result.error = base === undefined ? draft.error : copy(draft.error);
   result.schema_version = 2;
   result.edited_at = draft.edited_at;
   result.deleted_at = draft.deleted_at;

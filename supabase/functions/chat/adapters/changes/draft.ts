@@ -91,12 +91,32 @@ export interface MetadataPut {
 }
 
 /** Changes the draft so that it shows the wanted metadata. */
-export function putMetadata(draft: Draft, { metadata, shown, message }: MetadataPut): void {
-  const keys = changedKeys(metadata, shown);
-  if (keys.length === 0) return;
-  // New blocks of several lists come in one order, whatever the order of the keys.
-  keys.sort((a, b) => listOrder(a) - listOrder(b));
-  let rest = Object.keys(draft.metadata).length === 0 ? undefined : new FreeKeys(draft.metadata);
+export function putMetadata(draft: Draft, put: MetadataPut): void {
+  const { metadata, shown } = put;
+  const changed: string[] = [];
+  let hasLists = false;
+  for (const key of Object.keys(metadata)) {
+    if (equal(metadata[key], own(shown, key))) continue;
+    changed.push(key);
+    hasLists ||= isItemKind(key);
+  }
+  for (const key of Object.keys(shown)) {
+    if (Object.hasOwn(metadata, key)) continue;
+    changed.push(key);
+    hasLists ||= isItemKind(key);
+  }
+  if (changed.length === 0) return;
+  putKeys(draft, put, hasLists ? listsLast(changed) : changed);
+}
+
+/** New blocks of several lists come in one order, whatever the order of the keys. */
+function listsLast(keys: readonly string[]): string[] {
+  const lists = ITEM_KINDS.filter((kind) => keys.includes(kind));
+  return [...keys.filter((key) => !isItemKind(key)), ...lists];
+}
+
+function putKeys(draft: Draft, { metadata, message }: MetadataPut, keys: readonly string[]): void {
+  let rest = isEmpty(draft.metadata) ? undefined : new FreeKeys(draft.metadata);
   for (const key of keys) {
     const value = own(metadata, key);
     const known = isRecognised(key, value) ? value : undefined;
@@ -107,14 +127,9 @@ export function putMetadata(draft: Draft, { metadata, shown, message }: Metadata
   if (rest !== undefined) draft.metadata = rest.toMetadata();
 }
 
-function changedKeys(metadata: Message, shown: Message): string[] {
-  const changed = Object.keys(metadata).filter((key) => !equal(metadata[key], own(shown, key)));
-  for (const key of Object.keys(shown)) if (!Object.hasOwn(metadata, key)) changed.push(key);
-  return changed;
-}
-
-function listOrder(key: string): number {
-  return (ITEM_KINDS as readonly string[]).indexOf(key);
+function isEmpty(value: Message): boolean {
+  for (const _ in value) return false;
+  return true;
 }
 
 interface ColumnPut {

@@ -8,6 +8,7 @@ import {
   canonical,
   equal,
   field,
+  isCanonical,
   isCount,
   isObject,
   type JsonObject,
@@ -56,8 +57,7 @@ function callItem(block: unknown, kind: ItemKind): unknown {
   const id = textField(block, "tool_call_id");
   const name = textField(block, "name");
   if (id === undefined || name === undefined) return undefined;
-  const raw = textField(block, "arguments_raw");
-  const call = { name, arguments: raw ?? canonical(field(block, "input") ?? {}) };
+  const call = { name, arguments: argumentsOf(block) };
   return kind === "function_call" ? call : { id, type: "function", function: call };
 }
 
@@ -76,10 +76,8 @@ export function putItems(content: readonly unknown[], put: ItemsPut): readonly u
   const isSlot = content.map((block) => itemOf(block, put.kind) !== undefined);
   if (!isSlot.includes(true)) {
     const { kind, messageId } = put;
-    return [
-      ...content,
-      ...put.items.map((item) => blockOf(item, { kind, old: undefined, messageId })),
-    ];
+    const blocks = put.items.map((item) => blockOf(item, { kind, old: undefined, messageId }));
+    return content.length === 0 ? blocks : content.concat(blocks);
   }
   const slots = content.filter((_, place) => isSlot[place]);
   const blocks = match(slots, put);
@@ -134,30 +132,37 @@ function blockOf(item: unknown, { kind, old, messageId }: BlockOptions): JsonObj
       return attachmentBlock(item, old);
     case "tool_calls": {
       const fresh = { type: "tool_call", tool_call_id: field(item, "id"), state: "complete" };
-      return callBlock(field(item, "function"), isObject(old) ? old : fresh);
+      return putCall(field(item, "function"), withoutCall(old) ?? fresh);
     }
     case "function_call": {
       // V1 gave this call no id, V2 needs one: the same for the same message, every time.
       const id = `call_${typeof messageId === "string" ? messageId : ""}`;
       const extras = { v1: "function_call" };
       const fresh = { type: "tool_call", tool_call_id: id, state: "complete", extras };
-      return callBlock(item, isObject(old) ? old : fresh);
+      return putCall(item, withoutCall(old) ?? fresh);
     }
   }
 }
 
-function callBlock(call: unknown, old: JsonObject): JsonObject {
+function withoutCall(block: unknown): Record<string, unknown> | undefined {
+  return isObject(block) ? without(block, ["input", "arguments_raw"]) : undefined;
+}
+
+/** Puts a call's name and arguments into its block, and returns it. */
+export function putCall(call: unknown, block: Record<string, unknown>): JsonObject {
   const raw = textField(call, "arguments") ?? "";
   const input = parseObject(raw);
+  block.name = field(call, "name");
+  block.input = input ?? null;
   // Long numbers: JavaScript would not write them back as they were, so the text stays the truth.
-  const isExact = input !== undefined && raw === canonical(input) &&
-    !/[0-9][0-9.]{15}/.test(raw);
-  return {
-    ...without(old, ["input", "arguments_raw"]),
-    name: field(call, "name"),
-    input: input ?? null,
-    ...isExact ? {} : { arguments_raw: raw },
-  };
+  const isExact = input !== undefined && !/[0-9][0-9.]{15}/.test(raw) && isCanonical(raw, input);
+  if (!isExact) block.arguments_raw = raw;
+  return block;
+}
+
+/** Returns the arguments of a call as text, exactly as they were given where they are known. */
+export function argumentsOf(block: unknown): string {
+  return textField(block, "arguments_raw") ?? canonical(field(block, "input") ?? {});
 }
 
 function attachmentBlock(item: unknown, old: unknown): JsonObject {
@@ -166,16 +171,19 @@ function attachmentBlock(item: unknown, old: unknown): JsonObject {
   const base = isObject(old) && field(old, "type") === type
     ? without(old, ["media_type", "filename", "size"])
     : fresh;
-  const [mediaType, filename, size] = ["content_type", "name", "size"].map((key) =>
-    field(item, key)
-  );
-  return {
-    ...base,
-    ...mediaType === undefined ? {} : { media_type: mediaType },
-    ...filename === undefined ? {} : { filename },
-    ...size === undefined ? {} : { size },
-  };
+  const block: Record<string, unknown> = { ...base };
+  for (const [key, from] of ATTACHMENT_KEYS) {
+    const value = field(item, from);
+    if (value !== undefined) block[key] = value;
+  }
+  return block;
 }
+
+const ATTACHMENT_KEYS = [
+  ["media_type", "content_type"],
+  ["filename", "name"],
+  ["size", "size"],
+] as const;
 
 function attachmentType(item: unknown): "image" | "audio" | "file" {
   const mediaType = textField(item, "content_type") ?? "";

@@ -11,6 +11,7 @@ import {
   isCount,
   isObject,
   type JsonObject,
+  own,
   setKey,
   textField,
   without,
@@ -97,33 +98,32 @@ export function isRecognised(key: string, value: unknown): boolean {
 /** The keys of a V2 metadata that V2 has no other place for. */
 export class FreeKeys {
   /** V2's own. */
-  readonly #free: Map<string, unknown>;
+  readonly #free: Record<string, unknown>;
   /** V1's, kept in `metadata.legacy`. */
-  readonly #legacy: Map<string, unknown>;
+  readonly #legacy: Record<string, unknown>;
 
-  constructor(metadata: unknown) {
-    this.#free = new Map(isObject(metadata) ? Object.entries(metadata) : []);
-    const legacy = this.#free.get("legacy");
-    this.#legacy = new Map(isObject(legacy) ? Object.entries(legacy) : []);
+  constructor(metadata: JsonObject) {
+    this.#free = without(metadata, ["legacy"]);
+    const legacy = own(metadata, "legacy");
+    this.#legacy = isObject(legacy) ? without(legacy, []) : {};
     // A key named legacy that is not an object is V2's own; like a kept one it shows as itself.
-    if (!isObject(legacy) && legacy !== undefined) this.#legacy.set("legacy", legacy);
-    this.#free.delete("legacy");
+    if (!isObject(legacy) && legacy !== undefined) this.#legacy.legacy = legacy;
   }
 
   /** Changes a key; `undefined` removes it. */
   put(key: string, value: unknown): void {
-    this.#legacy.delete(key);
-    if (value === undefined) this.#free.delete(key);
     // A key that V2 has of its own stays there; rating has no column but belongs to V2 as well.
-    else if (this.#free.has(key) || key === "rating") this.#free.set(key, value);
-    else this.#legacy.set(key, value);
+    const isFree = Object.hasOwn(this.#free, key) || key === "rating";
+    const [target, other] = isFree ? [this.#free, this.#legacy] : [this.#legacy, this.#free];
+    if (Object.hasOwn(other, key)) delete other[key];
+    if (value !== undefined) setKey(target, key, value);
+    else if (Object.hasOwn(target, key)) delete target[key];
   }
 
   /** Returns the keys as V2 metadata. */
   toMetadata(): JsonObject {
-    const metadata: Record<string, unknown> = Object.fromEntries(this.#free);
-    if (this.#legacy.size > 0) metadata.legacy = Object.fromEntries(this.#legacy);
-    return metadata;
+    if (Object.keys(this.#legacy).length > 0) this.#free.legacy = this.#legacy;
+    return this.#free;
   }
 }
 

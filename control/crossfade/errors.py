@@ -23,6 +23,7 @@
         ├── PairChangedError          CF011: table or converter changed
         ├── ConfirmationRequiredError CF013
         ├── ExtensionMissingError     CF018
+        ├── RolloutStateError         CF023 CF024
         └── FencedError               CF_FENCED CF_ARCHIVED
 
 No message and no ``repr`` ever holds a key: ``redact`` is applied to all of them.
@@ -159,6 +160,10 @@ class ExtensionMissingError(RefusedError):
     """The step needs an extension that the database does not have."""
 
 
+class RolloutStateError(RefusedError):
+    """No rollout is under way for the pair, or another one is."""
+
+
 class FencedError(RefusedError):
     """A direct write was refused by a kill switch or because the table is an archive."""
 
@@ -181,6 +186,8 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.UNKNOWN_SETTING: UnknownNameError,
     ErrorCode.PAIR_EXISTS: RegistrationRefusedError,
     ErrorCode.EXTENSION_MISSING: ExtensionMissingError,
+    ErrorCode.NO_ROLLOUT: RolloutStateError,
+    ErrorCode.ROLLOUT_UNDER_WAY: RolloutStateError,
     ErrorCode.FENCED: FencedError,
     ErrorCode.ARCHIVED: FencedError,
 }

@@ -2,7 +2,8 @@
 
 Each rule says PASS, HOLD (do not advance), ERROR (cannot measure) or FAIL (go back), with the
 value, the number of requests, the bound and the threshold it used, so that nobody has to guess.
-The worst verdict wins. R6, R7, R9 and R12 are measured elsewhere; R13 is the operator.
+The worst verdict wins. R1, R1s, R1k and R12 are also in SQL (``crossfade_private.judge``), for when
+no monitor runs; tests/vectors/health_rules.json keeps the two equal.
 """
 
 from collections.abc import Iterable

@@ -6,6 +6,8 @@ from typing import Final
 from crossfade.contract import Level, Outcome, Stage
 from crossfade.error_rules import r1, r1k, r1s, r2
 from crossfade.latency_rules import r4, r5
+from crossfade.presence_rules import r12, r13
+from crossfade.resource_rules import r6, r7, r9
 from crossfade.verdicts import Case, Verdict
 from crossfade.wilson import lower_bound
 
@@ -18,18 +20,21 @@ RECHECK_S: Final = 5
 
 
 def r8(case: Case) -> Verdict:
-    """Data integrity: hold at once; COMPLETE when a second look finds too much different."""
+    """Data integrity: hold at once; COMPLETE when a second look finds rows lost or many wrong."""
     sample, limits = case.sample, case.limits
     # Not drift_count: it never falls, so it would hold for ever what repair has made good.
     wrong = sample.open_mismatches + sample.open_failures
-    checked = next((run for run in sample.runs if run.kind == "verify" and run.rows_done), None)
-    rate = checked.mismatches / checked.rows_done if checked else 0.0
-    severe = rate > limits.r8_mismatch_rate
+    verifies = [run for run in (sample.checked, *sample.runs) if run and run.kind == "verify"]
+    checked = next((run for run in verifies if run.rows_done), None)
+    # What has been repaired since is no longer wrong.
+    rate = min(sample.open_mismatches, checked.mismatches) / checked.rows_done if checked else 0.0
+    severe = rate > limits.r8_mismatch_rate or sample.lost_rows > 0
     fails = severe and case.held_s("R8") >= RECHECK_S
     return Verdict(
         "R8",
         Outcome.FAIL if fails else Outcome.HOLD if wrong or severe else Outcome.PASS,
-        f"{sample.open_mismatches} mismatches, {sample.open_failures} mirror failures open",
+        f"{sample.open_mismatches} mismatches, {sample.open_failures} mirror failures open"
+        + (f", {sample.lost_rows} rows in one table only" if sample.lost_rows else ""),
         value=rate if checked else float(wrong),
         n=checked.rows_done if checked else None,
         threshold=limits.r8_mismatch_rate if checked else 0.0,
@@ -79,9 +84,9 @@ def r11(case: Case) -> Verdict:
 
 
 def r3(case: Case, others: Iterable[Verdict]) -> Verdict:
-    """May the rollout advance? Needs enough requests, enough successes and no other objection."""
-    sample, limits, v2 = case.sample, case.limits, case.v2
-    success = 1 - case.v2_rate
+    """May the rollout advance? Needs requests and successes in the whole step, no objection."""
+    sample, limits, v2 = case.sample, case.limits, case.v2.whole
+    success = 1 - (v2.errors / v2.requests if v2.requests else 0.0)
     bound = lower_bound(v2.requests - v2.errors, v2.requests, z=limits.wilson_z)
     objections = [item.rule for item in others if item.counts and item.verdict is not Outcome.PASS]
     shown = bound if limits.r3_strict else success
@@ -114,7 +119,12 @@ RULES: Final[dict[str, Rule]] = {
     "R2": r2,
     "R4": r4,
     "R5": r5,
+    "R6": r6,
+    "R7": r7,
     "R8": r8,
+    "R9": r9,
     "R10": r10,
     "R11": r11,
+    "R12": r12,
+    "R13": r13,
 }

@@ -370,8 +370,8 @@ class MonitorDriven:
 class HealthSample:
     """Everything the rules look at, read in one statement.
 
-    ``runs`` are the active ones, ``checked`` the last verify run. ``memory_bytes``: reports of the last
-    minute, newest first. ``engaged``: kill switches that keep V2 from serving.
+    ``runs`` are the active ones, ``checked`` the last verify run. ``memory_bytes``: reports of the
+    last minute, newest first. ``engaged``: kill switches that keep V2 from serving.
     """
 
     pair: str

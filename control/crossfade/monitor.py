@@ -1,6 +1,14 @@
-"""The loop that watches: sample, judge, record, go back when the rules say so."""
+"""The loop that watches: sample, judge, record, go back or forward when the rules say so.
+
+However many monitors run, one holds the lease and decides; the others show what it said and take
+over when it falls silent. What must happen exactly once is left to the database: a rollback and a
+step of a plan name the state they were decided on.
+"""
 
 import logging
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,23 +17,37 @@ from typing import Protocol
 
 from crossfade import health, rollback
 from crossfade.alerts import Alert, Alerts, Severity
-from crossfade.contract import Event, Outcome, Stage
+from crossfade.contract import Direction, Event, Mode, Outcome, RolloutState, RunState, Stage
 from crossfade.errors import CrossfadeError
-from crossfade.models import HealthSample, RollbackDone
-from crossfade.ports import Controls, Health, Pairs
+from crossfade.models import Batch, HealthSample, Lease, RollbackDone, Run
+from crossfade.ports import Controls, Health, Pairs, Rollouts, Runs
+from crossfade.rollout_plans import RolloutAdvanced, RolloutView
 from crossfade.thresholds import Thresholds, read_thresholds
 from crossfade.verdicts import Verdict, worst
 
 _log = logging.getLogger(__name__)
 
+BATCH_MS = 500
+"""Time that one batch of a plan's own backfill or verification aims at."""
 
-class MonitorGateway(Controls, Pairs, Health, Protocol):
+
+class _Batch(Protocol):
+    """``backfill_batch`` or ``verify_batch``."""
+
+    def __call__(self, run: int, *, target_ms: int) -> Batch:
+        """Do one batch."""
+
+
+class MonitorGateway(Controls, Pairs, Runs, Health, Rollouts, Protocol):
     """What the monitor needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One evaluation of one pair. ``error`` is set when it could not be measured."""
+    """One evaluation of one pair. ``error`` is set when it could not be measured.
+
+    ``standby``: another monitor decides, and these are the verdicts that it stored last.
+    """
 
     pair: str
     at: datetime
@@ -34,6 +56,8 @@ class Tick:
     sample: HealthSample | None = None
     rolled_back: RollbackDone | None = None
     error: str | None = None
+    standby: bool = False
+    advanced: RolloutAdvanced | None = None
 
 
 @dataclass(slots=True)
@@ -46,7 +70,7 @@ class _Watch:
 
 @dataclass(slots=True)
 class Monitor:
-    """Evaluates pairs until told to stop. Only ever holds or goes back, never forward.
+    """Evaluates pairs until told to stop. Goes forward only where a rollout plan says so.
 
     Args:
         gateway: the project.
@@ -55,6 +79,8 @@ class Monitor:
         enforce: False only records and tells, as a rehearsal.
         verify_rows: rows to compare of each pair between dualwrite and rampdown after every tick;
             0 leaves verifying to others.
+        follow_plans: take the steps of rollout plans, and copy and verify what they wait for.
+        holder: the name of this monitor among others.
     """
 
     gateway: MonitorGateway
@@ -62,6 +88,10 @@ class Monitor:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     enforce: bool = True
     verify_rows: int = 0
+    follow_plans: bool = True
+    holder: str = field(
+        default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    )
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _limits: Thresholds | None = None
     _pairs: tuple[str, ...] = ()
@@ -69,6 +99,9 @@ class Monitor:
     def tick(self, pairs: tuple[str, ...] = ()) -> tuple[Tick, ...]:
         """Evaluate ``pairs`` (all when empty) once. Never raises for what a project may do."""
         failure = self._refresh(pairs)
+        lease = self._beat()
+        if lease is not None and not lease.held:
+            return tuple(self._stand_by(name) for name in self._pairs)
         ticks = tuple(self._tick_pair(name, failure) for name in self._pairs)
         # Last: a look may wait for locks, and no judgment may wait for a look.
         for tick in ticks:
@@ -86,13 +119,43 @@ class Monitor:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Tick until ``stop()``; the interval is the setting ``monitor_interval_s`` by default."""
-        while not stop():
-            started = time.monotonic()
-            for tick in self.tick(pairs):
-                if on_tick:
-                    on_tick(tick)
-            wanted = interval_s or (self._limits.monitor_interval_s if self._limits else 15)
-            sleep(max(0.0, wanted - (time.monotonic() - started)))
+        try:
+            while not stop():
+                started = time.monotonic()
+                for tick in self.tick(pairs):
+                    if on_tick:
+                        on_tick(tick)
+                wanted = interval_s or (self._limits.monitor_interval_s if self._limits else 15)
+                sleep(max(0.0, wanted - (time.monotonic() - started)))
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Stop deciding, so that another monitor can at once. Best effort: the lease runs out."""
+        if not self.enforce:
+            return
+        try:
+            self.gateway.monitor_beat(self.holder, release=True)
+        except CrossfadeError as error:
+            _log.warning("%s", error.line(), extra={"action": "monitor.release"})
+
+    def _beat(self) -> Lease | None:
+        """Renew the lease; None when that is not known or, in a rehearsal, not wanted."""
+        if not self.enforce:
+            return None
+        try:
+            return self.gateway.monitor_beat(self.holder)
+        except CrossfadeError as error:
+            # Judge all the same: two that decide at once are harmless, none is not.
+            _log.warning("%s", error.line(), extra={"action": "monitor.beat"})
+            return None
+
+    def _stand_by(self, pair: str) -> Tick:
+        try:
+            verdicts = self.gateway.latest_verdicts(pair)
+        except CrossfadeError as error:
+            return Tick(pair, self.now(), Outcome.ERROR, error=error.line(), standby=True)
+        return Tick(pair, self.now(), worst(verdicts), verdicts, standby=True)
 
     def _refresh(self, pairs: tuple[str, ...]) -> CrossfadeError | None:
         """Read settings and names again; keep the old ones when that fails."""
@@ -123,8 +186,20 @@ class Monitor:
         error_text = self._record(pair, watch.verdicts)
         rolled_back = self._act(sample, watch.verdicts)
         self._tell(pair, watch.verdicts)
+        self._tell_latch(sample)
+        advanced = None if rolled_back else self._follow(sample)
         outcome = worst(watch.verdicts)
-        return Tick(pair, sample.at, outcome, watch.verdicts, sample, rolled_back, error_text)
+        return Tick(
+            pair,
+            sample.at,
+            outcome,
+            watch.verdicts,
+            sample,
+            rolled_back,
+            error_text,
+            False,
+            advanced,
+        )
 
     def _blind(self, pair: str, watch: _Watch, limits: Thresholds, error: CrossfadeError) -> Tick:
         watch.failures += 1
@@ -159,13 +234,20 @@ class Monitor:
         title = f"{plan.level} rollback of {plan.scope}"
         try:
             done = self.gateway.rollback(
-                plan.level, plan.scope, reason=plan.reason, automatic=True, dry_run=False
+                plan.level,
+                plan.scope,
+                reason=plan.reason,
+                automatic=True,
+                dry_run=False,
+                expected_step=sample.step,
             )
         except CrossfadeError as error:
             self.alerts.raise_(
                 Alert(Severity.CRITICAL, f"{sample.pair}.rollback_failed", title, error.line())
             )
             return None
+        if done.rollback is None:
+            return None  # somebody else had gone back already
         self._hint(done, sample.pair)
         self.alerts.raise_(
             Alert(Severity.CRITICAL, f"{sample.pair}.rollback.{done.rollback}", title, plan.reason)
@@ -185,10 +267,74 @@ class Monitor:
     def _tell(self, pair: str, verdicts: tuple[Verdict, ...]) -> None:
         for item in verdicts:
             key, title = f"{pair}.{item.rule}", f"{pair} {item.rule}"
-            bad = item.verdict is not Outcome.PASS and item.rule != "R3"
+            # R3 only says that it is not time yet, and a dry run is not for people's pockets.
+            quiet = item.rule == "R3" or item.mode is Mode.DRY_RUN
+            bad = item.verdict is not Outcome.PASS and not quiet
             if not bad:
                 self.alerts.clear(key, title=title)
                 continue
             page = item.verdict is Outcome.FAIL or item.details.get("page") is True
             severity = Severity.CRITICAL if page else Severity.WARNING
             self.alerts.raise_(Alert(severity, key, title, item.message))
+
+    def _tell_latch(self, sample: HealthSample) -> None:
+        """Also after a takeover: the one that went back may have died before it told anybody."""
+        key, title = f"{sample.pair}.latched", f"{sample.pair} was rolled back"
+        if not sample.latched:
+            self.alerts.clear(key, title=title)
+            return
+        hint = f"find the cause, then crossfade rollout rearm {sample.pair}"
+        self.alerts.raise_(Alert(Severity.CRITICAL, key, title, hint))
+
+    # Forward, by a plan --------------------------------------------------------------------------
+
+    def _follow(self, sample: HealthSample) -> RolloutAdvanced | None:
+        """Take the next step of a running plan when nothing stands against it."""
+        running = sample.rollout is not None and sample.rollout.state is RolloutState.RUNNING
+        if not (running and self.follow_plans and self.enforce):
+            return None
+        try:
+            view = self.gateway.rollout_status(sample.pair)
+            if view.waits:
+                self._prepare(view)
+                return None
+            done = self.gateway.advance_rollout(
+                sample.pair, expected_step=view.step, automatic=True
+            )
+        except CrossfadeError as error:
+            # Widening can wait for the next tick.
+            _log.warning("%s", error.line(), extra={"action": "rollout.advance"})
+            return None
+        if not done.advanced:
+            return None
+        name = done.current.name if view.next and done.current else "the end"
+        self.alerts.raise_(
+            Alert(
+                Severity.INFO,
+                f"{done.pair}.rollout.{done.step}",
+                f"{done.pair} advanced",
+                f"{name}: {done.stage} at {done.percentage} %",
+            )
+        )
+        return done
+
+    def _prepare(self, view: RolloutView) -> None:
+        """Copy or compare rows when that is all the next step waits for."""
+        blockers = {wait.blocker for wait in view.waits if wait.blocker}
+        if any(wait.code not in ("stage", "time") for wait in view.waits):
+            return
+        if blockers & {"backfill_needed", "backfill_running"}:
+            run = self.gateway.start_backfill(view.pair, direction=Direction.V1_TO_V2, ranges=1).run
+            self._drive(run, self.gateway.backfill_batch)
+        elif blockers & {"verify_needed", "drift_since_verify"}:
+            run = self.gateway.start_verify(view.pair, ranges=1).run
+            self._drive(run, self.gateway.verify_batch)
+
+    def _drive(self, run: Run, batch: _Batch) -> None:
+        """Do batches for a part of the interval: judging must not wait for copying."""
+        assert self._limits is not None
+        until = time.monotonic() + self._limits.monitor_interval_s / 3
+        while True:
+            done = batch(run.id, target_ms=BATCH_MS)
+            if done.state is not RunState.RUNNING or time.monotonic() >= until:
+                return

@@ -47,11 +47,22 @@ class Thresholds:
     r5_min_difference_ms: float
     r5_min_requests: int
     r5_hold_s: float
+    r6_memory_rate: float
+    r6_limit_bytes: int
+    r6_min_reports: int
+    r6_hold_s: float
+    r7_stall_s: float
+    r7_warn_s: float
     r8_mismatch_rate: float
+    r9_p95_ratio: float
+    r9_min_difference_ms: float
+    r9_min_requests: int
     r10_no_data_s: float
     r11_failures: int
     r11_max_age_s: float
+    r12_dead_s: float
     monitor_interval_s: float
+    monitor_lease_s: float
     rollout_steps: tuple[float, ...]
     rollout_step_min_s: tuple[float, ...]
     rollout_step_min_requests: int
@@ -60,7 +71,8 @@ class Thresholds:
 
     def mode(self, rule: str) -> Mode:
         """What may follow from ``rule``; ``enforce`` unless somebody chose otherwise."""
-        return self.rule_modes.get(rule, Mode.ENFORCE)
+        # A person's stop is no opinion that could be muted.
+        return Mode.ENFORCE if rule == "R13" else self.rule_modes.get(rule, Mode.ENFORCE)
 
 
 def read_thresholds(settings: Mapping[str, object]) -> Thresholds:

@@ -133,15 +133,28 @@ values
   ('r5_min_difference_ms', '50', 'ms', 0, null, 'Smallest difference of the p95 that counts'),
   ('r5_min_requests', '50', 'requests', 1, null, 'Fewest requests on both backends for R5'),
   ('r5_hold_s', '600', 's', 0, null, 'Time a breach of R5 must last before PARTIAL'),
+  ('r6_memory_rate', '0.90', 'rate', 0, 1, 'Critical share of an isolate''s memory'),
+  ('r6_limit_bytes', '268435456', 'bytes', 1, null,
+    'Memory an isolate may use: 256 MB on the hosted platform'),
+  ('r6_min_reports', '3', 'reports', 1, null, 'Fewest reports above r6_memory_rate for R6'),
+  ('r6_window_s', '60', 's', 1, 3600, 'Reports older than this do not count for R6'),
+  ('r6_hold_s', '180', 's', 0, null, 'Time a breach of R6 must last before PARTIAL'),
   ('r7_stall_s', '86400', 's', 1, null,
     'A running backfill or verify this long without progress has stalled'),
   ('r7_warn_s', '3600', 's', 1, null,
     'A running backfill or verify this long without progress is slow'),
   ('r8_mismatch_rate', '0.001', 'rate', 0, 1, 'Share of verified rows that differ before COMPLETE'),
+  ('r9_p95_ratio', '1.2', 'ratio', 1, null,
+    'p95 of V1 while mirrored over p95 of V1 before mirroring began'),
+  ('r9_min_difference_ms', '10', 'ms', 0, null, 'Smallest difference of the p95 that counts'),
+  ('r9_min_requests', '50', 'requests', 1, null, 'Fewest requests on both sides for R9'),
   ('r10_no_data_s', '600', 's', 1, null, 'V2 is expected but has no request for this long'),
   ('r11_failures', '4', 'readings', 1, null, 'Consecutive failures to read metrics before ERROR'),
   ('r11_max_age_s', '120', 's', 1, null,
-    'Newest request older than this while traffic exists is ERROR')
+    'Newest request older than this while traffic exists is ERROR'),
+  ('r12_dead_s', '60', 's', 1, 3600, 'A monitor that was not heard for this long is dead'),
+  ('monitor_lease_s', '45', 's', 1, 3600,
+    'A monitor that was not heard for this long is replaced by another one that waits')
 on conflict (name) do nothing;
 
 create or replace trigger crossfade_before_lock

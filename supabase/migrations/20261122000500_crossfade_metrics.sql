@@ -112,7 +112,10 @@ begin
     (8, 'flags_version', case jsonb_typeof(coalesce(event -> 'flags_version', 'null'))
       when 'null' then true when 'number' then (event ->> 'flags_version') ~ '^[0-9]{1,18}$' end),
     (9, 'count', case jsonb_typeof(coalesce(event -> 'count', 'null'))
-      when 'null' then true when 'number' then (event ->> 'count') ~ '^[1-9][0-9]{0,8}$' end)
+      when 'null' then true when 'number' then (event ->> 'count') ~ '^[1-9][0-9]{0,8}$' end),
+    (10, 'memory_bytes', case jsonb_typeof(coalesce(event -> 'memory_bytes', 'null'))
+      when 'null' then true
+      when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end)
   ) as f (place, field, valid)
   where f.valid is not true
   order by e.n, f.place
@@ -236,8 +239,9 @@ begin
 
   perform crossfade_private.record_streak(s.pair, s.step, s.has_ok, s.errors)
   from jsonb_to_recordset(v_streaks) s(pair text, step bigint, has_ok boolean, errors bigint);
+  perform crossfade_private.record_memory(batch);
   return jsonb_build_object('recorded', v_recorded, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.record_requests is
-  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
+  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';

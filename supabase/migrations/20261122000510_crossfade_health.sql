@@ -60,6 +60,25 @@ $$;
 comment on function crossfade_private.backend_window is
   'Requests of one backend in a step since a minute: {"requests": ok + errors, "errors": error + fallback, "client_errors", "error_rate", "p50_ms", "p95_ms"}; the last three are null without requests.';
 
+create or replace function crossfade_private.backend_counts(
+  pair text, step bigint, backend_version integer, since timestamptz
+)
+returns jsonb
+language sql stable
+set search_path = ''
+as $$
+  select jsonb_build_object(
+    'requests', coalesce(sum(r.requests), 0),
+    'errors', coalesce(sum(r.requests) filter (where r.outcome <> 'ok'), 0))
+  from crossfade.request_minutes r
+  where r.pair = backend_counts.pair and r.minute >= date_trunc('minute', backend_counts.since)
+    and r.step = backend_counts.step and r.backend_version = backend_counts.backend_version
+    and r.outcome in ('ok', 'error', 'fallback');
+$$;
+
+comment on function crossfade_private.backend_counts is
+  'Requests and errors of one backend in a step, without latencies: cheap enough for weeks.';
+
 create or replace function crossfade_private.window_start(
   pair text, step bigint, step_started_at timestamptz
 )
@@ -119,7 +138,9 @@ begin
         select jsonb_object_agg(b,
           crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_since)
           || jsonb_build_object('recent',
-            crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_recent)))
+            crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_recent),
+            'whole', crossfade_private.backend_counts(
+              v_pair.name, v_pair.step, b, v_pair.step_started_at)))
         from generate_series(1, 2) b),
       'streak', coalesce((
         select s.errors from crossfade_private.request_streaks s
@@ -145,11 +166,12 @@ begin
       'newest_request_at', (
         select max(r.last_at) from crossfade.request_minutes r
         where r.pair = v_pair.name and r.minute >= now() - interval '1 day'),
-      'flags_version', crossfade.flags_version()));
+      'flags_version', crossfade.flags_version())
+      || crossfade_private.health_inputs(v_pair.name));
 end $$;
 
 comment on function crossfade.health_sample is
-  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, newest_request_at (of the last day), active runs. Windows begin at a full minute. CF001.';
+  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min) and "whole" (counts of the whole step), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, newest_request_at (of the last day), active runs, the last verify run (checked), lost_rows, memory_bytes of the last r6_window_s, baseline of V1, heartbeat_at of the monitor, engaged fences, rollout. Windows begin at a full minute. CF001.';
 
 create or replace function crossfade.record_verdicts(pair text, verdicts jsonb)
 returns jsonb

@@ -2,18 +2,27 @@
 
 -- The plan ----------------------------------------------------------------------------------------
 
-create or replace function crossfade_private.previous_step(percentage numeric)
+create or replace function crossfade_private.previous_step(pair text, percentage numeric)
 returns numeric
 language sql stable
 set search_path = ''
 as $$
-  select coalesce(max(s.value::numeric), 0)
-  from jsonb_array_elements_text(crossfade_private.setting('rollout_steps')) s
-  where s.value::numeric < previous_step.percentage;
+  with a as (select crossfade_private.active_plan(previous_step.pair) as plan)
+  select coalesce(max(s.percentage), 0)
+  from (
+    select (e ->> 'percentage')::numeric as percentage
+    from a cross join lateral jsonb_array_elements(a.plan -> 'steps') e
+    union all
+    select t.value::numeric
+    from a cross join lateral jsonb_array_elements_text(
+      crossfade_private.setting('rollout_steps')) t
+    where a.plan is null
+  ) s
+  where s.percentage < previous_step.percentage;
 $$;
 
 comment on function crossfade_private.previous_step is
-  'The largest entry of setting rollout_steps below a percentage; 0 below the first one.';
+  'The largest percentage below this one among the steps of the plan under way, else of setting rollout_steps; 0 below the first one.';
 
 create or replace function crossfade_private.plan_pair(level text, pair crossfade.pairs)
 returns table (place integer, action text, object text, before jsonb, after jsonb)
@@ -34,7 +43,7 @@ begin
   end if;
   if level = 'PARTIAL' then
     -- In rampdown everybody is on V2 whatever the percentage says: the step before is in live.
-    v_to_percentage := crossfade_private.previous_step(
+    v_to_percentage := crossfade_private.previous_step((plan_pair.pair).name,
       case v_stage when 'rampdown' then 100 else v_percentage end);
     v_to_stage := case v_stage when 'rampdown' then 'live' else v_stage end;
   elsif v_stage in ('live', 'rampdown') then
@@ -50,6 +59,13 @@ begin
       jsonb_build_object('percentage', v_to_percentage))
   ) as v (place, action, object, before, after)
   where v.before <> v.after;
+  if level = 'PARTIAL' then
+    -- The step before had not switched these on: one of them may be what broke.
+    return query
+    select 1, 'disable_flag', f.name, '{"enabled": true}'::jsonb, '{"enabled": false}'::jsonb
+    from crossfade_private.flags_beyond((plan_pair.pair).name, v_to_stage, v_to_percentage) b
+    join crossfade.flags f on f.name = b and f.enabled;
+  end if;
 end $$;
 
 comment on function crossfade_private.plan_pair is

@@ -8,6 +8,7 @@ const cases = new Map(readVectors("contract").cases.map(({ name, expect }) => [n
 const NOT_OURS = [
   "rules",
   "rule_modes",
+  "rollout_states",
   "mirror_states",
   "failure_policies",
   "run_kinds",

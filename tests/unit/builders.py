@@ -37,7 +37,7 @@ def window(
 ) -> BackendSample:
     """A window whose recent part is the whole of it."""
     recent = BackendWindow(requests, errors, errors / requests if requests else None, p50, p95)
-    return BackendSample(requests, errors, recent.error_rate, p50, p95, recent)
+    return BackendSample(requests, errors, recent.error_rate, p50, p95, recent, recent)
 
 
 def sample(
@@ -80,7 +80,7 @@ def pair(stage: Stage = Stage.LIVE, **changes: object) -> PairStatus:
 def project() -> FakeGateway:
     """A project with one pair in stage live, two flags and two kill switches."""
     fake = FakeGateway(settings=seeded_settings())
-    fake.add_pair(pair(percentage=Decimal(5), step_started_at=at(-7200)))
+    fake.add_pair(pair(percentage=Decimal(5), step=3, step_started_at=at(-7200)))
     fake.samples["notes"] = sample(percentage=5)
     for flag in (
         Flag("enable_caching", enabled=True, percentage=Decimal(25), cohort_key="enable_caching"),

@@ -17,6 +17,7 @@ from crossfade.contract import (
     Mode,
     Outcome,
     Reason,
+    RolloutState,
     RunState,
     Stage,
 )
@@ -58,6 +59,7 @@ OURS = {
     "levels": list(Level),
     "verdicts": list(Outcome),
     "rule_modes": list(Mode),
+    "rollout_states": list(RolloutState),
     "failure_policies": list(FailurePolicy),
     "reasons": list(Reason),
     "actor_header": contract.ACTOR_HEADER,
@@ -79,7 +81,7 @@ def test_every_batch_state_is_known() -> None:
 
 
 def test_every_rule_is_of_the_contract() -> None:
-    assert {*RULES, "R3"} <= set(CONTRACT["rules"])
+    assert {*RULES, "R3"} == set(CONTRACT["rules"])
 
 
 def test_every_error_code_has_a_class() -> None:

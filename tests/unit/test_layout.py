@@ -45,11 +45,14 @@ PURE = (
     "health_rules",
     "error_rules",
     "latency_rules",
+    "resource_rules",
+    "presence_rules",
     "verdicts",
     "rollout",
     "rollback",
     "wilson",
     "progress",
+    "rollout_plans",
 )
 
 

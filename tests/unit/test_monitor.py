@@ -175,6 +175,7 @@ def test_a_restarted_monitor_goes_on_counting_the_time_of_a_breach() -> None:
     fake = project()
     fake.samples["notes"] = sample(0, v2=window(100, 15))
     watch(fake)[0].tick()
+    fake.holder = None  # its lease has run out
     fake.samples["notes"] = sample(60, v2=window(100, 15))
     (tick,) = watch(fake)[0].tick()
     assert tick.rolled_back is not None

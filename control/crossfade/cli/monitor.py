@@ -30,6 +30,9 @@ def run(
     ] = None,
     once: Annotated[bool, typer.Option(help="Evaluate once; exit code 3 unless PASS.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Judge and record, but never roll back.")] = False,
+    follow_plans: Annotated[
+        bool, typer.Option(help="Take the steps of rollout plans that are under way.")
+    ] = True,
     verify_rows: Annotated[
         int,
         typer.Option(
@@ -45,9 +48,10 @@ def run(
 ) -> None:
     """Evaluate the rules again and again; roll back by itself when one fails.
 
-    Prints one line per pair and evaluation. Going forward stays with people. Between dualwrite and
-    rampdown it also compares some rows each time, round and round; what differs blocks the next
-    stage.
+    Prints one line per pair and evaluation. It goes forward only where a rollout plan is under way
+    (crossfade rollout start). Of several monitors one decides and the others stand by. Between
+    dualwrite and rampdown it also compares some rows each time, round and round; what differs
+    blocks the next stage.
 
     Example: crossfade monitor run --interval 5
     """
@@ -57,8 +61,10 @@ def run(
         find_pair(opened, name)
     channels: list[Channel] = [LogChannel(), *([WebhookChannel(webhook)] if webhook else [])]
     watcher = Monitor(opened, alerts=Alerts(channels), enforce=not dry_run, verify_rows=verify_rows)
+    watcher.follow_plans = follow_plans
     if once:
         ticks = watcher.tick(names)
+        watcher.release()
         for tick in ticks:
             _print(tick, as_json=as_json)
         if any(tick.outcome is not Outcome.PASS for tick in ticks):
@@ -83,6 +89,11 @@ def _print(tick: Tick, *, as_json: bool) -> None:
     bad = [f"{v.rule} {v.verdict}: {v.message}" for v in tick.verdicts if v.verdict.rank > 0]
     why = "; ".join(bad) or tick.error or ""
     share = f" {tick.sample.stage} {cell(tick.sample.percentage)} %" if tick.sample else ""
-    show(f"{tick.at:%H:%M:%S} {tick.pair}{share} {tick.outcome} {why}".rstrip())
+    role = " (standing by)" if tick.standby else ""
+    show(f"{tick.at:%H:%M:%S} {tick.pair}{share} {tick.outcome}{role} {why}".rstrip())
+    if tick.advanced:
+        step = tick.advanced.current
+        name = step.name if step and not tick.advanced.rollout_is_over else "the plan is done"
+        say(f"Advanced: {tick.advanced.pair}, {name}")
     if tick.rolled_back:
         say(f"Rolled back: {tick.rolled_back.level} of {tick.rolled_back.scope}")

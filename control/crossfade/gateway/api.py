@@ -69,12 +69,16 @@ class DataApi:
 
     def rpc(self, name: str, /, **params: object) -> Json:
         """Call a function of schema ``crossfade``."""
+        return self.call(name, params, repeatable=name not in NOT_REPEATABLE)
+
+    def call(self, name: str, params: Mapping[str, object], *, repeatable: bool) -> Json:
+        """Call a function; ``repeatable``: again when the first call may have been committed."""
         what = f"crossfade.{name}"
 
         def send() -> object:
             return self._client.rpc(name, cast(Any, params)).execute().data
 
-        answer = self._attempt(send, what, repeatable=name not in NOT_REPEATABLE)
+        answer = self._attempt(send, what, repeatable=repeatable)
         if not isinstance(answer, dict):
             raise UnexpectedAnswerError(
                 f"{what} at {self.url} did not answer a JSON object",

@@ -287,18 +287,17 @@ class SupabaseGateway:
         expected_step: int | None = None,
     ) -> RollbackDone:
         """Go back, or say what would happen."""
-        answer = self._api.rpc(
-            "rollback",
-            # With the step that was seen, a second call finds the pair moved and does nothing.
-            repeatable=dry_run or expected_step is not None,
-            level=level,
-            scope=scope,
-            reason=reason,
-            automatic=automatic,
-            dry_run=dry_run,
-            expected_step=expected_step,
-        )
-        return parse(RollbackDone, answer)
+        params = {
+            "level": level,
+            "scope": scope,
+            "reason": reason,
+            "automatic": automatic,
+            "dry_run": dry_run,
+            "expected_step": expected_step,
+        }
+        # With the step that was seen, a second call finds the pair moved and does nothing.
+        repeatable = dry_run or expected_step is not None
+        return parse(RollbackDone, self._api.call("rollback", params, repeatable=repeatable))
 
     def monitor_beat(self, holder: str, *, release: bool = False) -> Lease:
         """Say that this monitor lives, and learn whether it decides."""

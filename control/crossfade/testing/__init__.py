@@ -6,11 +6,12 @@ batches that wait), not those of SQL. ``calls`` holds what was asked, ``fail`` m
 
 from crossfade.testing.controls import FakeControls
 from crossfade.testing.past import FakePast
+from crossfade.testing.rollouts import FakeRollouts
 from crossfade.testing.state import NOW
 from crossfade.testing.work import FakeWork
 
 __all__ = ["NOW", "FakeGateway"]
 
 
-class FakeGateway(FakeControls, FakeWork, FakePast):
+class FakeGateway(FakeControls, FakeWork, FakePast, FakeRollouts):
     """Implements ``crossfade.ports.Gateway`` over plain attributes, which tests may set."""

@@ -9,7 +9,9 @@ from crossfade.models import (
     AuditEntry,
     Change,
     HealthSample,
+    Lease,
     Look,
+    MonitorDriven,
     RollbackDone,
     RollbackEntry,
     Snapshot,
@@ -42,9 +44,18 @@ class FakePast(FakeState):
         return self.verdicts.get(pair, ())
 
     def rollback(
-        self, level: Level, scope: str, *, reason: str, automatic: bool, dry_run: bool
+        self,
+        level: Level,
+        scope: str,
+        *,
+        reason: str,
+        automatic: bool,
+        dry_run: bool,
+        expected_step: int | None = None,
     ) -> RollbackDone:
         """Back to shadow, latched when automatic."""
+        if expected_step is not None and self._pair(scope).step != expected_step:
+            return RollbackDone(level, scope, ())
         self._called(
             "rollback_dry_run" if dry_run else "rollback", level, scope, reason, automatic, dry_run
         )
@@ -67,6 +78,20 @@ class FakePast(FakeState):
                 latch_reason=latch[1],
             )
         return RollbackDone(level, scope, plan, False, 1, number, self.version, NOW)
+
+    def monitor_beat(self, holder: str, *, release: bool = False) -> Lease:
+        """The first holder decides until it releases; a lease never runs out here."""
+        self._called("monitor_beat", holder, release)
+        if release and self.holder == holder:
+            self.holder = None
+            return Lease(held=False)
+        self.holder = self.holder or holder
+        return Lease(self.holder == holder, 1, self.holder, NOW)
+
+    def drive_monitor(self, *, enabled: bool) -> MonitorDriven:
+        """Noted; nothing watches."""
+        self._called("drive_monitor", enabled)
+        return MonitorDriven(enabled, "crossfade_monitor", "* * * * *" if enabled else None)
 
     def list_rollbacks(self, *, limit: int = 20) -> tuple[RollbackEntry, ...]:
         """Newest first."""

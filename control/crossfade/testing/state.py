@@ -77,7 +77,10 @@ class FakeState:
 
     def changed(self) -> tuple[str, ...]:
         """The calls that changed something."""
-        reads = ("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_")
+        reads = (
+            *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
+            *("monitor_beat", "rollout_status"),
+        )
         return tuple(call for call in self.calls if not call.startswith(reads))
 
     def _called(self, method: str, *given: object) -> None:

@@ -92,6 +92,8 @@ export const ERROR_CODES = {
   CF015: 404,
   CF016: 409,
   CF018: 409,
+  CF023: 409,
+  CF024: 409,
   CF_FENCED: 409,
   CF_ARCHIVED: 409,
 } as const;

@@ -185,7 +185,6 @@ RPCS: Final[tuple[str, ...]] = (
     "health_sample",
     "monitor_beat",
     "overview",
-    "monitor_beat",
     "pair_status",
     "plan_pair",
     "read_flags",

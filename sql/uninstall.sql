@@ -33,6 +33,15 @@ begin
   end loop;
 end $$;
 
+-- Our two policies on a table that is not ours.
+do $$
+begin
+  if to_regclass('realtime.messages') is not null then
+    drop policy if exists "crossfade operators listen" on realtime.messages;
+    drop policy if exists "crossfade operators hint" on realtime.messages;
+  end if;
+end $$;
+
 -- The cascade below must not reach anything of yours: whatever else depends on crossfade stops us.
 do $$
 declare
@@ -83,12 +92,15 @@ begin
   end if;
 end $$;
 
--- Runs that pg_cron drives: their jobs would go on calling what is gone.
+-- Runs that pg_cron drives, and the job that watches: their jobs would go on calling what is gone.
 do $$
 begin
   if to_regprocedure('crossfade_private.unschedule_run(bigint)') is not null then
     perform crossfade_private.unschedule_run(r.id) from crossfade.runs r
     where r.state in ('running', 'paused');
+  end if;
+  if to_regprocedure('crossfade_private.unschedule_watch()') is not null then
+    perform crossfade_private.unschedule_watch();
   end if;
 end $$;
 

@@ -125,6 +125,14 @@ class MirrorMode(StrEnum):
     LOG_ONLY = "log_only"
 
 
+class OperatorRole(StrEnum):
+    """What a signed-in person may do, from little to much."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
 class ErrorCode(StrEnum):
     """``detail.code`` of an error that the SQL functions raise."""
 
@@ -145,6 +153,9 @@ class ErrorCode(StrEnum):
     UNKNOWN_SETTING = "CF015"
     PAIR_EXISTS = "CF016"
     EXTENSION_MISSING = "CF018"
+    NOT_ALLOWED = "CF020"
+    UNKNOWN_OPERATOR = "CF021"
+    LAST_ADMIN = "CF022"
     NO_ROLLOUT = "CF023"
     ROLLOUT_UNDER_WAY = "CF024"
     FENCED = "CF_FENCED"
@@ -167,6 +178,7 @@ class RolloutState(StrEnum):
 
 
 RPCS: Final[tuple[str, ...]] = (
+    "add_operator",
     "advance_rollout",
     "backfill_batch",
     "bucket",
@@ -184,6 +196,7 @@ RPCS: Final[tuple[str, ...]] = (
     "flags_version",
     "health_sample",
     "monitor_beat",
+    "operate",
     "overview",
     "pair_status",
     "plan_pair",
@@ -195,6 +208,7 @@ RPCS: Final[tuple[str, ...]] = (
     "record_verdicts",
     "register_pair",
     "release_kill_switch",
+    "remove_operator",
     "repair",
     "restore_snapshot",
     "roll_up_requests",
@@ -205,6 +219,7 @@ RPCS: Final[tuple[str, ...]] = (
     "set_cohort",
     "set_flag",
     "set_mirror",
+    "set_operator_role",
     "set_setting",
     "set_stage",
     "show_rows",
@@ -216,5 +231,6 @@ RPCS: Final[tuple[str, ...]] = (
     "verify_batch",
     "verify_some",
     "visible_keys_sql",
+    "whoami",
 )
 """Functions of schema ``crossfade`` that the Data API offers."""

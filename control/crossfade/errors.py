@@ -23,6 +23,8 @@
         ├── PairChangedError          CF011: table or converter changed
         ├── ConfirmationRequiredError CF013
         ├── ExtensionMissingError     CF018
+        ├── NotAllowedError           CF020: no operator, or the role is too low
+        ├── OperatorError             CF021 CF022
         ├── RolloutStateError         CF023 CF024
         └── FencedError               CF_FENCED CF_ARCHIVED
 
@@ -160,6 +162,14 @@ class ExtensionMissingError(RefusedError):
     """The step needs an extension that the database does not have."""
 
 
+class NotAllowedError(RefusedError):
+    """The signed-in person is no operator, or the role is too low."""
+
+
+class OperatorError(RefusedError):
+    """No such operator or user, or the last admin."""
+
+
 class RolloutStateError(RefusedError):
     """No rollout is under way for the pair, or another one is."""
 
@@ -186,6 +196,9 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.UNKNOWN_SETTING: UnknownNameError,
     ErrorCode.PAIR_EXISTS: RegistrationRefusedError,
     ErrorCode.EXTENSION_MISSING: ExtensionMissingError,
+    ErrorCode.NOT_ALLOWED: NotAllowedError,
+    ErrorCode.UNKNOWN_OPERATOR: OperatorError,
+    ErrorCode.LAST_ADMIN: OperatorError,
     ErrorCode.NO_ROLLOUT: RolloutStateError,
     ErrorCode.ROLLOUT_UNDER_WAY: RolloutStateError,
     ErrorCode.FENCED: FencedError,

@@ -1,4 +1,5 @@
--- May anybody but service_role use crossfade, or may service_role do more than it needs?
+-- May anybody but service_role use crossfade, or may service_role do more than it needs? Signed-in
+-- users may call crossfade.operate and read what the policies show; both ask for an operator.
 with ours as (
   select n.oid, n.nspname from pg_catalog.pg_namespace as n
   where n.nspname in ('crossfade', 'crossfade_private')
@@ -43,6 +44,16 @@ where
       or g.privilege_type in ('INSERT', 'UPDATE', 'DELETE')
       and g.object in (
         'crossfade.settings', 'crossfade.flags', 'crossfade.cohorts', 'crossfade.kill_switches'
+      )
+    ), false
+  )
+  and not coalesce(
+    r.rolname = 'authenticated' and (
+      g.kind = 'schema' and g.object = 'crossfade' and g.privilege_type = 'USAGE'
+      or g.kind = 'table' and g.schema_name = 'crossfade' and g.privilege_type = 'SELECT'
+      or g.object in (
+        'crossfade.operate(text,jsonb)', 'crossfade_private.operate(text,jsonb)',
+        'crossfade_private.has_role(text)'
       )
     ), false
   )

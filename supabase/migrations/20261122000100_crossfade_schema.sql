@@ -25,6 +25,7 @@ create table if not exists crossfade.audit (
   id bigint generated always as identity primary key,
   at timestamptz not null default clock_timestamp(),
   actor text not null,
+  actor_id text,
   action text not null,
   object text not null,
   reason text,
@@ -37,6 +38,8 @@ create index if not exists audit_at_idx on crossfade.audit (at desc);
 
 comment on table crossfade.audit is
   'Append-only: who changed what, when, why, with the row before and after. reason is null when the change was made by hand without one.';
+comment on column crossfade.audit.actor_id is
+  'User id (claim sub) of the signed-in person; null for the secret key and direct connections.';
 
 -- Errors ------------------------------------------------------------------------------------------
 
@@ -61,28 +64,47 @@ comment on function crossfade_private.fail is
 
 -- Who and why -------------------------------------------------------------------------------------
 
+create or replace function crossfade_private.actor_id()
+returns text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  return nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '');
+exception when invalid_text_representation then
+  return null;
+end $$;
+
+comment on function crossfade_private.actor_id is
+  'User id (claim sub) of the signed-in person; null when nobody is signed in.';
+
 create or replace function crossfade_private.actor()
 returns text
 language plpgsql stable
 set search_path = ''
 as $$
 declare
+  v_role text := coalesce(nullif(current_setting('role', true), 'none'), session_user::text);
   v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
   v_headers jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
 begin
-  -- A person's verified token wins: a header could be sent by anybody who holds any key.
+  -- The address that an admin has added comes first: users may change the one in their token. A
+  -- header can be sent by anybody, so only the secret key is believed what it says in one.
   return coalesce(
-    v_claims ->> 'email', v_claims ->> 'sub',
-    left(nullif(v_headers ->> 'x-crossfade-actor', ''), 200),
-    nullif(nullif(current_setting('role', true), 'none'), ''),
-    session_user::text
-  );
+    (
+      select o.email from crossfade.operators o
+      where o.user_id = crossfade_private.actor_id() and v_role = 'authenticated'
+    ),
+    v_claims ->> 'email', crossfade_private.actor_id(),
+    case when v_role not in ('anon', 'authenticated')
+      then left(nullif(v_headers ->> 'x-crossfade-actor', ''), 200) end,
+    v_role);
 exception when invalid_text_representation then
   return session_user::text;
 end $$;
 
 comment on function crossfade_private.actor is
-  'Who acts: the signed-in person, else the header x-crossfade-actor (200 characters), else the role.';
+  'Who acts: the signed-in operator or user, else with the secret key the header x-crossfade-actor (200 characters), else the role.';
 
 create or replace function crossfade_private.set_reason(reason text)
 returns void
@@ -154,9 +176,10 @@ returns void
 language sql volatile
 set search_path = ''
 as $$
-  insert into crossfade.audit (actor, action, object, reason, before, after, flags_version)
+  insert into crossfade.audit (
+    actor, actor_id, action, object, reason, before, after, flags_version)
   values (
-    crossfade_private.actor(), audit.action, audit.object,
+    crossfade_private.actor(), crossfade_private.actor_id(), audit.action, audit.object,
     coalesce(nullif(audit.reason, ''), crossfade_private.reason()),
     audit.before, audit.after, crossfade.flags_version()
   );

@@ -95,6 +95,7 @@ comment on function crossfade_private.get_run is 'The run''s row; CF009 when the
 create or replace function crossfade.run_status(run bigint)
 returns jsonb
 language plpgsql stable
+security definer -- API roles hold no right on crossfade_private
 set search_path = ''
 as $$
 begin

@@ -1,5 +1,36 @@
--- Who may do what, in one place: only service_role, only through crossfade. Last of all files, so
--- that it covers every object; run it again after adding one.
+-- Who may do what, in one place: service_role everything of crossfade; an operator reads tables by
+-- policies and calls crossfade.operate, which asks rights(). Last of all files, so that it covers
+-- every object; run it again after adding one.
+
+create or replace function crossfade_private.rights()
+returns table (rpc text, role text)
+language sql immutable
+set search_path = ''
+as $$
+  -- An RPC that is not named here needs the secret key: a new one is closed until somebody decides.
+  select unnest(r.rpcs), r.role
+  from (
+    values
+    ('viewer', '{
+      bucket, choose_backend, evaluate_flag, explain_flag, flags_version, health_sample, overview,
+      pair_status, read_flags, rollout_status, run_status, whoami
+    }'::text[]),
+    ('operator', '{
+      advance_rollout, backfill_batch, check_conversion, control_rollout, control_run,
+      drive_monitor, drive_run, engage_kill_switch, monitor_beat, plan_pair, rearm,
+      record_verdicts, release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback,
+      sample_keys, set_cohort, set_flag, set_mirror, set_stage, show_rows, start_backfill,
+      start_rollout, start_verify, take_snapshot, verify_batch, verify_some
+    }'),
+    ('admin', '{
+      add_operator, describe_table, register_pair, remove_operator, set_operator_role,
+      set_setting, unregister_pair
+    }')
+  ) as r (role, rpcs);
+$$;
+
+comment on function crossfade_private.rights is
+  'The lowest role of an operator that may call an RPC through crossfade.operate. control/OPERATORS.md shows the same to people, and a test compares them.';
 
 do $$
 declare
@@ -24,8 +55,8 @@ begin
   end loop;
 
   for v_object in
-    select format('%I.%I', n.nspname, c.relname) as name, n.nspname = 'crossfade' as is_exposed,
-      c.relrowsecurity
+    select c.oid, format('%I.%I', n.nspname, c.relname) as name,
+      n.nspname = 'crossfade' as is_exposed, c.relrowsecurity
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where n.nspname in ('crossfade', 'crossfade_private') and c.relkind in ('r', 'p')
@@ -38,19 +69,60 @@ begin
     execute format(
       'revoke all on table %s from public, anon, authenticated, service_role', v_object.name);
     if v_object.is_exposed then
-      execute format('grant select on table %s to service_role', v_object.name);
+      execute format('grant select on table %s to service_role, authenticated', v_object.name);
+      -- Only where it is missing: as above.
+      if not exists (
+        select from pg_catalog.pg_policy p
+        where p.polrelid = v_object.oid and p.polname = 'Operators read'
+      ) then
+        execute format(
+          'create policy "Operators read" on %s for select to authenticated'
+          ' using ((select crossfade_private.has_role(%L)))',
+          v_object.name,
+          -- These keep rows of the user's tables, or keys and values of them in messages.
+          case when v_object.name in (
+            'crossfade.mirror_failures', 'crossfade.mismatches', 'crossfade.rollbacks'
+          ) then 'operator' else 'viewer' end);
+      end if;
     end if;
   end loop;
 end $$;
 
 revoke all on schema crossfade, crossfade_private from public, anon, authenticated, service_role;
-grant usage on schema crossfade to service_role;
+grant usage on schema crossfade to service_role, authenticated;
+
+-- Everybody who has signed in may knock; require_role refuses those who are no operators. Neither
+-- private function is callable through the Data API, which does not expose their schema.
+grant execute on function crossfade.operate(text, jsonb) to authenticated;
+grant execute on function crossfade_private.operate(text, jsonb) to authenticated;
+grant execute on function crossfade_private.has_role(text) to authenticated;
 
 -- Control rows may be edited by hand; their triggers audit, version and broadcast the edit.
 -- Everything else is written by functions only.
 grant insert, update, delete
 on table crossfade.settings, crossfade.flags, crossfade.cohorts, crossfade.kill_switches
 to service_role;
+
+-- What operators hear and send on the control topic. The database and the secret key need none.
+do $$
+begin
+  if to_regclass('realtime.messages') is null or exists (
+    select from pg_catalog.pg_policy p
+    where p.polrelid = to_regclass('realtime.messages') and p.polname like 'crossfade operators %'
+  ) then
+    return;
+  end if;
+  create policy "crossfade operators listen" on realtime.messages
+    for select to authenticated
+    using (extension = 'broadcast' and (select realtime.topic()) = 'crossfade:flags'
+      and (select crossfade_private.has_role('viewer')));
+  create policy "crossfade operators hint" on realtime.messages
+    for insert to authenticated
+    with check (extension = 'broadcast' and (select realtime.topic()) = 'crossfade:flags'
+      and (select crossfade_private.has_role('operator')));
+exception when insufficient_privilege then
+  raise warning 'crossfade: operators cannot listen to realtime: %', sqlerrm;
+end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';

@@ -11,6 +11,7 @@ const NOT_OURS = [
   "rollout_states",
   "mirror_states",
   "failure_policies",
+  "operator_roles",
   "run_kinds",
   "batch_states",
   "run_actions",

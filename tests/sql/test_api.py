@@ -1,4 +1,4 @@
-"""The API's rights: what service_role can do, and that nobody else can do anything."""
+"""The API: its contract, and what service_role can do. What others can is in test_rights.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from tests.sql.control import Connection, call, cases, create_pair, one
 
 CONTRACT = {case.values[0]["name"]: case.values[0]["expect"] for case in cases("contract")}
-OUTSIDERS = ["anon", "authenticated"]
 
 FUNCTIONS = """
 select p.oid::regprocedure::text from pg_proc p
@@ -44,41 +43,6 @@ def test_no_rpc_has_two_forms(db: Connection) -> None:
         "select count(*) = count(distinct proname) from pg_proc"
         " where pronamespace = 'crossfade'::regnamespace",
     )
-
-
-@pytest.mark.parametrize("role", [*OUTSIDERS, "service_role"])
-def test_nothing_of_crossfade_private_can_be_used_by_an_api_role(db: Connection, role: str) -> None:
-    assert not one(db, "select has_schema_privilege(%s, 'crossfade_private', 'usage')", role)
-    create_pair(db)  # generates functions
-    for name in names(db, FUNCTIONS, "crossfade_private"):
-        assert not one(db, "select has_function_privilege(%s, %s, 'execute')", role, name), name
-    for name in names(db, TABLES, "crossfade_private"):
-        privileges = "select, insert, update, delete, truncate, references, trigger"
-        assert not one(db, "select has_table_privilege(%s, %s, %s)", role, name, privileges), name
-
-
-@pytest.mark.parametrize("role", OUTSIDERS)
-def test_nothing_of_crossfade_can_be_used_by_an_outsider(db: Connection, role: str) -> None:
-    assert not one(db, "select has_schema_privilege(%s, 'crossfade', 'usage')", role)
-    for name in names(db, FUNCTIONS, "crossfade"):
-        assert not one(db, "select has_function_privilege(%s, %s, 'execute')", role, name), name
-    for name in names(db, TABLES, "crossfade"):
-        privileges = "select, insert, update, delete, truncate, references, trigger"
-        assert not one(db, "select has_table_privilege(%s, %s, %s)", role, name, privileges), name
-
-
-@pytest.mark.parametrize("role", OUTSIDERS)
-def test_an_outsider_is_refused(connect: Any, role: str) -> None:
-    api = connect(role)
-    for statement in (
-        "select crossfade.read_flags()",
-        "select crossfade.engage_kill_switch('emergency_rollback')",
-        "select * from crossfade.flags",
-        "update crossfade.flags set enabled = true",
-        "select crossfade_private.bump_version()",
-    ):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            api.execute(statement)
 
 
 def test_service_role_reads_every_table_and_runs_every_function(db: Connection) -> None:

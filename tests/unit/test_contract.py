@@ -15,6 +15,7 @@ from crossfade.contract import (
     FailurePolicy,
     Level,
     Mode,
+    OperatorRole,
     Outcome,
     Reason,
     RolloutState,
@@ -61,6 +62,7 @@ OURS = {
     "rule_modes": list(Mode),
     "rollout_states": list(RolloutState),
     "failure_policies": list(FailurePolicy),
+    "operator_roles": list(OperatorRole),
     "reasons": list(Reason),
     "actor_header": contract.ACTOR_HEADER,
 }

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from .conftest import Connect, Connection
+from .control import in_background
 from .notes_pair import create_notes, differences, rows
 
 
@@ -139,6 +140,24 @@ def test_writer_waits_for_the_batch_that_copies_its_row(
     worker.execute("commit")
     thread.join()
     finish(db, run)
+    assert differences(db) == []
+
+
+def test_a_counterpart_written_while_the_batch_waits_is_left_alone(
+    db: Connection, connect: Connect
+) -> None:
+    # When the batch looks, V2 has no row of its range; when it copies, it has.
+    prepare(db, 20)
+    run = start(db)
+    writer, worker = connect(), connect()
+    writer.execute("begin")
+    writer.execute("insert into public.notes_v2 (id, parts, pinned) values (5, '[\"v2\"]', true)")
+    with in_background(lambda: batch(worker, run)) as answer:
+        wait_until_blocked(db, worker.info.backend_pid)
+        writer.execute("commit")
+    assert (answer[0]["rows_read"], answer[0]["rows_written"]) == (20, 19)
+    assert rows(db, "select parts, pinned from public.notes_v2 where id = 5") == [(["v2"], True)]
+    assert rows(db, "select count(*) from crossfade.mirror_failures") == [(0,)]
     assert differences(db) == []
 
 

@@ -1,0 +1,56 @@
+"""What the benches share: a server, a database with the mirrored chat pair, the report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from crossfade.local.postgres import PostgresServer
+
+from .chat import CHAT
+from .measure import ROOT, Connection, Report
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """A server as durable as a real one, except where a row says otherwise.
+
+    No autovacuum, which would hit one side and not the other; the benches vacuum themselves.
+    """
+    settings = {"autovacuum": "off", "jit": "off"}
+    with tempfile.TemporaryDirectory(prefix="crossfade-bench-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        with PostgresServer(Path(name) / "data", settings=settings) as server:
+            server.bootstrap()
+            with psycopg.connect(server.dsn("supabase_admin"), autocommit=True) as admin:
+                admin.execute("grant pg_checkpoint to postgres")
+            yield server
+
+
+@pytest.fixture
+def db(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """A fresh database with the migrations and the chat pair, in stage off."""
+    name = request.node.originalname[:60]
+    url = server.create_database(name)
+    server.bootstrap(name)
+    files = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
+    with psycopg.connect(url, autocommit=True) as connection:
+        for file in [*files, ROOT / "sql" / "pairs" / "chat_messages.sql"]:
+            connection.execute(file.read_bytes())
+        connection.execute("insert into public.chats (id, user_id) values (%s, %s)", [CHAT, CHAT])
+        yield connection
+    admin_url = server.dsn("supabase_admin", "postgres")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(f"drop database {name} with (force)".encode())
+
+
+@pytest.fixture(scope="session")
+def report() -> Iterator[Report]:
+    """Collect the rows; write them at the end, also when one does not hold."""
+    report = Report()
+    yield report
+    report.write()

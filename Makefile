@@ -18,7 +18,7 @@ SEED ?=
 # Test processes; each starts servers of its own.
 JOBS ?= 2
 
-TYPESCRIPT := supabase/functions control/crossfade/local tests/edge
+TYPESCRIPT := supabase/functions control/crossfade/local tests/edge tests/peers
 SQL        := supabase/migrations sql
 # The gateway's types come from npm packages that are installed outside the tree, as when it runs.
 GATEWAY    := from crossfade.local import deno_runtime as d; print(d.install_gateway(lambda _: None))
@@ -73,6 +73,7 @@ check-deno: $(STAMP)
 	$(BIN)/deno fmt --check --quiet $(TYPESCRIPT) deno.json
 	$(BIN)/deno lint --quiet $(TYPESCRIPT)
 	$(BIN)/deno check --quiet --config supabase/functions/chat/deno.json supabase/functions tests/edge
+	$(BIN)/deno check --quiet --config tests/peers/deno.json tests/peers
 	cd "$$($(BIN)/python -c '$(GATEWAY)')" && "$(CURDIR)/$(BIN)/deno" check --quiet *.ts
 
 check-sql: $(STAMP)

@@ -11,6 +11,7 @@
 import { type Bootstrap, engageSwitches } from "./environment.ts";
 import { type BackendChoice, chooseBackend } from "./choose_backend.ts";
 import { type Context, type Details, evaluate, isEnabled, type Options } from "./evaluate.ts";
+import { explain, type Explanation } from "./explain.ts";
 import { ExposureRecorder } from "./exposures.ts";
 import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
 import { KillSwitch } from "./kill_switch.ts";
@@ -66,6 +67,8 @@ export interface View {
   readonly snapshot: Snapshot;
   readonly stale: boolean;
   evaluate(name: string, context: Context): Details;
+  /** Evaluates with every rule shown, and counts nothing. */
+  explain(name: string, context: Context): Explanation;
   isEnabled(name: string, context: Context): boolean;
   chooseBackend(pair: string, context: Context): BackendChoice;
 }
@@ -159,6 +162,14 @@ export class FlagsClient {
   /** True once the database has been read. */
   get isReady(): boolean {
     return this.#snapshot !== undefined;
+  }
+
+  /** True if the flag exists, or was deployed with the function while nothing has been read. */
+  knows(flag: string): boolean {
+    const plan = this.#view.snapshot.plans.get(flag);
+    if (plan === undefined || this.isReady) return plan !== undefined;
+    return plan.flag.stale === true ||
+      this.#options.bootstrap.flags.some((row) => row.name === flag);
   }
 
   /**
@@ -332,6 +343,7 @@ function makeView(snapshot: Snapshot, options: Options & { readonly stale: boole
     snapshot,
     stale: options.stale,
     evaluate: (name, context) => evaluate(snapshot, name, context, options),
+    explain: (name, context) => explain(snapshot, name, context, options),
     isEnabled: (name, context) => isEnabled(snapshot, name, context, options),
     chooseBackend: (pair, context) => chooseBackend(snapshot, pair, context, options),
   };

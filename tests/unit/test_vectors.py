@@ -27,6 +27,7 @@ from crossfade.models import Cohort
 
 OURS = {"bucket", "flag_evaluation", "flag_explanation", "backend_choice", "contract"}
 NOT_OURS = {
+    "health_rules": "test_health_vectors",
     "negotiation": "HTTP of the edge function",
     "messages_": "conversion of the worked pair: SQL and TypeScript",
     "tool": "tools of the edge function",

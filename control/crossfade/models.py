@@ -227,6 +227,16 @@ class RlsCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class RowPair:
+    """Both rows of a key as JSON text; None where there is no row."""
+
+    pair: str
+    key: Key
+    v1: JsonText | None = None
+    v2: JsonText | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Repaired:
     """What one call of ``repair`` did."""
 

@@ -30,11 +30,13 @@ from crossfade.models import (
     RlsCheck,
     RollbackDone,
     RollbackEntry,
+    RowPair,
     Run,
     Snapshot,
     StageChanged,
     Started,
 )
+from crossfade.overview import Overview
 from crossfade.pairs import PairSpec
 from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
 from crossfade.verdicts import Verdict
@@ -218,7 +220,22 @@ class History(Protocol):
         """Return audit rows, newest first."""
 
 
-class Gateway(Controls, Runs, Pairs, Health, Rollouts, History, Protocol):
+class Overviews(Protocol):
+    """What people look at."""
+
+    def overview(
+        self, *, minutes: int = 60, series: str | None = None, totals: bool = False
+    ) -> Overview:
+        """Return every number people look at; ``series``: the pair to show over time."""
+
+    def roll_up_requests(self, *, max_hours: int = 24) -> bool:
+        """Sum some more hours of requests, so that long windows are fast; True: call again."""
+
+    def show_rows(self, pair: str, key: Key) -> RowPair:
+        """Return both rows of a key."""
+
+
+class Gateway(Controls, Runs, Pairs, Health, Rollouts, History, Overviews, Protocol):
     """Everything."""
 
     @property

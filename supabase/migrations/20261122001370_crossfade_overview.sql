@@ -121,14 +121,15 @@ declare
   v_status jsonb;
 begin
   begin
-    v_status := crossfade_private.pair_json(v_pair);
+    v_status := crossfade_private.pair_json(v_pair)
+      || jsonb_build_object('rollout', crossfade_private.rollout_json(v_name));
   exception when others then
     -- A table of the pair may be gone. The rest is then needed more than ever.
     v_status := jsonb_build_object('name', v_name, 'stage', v_pair.stage,
       'v1_table', v_pair.v1_table, 'v2_table', v_pair.v2_table, 'problem', sqlerrm);
   end;
   return v_status || jsonb_build_object(
-    'runs', crossfade_private.overview_runs(v_name),
+    'progress', crossfade_private.overview_runs(v_name),
     'traffic', crossfade_private.traffic_window(v_name,
       v_now - crossfade_private.setting_number('health_window_s') * interval '1 s',
       v_now + interval '1 minute'),
@@ -143,6 +144,7 @@ begin
     'streak', coalesce((
       select s.errors from crossfade_private.request_streaks s
       where s.pair = v_name and s.step = v_pair.step), 0),
+    'baseline', (select to_jsonb(b) - 'pair' from crossfade.baselines b where b.pair = v_name),
     'newest_request_at', (
       select max(m.last_at) from crossfade.request_minutes m
       where m.pair = v_name and m.minute = (
@@ -254,11 +256,9 @@ begin
       select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]')
       from crossfade.kill_switches k),
     'flags', crossfade_private.overview_flags(least(minutes, 1440)),
+    'settings', (select jsonb_object_agg(t.name, t.value) from crossfade.settings t),
     'throttle', crossfade_private.throttle_reason(),
-    'monitor', (
-      select jsonb_build_object('heartbeat_at', max(v.at))
-      from crossfade.pairs p
-      cross join lateral crossfade_private.last_verdicts(p.name) v),
+    'monitor', (select to_jsonb(m) - 'singleton' from crossfade.monitors m),
     'rollbacks', jsonb_build_object(
       'count', (select count(*) from crossfade.rollbacks),
       'newest', (
@@ -273,7 +273,7 @@ begin
 end $$;
 
 comment on function crossfade.overview is
-  'Everything that status, dashboard and metrics show, at one moment: {"at", "flags_version", "pairs": [pair_status with "traffic" of the last health_window_s, "verdicts", "runs", "failures", "mismatches", ...], "series": traffic of one pair over the last minutes, null unless asked for, "kill_switches", "flags" with exposures of the last minutes (at most a day), "throttle": why batches wait, "monitor", "rollbacks": {"count", "newest"}, "timeline", "rolled_up_to", "totals": counters since the beginning, null unless asked for}. Reads only. CF001, CF012.';
+  'Everything that status, dashboard and metrics show, at one moment: {"at", "flags_version", "pairs": [pair_status with "traffic" of the last health_window_s, "verdicts", "progress" of the newest runs, "failures", "mismatches", ...], "series": traffic of one pair over the last minutes, null unless asked for, "kill_switches", "flags" with exposures of the last minutes (at most a day), "settings": name -> value, "throttle": why batches wait, "monitor", "rollbacks": {"count", "newest"}, "timeline", "rolled_up_to", "totals": counters since the beginning, null unless asked for}. Reads only. CF001, CF012.';
 
 -- The rows behind a difference --------------------------------------------------------------------
 

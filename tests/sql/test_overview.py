@@ -201,10 +201,10 @@ def test_a_run_has_a_rate_and_a_time_left(db: Connection) -> None:
     run = call(db, "start_backfill", "orders", "v1_to_v2", 1)["run"]["id"]
     db.execute("update crossfade.runs set rows_total = 1000, started_at = now() - interval '10 s'")
     db.execute("update crossfade.run_ranges set rows_done = 250, progress_at = now()")
-    (found,) = orders(db)["runs"]
+    (found,) = orders(db)["progress"]
     assert (found["id"], found["rows_per_s"], found["left_s"]) == (run, 25.0, 30.0)
     call(db, "control_run", run, "pause", "test")
-    assert orders(db)["runs"][0]["left_s"] is None
+    assert orders(db)["progress"][0]["left_s"] is None
 
 
 def test_differences_come_with_both_rows(db: Connection) -> None:

@@ -40,6 +40,7 @@ def test_all_nouns_are_there() -> None:
         "flags",
         "install",
         "kill",
+        "metrics",
         "monitor",
         "pair",
         "repair",

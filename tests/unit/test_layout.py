@@ -39,6 +39,9 @@ def test_only_the_gateway_imports_the_client(path: Path) -> None:
 
 
 PURE = (
+    "metrics",
+    "overview",
+    "signals",
     "bucketing",
     "flags",
     "health",

@@ -16,6 +16,7 @@ from crossfade.cli import (
     install,
     kill,
     lazy,
+    metrics,
     monitor,
     pair,
     pair_watch,
@@ -49,6 +50,7 @@ app = typer.Typer(
 
 lazy.add_to(app)
 app.command("status")(status.status)
+app.command("metrics")(metrics.metrics)
 install.add_to(app)
 pair_watch.add_to(pair.app)
 app.add_typer(pair.app, name="pair")

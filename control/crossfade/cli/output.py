@@ -32,9 +32,9 @@ def emit(value: object, *, as_json: bool, render: Callable[[], str]) -> None:
     show(to_json(value) if as_json else render())
 
 
-def to_json(value: object) -> str:
+def to_json(value: object, *, indent: int | None = 2) -> str:
     """A record, or a list of them, as JSON; times are ISO 8601, percentages numbers."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False)
 
 
 def _plain(value: object) -> object:

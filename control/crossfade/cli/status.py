@@ -1,49 +1,186 @@
 """The state of everything on one page."""
 
+import sys
+import time
+from typing import Annotated
+
 import typer
 
-from crossfade.cli.backfill import runs_table
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import cell, emit, table
+from crossfade.cli.output import cell, emit, say, seconds, show, table, to_json
 from crossfade.cli.session import session
+from crossfade.errors import CrossfadeError
+from crossfade.overview import Overview
 from crossfade.status import Status, read_status
 
 
-def status(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show pairs, kill switches and runs. Exit code 3 when something needs a person.
+def status(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option(help="Show it again and again; Ctrl-C ends it.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.2, max=3600, help="Seconds between two looks of --watch.")
+    ] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is wrong, where each pair stands and what comes next. Exit code 3: needs a person.
 
-    Example: crossfade status
+    The same numbers as the dashboard and the Prometheus endpoint, read at one moment.
+
+    Example: crossfade status --watch
     """
     here = session(context)
-    found = read_status(here.gateway(), source=here.source)
-    emit(found, as_json=as_json, render=lambda: _text(found))
-    if found.troubles:
-        raise typer.Exit(3)
+    opened = here.gateway()
+    if not watch:
+        found = read_status(opened, url=opened.url, source=here.source)
+        emit(found, as_json=as_json, render=lambda: describe(found))
+        if found.signals:
+            raise typer.Exit(3)
+        return
+    try:
+        while True:
+            try:
+                found = read_status(opened, url=opened.url, source=here.source)
+            except CrossfadeError as error:
+                # The last numbers must not look like new ones: there are none on this screen.
+                _fresh(f"Cannot read the project at {time.strftime('%H:%M:%S')}: {error.line()}")
+            else:
+                # One object a line, so that a stream can be read.
+                _fresh(to_json(found, indent=None) if as_json else describe(found), plain=as_json)
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        say("Stopped")
+        raise typer.Exit(130) from None
 
 
-def _text(found: Status) -> str:
-    parts = [f"{found.url} ({found.source}), flags version {found.flags_version}"]
-    parts.append(
-        table(
-            ("PAIR", "STAGE", "ON V2", "MIRROR", "LAST CLEAN VERIFY", "BLOCKERS"),
+def _fresh(text: str, *, plain: bool = False) -> None:
+    # Home and clear, only where somebody looks.
+    show(text if plain or not sys.stdout.isatty() else f"\x1b[H\x1b[2J{text}")
+
+
+def describe(found: Status) -> str:
+    """One screen for people."""
+    overview = found.overview
+    parts = [
+        f"{found.url} ({found.source}), {cell(overview.at)},"
+        f" flags version {overview.flags_version}",
+        _headline(found),
+    ]
+    if not overview.pairs:
+        parts.append("No pair is registered yet. See: crossfade pair register --help")
+        return "\n\n".join(parts)
+    parts += [_pairs(overview), _traffic(overview), _next(found)]
+    for text in (_runs(overview), _rules(overview), _flags(overview), _last(overview)):
+        if text:
+            parts.append(text)
+    return "\n\n".join(parts)
+
+
+def _headline(found: Status) -> str:
+    if not found.signals:
+        return "Nothing needs you."
+    lines = []
+    for signal in found.signals:
+        way_out = f"\n    {signal.way_out}" if signal.way_out else ""
+        lines.append(f"! {signal.concern.upper()}: {signal.text}{way_out}")
+    return "\n".join(lines)
+
+
+def _pairs(overview: Overview) -> str:
+    return table(
+        ("PAIR", "STAGE", "COHORT", "MIRROR", "FAILURES", "MISMATCHES", "LAST CLEAN VERIFY"),
+        (
             (
+                pair.name,
+                pair.stage,
+                f"{cell(pair.percentage)} %",
+                pair.mirror,
+                pair.open_failures,
+                pair.open_mismatches,
+                pair.last_clean_verify_at,
+            )
+            for pair in overview.pairs
+        ),
+    )
+
+
+def _traffic(overview: Overview) -> str:
+    rows = []
+    for pair in overview.pairs:
+        share = pair.traffic.v2_share
+        for version in (1, 2):
+            b = pair.traffic.backend(version)
+            part = None if share is None else share if version == 2 else 1 - share
+            rows.append(
                 (
                     pair.name,
-                    pair.stage,
-                    f"{cell(pair.percentage)} %",
-                    pair.mirror,
-                    pair.last_clean_verify_at,
-                    len(pair.blockers),
+                    f"V{version}",
+                    b.requests,
+                    _rate(part),
+                    _rate(b.error_rate),
+                    b.fallbacks,
+                    _ms(b.p50_ms),
+                    _ms(b.p95_ms),
+                    _ms(b.p99_ms),
                 )
-                for pair in found.pairs
-            ),
+            )
+    head = ("PAIR", "BACKEND", "REQUESTS", "SHARE", "ERRORS", "FALLBACKS", "P50", "P95", "P99")
+    return table(head, rows)
+
+
+def _next(found: Status) -> str:
+    lines = []
+    for name, step in found.next_steps.items():
+        lines.append(f"{name}: next {step.target}" + ("" if step.waits else ", nothing missing"))
+        lines += [f"  waits: {wait}" for wait in step.waits]
+    return "\n".join(lines)
+
+
+def _runs(overview: Overview) -> str:
+    rows = [
+        (
+            run.id,
+            run.kind,
+            run.pair,
+            run.state,
+            f"{run.rows_done} of {cell(run.rows_total)}",
+            None if run.rows_per_s is None else f"{run.rows_per_s:.0f}/s",
+            None if run.left_s is None else seconds(run.left_s),
+            run.mismatches,
         )
-        if found.pairs
-        else "No pair is registered yet. See: crossfade pair register --help"
-    )
-    runs = tuple(run for pair in found.pairs for run in pair.runs)
-    if runs:
-        parts.append(runs_table(runs))
-    if found.troubles:
-        parts.append("\n".join(f"! {trouble}" for trouble in found.troubles))
-    return "\n\n".join(parts)
+        for pair in overview.pairs
+        for run in pair.progress
+    ]
+    head = ("RUN", "KIND", "PAIR", "STATE", "ROWS", "RATE", "LEFT", "MISMATCHES")
+    return table(head, rows) if rows else ""
+
+
+def _rules(overview: Overview) -> str:
+    rows = [
+        (pair.name, v.rule, v.verdict, v.value, v.n, v.threshold, v.mode, v.at, v.message)
+        for pair in overview.pairs
+        for v in pair.verdicts
+    ]
+    head = ("PAIR", "RULE", "SAYS", "VALUE", "N", "THRESHOLD", "MODE", "AT", "WHY")
+    return table(head, rows) if rows else ""
+
+
+def _flags(overview: Overview) -> str:
+    rows = [
+        (flag.name, f"{cell(flag.percentage)} %", flag.on, flag.off, _rate(flag.share))
+        for flag in overview.flags
+        if flag.on or flag.off
+    ]
+    return table(("FLAG", "COHORT", "ON", "OFF", "ADOPTION"), rows) if rows else ""
+
+
+def _last(overview: Overview) -> str:
+    rows = [(e.at, e.actor, e.action, e.object, e.reason) for e in overview.timeline[:5]]
+    return table(("AT", "BY", "ACTION", "OBJECT", "REASON"), rows) if rows else ""
+
+
+def _rate(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"
+
+
+def _ms(value: float | None) -> str | None:
+    return None if value is None else f"{value:.0f} ms"

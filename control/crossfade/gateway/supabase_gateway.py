@@ -15,6 +15,7 @@ from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
+from crossfade.gateway.overview_reads import OverviewReads
 from crossfade.gateway.rows import parse, plain, verdict_row
 from crossfade.kill_switches import Engaged
 from crossfade.models import (
@@ -46,7 +47,7 @@ from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutP
 from crossfade.verdicts import Verdict
 
 
-class SupabaseGateway:
+class SupabaseGateway(OverviewReads):
     """A gateway over one Supabase project. Safe to share between threads; close it, or use with.
 
     Args:

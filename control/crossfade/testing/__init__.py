@@ -8,10 +8,11 @@ from crossfade.testing.controls import FakeControls
 from crossfade.testing.past import FakePast
 from crossfade.testing.rollouts import FakeRollouts
 from crossfade.testing.state import NOW
+from crossfade.testing.views import FakeViews
 from crossfade.testing.work import FakeWork
 
 __all__ = ["NOW", "FakeGateway"]
 
 
-class FakeGateway(FakeControls, FakeWork, FakePast, FakeRollouts):
+class FakeGateway(FakeControls, FakeWork, FakePast, FakeRollouts, FakeViews):
     """Implements ``crossfade.ports.Gateway`` over plain attributes, which tests may set."""

@@ -23,6 +23,7 @@ from crossfade.models import (
     Run,
     Snapshot,
 )
+from crossfade.overview import Overview
 from crossfade.rollout_plans import RolloutView
 from crossfade.verdicts import Verdict
 
@@ -53,6 +54,7 @@ class FakeState:
         self.plans: dict[str, PairPlan] = {}
         self.keys: tuple[Key, ...] = ()
         self.snapshots: list[Snapshot] = []
+        self.shown: Overview | None = None
         self.rollbacks: list[RollbackEntry] = []
         self.audit: list[AuditEntry] = []
         self.broadcasts: list[tuple[Event, Mapping[str, str | int | bool]]] = []
@@ -79,7 +81,7 @@ class FakeState:
         """The calls that changed something."""
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
-            *("monitor_beat", "rollout_status"),
+            *("monitor_beat", "overview", "rollout_status", "show_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))
 

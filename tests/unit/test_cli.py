@@ -436,7 +436,7 @@ def test_status_exits_three_when_something_needs_a_person() -> None:
     run(fake, "kill", "engage", "disable_v2_messages", "--reason", "errors")
     result = run(fake, "status")
     assert result.exit_code == 3
-    assert "disable_v2_messages is engaged: errors" in result.stdout
+    assert "disable_v2_messages is engaged" in result.stdout
 
 
 def test_monitor_once_exits_three_and_rolls_back_when_a_rule_fails() -> None:

@@ -1,0 +1,521 @@
+import assert from "node:assert/strict";
+import {
+  exportConversation,
+  exportTools,
+  importTools,
+  namesOf,
+  settleOrphans,
+  TOOL_FORMATS,
+  ToolCompatibilityWrapper,
+} from "../../supabase/functions/chat/adapters/compatibility_layer.ts";
+import { anthropic } from "../../supabase/functions/chat/adapters/tools/anthropic.ts";
+import { put, show } from "../../supabase/functions/chat/adapters/tools/format.ts";
+import { legacy } from "../../supabase/functions/chat/adapters/tools/legacy.ts";
+import { ToolNames } from "../../supabase/functions/chat/adapters/tools/names.ts";
+import { newFormat } from "../../supabase/functions/chat/adapters/tools/new.ts";
+import { openaiChat } from "../../supabase/functions/chat/adapters/tools/openai_chat.ts";
+import { openaiResponses } from "../../supabase/functions/chat/adapters/tools/openai_responses.ts";
+
+type Row = Record<string, unknown>;
+
+const WEATHER = {
+  name: "weather.now",
+  title: "Weather",
+  description: "Tells the weather",
+  input_schema: {
+    type: "object",
+    properties: { city: { type: "string" }, days: { type: "integer", default: 1 } },
+    required: ["city"],
+  },
+  output_schema: { type: "object" },
+  annotations: { read_only: true },
+  version: "3",
+  extras: { owner: "team" },
+};
+
+/** Every form in which a tool may arrive; each must come back to the byte. */
+const RAW_TOOLS: readonly [string, (typeof TOOL_FORMATS)[number], Row][] = [
+  ["one entry per parameter", legacy, {
+    name: "f",
+    description: "d",
+    parameters: { a: { type: "str", required: true, enum: ["x"] }, b: { type: "float" } },
+  }],
+  ["parameters named like words of JSON Schema", legacy, {
+    name: "f",
+    parameters: {
+      type: { type: "string", required: true },
+      properties: { type: "dict", required: false },
+      __proto__x: { type: "any", required: true },
+    },
+  }],
+  ["an entry with a list of its own required keys", legacy, {
+    name: "f",
+    parameters: {
+      a: { type: "dict", properties: { x: { type: "int" } }, required: ["x"] },
+    },
+  }],
+  ["an entry of functions, with old types", legacy, {
+    name: "f",
+    description: "",
+    parameters: {
+      type: "dict",
+      required: ["a"],
+      properties: {
+        a: { type: "tuple", items: { type: "any" } },
+        b: { type: "HashMap", "x-legacy-type": "mine" },
+        c: { type: ["String", "null"] },
+        d: { type: "" },
+      },
+    },
+  }],
+  ["no parameters", legacy, { name: "f" }],
+  ["unknown keys and order", legacy, { description: "d", name: "f", since: 1, parameters: {} }],
+  ["a wrong shape", legacy, { name: 5, parameters: [1] }],
+  ["the new form", newFormat, WEATHER],
+  ...[undefined, null, true, false].map((strict): typeof RAW_TOOLS[number] => [
+    `strict ${strict}`,
+    openaiChat,
+    {
+      type: "function",
+      function: {
+        name: "f",
+        parameters: { type: "object", properties: {} },
+        ...strict === undefined ? {} : { strict },
+      },
+    },
+  ]),
+  ["omitted parameters", openaiChat, { type: "function", function: { name: "f" } }],
+  ["a custom tool", openaiChat, { type: "custom", custom: { name: "sql", format: { type: "x" } } }],
+  ["no description", openaiResponses, {
+    type: "function",
+    name: "f",
+    parameters: null,
+    strict: null,
+  }],
+  ["the provider's search", openaiResponses, { type: "web_search" }],
+  ["a cached tool", anthropic, {
+    name: "f",
+    input_schema: { type: "object" },
+    cache_control: { type: "ephemeral" },
+  }],
+  ["the provider's search", anthropic, { type: "web_search_20250305", name: "web_search" }],
+];
+
+for (const [name, format, raw] of RAW_TOOLS) {
+  Deno.test(`a ${format.id} tool comes back to the byte: ${name}`, () => {
+    const stored = put(format, "tool", raw);
+    assert.equal(JSON.stringify(show(format, "tool", stored)), JSON.stringify(raw));
+    // What is stored passes through jsonb, which reorders keys.
+    const reordered = Object.fromEntries(Object.entries(stored).toReversed());
+    assert.equal(JSON.stringify(show(format, "tool", reordered)), JSON.stringify(raw));
+  });
+}
+
+Deno.test("unknown keys of the new form become extras", () => {
+  const icons = [{ src: "x" }];
+  const stored = put(newFormat, "tool", { ...WEATHER, icons });
+  assert.deepEqual(stored, { ...WEATHER, extras: { owner: "team", icons } });
+});
+
+for (const format of TOOL_FORMATS) {
+  Deno.test(`a stored tool survives a trip through ${format.id}`, () => {
+    const wire = exportTools(format, [WEATHER]);
+    assert.equal(JSON.stringify(importTools(format, wire, [WEATHER])), JSON.stringify([WEATHER]));
+  });
+
+  Deno.test(`an edit in ${format.id} wins and leaves the rest`, () => {
+    const [wire] = exportTools(format, [WEATHER]);
+    const edited = JSON.parse(JSON.stringify(wire).replace("Tells the weather", "Edited"));
+    const [stored] = importTools(format, [edited], [WEATHER]);
+    const { extras: _, ...rest } = { ...WEATHER, description: "Edited" };
+    const { extras, ...others } = stored as unknown as typeof WEATHER;
+    assert.deepEqual(others, rest);
+    assert.equal(extras.owner, "team");
+    assert.deepEqual(exportTools(format, [stored as Row]), [edited]);
+  });
+}
+
+Deno.test("old types become JSON Schema's and keep their names beside", () => {
+  const stored = put(legacy, "tool", {
+    name: "f",
+    parameters: {
+      type: "dict",
+      properties: {
+        a: { type: "float" },
+        b: { type: "any", description: "b" },
+        type: { type: "ArrayList", items: { type: "char" } },
+      },
+    },
+  });
+  assert.deepEqual(stored.input_schema, {
+    type: "object",
+    "x-legacy-type": "dict",
+    properties: {
+      a: { type: "number", "x-legacy-type": "float" },
+      b: { "x-legacy-type": "any", description: "b" },
+      type: {
+        type: "array",
+        "x-legacy-type": "ArrayList",
+        items: { type: "string", "x-legacy-type": "char" },
+      },
+    },
+  });
+  const strict = show(openaiChat, "tool", { ...stored, strict: true });
+  assert.doesNotMatch(JSON.stringify(strict), /x-legacy-type/);
+});
+
+Deno.test("a type that was changed since is not put back", () => {
+  const stored = put(legacy, "tool", { name: "f", parameters: { a: { type: "float" } } });
+  const text = JSON.stringify(stored.input_schema).replace('"number"', '"integer"');
+  const edited = { ...stored, input_schema: JSON.parse(text) };
+  assert.deepEqual(show(legacy, "tool", edited).parameters, {
+    a: { type: "integer", required: false },
+  });
+});
+
+Deno.test("tools that only their provider can run are sent to nobody else", () => {
+  const search = put(anthropic, "tool", { type: "web_search_20250305", name: "web_search" });
+  assert.deepEqual(exportTools(openaiChat, [search]), []);
+  assert.equal(exportTools(anthropic, [search]).length, 1);
+});
+
+Deno.test("ToolNames gives every name an alias of its own and takes it back", () => {
+  const long = "a.".repeat(60);
+  const all = ["a.b", "a__b", "a_b", "a b", "a__b_2", "", "é", "日本", long, `${long}x`, "ok-1"];
+  const names = new ToolNames(all);
+  const aliases = all.map((name) => names.toWire(name));
+  assert.equal(new Set(aliases).size, all.length);
+  for (const alias of aliases) assert.match(alias, /^[a-zA-Z0-9_-]{1,64}$/);
+  assert.deepEqual(aliases.map((alias) => names.fromWire(alias)), all);
+  // Names that are allowed keep themselves, whatever else there is.
+  assert.deepEqual(["a__b", "a_b", "ok-1"].map((name) => names.toWire(name)), [
+    "a__b",
+    "a_b",
+    "ok-1",
+  ]);
+  assert.equal(names.fromWire("made_up"), "made_up");
+  assert.match(names.toWire("un.known"), /^un__known$/);
+});
+
+const CALLS: readonly [string, (typeof TOOL_FORMATS)[number], Row][] = [
+  ["text", legacy, { name: "f", arguments: '{"a":1}' }],
+  ["an object", legacy, { name: "f", arguments: { b: 1, a: { c: [] } } }],
+  ["invalid text", legacy, { name: "f", arguments: "{oops" }],
+  ["blanks", openaiChat, {
+    id: "call_1",
+    type: "function",
+    function: { name: "f", arguments: '{ "a": 1.0 }' },
+  }],
+  ["a long number", openaiChat, {
+    id: "call_1",
+    type: "function",
+    function: { name: "f", arguments: '{"a":9007199254740993}' },
+  }],
+  ["cut short", openaiChat, {
+    id: "call_1",
+    type: "function",
+    function: { name: "f", arguments: '{"a":' },
+    index: 0,
+  }],
+  ["no text", openaiChat, {
+    id: "call_1",
+    type: "function",
+    function: { name: "f", arguments: "" },
+  }],
+  ["a custom tool", openaiChat, {
+    id: "call_1",
+    type: "custom",
+    custom: { name: "sql", input: "select 1" },
+  }],
+  ["an item", openaiResponses, {
+    type: "function_call",
+    call_id: "call_1",
+    name: "f",
+    arguments: "{}",
+    id: "fc_1",
+    status: "completed",
+  }],
+  ["a custom item", openaiResponses, {
+    type: "custom_tool_call",
+    call_id: "call_1",
+    name: "sql",
+    input: "select 1",
+  }],
+  ["a block", anthropic, { type: "tool_use", id: "toolu_1", name: "f", input: { z: 1, a: 2 } }],
+  ["no object", anthropic, { type: "tool_use", id: "toolu_1", name: "f", input: [1] }],
+];
+
+for (const [name, format, raw] of CALLS) {
+  Deno.test(`a ${format.id} call comes back to the byte: ${name}`, () => {
+    const stored = put(format, "call", raw);
+    assert.equal(JSON.stringify(show(format, "call", stored)), JSON.stringify(raw));
+    for (const other of TOOL_FORMATS) {
+      const wire = show(other, "call", stored);
+      const back = put(other, "call", wire, { base: stored });
+      assert.equal(JSON.stringify(back), JSON.stringify(stored), other.id);
+    }
+  });
+}
+
+Deno.test("invalid arguments are kept, marked, and shown to a provider that wants an object", () => {
+  const stored = put(openaiChat, "call", {
+    id: "call_1",
+    type: "function",
+    function: { name: "f", arguments: '{"a":' },
+  });
+  assert.deepEqual([stored.input, stored.arguments_raw, stored.state], [null, '{"a":', "error"]);
+  const wire = show(anthropic, "call", stored);
+  assert.deepEqual(wire.input, { INVALID_JSON: '{"a":' });
+  assert.equal(put(anthropic, "call", wire).arguments_raw, '{"a":');
+});
+
+const OUTPUTS: readonly [string, unknown][] = [
+  ["text", "12 degrees"],
+  ["nothing", null],
+  ["a structure", { b: [1, { c: null }], a: "x" }],
+  ["a number", 0],
+];
+
+for (const [name, output] of OUTPUTS) {
+  Deno.test(`a result survives every format: ${name}`, () => {
+    const stored = {
+      type: "tool_result",
+      tool_call_id: "call_1",
+      name: "f.x",
+      output,
+      is_error: true,
+      extras: { ms: 5 },
+    };
+    const names = namesOf([{ name: "f.x" }]);
+    for (const format of TOOL_FORMATS) {
+      const wire = show(format, "result", stored, names);
+      assert.deepEqual(put(format, "result", wire, { base: stored, names }), stored, format.id);
+    }
+  });
+}
+
+Deno.test("parts of a result survive, unknown ones too", () => {
+  const image = { type: "image", source: { type: "base64", media_type: "image/png", data: "AA" } };
+  const raw = {
+    type: "tool_result",
+    tool_use_id: "toolu_1",
+    content: [{ type: "text", text: "a" }, image, { type: "text", text: "b" }],
+    is_error: true,
+  };
+  const stored = put(anthropic, "result", raw);
+  assert.equal(stored.output, "a\n\nb");
+  assert.deepEqual(show(anthropic, "result", stored), raw);
+});
+
+function call(id: string, name = "f"): Row {
+  return { type: "tool_call", tool_call_id: id, name, input: {}, state: "complete" };
+}
+
+function result(id: string, output = "ok"): Row {
+  return { type: "tool_result", tool_call_id: id, output, is_error: false };
+}
+
+const text = (words: string): Row => ({ type: "text", text: words });
+
+const TURNS = [
+  { role: "user", content: [text("hi")] },
+  { role: "assistant", content: [call("a"), call("b"), call("lost")] },
+  { role: "user", content: [text("well?")] },
+  { role: "tool", content: [result("b", "B")] },
+  { role: "tool", content: [result("a", "A")] },
+  { role: "tool", content: [result("nobody", "N")] },
+  // The same id again, as servers that count from zero in each turn give it.
+  { role: "assistant", content: [text("again"), call("a")] },
+  { role: "tool", content: [result("a", "A2")] },
+];
+
+/** What a provider sees: each call and result in order. */
+function outline(messages: readonly Row[]): string {
+  return messages.flatMap(({ content }) =>
+    (content as Row[]).map((block) =>
+      block.type === "text" ? block.text : `${block.type}:${block.tool_call_id}=${block.output}`
+    )
+  ).join(" ").replaceAll("tool_", "").replaceAll("=undefined", "");
+}
+
+Deno.test("orphans are kept, dropped or completed, and results follow their calls", () => {
+  const frozen = JSON.stringify(TURNS);
+  assert.equal(settleOrphans(TURNS, "keep"), TURNS);
+  assert.equal(
+    outline(settleOrphans(TURNS, "drop")),
+    "hi call:a call:b result:a=A result:b=B well? again call:a result:a=A2",
+  );
+  assert.equal(
+    outline(settleOrphans(TURNS, "synthesize")),
+    "hi call:a call:b call:lost result:a=A result:b=B " +
+      "result:lost=No result of this call was recorded well? " +
+      "call:nobody result:nobody=N again call:a result:a=A2",
+  );
+  assert.equal(JSON.stringify(TURNS), frozen);
+});
+
+Deno.test("settled orphans stay as they are", () => {
+  for (const policy of ["drop", "synthesize"] as const) {
+    const settled = settleOrphans(TURNS, policy);
+    assert.deepEqual(settleOrphans(settled, policy), settled);
+  }
+});
+
+Deno.test("a conversation is sent in the words of each provider", () => {
+  const reasoning = { type: "reasoning", text: "hm", signature: "EqQB/+==" };
+  const messages = [
+    { role: "user", content: [text("hi")] },
+    { role: "assistant", content: [reasoning, text("Let me see."), call("c1", "weather.now")] },
+    { role: "tool", content: [{ ...result("c1"), output: { b: 1, a: [2] } }] },
+  ];
+  const names = namesOf([WEATHER]);
+  const output = '{"a":[2],"b":1}';
+  assert.deepEqual(exportConversation(openaiChat, messages, { names }), [
+    { role: "user", content: "hi" },
+    {
+      role: "assistant",
+      content: "Let me see.",
+      tool_calls: [{
+        id: "c1",
+        type: "function",
+        function: { name: "weather__now", arguments: "{}" },
+      }],
+    },
+    { role: "tool", tool_call_id: "c1", content: output },
+  ]);
+  assert.deepEqual(exportConversation(openaiResponses, messages, { names }), [
+    { type: "message", role: "user", content: [{ type: "input_text", text: "hi" }] },
+    {
+      type: "message",
+      role: "assistant",
+      content: [{ type: "output_text", text: "Let me see." }],
+    },
+    { type: "function_call", call_id: "c1", name: "weather__now", arguments: "{}" },
+    { type: "function_call_output", call_id: "c1", output },
+  ]);
+  assert.deepEqual(exportConversation(anthropic, messages, { names }), [
+    { role: "user", content: [{ type: "text", text: "hi" }] },
+    {
+      role: "assistant",
+      content: [
+        { type: "thinking", thinking: "hm", signature: "EqQB/+==" },
+        { type: "text", text: "Let me see." },
+        { type: "tool_use", id: "c1", name: "weather__now", input: {} },
+      ],
+    },
+    { role: "user", content: [{ type: "tool_result", tool_use_id: "c1", content: output }] },
+  ]);
+  assert.throws(() => exportConversation(legacy, messages, { names }), TypeError);
+});
+
+// One tool of each form, and the two frameworks they were written for.
+
+const OLD_TOOL = {
+  name: "echo.old",
+  description: "Says it again",
+  parameters: { words: { type: "str", required: true } },
+  execute(parameters: Row): string {
+    if (parameters.words === "fail") throw new Error("no such words");
+    return `old: ${parameters.words}`;
+  },
+};
+
+const NEW_TOOL = {
+  name: "sum",
+  input_schema: { type: "object", properties: { values: { type: "array" } } },
+  annotations: { read_only: true },
+  version: "2",
+  run: ({ values }: Row) =>
+    Promise.resolve({ sum: (values as number[]).reduce((a, b) => a + b, 0) }),
+};
+
+function clock(): () => number {
+  let now = 0;
+  return () => now += 5;
+}
+
+Deno.test("an old tool runs unchanged in the new framework", async () => {
+  const wrapper = new ToolCompatibilityWrapper([OLD_TOOL, NEW_TOOL], { now: clock() });
+  const definitions = wrapper.definitions();
+  const names = namesOf(definitions);
+  // What the model is sent, and what it answers.
+  const sent = exportTools(openaiChat, definitions, names);
+  assert.deepEqual(sent[0], {
+    type: "function",
+    function: {
+      name: "echo__old",
+      description: "Says it again",
+      parameters: {
+        type: "object",
+        properties: { words: { type: "string", "x-legacy-type": "str" } },
+        required: ["words"],
+      },
+    },
+  });
+  const ask = (words: string) =>
+    wrapper.run(put(openaiChat, "call", {
+      id: "call_1",
+      type: "function",
+      function: { name: "echo__old", arguments: JSON.stringify({ words }) },
+    }, { names }));
+  const block = { type: "tool_result", tool_call_id: "call_1", name: "echo.old" };
+  assert.deepEqual(await ask("hi"), { ...block, output: "old: hi", is_error: false });
+  assert.deepEqual(await ask("fail"), { ...block, output: "no such words", is_error: true });
+  const tool = wrapper.tools().find(({ name }) => name === "echo.old");
+  assert.equal(await tool?.run({ words: "x" }), OLD_TOOL.execute({ words: "x" }));
+});
+
+Deno.test("a new tool runs unchanged in the old framework", async () => {
+  const wrapper = new ToolCompatibilityWrapper([OLD_TOOL, NEW_TOOL]);
+  const [old, sum] = wrapper.legacyTools();
+  assert.deepEqual(sum?.parameters, { values: { type: "array", required: false } });
+  assert.equal(await sum?.execute({ values: [1, 2] }), '{"sum":3}');
+  assert.equal(await old?.execute({ words: "x" }), "old: x");
+  await assert.rejects(async () => await old?.execute({ words: "fail" }), /no such words/);
+  const { execute: _, ...described } = OLD_TOOL;
+  assert.equal(JSON.stringify(wrapper.describe()[0]), JSON.stringify(described));
+});
+
+Deno.test("wrapped tools are measured and say what they can do", async () => {
+  const wrapper = new ToolCompatibilityWrapper([OLD_TOOL, NEW_TOOL], { now: clock() });
+  await wrapper.call({ name: "echo.old", arguments: '{"words":"a"}' });
+  await wrapper.call({ name: "echo.old", arguments: '{"words":"fail"}' });
+  await wrapper.call({ name: "echo.old", arguments: "{oops" });
+  await wrapper.call({ name: "nowhere", arguments: "{}" });
+  assert.deepEqual(wrapper.metrics("echo.old"), {
+    calls: 2,
+    errors: 1,
+    invalidArguments: 1,
+    totalMs: 10,
+    longestMs: 5,
+  });
+  assert.equal(wrapper.metrics("nowhere").calls, 0);
+  assert.deepEqual(wrapper.capabilities("sum"), {
+    form: "new",
+    structuredOutput: true,
+    readOnly: true,
+    destructive: false,
+    parallel: true,
+    version: "2",
+  });
+  assert.deepEqual(wrapper.capabilities("echo.old"), {
+    form: "legacy",
+    structuredOutput: false,
+    readOnly: false,
+    destructive: true,
+    parallel: false,
+    version: null,
+  });
+  assert.throws(() => wrapper.capabilities("nowhere"), RangeError);
+});
+
+Deno.test("output that JSON cannot hold is an error of the tool, not of the caller", async () => {
+  const wrapper = new ToolCompatibilityWrapper([{
+    name: "big",
+    input_schema: {},
+    run: () => Promise.resolve(1n),
+  }, { name: "nothing", input_schema: {}, run: () => Promise.resolve(undefined) }]);
+  assert.equal((await wrapper.call({ name: "big", arguments: "{}" })).isError, true);
+  const answer = await wrapper.run({ tool_call_id: "a", name: "nothing", input: {} });
+  assert.deepEqual([answer.output, answer.is_error], [null, false]);
+});

@@ -12,6 +12,7 @@ import { type App, type AppOptions, createApp } from "../../supabase/functions/c
 import type { Rows } from "./builders.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
+import { FakeFeatures } from "./fake_features.ts";
 import { converter, FakeStore } from "./fake_store.ts";
 
 export const USER = "0b4a1c52-7a35-4b6e-9a55-0d0a3f2f6c01";
@@ -20,6 +21,7 @@ export const CHAT = "9d3c5a4e-1f0b-4c77-8d0e-6a2b3c4d5e6f";
 export interface Chat {
   readonly app: App;
   readonly store: FakeStore;
+  readonly features: FakeFeatures;
   readonly database: FakeDatabase;
   readonly flags: FlagsClient;
   readonly events: RequestEvent[];
@@ -38,10 +40,13 @@ export function makeChat(pair: Row, rows: Rows = {}, options: Partial<AppOptions
   const bootstrap = readBootstrap();
   const flags = new FlagsClient({ database, bootstrap, clock: new FakeClock(), log });
   const store = new FakeStore();
+  const features = new FakeFeatures();
   const events: RequestEvent[] = [];
   const work: Promise<unknown>[] = [];
   const app = createApp({
     openStore: () => store,
+    openFeatures: () => features,
+    openOperator: () => ({ call: () => Promise.reject(new Error("no operators here")) }),
     converter,
     flags,
     recorder: { record: (event) => events.push(event) },
@@ -49,7 +54,7 @@ export function makeChat(pair: Row, rows: Rows = {}, options: Partial<AppOptions
     log,
     ...options,
   });
-  return { app, store, database, flags, events, logged, work };
+  return { app, store, features, database, flags, events, logged, work };
 }
 
 /** A token as Supabase Auth makes it; the fakes verify nothing, as the function does not either. */

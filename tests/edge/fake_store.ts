@@ -46,6 +46,13 @@ export class FakeStore implements MessageStore {
     });
   }
 
+  insertMany(backend: Version, rows: readonly Message[]): Promise<Message[]> {
+    if (rows.some((row) => this.tables[backend].has(String(row.id)))) {
+      return Promise.reject(duplicate());
+    }
+    return Promise.all(rows.map((row) => this.insert(backend, row)));
+  }
+
   get(backend: Version, id: string): Promise<Message | undefined> {
     return this.#do("get", backend, () => this.tables[backend].get(id));
   }

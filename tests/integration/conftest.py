@@ -1,6 +1,10 @@
 """Running stacks for the integration tests, started once per test session."""
 
+import json
+import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,7 @@ from crossfade import resources
 from crossfade.local import LocalStack, StackInfo
 
 FIXTURES = Path(__file__).parent / "fixtures"
+CLI_VERSION = "3.1.0"
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +48,7 @@ def stack(stack_root: Path) -> Iterator[LocalStack]:
     with LocalStack(
         stack_root / "project",
         functions=("chat",) if has_chat else (),
-        pairs=("chat_messages",) if has_pair else (),
+        pairs=("chat_messages", "chat_features") if has_pair else (),
         durable=False,
     ) as running:
         yield running
@@ -100,3 +105,20 @@ def anonymous(plain_stack: LocalStack, http: httpx.Client) -> Client:
 def _client(info: StackInfo, key: str, http: httpx.Client) -> Client:
     options = ClientOptions(auto_refresh_token=False, persist_session=False, httpx_client=http)
     return create_client(info.api_url, key, options)
+
+
+@pytest.fixture(scope="session")
+def cli_program() -> Path:
+    """Install the CLI's native binary once into build/, through Deno: no Node is needed."""
+    system = {"linux": "linux", "darwin": "darwin"}[sys.platform]
+    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
+    package = f"@supabase/cli-{system}-{machine}"
+    folder = Path(__file__).parents[2] / "build" / f"supabase-cli-{CLI_VERSION}"
+    program = folder / "node_modules" / package / "bin" / "supabase"
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest = {"private": True, "dependencies": {package: CLI_VERSION}}
+        (folder / "package.json").write_text(json.dumps(manifest))
+        deno = Path(sys.executable).with_name("deno")
+        subprocess.run([deno, "install", "--quiet"], cwd=folder, check=True, timeout=240)
+    return program

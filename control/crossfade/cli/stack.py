@@ -13,6 +13,8 @@ from crossfade.local import LocalStack, StackInfo, running_stack, stop_stack
 
 DEFAULT_FUNCTION = "chat"
 DEFAULT_PAIR = "chat_messages"
+# What the example function keeps besides the pair.
+FEATURES = "chat_features"
 DataDir = Annotated[
     Path,
     typer.Option("--data-dir", envvar="CROSSFADE_DATA_DIR", help="Folder of the stack."),
@@ -75,7 +77,7 @@ def _project_stack(data_dir: Path, isolates: int, talk: Console) -> LocalStack:
         data_dir,
         functions=(DEFAULT_FUNCTION,) if has_chat else (),
         isolates=isolates,
-        pairs=(DEFAULT_PAIR,) if has_pair else (),
+        pairs=(DEFAULT_PAIR, FEATURES) if has_pair else (),
         progress=lambda text: talk.print(text, style="dim"),
     )
 

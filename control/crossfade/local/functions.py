@@ -69,6 +69,8 @@ class FunctionRunner:
         if not entry.exists():
             raise StackStartError(f'Cannot start function "{name}": {entry} does not exist')
         environment = self._environment({**self._env, **env}, port)
+        # Only one process's own environment may name another address of the API, such as a proxy's.
+        environment["SUPABASE_URL"] = env.get("SUPABASE_URL", self._info.api_url)
         config = entry.with_name("deno.json")
         command: list[str | Path] = [
             deno_bin(),

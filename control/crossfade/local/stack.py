@@ -36,7 +36,7 @@ class LocalStack:
         functions: Sequence[str] = ("chat",),
         isolates: int = 2,
         migrations: bool = True,
-        pairs: Sequence[str] = ("chat_messages",),
+        pairs: Sequence[str] = ("chat_messages", "chat_features"),
         *,
         env: Mapping[str, str] | None = None,
         postgres_version: int | None = None,
@@ -53,7 +53,7 @@ class LocalStack:
             functions: edge functions to serve.
             isolates: processes of each function.
             migrations: apply the project's migrations at start.
-            pairs: pair files of sql/pairs to apply after them.
+            pairs: files of sql/pairs to apply after them, in order.
             env: more environment for the functions.
             postgres_version: 18 (default) or 16.
             postgres_bin: folder of other PostgreSQL binaries.

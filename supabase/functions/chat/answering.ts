@@ -6,10 +6,12 @@
 
 import type { Outcome, Version } from "../_shared/crossfade/contract.ts";
 import type { View } from "../_shared/crossfade/flags_client.ts";
+import type { Problem } from "../_shared/crossfade/errors.ts";
 import { problemResponse, setAnswerHeaders } from "../_shared/crossfade/http.ts";
 import type { Negotiated } from "../_shared/crossfade/negotiation.ts";
 import type { Options } from "./options.ts";
 import { toProblem } from "./problems.ts";
+import { readDeprecation } from "./deprecation.ts";
 import { StoreError } from "./store.ts";
 import type { Answer, Call } from "./types.ts";
 
@@ -22,6 +24,8 @@ export class Progress {
   source: Negotiated["source"] = "default";
   view: View | undefined;
   call: Call | undefined;
+  /** Operators' own requests say nothing about the migration. */
+  uncounted = false;
 
   constructor(request: Request) {
     this.request = request;
@@ -36,26 +40,31 @@ export interface Timing {
   readonly shadow: { busy: boolean };
 }
 
-/** Adds the headers, then counts and compares behind the response. */
+/** Adds the headers of a success. */
+export function describe(
+  options: Options,
+  call: Call,
+  { answer, response }: { readonly answer: Answer; readonly response: Response },
+): void {
+  const { view, negotiated, requestId, choice } = call;
+  const fell = answer.fellBack;
+  setAnswerHeaders(response.headers, {
+    version: negotiated.version,
+    source: negotiated.source,
+    requestId,
+    backend: answer.backend,
+    flagsVersion: view.snapshot.version,
+    reason: fell === undefined ? choice.reason : fell.fenced ? "DISABLED" : "ERROR",
+  }, readDeprecation(view.snapshot, options));
+}
+
+/** Counts and compares behind the response. */
 export function finish(
   options: Options,
-  progress: Progress,
-  { answer, response, startedAt, shadow }: Timing & { answer: Answer; response: Response },
+  call: Call,
+  { answer, startedAt, shadow }: Timing & { answer: Answer },
 ): void {
-  const { call } = progress;
-  if (call === undefined) return;
-  setAnswerHeaders(response.headers, {
-    version: call.negotiated.version,
-    source: call.negotiated.source,
-    requestId: call.requestId,
-    backend: answer.backend,
-    flagsVersion: call.view.snapshot.version,
-    reason: answer.fellBack === undefined
-      ? call.choice.reason
-      : answer.fellBack.fenced
-      ? "DISABLED"
-      : "ERROR",
-  }, options.deprecation);
+  if (answer.uncounted === true) return;
   const latencyMs = performance.now() - startedAt - (answer.modelMs ?? 0);
   if (answer.fellBack === undefined || answer.fellBack.fenced) {
     // A fenced write is a kill switch at work and no failure of backend 2. Were it counted as one,
@@ -118,9 +127,7 @@ export function refuse(
   progress: Progress,
   { error, startedAt }: { readonly error: unknown; readonly startedAt: number },
 ): Response {
-  const problem = toProblem(error);
-  if (problem.status >= 500) options.log(`Request ${progress.requestId} failed`, error);
-  if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.refreshNow();
+  const problem = recordFailure(options, progress, { error, startedAt });
   const response = problemResponse(problem, {
     instance: progress.url.pathname,
     requestId: progress.requestId,
@@ -132,11 +139,38 @@ export function refuse(
     requestId: progress.requestId,
     ...(call === undefined ? {} : { backend: call.choice.backend, reason: call.choice.reason }),
     ...(view === undefined ? {} : { flagsVersion: view.snapshot.version }),
-  }, options.deprecation);
-  if (call !== undefined) {
-    const outcome = problem.status >= 500 ? "error" : "client_error";
-    const latencyMs = performance.now() - startedAt;
-    count(options, call, { backend: call.choice.backend, outcome, latencyMs });
-  }
+  }, view === undefined ? options.deprecation : readDeprecation(view.snapshot, options));
   return response;
+}
+
+/** Logs and counts a failed request; returns what the client is told of it. */
+export function recordFailure(
+  options: Options,
+  progress: Progress,
+  { error, startedAt }: { readonly error: unknown; readonly startedAt: number },
+): Problem {
+  const problem = toProblem(error);
+  if (problem.status >= 500) options.log(`Request ${progress.requestId} failed`, error);
+  if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.refreshNow();
+  const { call } = progress;
+  if (call === undefined || progress.uncounted) return problem;
+  const outcome = problem.status >= 500 ? "error" : "client_error";
+  const latencyMs = performance.now() - startedAt;
+  count(options, call, { backend: call.choice.backend, outcome, latencyMs });
+  return problem;
+}
+
+/** Logs one line about a request: who asked for what is in no log, only addresses and ids. */
+export function logRequest(options: Options, progress: Progress, told: {
+  readonly status: number;
+  readonly startedAt: number;
+}): void {
+  if (!options.verbose) return;
+  const { request, url, requestId, negotiated, call } = progress;
+  const version = negotiated === undefined ? "-" : `V${negotiated.version}`;
+  const backend = call === undefined ? "-" : call.choice.backend;
+  const latencyMs = Math.round(performance.now() - told.startedAt);
+  options.log(
+    `${request.method} ${url.pathname} ${told.status} ${version} backend ${backend} ${latencyMs} ms ${requestId}`,
+  );
 }

@@ -16,13 +16,15 @@ import {
 } from "../_shared/crossfade/http.ts";
 import { bodyVersion, checkBodyTag, type Negotiated } from "../_shared/crossfade/negotiation.ts";
 import { detectVersion, routeRequest } from "./adapters/api_version_router.ts";
-import { finish, Progress, refuse, type Timing } from "./answering.ts";
+import { isKept } from "./adapters/feature_flags.ts";
+import { describe, finish, logRequest, Progress, refuse, type Timing } from "./answering.ts";
+import { BUILT_IN_NAME, builtInModel } from "./built_in_model.ts";
 import { isUuid, readCaller } from "./claims.ts";
 import { isObject } from "./handlers/format.ts";
-import { builtInModel } from "./model.ts";
 import type { AppOptions, Options } from "./options.ts";
 import { discovery, findRoute, type Route } from "./routes.ts";
-import type { Body, Call } from "./types.ts";
+import { streamEvents } from "./streaming.ts";
+import type { Body, Call, Caller } from "./types.ts";
 
 export type { AppOptions } from "./options.ts";
 
@@ -33,6 +35,7 @@ export type App = (request: Request) => Promise<Response>;
 export function createApp(given: AppOptions): App {
   const options: Options = {
     model: builtInModel,
+    modelName: BUILT_IN_NAME,
     pair: "chat_messages",
     deprecation: {},
     disabledVersions: [],
@@ -40,37 +43,58 @@ export function createApp(given: AppOptions): App {
     limits: DEFAULT_LIMITS,
     background: (work) => void work.catch(() => {}),
     random: Math.random,
+    now: () => new Date(),
+    compatibilityOff: false,
+    verbose: false,
     log: (message, error) => console.error(message, error ?? ""),
     ...given,
   };
   const shadow = { busy: false };
   return async (request) => {
-    if (isPreflight(request)) return preflightResponse();
     const startedAt = performance.now();
     const progress = new Progress(request);
     try {
-      return await respond(options, progress, { startedAt, shadow });
+      const response = isPreflight(request)
+        ? permit(options, progress)
+        : await respond(options, progress, { startedAt, shadow });
+      if (!isStream(response)) {
+        logRequest(options, progress, { status: response.status, startedAt });
+      }
+      return response;
     } catch (error) {
-      return refuse(options, progress, { startedAt, error });
+      const response = refuse(options, progress, { startedAt, error });
+      logRequest(options, progress, { status: response.status, startedAt });
+      return response;
     }
   };
 }
 
+function isStream(response: Response): boolean {
+  return response.headers.get("content-type") === "text/event-stream";
+}
+
 async function respond(options: Options, progress: Progress, timing: Timing): Promise<Response> {
   const negotiated = negotiate(options, progress);
-  if (progress.request.method === "OPTIONS") return describe(options, progress, negotiated);
+  if (progress.request.method === "OPTIONS") return tell(options, progress, negotiated);
   const route = findRoute(progress.request.method, negotiated.resource);
+  progress.uncounted = route.operators === true;
   const call = await begin(options, progress, negotiated, route);
+  if (!progress.uncounted) checkCompatibility(options, call);
   const store = options.openStore(call.caller);
-  const { pair, converter, model } = options;
-  const answer = await route.handle(call, { pair, converter, store, model });
-  const response = answer.body === undefined
-    ? new Response(null, { status: answer.status })
-    : new Response(JSON.stringify(answer.body), {
-      status: answer.status,
-      headers: { "Content-Type": negotiated.contentType },
-    });
-  finish(options, progress, { ...timing, answer, response });
+  const features = options.openFeatures(call.caller);
+  const noteVersion = (version: unknown): void => options.flags.noteVersion(version);
+  const answer = await route.handle(call, { ...options, store, features, noteVersion });
+  const { body, events, status } = answer;
+  const type = events === undefined ? negotiated.contentType : "text/event-stream";
+  const content = events !== undefined
+    ? streamEvents(options, progress, { ...timing, call, events })
+    : body === undefined
+    ? null
+    : JSON.stringify(body);
+  const headers: HeadersInit = content === null ? {} : { "Content-Type": type };
+  const response = new Response(content, { status, headers });
+  describe(options, call, { answer, response });
+  if (events === undefined && !progress.uncounted) finish(options, call, { ...timing, answer });
   return response;
 }
 
@@ -93,7 +117,9 @@ async function begin(
   route: Route,
 ): Promise<Call> {
   const { request, url, requestId } = progress;
-  const caller = readCaller(request.headers.get("authorization"));
+  const caller = route.operators === true
+    ? NOBODY
+    : readCaller(request.headers.get("authorization"));
   const body = await readBody(options, request, { wire: negotiated.version, route });
   const pending = options.flags.view();
   // Awaiting a value that is there already would still cost a turn of the event loop.
@@ -108,6 +134,23 @@ async function begin(
   const call = { request, url, requestId, negotiated, caller, view, context, choice, body };
   progress.call = call;
   return call;
+}
+
+/** An operator's request touches no rows of users; its rights are checked where it goes. */
+const NOBODY: Caller = { authorization: "", userId: "" };
+
+/** Refuses V1 clients once the owner has switched their format off. @throws {Problem} 410 */
+function checkCompatibility(options: Options, { view, negotiated, context }: Call): void {
+  if (negotiated.version !== 1) return;
+  const unread = view.snapshot.origin !== "database";
+  if (unread ? !options.compatibilityOff : isKept(view, "enable_compatibility_mode", context)) {
+    return;
+  }
+  throw new Problem("version-retired", {
+    status: 410,
+    detail: "API version 1 is no longer offered; ask for version 2",
+    members: { requested: "1", source: negotiated.source, supported: ["2"] },
+  });
 }
 
 async function readBody(
@@ -138,7 +181,23 @@ function conversationOf(url: URL, body: Body): string | undefined {
   return isUuid(id) ? id.toLowerCase() : undefined;
 }
 
-function describe(options: Options, progress: Progress, negotiated: Negotiated): Response {
+/** Answers a browser that asks for permission; it cannot say its version but in the address. */
+function permit(options: Options, progress: Progress): Response {
+  const response = preflightResponse();
+  const { headers } = response;
+  const vary = headers.get("vary") ?? "";
+  const path = progress.url.pathname;
+  const asked = detectVersion({ headers: new Headers(), path }, { disabled: [], retired: [] });
+  const version = asked.kind === "negotiated" ? asked.version : 1;
+  const { requestId } = progress;
+  setAnswerHeaders(headers, { version, source: asked.source, requestId }, options.deprecation);
+  // The answer is the same for everybody, so the browser may keep it.
+  headers.delete("Cache-Control");
+  headers.set("Vary", vary);
+  return response;
+}
+
+function tell(options: Options, progress: Progress, negotiated: Negotiated): Response {
   const response = Response.json(discovery());
   setAnswerHeaders(response.headers, {
     version: negotiated.version,

@@ -11,6 +11,8 @@ import { createFlags } from "./adapters/feature_flags.ts";
 import { toV1, toV2 } from "./adapters/message_adapter.ts";
 import { createApp } from "./app.ts";
 import { readSettings } from "./settings.ts";
+import { operatorRpc } from "./operator_rpc.ts";
+import { supabaseFeatures } from "./supabase_features.ts";
 import { CrossfadeRpc, supabaseStore } from "./supabase_store.ts";
 // Deployed with the function; `crossfade flags export --bootstrap` writes it.
 import bundled from "./flags.json" with { type: "json" };
@@ -43,6 +45,8 @@ const onVersion = (version: unknown): void => flags.noteVersion(version);
 const recorder = new RequestRecorder({ database: rpc, background, onVersion });
 const app = createApp({
   openStore: supabaseStore({ ...settings, onVersion }),
+  openFeatures: supabaseFeatures({ ...settings, onVersion }),
+  openOperator: operatorRpc(settings),
   converter: { toV1, toV2 },
   flags,
   recorder: settings.captureMetrics ? recorder : { record: () => {} },

@@ -9,6 +9,7 @@
  */
 
 import { fenced } from "../_shared/crossfade/choose_backend.ts";
+import { isKept } from "./adapters/feature_flags.ts";
 import type { Converter } from "./adapters/api_version_router.ts";
 import { canonical } from "./canonical.ts";
 import type { Call, Message } from "./types.ts";
@@ -18,6 +19,7 @@ const MIRRORED = new Set(["dualwrite", "shadow", "live", "rampdown"]);
 /** Returns whether a V2 write for this request may go to V2 although backend 1 serves it. */
 export function mayWriteV2(call: Call, pair: string): boolean {
   const { snapshot, stale } = call.view;
+  if (!isKept(call.view, "maintain_dual_write", call.context)) return false;
   const stage = snapshot.pairs.get(pair)?.stage ?? "off";
   // A kill switch, or not knowing of one, keeps everything away from V2.
   return MIRRORED.has(stage) && !stale && !fenced(snapshot, pair);

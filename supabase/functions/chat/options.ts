@@ -8,15 +8,22 @@ import type { BodyLimits, Deprecation } from "../_shared/crossfade/http.ts";
 import type { FlagsClient } from "../_shared/crossfade/flags_client.ts";
 import type { RequestRecorder } from "../_shared/crossfade/metrics.ts";
 import type { Converter } from "./adapters/api_version_router.ts";
+import type { OpenFeatures } from "./feature_store.ts";
 import type { Model } from "./model.ts";
+import type { OperatorRpc } from "./operator_rpc.ts";
 import type { OpenStore } from "./store.ts";
 
 export interface AppOptions {
   readonly openStore: OpenStore;
+  readonly openFeatures: OpenFeatures;
+  /** Opens the operators' functions with the rights of who calls. */
+  readonly openOperator: OperatorRpc;
   readonly converter: Converter;
   readonly flags: FlagsClient;
   readonly recorder: Pick<RequestRecorder, "record">;
   readonly model?: Model;
+  /** Part of the keys of kept answers. @defaultValue name of the built-in model */
+  readonly modelName?: string;
   /** @defaultValue "chat_messages" */
   readonly pair?: string;
   readonly deprecation?: Deprecation;
@@ -26,6 +33,11 @@ export interface AppOptions {
   /** Keeps the isolate alive for work behind a response. */
   readonly background?: (work: Promise<unknown>) => void;
   readonly random?: () => number;
+  readonly now?: () => Date;
+  /** Refuse V1 clients while the flags have not been read. @defaultValue false */
+  readonly compatibilityOff?: boolean;
+  /** Log every request. @defaultValue false */
+  readonly verbose?: boolean;
   readonly log?: (message: string, error?: unknown) => void;
 }
 

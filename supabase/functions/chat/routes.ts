@@ -9,14 +9,18 @@ import { Problem } from "../_shared/crossfade/errors.ts";
 import { isUuid } from "./claims.ts";
 import { createChat } from "./handlers/chats.ts";
 import { editMessage } from "./handlers/edits.ts";
+import { forgetFact, listFacts, readState } from "./handlers/kept.ts";
 import { createMessage, deleteMessage, getMessage, listMessages } from "./handlers/messages.ts";
 import type { Tools } from "./handlers/tools.ts";
+import { readHealth, rollBack } from "./handlers/operators.ts";
 import { reply } from "./handlers/reply.ts";
 import type { Model } from "./model.ts";
 import type { Answer, Call } from "./types.ts";
 
 export interface Route {
   readonly hasBody: boolean;
+  /** Set for functions that operators use: the database decides who that is. */
+  readonly operators?: true;
   handle(call: Call, tools: Tools & { readonly model: Model }): Promise<Answer>;
 }
 
@@ -30,6 +34,33 @@ const MESSAGES: Methods = {
   GET: { hasBody: false, handle: listMessages },
   POST: { hasBody: true, handle: createMessage },
 };
+
+const MEMORIES: Methods = { GET: { hasBody: false, handle: listFacts } };
+const HEALTH: Methods = { GET: { hasBody: false, operators: true, handle: readHealth } };
+const ROLLBACK: Methods = { POST: { hasBody: true, operators: true, handle: rollBack } };
+const RESOURCES: ReadonlyMap<string, Methods> = new Map([
+  ["/chats", CHATS],
+  ["/messages", MESSAGES],
+  ["/reply", REPLY],
+  ["/memories", MEMORIES],
+  ["/health", HEALTH],
+  ["/rollback", ROLLBACK],
+]);
+
+/** Resources with an id, by the path around it. */
+const WITH_ID: readonly { readonly path: RegExp; readonly methods: (id: string) => Methods }[] = [
+  { path: /^\/messages\/([^/]+)$/, methods: message },
+  { path: /^\/memories\/([^/]+)$/, methods: memory },
+  { path: /^\/chats\/([^/]+)\/state$/, methods: state },
+];
+
+function memory(id: string): Methods {
+  return { DELETE: { hasBody: false, handle: (call, tools) => forgetFact(call, tools, id) } };
+}
+
+function state(id: string): Methods {
+  return { GET: { hasBody: false, handle: (call, tools) => readState(call, tools, id) } };
+}
 
 function message(id: string): Methods {
   return {
@@ -58,11 +89,13 @@ export function findRoute(method: string, resource: string): Route {
 }
 
 function findResource(resource: string): Methods | undefined {
-  if (resource === "/chats") return CHATS;
-  if (resource === "/messages") return MESSAGES;
-  if (resource === "/reply") return REPLY;
-  const id = /^\/messages\/([^/]+)$/.exec(resource)?.[1];
-  return isUuid(id) ? message(id.toLowerCase()) : undefined;
+  const plain = RESOURCES.get(resource);
+  if (plain !== undefined) return plain;
+  for (const { path, methods } of WITH_ID) {
+    const id = path.exec(resource)?.[1];
+    if (isUuid(id)) return methods(id.toLowerCase());
+  }
+  return undefined;
 }
 
 /** What `OPTIONS` without a preflight tells. */
@@ -76,6 +109,15 @@ export function discovery(): Readonly<Record<string, unknown>> {
       accept: "application/json;version=2 or application/vnd.crossfade.v2+json",
       url: "/chat/v2/...",
     },
-    resources: ["/chats", "/messages", "/messages/{id}", "/reply"],
+    resources: [
+      "/chats",
+      "/chats/{id}/state",
+      "/messages",
+      "/messages/{id}",
+      "/reply",
+      "/memories",
+      "/memories/{id}",
+    ],
+    streams: "POST /reply with Accept: text/event-stream",
   };
 }

@@ -62,7 +62,8 @@ async function retry<T>(
     throw isClientFault(error) ? error : cause;
   });
   if (backend === 2) return { value, backend };
-  return { value, backend, fellBack: { fenced: isFenced(cause), cause } };
+  const missing = cause instanceof Problem && cause.type === "not-found";
+  return { value, backend, fellBack: { fenced: isFenced(cause), missing, cause } };
 }
 
 /** Returns the backend to try next, or `undefined` when the failure is final. */

@@ -7,7 +7,8 @@
 import { isTrue } from "../_shared/crossfade/environment.ts";
 import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http.ts";
 import type { AppOptions } from "./options.ts";
-import { endpointModel } from "./model.ts";
+import { readDate } from "./deprecation.ts";
+import { endpointModel } from "./endpoint_model.ts";
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -17,10 +18,18 @@ export interface Settings {
   readonly secretKey: string;
   readonly pair: string;
   readonly captureMetrics: boolean;
+  readonly timeoutMs?: number;
   readonly ages: { readonly softAgeMs?: number; readonly hardAgeMs?: number };
   readonly app: Pick<
     AppOptions,
-    "pair" | "model" | "deprecation" | "disabledVersions" | "retiredVersions"
+    | "pair"
+    | "model"
+    | "modelName"
+    | "deprecation"
+    | "disabledVersions"
+    | "retiredVersions"
+    | "compatibilityOff"
+    | "verbose"
   >;
 }
 
@@ -38,6 +47,7 @@ export function readSettings(environment: Environment): Settings {
     secretKey: readKey(environment, "SUPABASE_SECRET_KEYS", "SUPABASE_SERVICE_ROLE_KEY"),
     pair,
     captureMetrics: captureMetrics === undefined || isTrue(captureMetrics),
+    ...milliseconds("timeoutMs", environment.CROSSFADE_TIMEOUT_MS),
     ages: {
       ...milliseconds("softAgeMs", environment.CROSSFADE_SOFT_AGE_MS),
       ...milliseconds("hardAgeMs", environment.CROSSFADE_HARD_AGE_MS),
@@ -47,6 +57,8 @@ export function readSettings(environment: Environment): Settings {
       deprecation: readDeprecation(environment),
       disabledVersions: numbers(environment.CROSSFADE_DISABLED_VERSIONS),
       retiredVersions: numbers(environment.CROSSFADE_RETIRED_VERSIONS),
+      compatibilityOff: isTrue(environment.DISABLE_COMPATIBILITY),
+      verbose: isTrue(environment.VERBOSE_LOGGING),
       ...readModel(environment),
     },
   };
@@ -91,16 +103,21 @@ function readDeprecation(environment: Environment): Deprecation {
   });
 }
 
-/** Reads a date such as `2026-12-31` or `2026-12-31T23:59:59Z`. */
 function seconds(text: string | undefined): number | undefined {
   if (!text) return undefined;
-  const time = Date.parse(text);
-  if (Number.isNaN(time)) throw new Error(`Cannot start: "${text}" is not a date`);
-  return Math.floor(time / 1000);
+  const value = readDate(text);
+  if (value === undefined) throw new Error(`Cannot start: "${text}" is not a date`);
+  return value;
 }
 
-function readModel(environment: Environment): Pick<AppOptions, "model"> {
-  const { MODEL_URL: url, MODEL_KEY: key, MODEL_NAME: name } = environment;
+function readModel(environment: Environment): Pick<AppOptions, "model" | "modelName"> {
+  const { MODEL_URL: url, MODEL_KEY: key } = environment;
+  const name = environment.MODEL_NAME || "default";
   if (!url) return {};
-  return { model: endpointModel({ url, name: name || "default", ...(key ? { key } : {}) }) };
+  const model = endpointModel({
+    ...{ url, name },
+    ...(key ? { key } : {}),
+    ...milliseconds("timeoutMs", environment.MODEL_TIMEOUT_MS),
+  });
+  return { model, modelName: name };
 }

@@ -37,6 +37,8 @@ export interface Update {
 export interface MessageStore {
   /** Stores a row and returns it as stored. */
   insert(backend: Version, row: Message): Promise<Message>;
+  /** Stores several rows of one shape in one statement and returns them in any order. */
+  insertMany(backend: Version, rows: readonly Message[]): Promise<Message[]>;
   get(backend: Version, id: string): Promise<Message | undefined>;
   /** Returns those of the rows that exist, in any order. */
   getMany(backend: Version, ids: readonly string[]): Promise<Message[]>;

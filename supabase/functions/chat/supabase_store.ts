@@ -40,8 +40,42 @@ function makeClient(url: string, key: string, schema: "public" | "crossfade"): S
 
 /** Opens stores that share one client; the caller's token goes onto each query. */
 export function supabaseStore(options: SupabaseOptions): OpenStore {
+  const open = openCaller(options);
+  return (caller) => new SupabaseStore(open(caller));
+}
+
+/** Runs queries with one caller's token, bounded in time. */
+export interface CallerClient {
+  readonly userId: string;
+  /** @throws {StoreError} */
+  run(build: (client: SupabaseClient) => unknown): Promise<Message[]>;
+}
+
+/** Returns a function that gives each caller a client; they all share one. */
+export function openCaller(options: SupabaseOptions): (caller: Caller) => CallerClient {
   const client = makeClient(options.url, options.publishableKey, "public");
-  return (caller) => new SupabaseStore(client, caller, options);
+  return (caller) => ({
+    userId: caller.userId,
+    run: (build) => runQuery(build(client), caller, options),
+  });
+}
+
+async function runQuery(
+  query: unknown,
+  caller: Caller,
+  { timeoutMs = 10_000, onVersion }: SupabaseOptions,
+): Promise<Message[]> {
+  // The builder's own type depends on the table's; only these methods are used.
+  const bounded = (query as Query)
+    .setHeader("Authorization", caller.authorization)
+    .abortSignal(AbortSignal.timeout(timeoutMs))
+    // The library's retries wait for seconds; falling back to the other table is quicker.
+    .retry(false);
+  const { data, error, status } = await bounded;
+  if (error === null) return Array.isArray(data) ? data.filter(isRow) : [];
+  const failure = readError(error, status);
+  if (failure.flagsVersion !== undefined) onVersion?.(failure.flagsVersion);
+  throw failure;
 }
 
 /** What is awaited: a query whose builder still takes a header and a signal. */
@@ -58,77 +92,71 @@ interface QueryResult {
 }
 
 class SupabaseStore implements MessageStore {
-  readonly #client: SupabaseClient;
-  readonly #caller: Caller;
-  readonly #options: SupabaseOptions;
+  readonly #caller: CallerClient;
 
-  constructor(client: SupabaseClient, caller: Caller, options: SupabaseOptions) {
-    this.#client = client;
+  constructor(caller: CallerClient) {
     this.#caller = caller;
-    this.#options = options;
   }
 
   async insert(backend: Version, row: Message): Promise<Message> {
-    return one(await this.#run(this.#client.from(TABLE[backend]).insert(row).select()));
+    return one(
+      await this.#caller.run((client) => client.from(TABLE[backend]).insert(row).select()),
+    );
+  }
+
+  async insertMany(backend: Version, rows: readonly Message[]): Promise<Message[]> {
+    // One statement: all of them are stored, or none.
+    const options = { defaultToNull: false };
+    return await this.#caller.run((client) =>
+      client.from(TABLE[backend]).insert([...rows], options).select()
+    );
   }
 
   async get(backend: Version, id: string): Promise<Message | undefined> {
-    return (await this.#run(this.#client.from(TABLE[backend]).select().eq("id", id)))[0];
+    return (await this.#caller.run((client) => client.from(TABLE[backend]).select().eq("id", id)))[
+      0
+    ];
   }
 
   async getMany(backend: Version, ids: readonly string[]): Promise<Message[]> {
-    return await this.#run(this.#client.from(TABLE[backend]).select().in("id", ids));
+    return await this.#caller.run((client) => client.from(TABLE[backend]).select().in("id", ids));
   }
 
   async list(backend: Version, query: ListQuery): Promise<Message[]> {
     const sequence = SEQUENCE_COLUMN[backend];
     const ascending = query.newest !== true;
-    let select = this.#client.from(TABLE[backend]).select().eq("chat_id", query.chatId);
-    if (query.after !== undefined) select = select.or(later(query.after, sequence));
-    return await this.#run(
-      select.order("created_at", { ascending })
+    return await this.#caller.run((client) => {
+      let select = client.from(TABLE[backend]).select().eq("chat_id", query.chatId);
+      if (query.after !== undefined) select = select.or(later(query.after, sequence));
+      return select.order("created_at", { ascending })
         .order(sequence, { ascending, nullsFirst: ascending })
         .order("id", { ascending })
-        .limit(query.limit),
-    );
+        .limit(query.limit);
+    });
   }
 
   async update(backend: Version, update: Update): Promise<Message | undefined> {
-    let query = this.#client.from(TABLE[backend]).update(update.changes).eq("id", update.id);
-    if (update.ifUpdatedAt === null) query = query.is("updated_at", null);
-    else if (update.ifUpdatedAt !== undefined) query = query.eq("updated_at", update.ifUpdatedAt);
-    return (await this.#run(query.select()))[0];
+    return (await this.#caller.run((client) => {
+      let query = client.from(TABLE[backend]).update(update.changes).eq("id", update.id);
+      if (update.ifUpdatedAt === null) query = query.is("updated_at", null);
+      else if (update.ifUpdatedAt !== undefined) query = query.eq("updated_at", update.ifUpdatedAt);
+      return query.select();
+    }))[0];
   }
 
   async remove(backend: Version, id: string): Promise<boolean> {
-    const query = this.#client.from(TABLE[backend]).delete().eq("id", id).select("id");
-    return (await this.#run(query)).length > 0;
+    const rows = await this.#caller.run((client) =>
+      client.from(TABLE[backend]).delete().eq("id", id).select("id")
+    );
+    return rows.length > 0;
   }
 
   async insertChat(row: Message): Promise<Message> {
-    return one(await this.#run(this.#client.from("chats").insert(row).select()));
+    return one(await this.#caller.run((client) => client.from("chats").insert(row).select()));
   }
 
   async getChat(id: string): Promise<Message | undefined> {
-    return (await this.#run(this.#client.from("chats").select().eq("id", id)))[0];
-  }
-
-  async #run(query: unknown): Promise<Message[]> {
-    // The builder's own type depends on the table's; only these methods are used.
-    const bounded = (query as Query)
-      .setHeader("Authorization", this.#caller.authorization)
-      .abortSignal(AbortSignal.timeout(this.#options.timeoutMs ?? 10_000))
-      // The library's retries wait for seconds; falling back to the other table is quicker.
-      .retry(false);
-    const { data, error, status } = await bounded;
-    if (error !== null) throw this.#failure(error, status);
-    return Array.isArray(data) ? data.filter(isRow) : [];
-  }
-
-  #failure(error: unknown, status: number): StoreError {
-    const failure = readError(error, status);
-    if (failure.flagsVersion !== undefined) this.#options.onVersion?.(failure.flagsVersion);
-    return failure;
+    return (await this.#caller.run((client) => client.from("chats").select().eq("id", id)))[0];
   }
 }
 

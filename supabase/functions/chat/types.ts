@@ -9,6 +9,7 @@ import type { Context } from "../_shared/crossfade/evaluate.ts";
 import type { Version } from "../_shared/crossfade/contract.ts";
 import type { Negotiated } from "../_shared/crossfade/negotiation.ts";
 import type { View } from "../_shared/crossfade/flags_client.ts";
+import type { StreamEvent } from "./sse.ts";
 
 /** A message in either format, or a part of one; its format is always said beside it. */
 export type Message = Readonly<Record<string, unknown>>;
@@ -39,15 +40,26 @@ export interface Body {
   readonly version: Version;
 }
 
+/** Makes a streamed answer: tells V2 events as they happen, then returns what was done. */
+export type Events = (
+  emit: (event: StreamEvent) => void,
+  /** Says that the client has gone. */
+  signal: AbortSignal,
+) => Promise<Answer>;
+
 /** What a handler answers: still without headers. */
 export interface Answer {
   readonly status: number;
   /** JSON body; none for 204. */
   readonly body?: unknown;
+  /** Answers by a stream of events instead; the outcome is counted when it ends. */
+  readonly events?: Events;
   /** Backend that served it. */
   readonly backend: Version;
   /** Set when backend 2 was tried first and failed. */
   readonly fellBack?: Fallback;
+  /** Set for what is not traffic of the migration. */
+  readonly uncounted?: true;
   /** Milliseconds spent waiting for the model: not the migration's doing. */
   readonly modelMs?: number;
   /** Work to compare with the other table after the response, in stage shadow. */
@@ -56,5 +68,7 @@ export interface Answer {
 
 export interface Fallback {
   readonly fenced: boolean;
+  /** Backend 2 answered, and lacks the row. */
+  readonly missing: boolean;
   readonly cause: unknown;
 }

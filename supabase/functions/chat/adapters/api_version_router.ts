@@ -16,6 +16,8 @@ import {
 } from "../../_shared/crossfade/negotiation.ts";
 import type { Message } from "../types.ts";
 
+export { convertEvent, convertEventStream } from "./stream_adapter.ts";
+
 /** The two directions of the message adapter; the second argument is the stored counterpart. */
 export interface Converter {
   toV2(message: Message, base?: Message): Message;
@@ -59,9 +61,56 @@ export function convertResponse(
 ): Message {
   const converted = convert(converter, row, { from, to, base });
   if (to === 2) return converted;
-  // Clients of the first API never saw who owns a row.
-  const { user_id: _, ...wire } = converted;
+  return asFirstApi(converted);
+}
+
+/** Fields of a V1 message in the order in which the first API has always answered them. */
+const V1_FIELDS = [
+  "id",
+  "chat_id",
+  "role",
+  "content",
+  "metadata",
+  "created_at",
+  "updated_at",
+  "sequence_number",
+] as const;
+
+/**
+ * Writes a V1 message as the first API did, whichever table it comes from: the same bytes, for
+ * clients that compare or hash answers. They never saw who owns a row.
+ */
+function asFirstApi(message: Message): Message {
+  const wire: Record<string, unknown> = {};
+  for (const name of V1_FIELDS) {
+    if (message[name] !== undefined) {
+      wire[name] = name === "metadata" ? asStored(message[name]) : message[name];
+    }
+  }
+  for (const name of Object.keys(message)) {
+    if (!(name in wire) && name !== "user_id") wire[name] = message[name];
+  }
   return wire;
+}
+
+/** Orders keys as jsonb does, shorter first, because V1's own rows come out of a jsonb column. */
+function asStored(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(asStored);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value);
+  // Made by the database, or small: nothing to sort.
+  if (entries.length > 1) entries.sort(([a], [b]) => compareKeys(a, b));
+  return Object.fromEntries(entries.map(([key, item]) => [key, asStored(item)]));
+}
+
+const encoder = new TextEncoder();
+
+function compareKeys(a: string, b: string): number {
+  const left = encoder.encode(a);
+  const right = encoder.encode(b);
+  if (left.length !== right.length) return left.length - right.length;
+  const place = left.findIndex((byte, i) => byte !== right[i]);
+  return place === -1 ? 0 : (left[place] ?? 0) - (right[place] ?? 0);
 }
 
 function convert(converter: Converter, message: Message, { from, to, base }: Conversion): Message {

@@ -8,31 +8,51 @@
  */
 
 import { type Level, LEVELS } from "../../_shared/crossfade/contract.ts";
+import { isRow, type Row } from "../../_shared/crossfade/snapshot.ts";
+import { callForRow, count, type RpcCaller } from "./compat/rpc.ts";
+
+/**
+ * What a rollback can do, in this order and all in one transaction of one function, `rollback`. The
+ * first two it does at every level, `latch` when nobody decided but a rule. None touches messages.
+ */
+export const ACTIONS = [
+  "take_snapshot",
+  "preserve_unmirrored",
+  "engage_kill_switch",
+  "disable_flag",
+  "set_stage",
+  "set_percentage",
+  "latch",
+] as const;
+export type Action = (typeof ACTIONS)[number];
 
 export interface Procedure {
   readonly level: Level;
   /** What `scope` names. */
   readonly scope: "flag" | "pair";
-  /** What the database changes, in this order; no level touches rows of messages. */
-  readonly actions: readonly string[];
+  /** What the database may change, in this order, where it is not so already. */
+  readonly actions: readonly Action[];
 }
 
+const ALWAYS = ["take_snapshot", "preserve_unmirrored"] as const;
+
 export const PROCEDURES: Readonly<Record<Level, Procedure>> = {
-  FEATURE: { level: "FEATURE", scope: "flag", actions: ["disable the flag"] },
-  PARTIAL: { level: "PARTIAL", scope: "pair", actions: ["go back to the previous percentage"] },
+  FEATURE: { level: "FEATURE", scope: "flag", actions: [...ALWAYS, "disable_flag", "latch"] },
+  // The percentage before; its flags, and from rampdown the stage, go back with it.
+  PARTIAL: {
+    level: "PARTIAL",
+    scope: "pair",
+    actions: [...ALWAYS, "disable_flag", "set_stage", "set_percentage", "latch"],
+  },
   COMPLETE: {
     level: "COMPLETE",
     scope: "pair",
-    actions: ["set the percentage to 0", "set the stage to shadow"],
+    actions: [...ALWAYS, "set_stage", "set_percentage", "latch"],
   },
   EMERGENCY: {
     level: "EMERGENCY",
     scope: "pair",
-    actions: [
-      "engage emergency_rollback",
-      "set the percentage to 0",
-      "set the stage to shadow",
-    ],
+    actions: [...ALWAYS, "engage_kill_switch", "set_stage", "set_percentage", "latch"],
   },
 };
 
@@ -93,4 +113,50 @@ export function suggestLevel(seen: Observation, thresholds: Thresholds): Level |
 /** Returns the levels from `level` upwards: what may follow when it was not enough. */
 export function escalation(level: Level): readonly Level[] {
   return LEVELS.slice(LEVELS.indexOf(level));
+}
+
+/** How a pair fares, for operators. */
+export interface HealthReport {
+  readonly pair: string;
+  readonly stage: string;
+  readonly percentage: number;
+  readonly latched: boolean;
+  readonly seen: Observation;
+  /** Level that the numbers speak for; `null` when nothing speaks for going back. */
+  readonly suggestion: Level | null;
+  readonly thresholds: Thresholds;
+  readonly procedures: readonly Procedure[];
+  /** All that the database's rules look at. */
+  readonly sample: Row;
+}
+
+/**
+ * Reads how a pair fares; whoever the database does not count as an operator is refused by it.
+ *
+ * @throws {TypeError} if the database's answer cannot be read
+ */
+export async function healthReport(
+  rpc: RpcCaller,
+  { pair, settings }: { readonly pair: string; readonly settings: ReadonlyMap<string, unknown> },
+): Promise<HealthReport> {
+  const sample = await callForRow(rpc, "health_sample", { pair });
+  const backends = isRow(sample.backends) ? sample.backends : {};
+  const second = isRow(backends["2"]) ? backends["2"] : {};
+  const seen = {
+    requests: count(second, "requests"),
+    errors: count(second, "errors"),
+    streak: count(sample, "streak"),
+  };
+  const thresholds = readThresholds(settings);
+  return {
+    pair,
+    stage: String(sample.stage),
+    percentage: Number(sample.percentage ?? 0),
+    latched: sample.latched === true,
+    seen,
+    suggestion: suggestLevel(seen, thresholds) ?? null,
+    thresholds,
+    procedures: Object.values(PROCEDURES),
+    sample,
+  };
 }

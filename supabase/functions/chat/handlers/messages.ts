@@ -7,6 +7,7 @@
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/errors.ts";
 import { convertRequest } from "../adapters/api_version_router.ts";
+import { isKept } from "../adapters/feature_flags.ts";
 import { canonical } from "../canonical.ts";
 import { isUuid } from "../claims.ts";
 import { idempotentId } from "../identity.ts";
@@ -21,6 +22,7 @@ import { V2 } from "./v2.ts";
 
 const LARGEST_PAGE = 500;
 const DEFAULT_PAGE = 100;
+
 /** `POST /messages` */
 export async function createMessage(call: Call, tools: Tools): Promise<Answer> {
   const { value: body, version } = call.body;
@@ -66,6 +68,64 @@ export function storeMessage(
     const stored = await insertOnce(tools.store, attempt, row);
     return toWire(call, tools, stored, backend);
   });
+}
+
+/** A stored message as the client reads it, and in the newest format. */
+export interface StoredMessage {
+  readonly wire: Message;
+  readonly asV2: Message;
+}
+
+/**
+ * Stores new messages that have their ids already, all in one statement or none, and returns the
+ * last one.
+ */
+export function storeMessages(
+  call: Call,
+  tools: Tools,
+  messages: readonly Message[],
+  { version, first }: StoreMessageOptions,
+) {
+  const options: ServeOptions = {
+    pair: tools.pair,
+    kind: "create",
+    ...(first === undefined ? {} : { first }),
+  };
+  return serve(call, options, async (attempt): Promise<StoredMessage> => {
+    const { backend } = attempt;
+    const rows = messages.map((message) => {
+      const converted = convertRequest(tools.converter, message, { from: version, to: backend });
+      return withoutAbsent({ ...converted, user_id: call.caller.userId });
+    });
+    const [row = {}] = rows.slice(-1);
+    const stored = rows.length === 1
+      ? await insertOnce(tools.store, attempt, row)
+      : await insertTogether(tools.store, attempt, rows);
+    const asV2 = backend === 2 ? stored : tools.converter.toV2(stored);
+    return { wire: toWire(call, tools, stored, backend), asV2 };
+  });
+}
+
+async function insertTogether(
+  store: MessageStore,
+  attempt: Attempt,
+  rows: readonly Message[],
+): Promise<Message> {
+  const id = String(rows.at(-1)?.id);
+  try {
+    const stored = await store.insertMany(attempt.backend, rows);
+    attempt.wrote = true;
+    const last = stored.find((row) => row.id === id);
+    if (last !== undefined) return last;
+    return await found(store.get(attempt.backend, id), id);
+  } catch (error) {
+    if (!(error instanceof StoreError) || !error.duplicate) throw error;
+    // The model may have answered otherwise this time; what is stored is the reply.
+    const existing = await store.get(attempt.backend, id);
+    if (existing !== undefined) return existing;
+    const detail = `Message "${id}" exists already`;
+    throw new Problem("conflict", { status: 409, detail, cause: error });
+  }
 }
 
 async function insertOnce(
@@ -125,7 +185,25 @@ export async function getMessage(call: Call, tools: Tools, id: string): Promise<
     ({ backend }) => found(tools.store.get(backend, id), id),
   );
   const body = toWire(call, tools, row, served.backend);
+  if (served.fellBack?.missing === true) migrateOnRead(call, tools, row);
   return { status: 200, body, ...served, shadow: () => compareTables(tools, [row]) };
+}
+
+/**
+ * Lets the mirror make the V2 row of a V1 row that has none, behind the response.
+ *
+ * By an update of the V1 row that changes nothing: the trigger copies the row as it is then, under
+ * its lock. A copy of what was read here could bring back a message deleted meanwhile.
+ */
+function migrateOnRead(call: Call, { store, pair, background, log }: Tools, row: Message): void {
+  if (!mayWriteV2(call, pair) || !isKept(call.view, "auto_migrate_messages", call.context)) return;
+  const seen = typeof row.updated_at === "string" ? row.updated_at : null;
+  const touch = { id: String(row.id), changes: { updated_at: seen }, ifUpdatedAt: seen };
+  background(
+    store.update(1, touch).catch((error: unknown) =>
+      log("Cannot migrate a message on read", error)
+    ),
+  );
 }
 
 /** `DELETE /messages/{id}` */

@@ -7,6 +7,8 @@
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/errors.ts";
 import { type Converter, convertResponse } from "../adapters/api_version_router.ts";
+import type { FeatureStore } from "../feature_store.ts";
+import type { OperatorRpc } from "../operator_rpc.ts";
 import type { MessageStore } from "../store.ts";
 import type { Call, Message } from "../types.ts";
 import type { Format } from "./format.ts";
@@ -17,9 +19,19 @@ export interface Tools {
   readonly pair: string;
   readonly converter: Converter;
   readonly store: MessageStore;
+  readonly features: FeatureStore;
+  readonly openOperator: OperatorRpc;
+  /** Takes a flags version that an answer carried. */
+  readonly noteVersion: (version: unknown) => void;
+  /** Name of the model, as part of the keys of kept answers. */
+  readonly modelName: string;
+  readonly now: () => Date;
+  readonly background: (work: Promise<unknown>) => void;
+  readonly log: (message: string, error?: unknown) => void;
 }
 
 export const FORMATS: Readonly<Record<Version, Format>> = { 1: V1, 2: V2 };
+
 /** Returns a stored row in the client's format. */
 export function toWire(call: Call, tools: Tools, row: Message, backend: Version): Message {
   const direction = { from: backend, to: call.negotiated.version };

@@ -1,0 +1,56 @@
+/**
+ * Functions for operators, called with the rights of who asks.
+ *
+ * Nothing is checked here, on purpose: the caller's own key and token go to the Data API, and the
+ * grants in the database decide. A check in this place could be forgotten; that one cannot.
+ *
+ * @module
+ */
+
+import { Problem } from "../_shared/crossfade/errors.ts";
+import type { RpcCaller } from "./adapters/compat/rpc.ts";
+import { readError } from "./supabase_store.ts";
+
+/** Opens the functions of schema `crossfade` for the sender of a request. */
+export type OperatorRpc = (headers: Headers) => RpcCaller;
+
+/** Returns callers of the Data API that pass on the sender's credentials and nothing of ours. */
+export function operatorRpc({ url, timeoutMs = 10_000 }: {
+  readonly url: string;
+  readonly timeoutMs?: number;
+}): OperatorRpc {
+  return (sent) => ({
+    async call(name, parameters) {
+      const response = await fetch(`${url}/rest/v1/rpc/${name}`, {
+        method: "POST",
+        headers: credentials(sent),
+        body: JSON.stringify(parameters),
+        signal: AbortSignal.timeout(timeoutMs),
+      });
+      const answer: unknown = await response.json().catch(() => null);
+      if (response.ok) return answer;
+      throw readError(answer, response.status);
+    },
+  });
+}
+
+/** @throws {Problem} 401 without a key */
+function credentials(sent: Headers): Headers {
+  const authorization = sent.get("authorization");
+  const key = sent.get("apikey") ?? /^bearer\s+(sb_\S+)$/i.exec(authorization ?? "")?.[1];
+  if (key === undefined) {
+    const detail = "Send the project's secret key, or an operator's access token, with an apikey";
+    throw new Problem("unauthorized", {
+      status: 401,
+      detail,
+      headers: { "WWW-Authenticate": "Bearer" },
+    });
+  }
+  const headers = new Headers({
+    "apikey": key,
+    "Content-Type": "application/json",
+    "Content-Profile": "crossfade",
+  });
+  if (authorization !== null) headers.set("Authorization", authorization);
+  return headers;
+}

@@ -51,11 +51,12 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy; ``using`` and ``check`` are SQL expressions."""
+    """One policy; ``using`` and ``check`` are SQL expressions, ``command`` PostgreSQL's letter."""
 
     name: str
     command: str
     permissive: bool = True
+    roles: tuple[str, ...] = ("public",)
     using: str | None = None
     check: str | None = None
 
@@ -79,6 +80,7 @@ class TableInfo:
     referenced_by: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     publications: tuple[str, ...] = ()
+    grants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     rows: int = 0
     analyzed: bool = True
     bytes: int = 0

@@ -176,9 +176,9 @@ class _Work:
         self._released = {digest for release in releases() for digest in release.functions.values()}
 
     def compare_migrations(self, migrations: Path, now: datetime) -> None:
-        stamp = self.project.next_stamp(now)
-        present = self._present()
         sources = sorted(migrations.glob("*_crossfade_*.sql"))
+        stamp = self.project.next_stamp(now, len(sources))
+        present = self._present()
         grants = [path for path in sources if path.name.split("_", 1)[1].startswith(GRANTS)]
         newest_grants = grants[-1] if grants else None
         for source in [path for path in sources if path not in grants] + grants:

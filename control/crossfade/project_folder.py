@@ -55,12 +55,17 @@ class ProjectFolder:
             return []
         return sorted(path.name for path in self.migrations.glob("*.sql"))
 
-    def next_stamp(self, now: datetime) -> str:
-        """Return a timestamp later than every migration: ``supabase db push`` refuses others."""
+    def next_stamp(self, now: datetime, files: int = 1) -> str:
+        """Return a timestamp later than every migration: ``supabase db push`` refuses others.
+
+        The last one of ``files`` files, one second apart, is not in the future where that can be:
+        the next ``supabase migration new`` must not get an older one.
+        """
         stamps = [
             match[1] for name in self.migration_names() if (match := _STAMPED.fullmatch(name))
         ]
-        return max([now.strftime("%Y%m%d%H%M%S"), *(later(item) for item in stamps)])
+        first = now - timedelta(seconds=files - 1)
+        return max([first.strftime("%Y%m%d%H%M%S"), *(later(item) for item in stamps)])
 
     def text(self, target: str) -> bytes | None:
         """Return the content of a file of the project, or None when it is not there."""

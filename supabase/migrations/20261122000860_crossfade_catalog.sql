@@ -76,7 +76,10 @@ as $$
         and p.pronamespace <> 'crossfade_private'::regnamespace),
     'policies', (
       select coalesce(jsonb_agg(jsonb_build_object('name', l.polname, 'command', l.polcmd,
-        'permissive', l.polpermissive, 'using', pg_get_expr(l.polqual, l.polrelid),
+        'permissive', l.polpermissive, 'roles', (
+          select jsonb_agg(case when r = 0 then 'public' else r::regrole::text end)
+          from unnest(l.polroles) r),
+        'using', pg_get_expr(l.polqual, l.polrelid),
         'check', pg_get_expr(l.polwithcheck, l.polrelid)) order by l.polname), '[]')
       from pg_catalog.pg_policy l where l.polrelid = tab),
     'constraints', (
@@ -91,6 +94,14 @@ as $$
       select coalesce(jsonb_agg(pg_get_indexdef(i.indexrelid)
         order by i.indexrelid::regclass::text), '[]')
       from pg_catalog.pg_index i where i.indrelid = tab),
+    'grants', (
+      select coalesce(jsonb_object_agg(g.role, g.rights), '{}') from (
+        select a.grantee::regrole::text as role,
+          jsonb_agg(lower(a.privilege_type) order by a.privilege_type) as rights
+        from pg_catalog.pg_class c
+        cross join lateral pg_catalog.aclexplode(c.relacl) a
+        where c.oid = tab and a.grantee <> c.relowner and a.grantee <> 0
+        group by a.grantee) g),
     'publications', (
       select coalesce(jsonb_agg(p.pubname order by p.pubname), '[]')
       from pg_catalog.pg_publication p

@@ -2,10 +2,8 @@
 
 import json
 import os
-import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,6 @@ from crossfade.local.postgres import PostgresServer
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
 PAIRS = sorted((ROOT / "sql" / "pairs").glob("*.sql"))
-CLI_VERSION = "3.1.0"
 
 # PostgreSQL 15 is what older hosted projects run. No package of the registry carries it, so it is
 # tried where Debian's is installed; .ci/run does not depend on it.
@@ -48,23 +45,6 @@ class Cli:
             timeout=180,
             check=False,
         )
-
-
-@pytest.fixture(scope="session")
-def cli_program() -> Path:
-    """Install the CLI's native binary once into build/, through Deno: no Node is needed."""
-    system = {"linux": "linux", "darwin": "darwin"}[sys.platform]
-    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
-    package = f"@supabase/cli-{system}-{machine}"
-    folder = ROOT / "build" / f"supabase-cli-{CLI_VERSION}"
-    program = folder / "node_modules" / package / "bin" / "supabase"
-    if not program.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        manifest = {"private": True, "dependencies": {package: CLI_VERSION}}
-        (folder / "package.json").write_text(json.dumps(manifest))
-        deno = Path(sys.executable).with_name("deno")
-        subprocess.run([deno, "install", "--quiet"], cwd=folder, check=True, timeout=240)
-    return program
 
 
 @pytest.fixture(scope="module")

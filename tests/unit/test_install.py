@@ -10,7 +10,7 @@ from crossfade.errors import ConfigError
 from crossfade.install import InstallPlan, apply_install, differences, plan_install
 from crossfade.project_folder import RECORD
 
-NOW = datetime(2026, 12, 1, 8, 0, 0, tzinfo=UTC)
+NOW = datetime(2026, 12, 1, 8, 0, 2, tzinfo=UTC)
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "control/README.md",
     "tests/README.md",
+    "tests/examples/orders/README.md",
+    "tests/examples/chat/README.md",
     ".github/ARCHITECTURE.md",
     ".github/CONTRIBUTING.md",
 )

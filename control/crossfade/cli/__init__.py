@@ -19,7 +19,9 @@ from crossfade.cli import (
     metrics,
     monitor,
     pair,
+    pair_new,
     pair_watch,
+    plan,
     rollback,
     rollout,
     settings,
@@ -53,6 +55,8 @@ app.command("status")(status.status)
 app.command("metrics")(metrics.metrics)
 install.add_to(app)
 pair_watch.add_to(pair.app)
+pair_new.add_to(pair.app)
+app.command("plan")(plan.plan)
 app.add_typer(pair.app, name="pair")
 app.add_typer(stage.app, name="stage")
 app.add_typer(backfill.app, name="backfill")

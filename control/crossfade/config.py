@@ -5,11 +5,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crossfade.sign_in import SignIn, Store
 
 _URL = re.compile(r"https?://[^\s/]+(/[^\s]*)?")
 
@@ -25,18 +29,30 @@ class Settings(BaseSettings):
         # The second name is what projects older than sb_secret_ keys have.
         validation_alias=AliasChoices("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY"),
     )
+    supabase_publishable_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY"),
+    )
+    config_dir: Path | None = Field(default=None, validation_alias="CROSSFADE_CONFIG_DIR")
+    token_store: Literal["auto", "keyring", "file"] = Field(
+        default="auto", validation_alias="CROSSFADE_TOKEN_STORE"
+    )
     data_dir: Path = Field(default=Path(".crossfade"), validation_alias="CROSSFADE_DATA_DIR")
     actor: str | None = Field(default=None, validation_alias="CROSSFADE_ACTOR")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where to connect, with what, as whom. ``source`` says where that came from."""
+    """Where to connect, with what, as whom. ``source`` says where that came from.
+
+    ``token`` gives the access token of a signed-in person; ``key`` is publishable then.
+    """
 
     url: str
     key: SecretStr
     actor: str
     source: str = "environment"
+    token: Callable[[], str] | None = None
 
 
 def load_settings() -> Settings:
@@ -45,13 +61,21 @@ def load_settings() -> Settings:
 
 
 def connect_to(
-    settings: Settings, *, find_stack: Callable[[Path], Connection | None] | None = None
+    settings: Settings,
+    *,
+    find_stack: Callable[[Path], Connection | None] | None = None,
+    find_sign_in: Callable[[Settings, str | None], Connection | None] | None = None,
 ) -> Connection:
-    """Decide where to connect: the environment, else the embedded stack of the data directory.
+    """Decide where to connect, and as whom.
+
+    A secret key wins. Without one it is the sign-in for SUPABASE_URL; without that variable, the
+    embedded stack of the data directory, else the project of the last sign-in.
 
     Args:
         settings: what the environment and the command line say.
         find_stack: looks for a running embedded stack; the default asks ``crossfade.local``.
+        find_sign_in: looks for a sign-in at a URL, None for the last one; the default asks the
+            token store.
 
     Raises:
         ConfigError: when neither says enough, or a value cannot be right.
@@ -59,18 +83,30 @@ def connect_to(
     actor = settings.actor or _login_name()
     url = (settings.supabase_url or "").strip()
     key = settings.supabase_secret_key
+    signed_in = find_sign_in or find_stored_sign_in
     if not url and not key:
         found = (find_stack or find_local_stack)(settings.data_dir)
         if found:
-            return Connection(found.url, found.key, actor, found.source)
+            person = signed_in(settings, found.url)
+            return person or Connection(found.url, found.key, actor, found.source)
+        person = signed_in(settings, None)
+        if person:
+            return person
         raise ConfigError(
-            f"No SUPABASE_URL, and no embedded stack runs in {settings.data_dir}",
-            hint="Set SUPABASE_URL and SUPABASE_SECRET_KEY, or start one with: crossfade up",
+            f"No SUPABASE_URL, nobody is signed in, and no embedded stack runs in"
+            f" {settings.data_dir}",
+            hint="Set SUPABASE_URL and SUPABASE_SECRET_KEY, or run crossfade login, or start a"
+            " stack with: crossfade up",
         )
-    return Connection(_checked_url(url), _checked_key(key), actor)
+    if url and not key:
+        person = signed_in(settings, checked_url(url))
+        if person:
+            return person
+    return Connection(checked_url(url), _checked_key(key), actor)
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return the URL without a final slash; refuse what cannot be one."""
     if not url:
         raise ConfigError(
             "SUPABASE_SECRET_KEY is set but SUPABASE_URL is not",
@@ -88,7 +124,10 @@ def _checked_key(key: SecretStr | None) -> SecretStr:
     text = key.get_secret_value().strip() if key else ""
     hint = "Take the secret key (sb_secret_...) from the project's settings, API keys"
     if not text:
-        raise ConfigError("SUPABASE_URL is set but SUPABASE_SECRET_KEY is not", hint=hint)
+        raise ConfigError(
+            "SUPABASE_URL is set but SUPABASE_SECRET_KEY is not, and nobody is signed in there",
+            hint=f"Run crossfade login, or: {hint}",
+        )
     if text.startswith("sb_publishable_"):
         raise ConfigError("SUPABASE_SECRET_KEY holds a publishable key", hint=hint)
     if not text.isascii() or any(character.isspace() for character in text):
@@ -103,6 +142,16 @@ def _login_name() -> str:
         return "crossfade"  # no passwd entry, as in many containers
 
 
+def find_local_auth(data_dir: Path) -> tuple[str, SecretStr] | None:
+    """Return URL and publishable key of the embedded stack that runs in ``data_dir``."""
+    try:
+        from crossfade.local.stack import running_stack  # needs the "local" extra
+    except ImportError:
+        return None
+    info = running_stack(data_dir)
+    return None if info is None else (info.api_url, SecretStr(info.publishable_key))
+
+
 def find_local_stack(data_dir: Path) -> Connection | None:
     """Return how to reach the embedded stack that runs in ``data_dir``, if one does."""
     try:
@@ -113,3 +162,32 @@ def find_local_stack(data_dir: Path) -> Connection | None:
     if info is None:
         return None
     return Connection(info.api_url, SecretStr(info.secret_key), "", f"embedded stack in {data_dir}")
+
+
+def find_stored_sign_in(settings: Settings, url: str | None) -> Connection | None:
+    """Return how to reach a project as the person who has signed in there, if somebody has."""
+    from crossfade.sign_in import Person
+
+    store = store_of(settings)
+    signed = store.load(url)
+    if signed is None:
+        return None
+
+    person = Person(signed, store, _refresh)
+    source = f"signed in as {signed.email}"
+    key = SecretStr(signed.publishable_key)
+    return Connection(signed.url, key, signed.email, source, person.access_token)
+
+
+def _refresh(signed: "SignIn") -> "SignIn":
+    from crossfade.gateway.auth import SupabaseAuth  # slow to import, and seldom needed
+
+    with SupabaseAuth(signed.url, signed.publishable_key) as auth:
+        return auth.refresh(signed)
+
+
+def store_of(settings: Settings) -> "Store":
+    """Return where the settings say that sign-ins are kept."""
+    from crossfade.token_store import default_folder, open_store
+
+    return open_store(settings.config_dir or default_folder(), settings.token_store)

@@ -10,6 +10,7 @@
     ├── UnreachableError              nothing answers at the URL            (worth a retry)
     ├── ServerFailedError             HTTP 5xx or no answer in time         (worth a retry)
     ├── UnauthorizedError             HTTP 401/403: the key is wrong or has no right
+    │   └── NotSignedInError          the sign-in has ended: crossfade login
     ├── NotInstalledError             schema not exposed, migrations missing or older
     ├── UnexpectedAnswerError         an answer this version does not understand
     ├── StalledError                  a run that makes no progress
@@ -106,6 +107,13 @@ class ServerFailedError(CrossfadeError):
 
 class UnauthorizedError(CrossfadeError):
     """The key is wrong, or the role behind it may not do this."""
+
+
+class NotSignedInError(UnauthorizedError):
+    """Nobody is signed in, or the sign-in was revoked."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint=hint or "Run: crossfade login", code=code)
 
 
 class NotInstalledError(CrossfadeError):

@@ -306,6 +306,7 @@ class AuditEntry:
     flags_version: int = 0
     before: JsonText = ""
     after: JsonText = ""
+    actor_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from crossfade.catalog import PairPlan, TableInfo
-from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
+from crossfade.contract import Direction, Event, Level, MirrorMode, OperatorRole, Stage
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.kill_switches import Engaged
 from crossfade.models import (
@@ -36,6 +36,7 @@ from crossfade.models import (
     StageChanged,
     Started,
 )
+from crossfade.operators import Caller, Operator, OperatorChanged
 from crossfade.overview import Overview
 from crossfade.pairs import PairSpec
 from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
@@ -220,6 +221,25 @@ class History(Protocol):
         """Return audit rows, newest first."""
 
 
+class Operators(Protocol):
+    """Who asks, and who may."""
+
+    def whoami(self) -> Caller:
+        """Return who asks; refuses somebody who is signed in and no operator."""
+
+    def list_operators(self) -> tuple[Operator, ...]:
+        """Return all of them, the newest first."""
+
+    def add_operator(self, who: str, role: OperatorRole, *, reason: str) -> OperatorChanged:
+        """Let a user of Supabase Auth operate."""
+
+    def set_operator_role(self, who: str, role: OperatorRole, *, reason: str) -> OperatorChanged:
+        """Change a role from the next request on."""
+
+    def remove_operator(self, who: str, *, reason: str) -> Operator:
+        """Take all rights away; the user stays."""
+
+
 class Overviews(Protocol):
     """What people look at."""
 
@@ -235,7 +255,7 @@ class Overviews(Protocol):
         """Return both rows of a key."""
 
 
-class Gateway(Controls, Runs, Pairs, Health, Rollouts, History, Overviews, Protocol):
+class Gateway(Controls, Runs, Pairs, Health, Rollouts, History, Operators, Overviews, Protocol):
     """Everything."""
 
     @property

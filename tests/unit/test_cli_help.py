@@ -40,8 +40,11 @@ def test_all_nouns_are_there() -> None:
         "flags",
         "install",
         "kill",
+        "login",
+        "logout",
         "metrics",
         "monitor",
+        "operator",
         "pair",
         "plan",
         "repair",
@@ -54,6 +57,7 @@ def test_all_nouns_are_there() -> None:
         "uninstall",
         "upgrade",
         "verify",
+        "whoami",
     }
 
 

@@ -16,8 +16,10 @@ from crossfade.cli import (
     install,
     kill,
     lazy,
+    login,
     metrics,
     monitor,
+    operator,
     pair,
     pair_new,
     pair_watch,
@@ -54,6 +56,7 @@ lazy.add_to(app)
 app.command("status")(status.status)
 app.command("metrics")(metrics.metrics)
 install.add_to(app)
+login.add_to(app)
 pair_watch.add_to(pair.app)
 pair_new.add_to(pair.app)
 app.command("plan")(plan.plan)
@@ -71,6 +74,7 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(settings.app, name="settings")
 app.add_typer(audit.app, name="audit")
+app.add_typer(operator.app, name="operator")
 
 
 def _show_version(wanted: bool) -> None:

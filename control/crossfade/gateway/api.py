@@ -11,7 +11,13 @@ from supabase import ClientOptions, create_client
 from crossfade import contract
 from crossfade.config import Connection
 from crossfade.contract import Event
-from crossfade.errors import ServerFailedError, UnexpectedAnswerError, UnreachableError
+from crossfade.errors import (
+    NotSignedInError,
+    ServerFailedError,
+    UnauthorizedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
 from crossfade.gateway.faults import TIMEOUT, LastStatus, from_api, from_network
 from crossfade.gateway.rows import Json, parse
 
@@ -47,11 +53,15 @@ class DataApi:
         sleep: Callable[[float], None],
     ) -> None:
         self.url = connection.url
+        self.is_person = connection.token is not None
         self._key = connection.key
+        self._token = connection.token
         self._sleep = sleep
         self._status = LastStatus()
         self._http = httpx.Client(
-            timeout=TIMEOUT, transport=transport, event_hooks={"response": [self._status.note]}
+            timeout=TIMEOUT,
+            transport=transport,
+            event_hooks={"request": [self._authorize], "response": [self._status.note]},
         )
         options = ClientOptions(
             auto_refresh_token=False,
@@ -76,7 +86,7 @@ class DataApi:
         what = f"crossfade.{name}"
 
         def send() -> object:
-            return self._client.rpc(name, cast(Any, params)).execute().data
+            return self._send_rpc(name, params)
 
         answer = self._attempt(send, what, repeatable=repeatable)
         if not isinstance(answer, dict):
@@ -85,6 +95,17 @@ class DataApi:
                 hint="Check that SUPABASE_URL is the address of a Supabase project",
             )
         return answer
+
+    def _authorize(self, request: httpx.Request) -> None:
+        # At each request and not in the client's headers: a token lasts an hour, a monitor longer.
+        if self._token is not None:
+            request.headers["authorization"] = f"Bearer {self._token()}"
+
+    def _send_rpc(self, name: str, params: Mapping[str, object]) -> object:
+        # A person's calls go through the one function that asks for the role.
+        sent = {"rpc": name, "params": params} if self.is_person else params
+        door = "operate" if self.is_person else name
+        return self._client.rpc(door, cast(Any, sent)).execute().data
 
     def ask(self, kind: type[T], name: str, /, **params: object) -> T:
         """Call a function whose answer is one record."""
@@ -139,7 +160,12 @@ class DataApi:
                 return send()
             except APIError as error:
                 status = self._status.take()
-                raise from_api(error.json(), status=status, url=self.url, what=what) from None
+                fault = from_api(error.json(), status=status, url=self.url, what=what)
+                if self.is_person and type(fault) is UnauthorizedError:
+                    raise NotSignedInError(
+                        f"{self.url} refused the sign-in", code=fault.code
+                    ) from None
+                raise fault from None
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise from_network(error, self.url) from None
 

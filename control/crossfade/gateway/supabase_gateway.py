@@ -15,6 +15,7 @@ from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
+from crossfade.gateway.operator_calls import OperatorCalls
 from crossfade.gateway.overview_reads import OverviewReads
 from crossfade.gateway.rows import parse, plain, verdict_row
 from crossfade.kill_switches import Engaged
@@ -47,7 +48,7 @@ from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutP
 from crossfade.verdicts import Verdict
 
 
-class SupabaseGateway(OverviewReads):
+class SupabaseGateway(OperatorCalls, OverviewReads):
     """A gateway over one Supabase project. Safe to share between threads; close it, or use with.
 
     Args:
@@ -90,6 +91,8 @@ class SupabaseGateway(OverviewReads):
     def check_schema(self) -> int:
         """Return the schema version; raises NotInstalledError when it is missing or older."""
         rows = self._api.select("control", limit=1)
+        if not rows and self._api.is_person:
+            self.whoami()  # refuses: the policies show nothing to somebody who is no operator
         found = int(rows[0]["schema_version"]) if rows else 0
         if found < contract.SCHEMA_VERSION:
             raise NotInstalledError(

@@ -6,6 +6,7 @@ batches that wait), not those of SQL. ``calls`` holds what was asked, ``fail`` m
 
 from crossfade.testing.controls import FakeControls
 from crossfade.testing.past import FakePast
+from crossfade.testing.people import FakePeople
 from crossfade.testing.rollouts import FakeRollouts
 from crossfade.testing.state import NOW
 from crossfade.testing.views import FakeViews
@@ -14,5 +15,5 @@ from crossfade.testing.work import FakeWork
 __all__ = ["NOW", "FakeGateway"]
 
 
-class FakeGateway(FakeControls, FakeWork, FakePast, FakeRollouts, FakeViews):
+class FakeGateway(FakeControls, FakeWork, FakePast, FakePeople, FakeRollouts, FakeViews):
     """Implements ``crossfade.ports.Gateway`` over plain attributes, which tests may set."""

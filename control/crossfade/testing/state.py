@@ -23,6 +23,7 @@ from crossfade.models import (
     Run,
     Snapshot,
 )
+from crossfade.operators import Caller, Operator
 from crossfade.overview import Overview
 from crossfade.rollout_plans import RolloutView
 from crossfade.verdicts import Verdict
@@ -57,6 +58,8 @@ class FakeState:
         self.shown: Overview | None = None
         self.rollbacks: list[RollbackEntry] = []
         self.audit: list[AuditEntry] = []
+        self.operators: dict[str, Operator] = {}
+        self.caller = Caller("fake")
         self.broadcasts: list[tuple[Event, Mapping[str, str | int | bool]]] = []
         self.calls: list[str] = []
         self.given: list[tuple[object, ...]] = []
@@ -81,7 +84,7 @@ class FakeState:
         """The calls that changed something."""
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
-            *("monitor_beat", "overview", "rollout_status", "show_"),
+            *("whoami", "monitor_beat", "overview", "rollout_status", "show_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))
 

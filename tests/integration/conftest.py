@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -15,6 +15,8 @@ from supabase import Client, ClientOptions, create_client
 
 from crossfade import resources
 from crossfade.local import LocalStack, StackInfo
+
+from .chat_project import Project, User, sign_up_user
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CLI_VERSION = "3.1.0"
@@ -81,6 +83,43 @@ def plain_stack(stack_root: Path) -> Iterator[LocalStack]:
     """Give a running small stack, for tests of the stand-in itself."""
     with small_stack(stack_root / "plain", isolates=2) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def project(stack_root: Path) -> Iterator[Project]:
+    """Give a whole project whose pair the tests of the chat function move through all stages."""
+    env = {"CROSSFADE_SOFT_AGE_MS": "100", "CROSSFADE_BROADCAST": "on"}
+    with LocalStack(stack_root / "chat-function", durable=False, env=env) as stack:
+        running = Project(stack)
+        yield running
+        running.http.close()
+
+
+@pytest.fixture(scope="session")
+def sign_up(project: Project) -> Iterator[Callable[..., User]]:
+    """Give a function that signs up users of the chat function."""
+    clients: list[httpx.Client] = []
+
+    def make(url: str | None = None) -> User:
+        user = sign_up_user(project, url)
+        clients.append(user.http)
+        return user
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def alice(sign_up: Callable[..., User]) -> User:
+    """Give a signed-in user."""
+    return sign_up()
+
+
+@pytest.fixture(scope="session")
+def bob(sign_up: Callable[..., User]) -> User:
+    """Give another signed-in user."""
+    return sign_up()
 
 
 @pytest.fixture(scope="session")

@@ -1,35 +1,25 @@
 """The chat function on a whole project: every stage, both formats, two users."""
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
-from psycopg.rows import dict_row
-from supabase import Client, ClientOptions, create_client
 
-from crossfade.local import LocalStack, StackInfo
+from .chat_project import (
+    SERVED_BY,
+    STAGES,
+    Json,
+    Project,
+    User,
+    content_of,
+    eventually,
+)
 
-PAIR = "chat_messages"
-STAGES = ["off", "dualwrite", "shadow", "live", "rampdown", "complete"]
-SERVED_BY = {"off": 1, "dualwrite": 1, "shadow": 1, "live": 2, "rampdown": 2, "complete": 2}
-PATIENCE_S = 15.0
 NOBODYS = (
     "00000000-0000-4000-8000-00000000dead"  # fixed: test processes must collect the same names
 )
-# What a stage waits for beyond proof: traffic and time.
-PATIENT_SETTINGS: dict[str, tuple[str, ...]] = {
-    "dualwrite": (),
-    "shadow": (),
-    "live": ("shadow_min_reads", "shadow_match_rate"),
-    "rampdown": (),
-    "complete": ("stage_bake_s",),
-}
 EVERY_ANSWER = (
     "x-api-version",
     "x-api-version-source",
@@ -39,175 +29,6 @@ EVERY_ANSWER = (
     "access-control-expose-headers",
     "x-request-id",
 )
-
-Json = dict[str, Any]
-
-
-def eventually(check: Callable[[], bool], what: str) -> None:
-    """Poll until it holds; the parts that are waited for run in other processes."""
-    end = time.monotonic() + PATIENCE_S
-    while not check():
-        assert time.monotonic() < end, f"did not happen within {PATIENCE_S} s: {what}"
-        time.sleep(0.05)
-
-
-class Project:
-    """The running project, with the control plane's rights."""
-
-    def __init__(self, stack: LocalStack) -> None:
-        self.stack = stack
-        self.info: StackInfo = stack.info
-        self.http = httpx.Client(timeout=30)
-        self._admin = self.client(self.info.secret_key)
-        self.stage = "off"
-
-    def client(self, key: str) -> Client:
-        """Return a client that holds no session and shares one connection pool."""
-        options = ClientOptions(
-            auto_refresh_token=False, persist_session=False, httpx_client=self.http
-        )
-        return create_client(self.info.api_url, key, options)
-
-    def rpc(self, function: str, /, **parameters: Any) -> Json:
-        answer: Any = self._admin.schema("crossfade").rpc(function, parameters).execute().data
-        assert isinstance(answer, dict)
-        return answer
-
-    def sql(self, query: str, *values: Any) -> list[Json]:
-        with psycopg.connect(self.info.db_url, autocommit=True, row_factory=dict_row) as connection:
-            cursor = connection.execute(query, values)
-            return cursor.fetchall() if cursor.description else []
-
-    def at(self, stage: str) -> None:
-        """Bring the pair to a stage by the documented steps; live serves everybody from V2."""
-        while STAGES.index(self.stage) < STAGES.index(stage):
-            self._forward(STAGES[STAGES.index(self.stage) + 1])
-        if self.stage != stage:
-            self._set(stage)
-
-    def _forward(self, stage: str) -> None:
-        if stage == "shadow":
-            self._run("start_backfill", "backfill_batch")
-        if stage in ("live", "complete"):
-            self._run("start_verify", "verify_batch")
-        for name in PATIENT_SETTINGS[stage]:
-            self.rpc("set_setting", name=name, value="0", reason="tests cannot wait")
-        self._set(stage)
-        if stage == "live":
-            self.set_cohort(percentage=100)
-
-    def _set(self, stage: str) -> None:
-        self.rpc("set_stage", pair=PAIR, stage=stage, reason="test", confirm=True)
-        self.stage = stage
-
-    def _run(self, start: str, batch: str) -> None:
-        run = self.rpc(start, pair=PAIR)["run"]["id"]
-        eventually(
-            lambda: self.rpc(batch, run=run, target_ms=500)["state"] == "finished", f"{start} ends"
-        )
-
-    def set_cohort(self, **changes: Any) -> None:
-        self.rpc("set_cohort", pair=PAIR, changes=changes, reason="test")
-
-    def flags_version(self) -> int:
-        return int(self.sql("select crossfade.flags_version() as version")[0]["version"])
-
-    def requests(self, outcome: str) -> int:
-        query = """
-          select coalesce(sum(requests), 0)::int as n from crossfade.request_minutes
-          where outcome = %s
-        """
-        return int(self.sql(query, outcome)[0]["n"])
-
-    def row(self, version: int, message: str) -> Json | None:
-        table = "chat_messages" if version == 1 else "chat_messages_v2"
-        rows = self.sql(f"select * from public.{table} where id = %s", message)
-        return rows[0] if rows else None
-
-
-@dataclass
-class User:
-    """A signed-in user of the chat function."""
-
-    http: httpx.Client
-    id: str
-    url: str
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.http.request(method, self.url + path, json=body, headers=names)
-
-    def new_chat(self) -> str:
-        answer = self.ask("POST", "/chats", {"title": "test"})
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    def say(self, chat: str, text: str = "hello", version: int = 1, **headers: str) -> Any:
-        content: Any = text if version == 1 else [{"type": "text", "text": text}]
-        body = {"chat_id": chat, "role": "user", "content": content}
-        return self.ask("POST", f"/v{version}/messages", body, **headers)
-
-    def catch_up(self, project: Project) -> None:
-        """Wait until every process behind this user's address has heard of the last change.
-
-        Each answer says the version it was made with; one process hears of a newer one only by
-        time or broadcast, so two answers in a row may come from two processes.
-        """
-        wanted = project.flags_version()
-
-        def fresh() -> bool:
-            path = f"/messages?chat_id={uuid.uuid4()}"
-            answers = [self.ask("GET", path) for _ in range(4)]
-            return all(int(a.headers["x-crossfade-flags-version"]) >= wanted for a in answers)
-
-        eventually(fresh, f"isolates know flags version {wanted}")
-
-
-@pytest.fixture(scope="module")
-def project(stack_root: Path) -> Iterator[Project]:
-    """A project of its own: these tests move the pair through all stages."""
-    env = {"CROSSFADE_SOFT_AGE_MS": "100", "CROSSFADE_BROADCAST": "on"}
-    with LocalStack(stack_root / "chat-function", durable=False, env=env) as stack:
-        running = Project(stack)
-        yield running
-        running.http.close()
-
-
-@pytest.fixture(scope="module")
-def sign_up(project: Project) -> Iterator[Callable[[], User]]:
-    clients: list[httpx.Client] = []
-
-    def make(url: str | None = None) -> User:
-        auth = project.client(project.info.publishable_key).auth
-        email = f"{uuid.uuid4().hex}@example.com"
-        session = auth.sign_up({"email": email, "password": "correct horse battery"}).session
-        assert session is not None
-        headers = {
-            "Authorization": f"Bearer {session.access_token}",
-            "apikey": project.info.publishable_key,
-        }
-        http = httpx.Client(headers=headers, timeout=30)
-        clients.append(http)
-        address = url or f"{project.info.api_url}/functions/v1/chat"
-        return User(http=http, id=session.user.id, url=address)
-
-    yield make
-    for http in clients:
-        http.close()
-
-
-@pytest.fixture(scope="module")
-def alice(sign_up: Callable[[], User]) -> User:
-    return sign_up()
-
-
-@pytest.fixture(scope="module")
-def bob(sign_up: Callable[[], User]) -> User:
-    return sign_up()
-
-
-def content_of(text: str, version: int) -> Any:
-    return text if version == 1 else [{"type": "text", "text": text}]
 
 
 @pytest.mark.parametrize("wire", [1, 2])
@@ -514,11 +335,7 @@ def test_shadow_reads_are_compared_and_counted(project: Project, alice: User) ->
 
     eventually(counted("shadow_match", matches), "a match is counted")
     assert project.requests("shadow_mismatch") == mismatches
-    table = "public.chat_messages_v2"
-    # What nobody may do: change one side behind the mirror's back.
-    project.sql(f"alter table {table} disable trigger user")
-    project.sql(f"update {table} set content = '[]' where id = %s", message)
-    project.sql(f"alter table {table} enable trigger user")
+    project.unmirrored(2, "update {table} set content = '[]' where id = %s", message)
     eventually(counted("shadow_mismatch", mismatches), "a mismatch is counted")
     assert alice.ask("DELETE", f"/messages/{message}").status_code == 204
 
@@ -557,7 +374,6 @@ def test_supabase_py_can_call_the_function_and_read_its_errors(
 
 
 def test_complete_serves_v2_alone(project: Project, alice: User) -> None:
-    """Last, because the way back from complete needs a reverse backfill."""
     project.at("complete")
     alice.catch_up(project)
     for wire in (1, 2):

@@ -85,6 +85,10 @@ function checkDialogues(dialogues: Corpora["dialogues"]): void {
       const role = place % 2 === 0 ? "user" : "assistant";
       const message = { role, content, metadata: { language } };
       const v2 = toV2(message);
+      const blocks = content === "" ? [] : [{ type: "text", text: content }];
+      expectSame(`${language} ${place} in V2`, [v2.content, v2.metadata], [blocks, {
+        legacy: { language },
+      }]);
       expectSame(`${language} ${place} up and down`, toV1(v2), message);
       expectSame(`${language} ${place} down and up`, toV2(toV1(v2), v2), v2);
     }

@@ -42,6 +42,10 @@ def create_table(two: TableInfo, one: TableInfo) -> str:
     if one.row_security:
         parts.append(f"alter table {two.table} enable row level security;")
         parts += [_policy(two.table, policy) for policy in one.policies]
+    others = [text for text in one.indexes if not text.startswith("CREATE UNIQUE")]
+    if others:
+        lines = [f"--   {text}" for text in others]
+        parts.append("-- V1's indexes; V2 may need such as well:\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 

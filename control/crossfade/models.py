@@ -328,6 +328,9 @@ class BackendSample(BackendWindow):
     whole: BackendWindow = BackendWindow()
 
 
+NOTHING_SERVED = BackendSample()
+
+
 @dataclass(frozen=True, slots=True)
 class ShadowReads:
     """Answers of both tables compared in stage ``shadow``."""
@@ -412,4 +415,4 @@ class HealthSample:
 
     def backend(self, version: int) -> BackendSample:
         """The window of backend 1 or 2; an empty one when it served nothing."""
-        return self.backends.get(version, BackendSample())
+        return self.backends.get(version, NOTHING_SERVED)

@@ -20,6 +20,7 @@ class Thresholds:
     rule_modes: Mapping[str, Mode]
     wilson_z: float
     health_window_s: float
+    health_window_requests: int
     health_window_max_s: float
     shared_cause: str
     shared_cause_margin_rate: float

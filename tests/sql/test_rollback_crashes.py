@@ -65,7 +65,7 @@ select jsonb_build_object(
 
 def prepared(connect: Any) -> Connection:
     """Two pairs live, one with a rollout, an unmirrored row, and bombs on every table."""
-    db = connect()
+    db: Connection = connect()
     for name in ("orders", "bills"):
         create_pair(db, name, stage="live", gate_flag=FLAG)
     beat(db)

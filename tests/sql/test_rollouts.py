@@ -260,7 +260,7 @@ def test_flags_are_set_with_the_step(db: Connection) -> None:
     start(db, plan(step("five", 5, flags=flags)))
     judge(db)
     advance(db)
-    found = dict(
+    found: dict[str, list[object]] = dict(
         db.execute(
             "select name, jsonb_build_array(enabled, percentage) from crossfade.flags"
             " where name = any (%s)",

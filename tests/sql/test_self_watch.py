@@ -102,7 +102,9 @@ def test_it_leaves_a_healthy_pair_alone_and_writes_down_what_it_saw(live: Connec
     record(live, "ok", 100)
     answer = watch(live)
     assert (answer["idle"], answer["pairs"][0]["rollback"]) == (False, None)
-    stored = dict(live.execute("select rule, verdict from crossfade.verdicts").fetchall())
+    stored: dict[str, str] = dict(
+        live.execute("select rule, verdict from crossfade.verdicts").fetchall()
+    )
     assert stored == dict.fromkeys(RULES, "PASS")
 
 

@@ -1,86 +1,135 @@
-"""Light simulations: healthy rollouts are left alone, broken ones are stopped in time.
+"""Healthy rollouts are left alone, broken ones are stopped in time: the real rules on fake time.
 
-The figures are those of the design study (200 runs of six hours); here fewer and shorter runs, with
-fixed seeds, so that a wrong rule shows and chance does not.
+Few runs with fixed seeds, so that a wrong rule shows and chance does not. `make soak` makes enough
+of them for a bound (tests/soak/simulations.py).
 """
 
-import random
-from collections import deque
-from dataclasses import replace
+import math
+from random import Random
 
 import pytest
-from tests.unit.builders import at, sample, thresholds, window
+from tests.unit.builders import thresholds
 
-from crossfade import health, rollback
-from crossfade.models import BackendSample, BackendWindow, HealthSample
-from crossfade.verdicts import Verdict
+from crossfade.contract import Outcome
+from crossfade.rollout_plans import parse_plan
+from crossfade.simulation import StepWorld, Traffic, forecast, poisson, seconds_to_rollback
 
 LIMITS = thresholds()
-TICK_S = 15
+SHARE = 0.25
 
 
-class Traffic:
-    """V2 requests of one step, and the window that the database would report."""
-
-    def __init__(self, per_minute: float, error_rate: float, seed: int) -> None:
-        self._per_tick = per_minute * TICK_S / 60
-        self._error_rate = error_rate
-        self._random = random.Random(seed)
-        self._seen: deque[tuple[float, bool]] = deque(maxlen=20_000)
-        self._streak = 0
-
-    def tick(self, now: float) -> HealthSample:
-        for _ in range(self._arrivals()):
-            bad = self._random.random() < self._error_rate
-            self._streak = self._streak + 1 if bad else 0
-            self._seen.append((now, bad))
-        v2 = self._window(now)
-        base = sample(now, v1=window(300, 3), v2=v2, streak=self._streak, step_started_at=at(0))
-        return replace(base, newest_request_at=at(now))
-
-    def _arrivals(self) -> int:
-        whole, rest = divmod(self._per_tick, 1)
-        return int(whole) + (self._random.random() < rest)
-
-    def _window(self, now: float) -> BackendSample:
-        recent = [bad for moment, bad in self._seen if now - moment < 300]
-        last = [bad for moment, bad in list(self._seen)[-50:] if now - moment < 3600]
-        chosen = max((recent, last), key=len)
-        small = BackendWindow(len(recent), sum(recent), None, 100, 200)
-        return BackendSample(len(chosen), sum(chosen), None, 100, 200, small)
+def run(v2_per_minute: float, error_rate: float, seed: int, *, hours: float) -> float:
+    """Seconds to the rollback of a step that gets so many V2 requests a minute."""
+    traffic = Traffic((v2_per_minute / SHARE,), v2_error_rate=error_rate)
+    return seconds_to_rollback(StepWorld(SHARE, traffic, LIMITS, Random(seed)), hours=hours)
 
 
-def seconds_to_rollback(per_minute: float, error_rate: float, seed: int, *, hours: float) -> float:
-    traffic, verdicts = Traffic(per_minute, error_rate, seed), tuple[Verdict, ...]()
-    for tick in range(1, int(hours * 3600 / TICK_S) + 1):
-        given = traffic.tick(tick * TICK_S)
-        verdicts = health.evaluate(given, verdicts, LIMITS)
-        if rollback.plan(given, verdicts):
-            return tick * TICK_S
-    return float("inf")
+@pytest.mark.parametrize("per_minute", [1, 5, 20, 100])
+def test_healthy_rollouts_are_not_rolled_back_in_six_hours(per_minute: float) -> None:
+    assert [run(per_minute, 0.02, seed, hours=6) for seed in range(3)] == [math.inf] * 3
 
 
-@pytest.mark.parametrize("per_minute", [1, 5, 20])
-@pytest.mark.parametrize("error_rate", [0.01, 0.02])
-def test_healthy_rollouts_are_not_rolled_back(per_minute: float, error_rate: float) -> None:
-    runs = [seconds_to_rollback(per_minute, error_rate, seed, hours=2) for seed in range(12)]
-    assert sum(run != float("inf") for run in runs) <= 1
+def test_a_broken_backend_at_twenty_a_minute_is_decided_within_a_minute() -> None:
+    assert max(run(20, 1.0, seed, hours=1) for seed in range(200)) <= 60
 
 
 @pytest.mark.parametrize(
     ("per_minute", "error_rate", "median_s", "slowest_s"),
     [
-        (1, 1.0, 400, 700),
+        (1, 1.0, 450, 800),
         (5, 1.0, 105, 200),
-        (20, 1.0, 45, 60),
         (5, 0.5, 240, 450),
-        (20, 0.3, 150, 240),
-        (20, 0.2, 240, 500),
+        (20, 0.3, 180, 300),
+        (20, 0.2, 240, 600),
     ],
 )
 def test_broken_steps_are_stopped_in_time(
     per_minute: float, error_rate: float, median_s: float, slowest_s: float
 ) -> None:
-    runs = sorted(seconds_to_rollback(per_minute, error_rate, seed, hours=1) for seed in range(21))
+    runs = sorted(run(per_minute, error_rate, seed, hours=1) for seed in range(21))
     assert runs[10] <= median_s
     assert runs[-2] <= slowest_s
+
+
+def test_five_percent_errors_hold_and_seldom_roll_back() -> None:
+    traffic = Traffic((80,), v2_error_rate=0.06)
+    world = StepWorld(SHARE, traffic, LIMITS, Random(1))
+    held = [world.tick(second) is None and world.holds for second in range(15, 3601, 15)]
+    assert sum(held) > len(held) / 2
+
+
+# The forecast of a plan --------------------------------------------------------------------
+
+PLAN = parse_plan(
+    """
+    name = "two"
+    [[steps]]
+    name = "mirror"
+    stage = "dualwrite"
+    min_time = "1h"
+    [[steps]]
+    name = "five"
+    stage = "live"
+    percentage = 5
+    min_time = "30m"
+    min_requests = 50
+    """
+)
+
+
+def test_a_step_takes_as_long_as_it_needs_for_its_requests() -> None:
+    (first, second) = forecast(PLAN, Traffic((10,)), LIMITS, runs=1, hours=1).steps
+    assert (first.expected_s, first.v2_per_minute) == (3600, 0)
+    # 50 requests at half a request a minute.
+    assert second.expected_s == pytest.approx(6000)
+    assert second.detection_s is not None
+
+
+def test_without_traffic_a_step_never_ends() -> None:
+    assert forecast(PLAN, Traffic((0,)), LIMITS, runs=1).expected_s == math.inf
+
+
+def test_the_chance_of_a_false_alarm_has_a_bound_that_fewer_runs_make_wider() -> None:
+    few, more = (forecast(PLAN, Traffic((60,)), LIMITS, runs=n, hours=1) for n in (2, 6))
+    assert few.false_alarm == more.false_alarm == 0
+    assert 0 < more.false_alarm_upper < few.false_alarm_upper < 1
+
+
+def test_a_rule_that_fires_on_everything_shows_in_the_forecast() -> None:
+    nervous = thresholds(r1k_streak=1)
+    found = forecast(PLAN, Traffic((600,), v2_error_rate=0.05), nervous, runs=3, hours=1)
+    assert found.false_alarm == 1
+
+
+def test_recorded_traffic_repeats_hour_by_hour() -> None:
+    traffic = Traffic((0, 60))
+    assert [traffic.at(hour * 3600) for hour in range(4)] == [0, 60, 0, 60]
+    assert traffic.mean == 30
+
+
+def test_the_simulated_window_is_that_of_the_database() -> None:
+    world = StepWorld(1.0, Traffic((1,)), LIMITS, Random(3))
+    for second in range(15, 7201, 15):
+        world.tick(second)
+    # One request a minute: the window reaches back for fifty of them.
+    v2 = world._sample(7200, 120).backend(2)
+    assert 50 <= v2.requests <= 60
+    assert v2.recent.requests < 20
+    assert v2.whole.requests == world.requests
+
+
+def test_a_healthy_simulation_passes_every_rule() -> None:
+    world = StepWorld(SHARE, Traffic((80,), v2_error_rate=0.0), LIMITS, Random(1))
+    for second in range(15, 3601, 15):
+        world.tick(second)
+    assert {item.verdict for item in world._verdicts} == {Outcome.PASS}
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5, 20.0, 80.0])
+def test_arrivals_have_the_mean_and_spread_of_chance(mean: float) -> None:
+    random = Random(5)
+    counts = [poisson(random, mean) for _ in range(4000)]
+    average = sum(counts) / len(counts)
+    spread = sum((count - average) ** 2 for count in counts) / len(counts)
+    assert average == pytest.approx(mean, rel=0.06, abs=0.05)
+    assert spread == pytest.approx(mean, rel=0.12, abs=0.05)

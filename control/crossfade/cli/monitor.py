@@ -8,7 +8,7 @@ import typer
 from crossfade.alerts import Alerts, Channel, LogChannel, WebhookChannel
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import cell, say, show, to_json
+from crossfade.cli.output import cell, emit, say, show, to_json
 from crossfade.cli.session import gateway
 from crossfade.contract import Outcome
 from crossfade.monitor import Monitor, Tick
@@ -80,6 +80,23 @@ def run(
     except KeyboardInterrupt:
         say("Stopped; nobody watches now")
         raise typer.Exit(130) from None
+
+
+@app.command("drive")
+def drive(
+    context: typer.Context,
+    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let pg_cron watch inside the database whenever no monitor is alive; needs pg_cron.
+
+    It knows the rules on errors (R1, R1s, R1k) and goes back by itself; it never goes forward.
+
+    Example: crossfade monitor drive
+    """
+    done = gateway(context).drive_monitor(enabled=not off)
+    text = f"pg_cron watches ({done.job}, {done.schedule})" if done.driven else "pg_cron is off"
+    emit(done, as_json=as_json, render=lambda: text)
 
 
 def _print(tick: Tick, *, as_json: bool) -> None:

@@ -109,4 +109,6 @@ def seconds(value: float) -> str:
     whole = round(value)
     if whole < 90:
         return f"{whole} s"
+    if whole >= 2 * 86_400:
+        return f"{whole / 86_400:.1f} d"
     return f"{whole // 60} min" if whole < 5400 else f"{whole / 3600:.1f} h"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import typer
 
 from crossfade import health
+from crossfade.cli import rollout_plan, rollout_simulate
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, table
@@ -13,18 +14,22 @@ from crossfade.contract import Outcome
 from crossfade.errors import InvalidValueError
 from crossfade.ports import Gateway
 from crossfade.rollout import Advance, may_advance
+from crossfade.rollout_plans import RolloutView
 from crossfade.thresholds import read_thresholds
 from crossfade.verdicts import Verdict
 
 app = typer.Typer(no_args_is_help=True, help="Widen the cohort step by step, when it is healthy.")
+rollout_plan.add_to(app)
+app.command("simulate")(rollout_simulate.simulate)
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutStatus:
-    """Where a rollout stands and what the rules say now."""
+    """Where a rollout stands and what the rules say now. ``view``: the plan, if there is one."""
 
     advance: Advance
     verdicts: tuple[Verdict, ...]
+    view: RolloutView
 
 
 def read_status(opened: Gateway, pair: str) -> RolloutStatus:
@@ -39,7 +44,7 @@ def read_status(opened: Gateway, pair: str) -> RolloutStatus:
     plan = may_advance(
         found, verdicts, limits, now=sample.at, rolled_back_at=max(automatic, default=None)
     )
-    return RolloutStatus(plan, verdicts)
+    return RolloutStatus(plan, verdicts, opened.rollout_status(pair))
 
 
 @app.command("status")
@@ -53,6 +58,8 @@ def status(context: typer.Context, pair: PairName, as_json: AsJson = False) -> N
 
 
 def _text(found: RolloutStatus) -> str:
+    if found.view.is_active:
+        return "\n".join([rollout_plan.view_text(found.view), verdict_table(found.verdicts)])
     plan = found.advance
     target = "the end" if plan.target is None else f"{cell(plan.target)} %"
     head = f"{plan.pair}: {cell(plan.current)} % on V2, next {target}"
@@ -77,10 +84,16 @@ def advance(
 ) -> None:
     """Go to the next percentage, when every gate passes. Exit code 3 when one does not.
 
+    With a plan under way this takes the plan's next step; otherwise the next one of setting
+    rollout_steps.
+
     Example: crossfade rollout advance chat_messages --reason "step is clean" --yes
     """
     opened = gateway(context)
     found = read_status(opened, pair)
+    if found.view.is_active:
+        _advance_plan(opened, found, reason, yes=yes)
+        return
     plan = found.advance
     if not plan.is_allowed or plan.target is None:
         for item in plan.waits:
@@ -97,6 +110,21 @@ def advance(
     why = reason or f"advance to {cell(plan.target)} %"
     done = opened.set_cohort(pair, {"percentage": plan.target}, reason=why)
     say(f"{pair}: {cell(done.cohort.percentage)} % on V2")
+
+
+def _advance_plan(opened: Gateway, found: RolloutStatus, reason: str | None, *, yes: bool) -> None:
+    view, pair = found.view, found.view.pair
+    target = view.next.name if view.next else "the end"
+    confirm([f"{pair}: step {target}"], yes=yes, command=f"crossfade rollout advance {pair}")
+    # The database asks for fresh verdicts, which a monitor may or may not have stored.
+    opened.record_verdicts(pair, found.verdicts)
+    done = opened.advance_rollout(pair, expected_step=view.step, automatic=False, reason=reason)
+    if done.stale:
+        say("Somebody else moved the pair meanwhile; nothing was changed")
+    if not done.advanced:
+        say(rollout_plan.view_text(done))
+        raise typer.Exit(3)
+    say(f"{pair}: {target} ({done.stage}, {cell(done.percentage)} % on V2)")
 
 
 @app.command("rearm")

@@ -1,0 +1,1 @@
+"""Rollout plans that come with crossfade."""

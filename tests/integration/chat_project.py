@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -62,6 +63,11 @@ class Project:
         with psycopg.connect(self.info.db_url, autocommit=True, row_factory=dict_row) as connection:
             cursor = connection.execute(query, values)
             return cursor.fetchall() if cursor.description else []
+
+    def logs(self) -> str:
+        """Return what all processes of the function have logged."""
+        folder = Path(self.info.data_dir)
+        return "".join(path.read_text("utf-8") for path in folder.rglob("chat*.log"))
 
     def unmirrored(self, version: int, query: str, *values: Any) -> None:
         """Change one table behind the mirror's back, as nobody may."""

@@ -59,16 +59,16 @@ class PythonApp:
         self.client: Client = create_client(url, key, options)
 
     def sign_in(self) -> None:
-        account = {"email": f"{uuid.uuid4().hex}@example.com", "password": "correct horse battery"}
-        self.client.auth.sign_up(account)
-        self.client.auth.sign_in_with_password(account)
+        email, password = f"{uuid.uuid4().hex}@example.com", "correct horse battery"
+        self.client.auth.sign_up({"email": email, "password": password})
+        self.client.auth.sign_in_with_password({"email": email, "password": password})
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         options: Json = {"method": method, "headers": dict(self._headers)}
         if body is not None:
             options["body"] = body
         try:
-            data = self.client.functions.invoke(f"chat{path}", options)
+            data: Any = self.client.functions.invoke(f"chat{path}", options)
         except FunctionsHttpError as error:
             return {"status": error.status, "problem": {"error": error.message}}
         return {"status": 200, "data": json.loads(data) if data else None}

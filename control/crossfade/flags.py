@@ -144,8 +144,12 @@ class BackendChoice:
     threshold: int | None = None
 
 
-def evaluate(state: FlagState, name: str, context: Context) -> Evaluation:
-    """Return the value of flag ``name``; an unknown flag is off with ``FLAG_NOT_FOUND``."""
+def evaluate(state: FlagState, name: str, context: Context, *, stale: bool = False) -> Evaluation:
+    """Return the value of flag ``name``; an unknown flag is off with ``FLAG_NOT_FOUND``.
+
+    ``stale`` means that ``state`` is past its hard age: a flag that can be killed may have been
+    killed since, so it is off.
+    """
     flag = state.flags.get(name)
     if flag is None:
         return Evaluation(
@@ -158,7 +162,7 @@ def evaluate(state: FlagState, name: str, context: Context) -> Evaluation:
         )
     steps = tuple(_steps(state, flag, context))
     last = next(step for step in steps if step.matched)
-    return Evaluation(
+    fresh = Evaluation(
         flag=name,
         value=last.value,
         reason=last.reason,
@@ -170,6 +174,12 @@ def evaluate(state: FlagState, name: str, context: Context) -> Evaluation:
         prerequisite=last.prerequisite,
         steps=tuple(replace(step, decides=step is last) for step in steps),
     )
+    if not stale or last.rule == "kill_switch":
+        return fresh
+    if flag.killed_by:
+        version = state.flags_version
+        return Evaluation(name, False, Reason.STALE, "stale", version, steps=fresh.steps)
+    return replace(fresh, reason=Reason.STALE)
 
 
 def _steps(state: FlagState, flag: Flag, context: Context, *, depth: int = 0) -> Iterator[Step]:

@@ -71,7 +71,8 @@ def test_bucket(case: Case) -> None:
 def test_flag_evaluation(case: Case) -> None:
     defaults, given = load("flag_evaluation")["defaults"], case["input"]
     state = state_of(given, defaults)
-    answer = evaluate(state, given["flag"], context_of(given))
+    stale = given.get("stale", False)
+    answer = evaluate(state, given["flag"], context_of(given), stale=stale)
     assert evaluation_json(answer) == case["expect"]
 
 

@@ -37,6 +37,7 @@ def test_all_nouns_are_there() -> None:
         "audit",
         "backfill",
         "cohort",
+        "dashboard",
         "flags",
         "install",
         "kill",

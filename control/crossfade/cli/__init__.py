@@ -12,6 +12,7 @@ from crossfade.cli import (
     audit,
     backfill,
     cohort,
+    dashboard,
     flags,
     install,
     kill,
@@ -55,6 +56,7 @@ app = typer.Typer(
 lazy.add_to(app)
 app.command("status")(status.status)
 app.command("metrics")(metrics.metrics)
+app.command("dashboard")(dashboard.dashboard)
 install.add_to(app)
 login.add_to(app)
 pair_watch.add_to(pair.app)

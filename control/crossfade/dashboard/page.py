@@ -1,0 +1,230 @@
+"""The page: puts panels into elements and keeps them current. The only module that draws."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from markupsafe import Markup
+from nicegui import run, ui
+from nicegui.events import GenericEventArguments
+
+from crossfade.dashboard import charts
+from crossfade.dashboard.actions import Actions
+from crossfade.dashboard.feed import Feed
+from crossfade.dashboard.panels import dialogs, frame, headline, pairs, switches, tables
+from crossfade.dashboard.panels.dialogs import Dialog
+from crossfade.dashboard.sessions import Session, Sessions
+from crossfade.dashboard.view import RANGES, Choice, View
+from crossfade.errors import CrossfadeError
+
+ASSETS: Final = Path(__file__).parent / "assets"
+_PANELS: Final[dict[str, Callable[[View], Markup]]] = {
+    "top": frame.top,
+    "headline": headline.render,
+    "pairs": pairs.render,
+    "switches": switches.render,
+    "charts-head": frame.charts_head,
+    "facts": pairs.facts,
+    "runs": tables.runs,
+    "rules": tables.rules,
+    "differences": tables.differences,
+    "features": tables.features,
+    "timeline": tables.timeline,
+}
+_NOTICE_S: Final = 12.0
+
+
+@dataclass(slots=True)
+class Door:
+    """What one signed-in person reaches: the project with their rights."""
+
+    url: str
+    feed: Feed
+    actions: Actions
+
+
+@dataclass(slots=True)
+class Page:
+    """One open page. Everything a browser sends is checked again here."""
+
+    door: Door
+    session: Session
+    sessions: Sessions
+    choice: Choice = field(default_factory=Choice)
+    html: dict[str, ui.html] = field(default_factory=dict)
+    plots: dict[str, ui.echart] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)
+    dialog: Dialog | None = None
+    dialogs: int = 0
+    notice: Markup = field(default_factory=Markup)
+    notice_until: float = 0.0
+    beats: int = 0
+
+    def build(self) -> None:
+        """Create the elements, in reading order, and begin to fill them."""
+        ui.add_head_html(f"<style>{(ASSETS / 'page.css').read_text('utf-8')}</style>")
+        ui.add_head_html(f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>")
+        with ui.element("div").props("id=page"):
+            ui.html("", sanitize=False).props("id=lost role=alert")
+            with ui.element("main"):
+                self._add("top", "header")
+                with ui.element("div").classes("live"):
+                    self._add("headline")
+                    with ui.element("div").classes("first"):
+                        self._add("pairs")
+                        self._add("switches", classes="box")
+                    self._add("charts-head")
+                    with ui.element("div").classes("grid"):
+                        for name, options in self._charts(self.view()).items():
+                            chart = ui.echart(options, renderer="svg").classes("chart")
+                            label = str(options["title"]["text"])
+                            chart.props(f'role=img aria-label="{label}, numbers in the tables"')
+                            self.plots[name] = chart
+                            self.shown[f"chart-{name}"] = json.dumps(options)
+                    self._add("facts", classes="box")
+                    with ui.element("div").classes("two"):
+                        for name in ("runs", "differences", "rules", "features"):
+                            self._add(name)
+                    self._add("timeline")
+            self._add("dialog")
+            self._add("notice")
+            self._add("beat")
+        self.html["dialog"].props("id=dialog")
+        self.html["notice"].props("id=notice role=status aria-live=assertive")
+        self.html["beat"].props("id=beat hidden")
+        ui.on("crossfade", self.on_event)
+        self.refresh()
+        ui.timer(1.0, self.refresh)
+
+    def _add(self, name: str, tag: str = "div", classes: str = "") -> None:
+        self.html[name] = ui.html("", sanitize=False, tag=tag).classes(classes)
+
+    def view(self) -> View:
+        """This moment, as the panels see it."""
+        feed = self.door.feed
+        reading, series = feed.look((self._pair(), self.choice.minutes))
+        return View(
+            url=self.door.url,
+            person=self.session.person,
+            choice=replace(self.choice, pair=self._pair()),
+            overview=reading.overview,
+            series=series,
+            age_s=feed.age_s(reading) if reading.overview else 0.0,
+            error=reading.error,
+            stale_s=feed.stale_s,
+        )
+
+    def _pair(self) -> str:
+        reading = self.door.feed.reading
+        names = [pair.name for pair in reading.overview.pairs] if reading.overview else []
+        if self.choice.pair in names:
+            return self.choice.pair
+        return names[0] if names else ""
+
+    def refresh(self) -> None:
+        """Send what has changed since the last time."""
+        if not self.sessions.is_open(self.session):
+            ui.navigate.to("/sign-in?ended=1")
+            return
+        view = self.view()
+        for name, render in _PANELS.items():
+            self._put(name, render(view))
+        for name, options in self._charts(view).items():
+            text = json.dumps(options)
+            if self.shown.get(f"chart-{name}") != text:
+                self.shown[f"chart-{name}"] = text
+                chart = self.plots[name]
+                chart.options.clear()
+                chart.options.update(options)
+                chart.update()
+        if self.notice and time.monotonic() > self.notice_until:
+            self.notice = Markup("")
+        self._put("notice", self.notice)
+        self.beats += 1
+        self._put("beat", frame.beat(view, self.beats, headline.title(view)))
+
+    def _put(self, name: str, content: Markup) -> None:
+        if self.shown.get(name) != content:
+            self.shown[name] = content
+            self.html[name].set_content(content)
+
+    def _charts(self, view: View) -> dict[str, charts.Options]:
+        settings = view.overview.settings if view.overview else {}
+        # Not the last pair's lines under the next one's name.
+        series = view.series if view.series and view.series.pair == view.choice.pair else None
+
+        def number(name: str) -> float | None:
+            value = settings.get(name)
+            return float(value) if isinstance(value, int | float) else None
+
+        return {
+            "share": charts.share(series),
+            "errors": charts.errors(
+                series, warn_rate=number("r2_error_rate"), bad_rate=number("r1_error_rate")
+            ),
+            "latency": charts.latency(
+                series, bad_ms=number("r4_p95_ms"), ratio=number("r5_p95_ratio")
+            ),
+        }
+
+    # What people do ------------------------------------------------------------------------------
+
+    async def on_event(self, event: GenericEventArguments) -> None:
+        """A button, a held button, or a form. Everything in it may be forged."""
+        asked: Any = event.args
+        if not isinstance(asked, dict) or not isinstance(asked.get("action"), str):
+            return
+        if not self.sessions.is_open(self.session):
+            ui.navigate.to("/sign-in?ended=1")
+            return
+        given = asked.get("form")
+        form = (
+            {str(k): str(v)[:20_000] for k, v in given.items()} if isinstance(given, dict) else {}
+        )
+        action: str = asked["action"]
+        if action == "close":
+            self._open(None)
+        elif action == "show":
+            self.choice = replace(self.choice, pair=form.get("pair", ""))
+        elif action == "range":
+            minutes = int(form.get("minutes", "60")) if form.get("minutes", "").isdigit() else 60
+            self.choice = replace(self.choice, minutes=minutes if minutes in RANGES else 60)
+        else:
+            await self._act(action, form)
+        self.refresh()
+
+    async def _act(self, action: str, form: dict[str, str]) -> None:
+        try:
+            done = await run.io_bound(self.door.actions.run, self.session.person, action, form)
+        except CrossfadeError as error:
+            self._say(Markup("<span class=refused>{}</span>").format(error.line()))
+            # The form again, so that nothing typed is lost to a missing word.
+            self._open(self.dialog)
+            return
+        except (KeyError, ValueError) as error:
+            self._say(Markup("<span class=refused>Not understood: {}</span>").format(error))
+            self._open(None)
+            return
+        if done is None:  # NiceGUI stops
+            return
+        self._open(done.dialog)
+        if done.said:
+            self._say(Markup("{}").format(done.said))
+        self.door.feed.hurry()
+        await asyncio.sleep(0.3)
+
+    def _open(self, dialog: Dialog | None) -> None:
+        self.dialog = dialog
+        self.dialogs += 1
+        # A number, so that the same dialog opens a second time.
+        content = dialogs.render(dialog)
+        if dialog is not None:
+            content += Markup("<span hidden>{}</span>").format(self.dialogs)
+        self._put("dialog", content)
+
+    def _say(self, text: Markup) -> None:
+        self.notice, self.notice_until = text, time.monotonic() + _NOTICE_S

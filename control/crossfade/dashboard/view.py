@@ -1,0 +1,63 @@
+"""What a panel sees. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from crossfade.overview import Overview, Series
+from crossfade.signals import Signal, find_signals
+
+RANGES = {60: "1 h", 360: "6 h", 1440: "24 h", 10080: "7 days", 43200: "30 days"}
+"""Minutes that the charts can show, with their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What one person looks at: the pair of the charts (empty: the first) and how far back."""
+
+    pair: str = ""
+    minutes: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who looks. ``role``: viewer, operator or admin."""
+
+    name: str
+    role: str
+
+    @property
+    def may_act(self) -> bool:
+        """True when buttons are for this person."""
+        return self.role in ("operator", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One moment of one page. ``overview`` None: the project was never read.
+
+    ``age_s`` is how old the overview is, ``error`` why it could not be read since.
+    """
+
+    url: str
+    person: Person
+    choice: Choice = Choice()
+    overview: Overview | None = None
+    series: Series | None = None
+    age_s: float = 0.0
+    error: str = ""
+    stale_s: float = 10.0
+
+    @property
+    def is_stale(self) -> bool:
+        """True when the numbers must not be taken for current ones."""
+        return self.overview is not None and (bool(self.error) or self.age_s > self.stale_s)
+
+    @property
+    def signals(self) -> tuple[Signal, ...]:
+        """What needs a person, the worst first."""
+        return find_signals(self.overview) if self.overview else ()
+
+    @property
+    def at(self) -> datetime | None:
+        """The database's clock when it was read."""
+        return self.overview.at if self.overview else None

@@ -129,7 +129,7 @@ begin
       v_table);
     execute format(
       'create policy "Users see and write their own rows" on public.%I to authenticated '
-      'using (%s) with check (%2$s%s)', v_table, v_own,
+      'using (%2$s) with check (%2$s%3$s)', v_table, v_own,
       case when v_table in ('chat_states', 'chat_summaries') then ' and ' || v_chat else '' end);
   end loop;
 end $$;

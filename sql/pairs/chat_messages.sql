@@ -574,25 +574,26 @@ $$;
 
 comment on function chat_private.v1_role is 'The V1 role that shows a V2 role.';
 
--- No SET clause here either: it is a part of both converters and must vanish in them.
 create or replace function chat_private.plain_metadata(
   metadata jsonb, model text, usage jsonb, finish_reason text
 )
 returns jsonb
--- Stable, because jsonb_build_object is: declared immutable it would not be inlined.
-language sql stable parallel safe
+-- Not sql: called for every row, and PL/pgSQL keeps its plan.
+language plpgsql immutable parallel safe
+set search_path = ''
 as $$
+begin
   -- What V2 has a column for hides a free key of the same name, and that hides a legacy one.
-  select case when model is null and usage is null and finish_reason is null then
-      case pg_catalog.jsonb_typeof(metadata -> 'legacy')
+  return case when model is null and usage is null and finish_reason is null then
+      case jsonb_typeof(metadata -> 'legacy')
         when 'object' then (metadata -> 'legacy') || (metadata - 'legacy') else metadata end
     else
-      case pg_catalog.jsonb_typeof(metadata -> 'legacy')
+      case jsonb_typeof(metadata -> 'legacy')
         when 'object' then (metadata -> 'legacy') || (metadata - 'legacy') else metadata end
-      || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+      || jsonb_strip_nulls(jsonb_build_object(
         'model', model, 'finish_reason', finish_reason, 'tokens', chat_private.tokens_of(usage)))
-    end
-$$;
+    end;
+end $$;
 
 comment on function chat_private.plain_metadata is 'The V1 metadata that shows these columns of a V2 row.';
 
@@ -836,6 +837,7 @@ create or replace function public.chat_messages_to_v2(
 )
 returns setof public.chat_messages_v2
 language sql stable parallel safe
+set search_path = ''
 as $$
   select x.*
   from (
@@ -894,6 +896,7 @@ create or replace function public.chat_messages_to_v1(
 )
 returns setof public.chat_messages
 language sql stable parallel safe
+set search_path = ''
 as $$
   select x.*
   from (
@@ -931,6 +934,11 @@ alter table public.chat_messages_v2 enable row level security;
 
 do $$
 declare
+  v_own text := 'user_id = (select auth.uid())';
+  -- Not in somebody else's chat either: a foreign key alone would let the row in, and tell that the
+  -- chat is there.
+  v_chat text :=
+    'chat_id in (select c.id from public.chats c where c.user_id = (select auth.uid()))';
   v_table text;
 begin
   foreach v_table in array array['chats', 'chat_messages', 'chat_messages_v2'] loop
@@ -938,7 +946,8 @@ begin
       v_table);
     execute format(
       'create policy "Users see and write their own rows" on public.%I to authenticated '
-      'using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()))', v_table);
+      'using (%2$s) with check (%2$s%3$s)', v_table, v_own,
+      case v_table when 'chats' then '' else ' and ' || v_chat end);
   end loop;
 end $$;
 

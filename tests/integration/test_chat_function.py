@@ -85,6 +85,10 @@ def test_rows_belong_to_their_user(project: Project, alice: User, bob: User, sta
     assert bob.ask("GET", f"/messages?chat_id={chat}").json()["messages"] == []
     assert bob.ask("PATCH", path, {"content": "mine"}).status_code == 404
     assert bob.ask("DELETE", path).status_code == 404
+    for version in (1, 2):
+        intruding = bob.say(chat, "let me in", version)
+        # The same words as for a chat that nobody has.
+        assert (intruding.status_code, intruding.json()["detail"]) == (404, "There is no such chat")
     row = project.row(1, message)
     assert row is not None
     assert (row["content"], str(row["user_id"])) == ("hello", alice.id)

@@ -106,6 +106,12 @@ export function storeMessages(
   });
 }
 
+/** Says of a refusal by row-level security that there is no such chat: for this user, none is. */
+function inOwnChat(error: unknown): never {
+  if (!(error instanceof StoreError) || error.code !== "42501") throw error;
+  throw new Problem("not-found", { status: 404, detail: "There is no such chat", cause: error });
+}
+
 async function insertTogether(
   store: MessageStore,
   attempt: Attempt,
@@ -113,7 +119,7 @@ async function insertTogether(
 ): Promise<Message> {
   const id = String(rows.at(-1)?.id);
   try {
-    const stored = await store.insertMany(attempt.backend, rows);
+    const stored = await store.insertMany(attempt.backend, rows).catch(inOwnChat);
     attempt.wrote = true;
     const last = stored.find((row) => row.id === id);
     if (last !== undefined) return last;
@@ -134,7 +140,7 @@ async function insertOnce(
   row: Message & { id?: unknown },
 ): Promise<Message> {
   try {
-    const stored = await store.insert(attempt.backend, row);
+    const stored = await store.insert(attempt.backend, row).catch(inOwnChat);
     attempt.wrote = true;
     return stored;
   } catch (error) {

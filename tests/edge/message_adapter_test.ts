@@ -17,7 +17,7 @@ import { readVectors } from "./vectors.ts";
 
 type Row = Record<string, unknown>;
 
-const CASES = 10_000;
+const CASES = Number(Deno.env.get("CROSSFADE_CASES") ?? 10_000);
 const SEED = Number(Deno.env.get("CROSSFADE_SEED") ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Freezes a value all the way down, so that a change in place throws. */

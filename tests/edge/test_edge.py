@@ -20,7 +20,7 @@ def test_edge_functions_pass_their_own_tests() -> None:
             str(CONFIG),
             "--frozen",
             f"--allow-read={ROOT / 'tests'}",
-            "--allow-env=CROSSFADE_SEED",  # repeats a generated run
+            "--allow-env=CROSSFADE_SEED,CROSSFADE_CASES",  # repeats or lengthens a generated run
             str(ROOT / "tests" / "edge"),
         ],
         capture_output=True,

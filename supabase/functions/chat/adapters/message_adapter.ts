@@ -10,9 +10,11 @@
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import type { Message } from "../types.ts";
-import { copy, findUnstorable, isObject, own, without } from "./changes/json.ts";
+import { copy, isObject, own, without } from "./changes/json.ts";
 import { compareMessages, isNewer } from "./changes/order.ts";
+import { type Conversion, convertThrough } from "./changes/path.ts";
 import { CHANGES } from "./changes/registry.ts";
+import { findUnstorable } from "./changes/storable.ts";
 
 const V1_ROLES: readonly unknown[] = ["user", "assistant", "system"];
 const V2_ROLES: readonly unknown[] = [...V1_ROLES, "developer", "tool"];
@@ -59,22 +61,8 @@ export function toV1(message: Message, base?: Message): Message {
   return convert(message, { from: 2, to: 1, base });
 }
 
-interface Conversion {
-  readonly from: number;
-  readonly to: number;
-  readonly base: Message | undefined;
-}
-
-function convert(message: Message, { from, to, base }: Conversion): Message {
-  if (from > to) {
-    return CHANGES.filter(({ version }) => version > to && version <= from)
-      .reduceRight((newer, change) => change.down(newer), message);
-  }
-  return CHANGES.filter(({ version }) => version > from && version <= to)
-    .reduce((older, change) => {
-      const stored = base && convert(base, { from: to, to: change.version, base: undefined });
-      return change.up(older, stored);
-    }, message);
+function convert(message: Message, conversion: Conversion): Message {
+  return convertThrough(CHANGES, message, conversion);
 }
 
 /** Whether a value is a V1 message; a declared other version is believed. */

@@ -12,10 +12,10 @@ import {
   isCount,
   isObject,
   type JsonObject,
-  parseObject,
   textField,
   without,
 } from "./json.ts";
+import { parseObject } from "./storable.ts";
 
 /** V1 metadata keys whose elements are blocks in V2, in the order new blocks take. */
 export const ITEM_KINDS = ["images", "attachments", "function_call", "tool_calls"] as const;

@@ -63,27 +63,87 @@ export function hasOnly(value: JsonObject, keys: readonly string[]): boolean {
   return true;
 }
 
+// Values nest as deep as somebody likes, and the stack does not: what is deeper comes after.
+const DEEPEST_AT_ONCE = 256;
+
+type Pair = readonly [unknown, unknown];
+
 /** Compares two JSON values; the order of keys does not count, and -0 is 0. */
 export function equal(first: unknown, second: unknown): boolean {
   if (first === second) return true;
+  const later: Pair[] = [];
+  if (!isEqual(first, second, { depth: 0, later })) return false;
+  for (const [left, right] of later) {
+    if (!isEqual(left, right, { depth: 0, later })) return false;
+  }
+  return true;
+}
+
+interface Level<T> {
+  readonly depth: number;
+  /** Parts that are too deep for now. */
+  readonly later: T[];
+}
+
+function isEqual(first: unknown, second: unknown, { depth, later }: Level<Pair>): boolean {
+  if (first === second) return true;
+  if (depth > DEEPEST_AT_ONCE) return later.push([first, second]) > 0;
+  const level = { depth: depth + 1, later };
   if (Array.isArray(first)) {
     return Array.isArray(second) && first.length === second.length &&
-      first.every((item, place) => equal(item, second[place]));
+      first.every((item, place) => isEqual(item, second[place], level));
   }
   if (!isObject(first) || !isObject(second)) return false;
   const keys = Object.keys(first);
   return keys.length === Object.keys(second).length &&
-    keys.every((key) => Object.hasOwn(second, key) && equal(first[key], second[key]));
+    keys.every((key) => Object.hasOwn(second, key) && isEqual(first[key], second[key], level));
+}
+
+interface Place {
+  readonly from: object;
+  readonly to: unknown[] | Record<string, unknown>;
+  readonly key: string;
 }
 
 /** Copies a JSON value, so that a result never shares parts with its input. */
 export function copy<T>(value: T): T;
 export function copy(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map((item) => copy(item));
-  if (!isObject(value)) return value;
-  const copied: Record<string, unknown> = {};
-  for (const key of Object.keys(value)) setKey(copied, key, copy(value[key]));
+  if (typeof value !== "object" || value === null) return value;
+  const later: Place[] = [];
+  const copied = copyParts(value, 0, later);
+  for (const { from, to, key } of later) {
+    setKey(to as Record<string, unknown>, key, copyParts(from, 0, later));
+  }
   return copied;
+}
+
+function copyParts(value: object, depth: number, later: Place[]): Place["to"] {
+  if (Array.isArray(value)) {
+    const list: unknown[] = [];
+    for (let key = 0; key < value.length; key++) {
+      const from: unknown = value[key];
+      if (isDeep(from, depth)) later.push({ from, to: list, key: String(key) });
+      list.push(copyPart(from, depth, later));
+    }
+    return list;
+  }
+  const copied: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) {
+    const from = (value as JsonObject)[key];
+    if (isDeep(from, depth)) later.push({ from, to: copied, key });
+    setKey(copied, key, copyPart(from, depth, later));
+  }
+  return copied;
+}
+
+function isDeep(value: unknown, depth: number): value is object {
+  return depth > DEEPEST_AT_ONCE && typeof value === "object" && value !== null;
+}
+
+/** Returns the copy; of a part that is too deep, a place for it. */
+function copyPart(value: unknown, depth: number, later: Place[]): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  return depth > DEEPEST_AT_ONCE ? undefined : copyParts(value, depth + 1, later);
 }
 
 /**
@@ -91,12 +151,46 @@ export function copy(value: unknown): unknown {
  * numbers in plain decimals.
  */
 export function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  return write(value, 0);
+}
+
+function write(value: unknown, depth: number): string {
   if (typeof value === "number") return decimal(value);
-  if (!isObject(value)) return JSON.stringify(value);
-  const members = Object.keys(value).sort(compareKeys)
-    .map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`);
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  if (depth > DEEPEST_AT_ONCE) return writeDeep(value);
+  if (Array.isArray(value)) return `[${value.map((item) => write(item, depth + 1)).join(",")}]`;
+  const members = sortedKeys(value)
+    .map((key) => `${JSON.stringify(key)}:${write(own(value, key), depth + 1)}`);
   return `{${members.join(",")}}`;
+}
+
+function sortedKeys(value: object): string[] {
+  return Object.keys(value).sort(compareKeys);
+}
+
+/** Text that is finished, or a value that is still to be written. */
+type Token = { readonly text: string } | { readonly value: unknown };
+
+function writeDeep(whole: object): string {
+  const written: string[] = [];
+  const tokens: Token[] = [{ value: whole }];
+  for (let token = tokens.pop(); token !== undefined; token = tokens.pop()) {
+    if ("text" in token) written.push(token.text);
+    else if (typeof token.value !== "object" || token.value === null) {
+      written.push(write(token.value, 0));
+    } else tokens.push(...tokensOf(token.value).reverse());
+  }
+  return written.join("");
+}
+
+function tokensOf(value: object): Token[] {
+  const isList = Array.isArray(value);
+  const keys = isList ? Object.keys(value) : sortedKeys(value);
+  const parts = keys.flatMap((key, place): Token[] => [
+    { text: (place === 0 ? "" : ",") + (isList ? "" : `${JSON.stringify(key)}:`) },
+    { value: (value as JsonObject)[key] },
+  ]);
+  return [{ text: isList ? "[" : "{" }, ...parts, { text: isList ? "]" : "}" }];
 }
 
 /** Whether a JSON text is exactly {@link canonical} of the value that it holds. */
@@ -141,82 +235,4 @@ function decimal(value: number): string {
   const all = whole + fraction;
   if (point <= 0) return `${sign}0.${"0".repeat(-point)}${all}`;
   return sign + all.padEnd(point, "0");
-}
-
-/**
- * Returns the object that a JSON text holds; `undefined` when it holds something else, nests deeper
- * than 512, or has what jsonb refuses.
- */
-export function parseObject(text: string): JsonObject | undefined {
-  if (!/^[ \t\n\r]*\{/.test(text) || isTooDeep(text)) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    if (!isObject(value)) return undefined;
-    return isHarmless(text) || findUnstorable(value) === undefined ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Whether nothing that jsonb refuses can stand in a JSON text; short of looking at the value. */
-function isHarmless(text: string): boolean {
-  // Infinity takes an exponent or more than 300 digits.
-  return text.length < 300 && !/\\u|[0-9][eE]/.test(text) && text.isWellFormed();
-}
-
-const DEEPEST = 512;
-
-function isTooDeep(text: string): boolean {
-  // Looking at the length, then counting, is cheap and nearly always enough.
-  if (text.length <= 2 * DEEPEST) return false;
-  if (text.length - text.replaceAll(/[{[]/g, "").length <= DEEPEST) return false;
-  let depth = 0;
-  let deepest = 0;
-  for (const [bracket] of text.replaceAll(/"(?:\\.|[^"\\])*"/gs, "").matchAll(/[{}[\]]/g)) {
-    depth += bracket === "{" || bracket === "[" ? 1 : -1;
-    deepest = Math.max(deepest, depth);
-  }
-  return deepest > DEEPEST;
-}
-
-/** Where a value cannot be stored, and why. */
-export interface Unstorable {
-  readonly path: readonly (string | number)[];
-  readonly reason: string;
-}
-
-/** Finds the first part of a value that jsonb refuses. */
-export function findUnstorable(value: unknown): Unstorable | undefined {
-  const reason = refusal(value);
-  if (reason !== undefined) return { path: [], reason };
-  if (Array.isArray(value)) {
-    for (let place = 0; place < value.length; place++) {
-      const found = findUnstorable(value[place]);
-      if (found !== undefined) return { ...found, path: [place, ...found.path] };
-    }
-  } else if (isObject(value)) {
-    for (const key of Object.keys(value)) {
-      const wrong = refusal(key);
-      const found = wrong === undefined
-        ? findUnstorable(value[key])
-        : { path: [], reason: `has a key that ${wrong}` };
-      if (found !== undefined) return { ...found, path: [key, ...found.path] };
-    }
-  }
-  return undefined;
-}
-
-function refusal(value: unknown): string | undefined {
-  switch (typeof value) {
-    case "string":
-      if (value.includes("\0")) return "contains the character U+0000";
-      return value.isWellFormed() ? undefined : "contains half of a surrogate pair";
-    case "number":
-      return Number.isFinite(value) ? undefined : "is not a finite number";
-    case "boolean":
-    case "object":
-      return undefined;
-    default:
-      return `is ${typeof value}, which JSON does not have`;
-  }
 }

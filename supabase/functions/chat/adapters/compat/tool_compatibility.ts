@@ -7,7 +7,8 @@
  * @module
  */
 
-import { canonical, isObject, type JsonObject, own, parseObject } from "../changes/json.ts";
+import { canonical, isObject, type JsonObject, own } from "../changes/json.ts";
+import { parseObject } from "../changes/storable.ts";
 import { put, show, type ToolDefinition } from "../tools/format.ts";
 import { legacy } from "../tools/legacy.ts";
 import { ToolMeter, type ToolMetrics } from "./tool_meter.ts";

@@ -8,7 +8,7 @@
 import { recognise } from "../_shared/crossfade/callers.ts";
 import { isTrue, readBootstrap } from "../_shared/crossfade/environment.ts";
 import { FlagsClient, systemClock } from "../_shared/crossfade/flags_client.ts";
-import { readKey, required } from "../_shared/crossfade/keys.ts";
+import { readAges, readKey, required } from "../_shared/crossfade/function_settings.ts";
 import { createOfrep } from "../_shared/crossfade/ofrep.ts";
 import { RpcDatabase } from "../_shared/crossfade/rpc_database.ts";
 // Deployed with the function; `crossfade flags export --bootstrap` writes it.
@@ -37,6 +37,7 @@ const flags = new FlagsClient({
   bootstrap,
   background,
   captureExposures: isTrue(environment.CAPTURE_METRICS ?? "true"),
+  ...readAges(environment),
 });
 const trustedKeys = [secretKey, ...(environment.OFREP_API_KEYS ?? "").split(",")]
   .map((key) => key.trim()).filter((key) => key !== "");

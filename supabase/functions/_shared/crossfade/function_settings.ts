@@ -1,5 +1,5 @@
 /**
- * Addresses and keys that Supabase gives a function in its environment.
+ * What every function reads of its environment: addresses, keys, ages of the flags.
  *
  * @module
  */
@@ -31,4 +31,21 @@ export function readKey(environment: Environment, keys: string, legacy: string):
   const value = environment[legacy];
   if (value) return value;
   throw new Error(`Cannot start: environment variables ${keys} and ${legacy} are missing`);
+}
+
+/** Reads CROSSFADE_SOFT_AGE_MS and CROSSFADE_HARD_AGE_MS; what is no number counts as not set. */
+export function readAges(
+  environment: Environment,
+): { readonly softAgeMs?: number; readonly hardAgeMs?: number } {
+  const read = (name: string): number | undefined => {
+    const text = environment[name] ?? "";
+    const value = Number(text);
+    return text.trim() !== "" && value >= 0 ? value : undefined;
+  };
+  const softAgeMs = read("CROSSFADE_SOFT_AGE_MS");
+  const hardAgeMs = read("CROSSFADE_HARD_AGE_MS");
+  return {
+    ...(softAgeMs === undefined ? {} : { softAgeMs }),
+    ...(hardAgeMs === undefined ? {} : { hardAgeMs }),
+  };
 }

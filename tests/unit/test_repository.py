@@ -21,6 +21,7 @@ DOCUMENTS = (
     "tests/README.md",
     "tests/examples/orders/README.md",
     "tests/examples/chat/README.md",
+    "sql/CONVERTERS.md",
     ".github/ARCHITECTURE.md",
     ".github/CONTRIBUTING.md",
 )

@@ -74,7 +74,8 @@ begin
   delete from crossfade.flag_exposures x
   where x.ctid = any (array(
     select o.ctid from crossfade.flag_exposures o
-    where o.minute < clock_timestamp() - make_interval(secs => v_keep_days::double precision * 86400)
+    where o.minute
+      < clock_timestamp() - make_interval(secs => v_keep_days::double precision * 86400)
     order by o.minute
     limit 1000
     for update skip locked));

@@ -12,6 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from crossfade.cli import app
+from crossfade.health_rules import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
@@ -165,6 +166,11 @@ def test_runbook_names_every_command() -> None:
     assert [name for name in names if f"`{name}" not in runbook] == []
 
 
+def test_runbook_says_what_to_do_for_every_rule() -> None:
+    rows = re.findall(r"^\| `(R\w+)` \|", text_of("control/README.md"), flags=re.MULTILINE)
+    assert sorted(rows) == sorted([*RULES, "R3"])
+
+
 def test_runbook_explains_every_error_code() -> None:
     cases = json.loads(text_of("tests/vectors/contract.json"))["cases"]
     (contract,) = [case["expect"] for case in cases if case["name"] == "error_codes"]
@@ -307,7 +313,7 @@ def test_edge_functions_import_files_npm_and_node_only() -> None:
             found += [
                 f"{name}: {module}"
                 for module in imports
-                if not re.match(r"npm:|node:|\.{1,2}/.*\.ts$", module) and module not in mapped
+                if not re.match(r"npm:|node:|\.{1,2}/.*\.(ts|json)$", module) and module not in mapped
             ]
     assert found == []
 

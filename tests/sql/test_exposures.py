@@ -79,7 +79,7 @@ def test_an_empty_batch_counts_nothing(scratched: Connection) -> None:
     ],
 )  # fmt: skip
 def test_a_bad_entry_is_named_and_nothing_is_counted(
-    scratched: Connection, field: str, value: object
+    scratched: Connection, field: str, value: Any
 ) -> None:
     with refused("CF012", 400) as refusal:
         record(scratched, exposure(), exposure(**{field: value}))

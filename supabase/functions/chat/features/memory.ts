@@ -17,7 +17,8 @@ const LONGEST_FACT = 500;
  * Only a message that begins with it: what a user merely mentions is not kept.
  */
 export function factIn(text: string): string | undefined {
-  const fact = /^\s*(?:please\s+)?remember(?:\s+that|:)?\s+([^]+)$/i.exec(text)?.[1]?.trim();
+  const asked = /^\s*(?:please\s+)?remember[\s:]\s*([^]+)$/i.exec(text)?.[1];
+  const fact = asked?.replace(/^that(\s+|$)/i, "").trim();
   return fact === undefined || fact === "" || [...fact].length > LONGEST_FACT ? undefined : fact;
 }
 

@@ -158,6 +158,8 @@ class ErrorCode(StrEnum):
     LAST_ADMIN = "CF022"
     NO_ROLLOUT = "CF023"
     ROLLOUT_UNDER_WAY = "CF024"
+    FLAGS_CHANGED = "CF025"
+    UNKNOWN_SCHEDULE = "CF026"
     FENCED = "CF_FENCED"
     ARCHIVED = "CF_ARCHIVED"
 
@@ -180,8 +182,11 @@ class RolloutState(StrEnum):
 RPCS: Final[tuple[str, ...]] = (
     "add_operator",
     "advance_rollout",
+    "apply_changes",
+    "apply_due_changes",
     "backfill_batch",
     "bucket",
+    "cancel_changes",
     "check_conversion",
     "check_rls",
     "choose_backend",
@@ -216,6 +221,7 @@ RPCS: Final[tuple[str, ...]] = (
     "rollout_status",
     "run_status",
     "sample_keys",
+    "schedule_changes",
     "set_cohort",
     "set_flag",
     "set_mirror",

@@ -15,7 +15,7 @@
     ├── UnexpectedAnswerError         an answer this version does not understand
     ├── StalledError                  a run that makes no progress
     └── RefusedError                  the database said no; nothing was changed
-        ├── UnknownNameError          CF001 CF002 CF003 CF009 CF014 CF015
+        ├── UnknownNameError          CF001 CF002 CF003 CF009 CF014 CF015 CF026
         ├── InvalidArgumentError      CF004 CF007 CF012
         ├── StageRefusedError         CF005, with blockers
         ├── LatchedError              CF006: re-arm first
@@ -26,6 +26,7 @@
         ├── ExtensionMissingError     CF018
         ├── NotAllowedError           CF020: no operator, or the role is too low
         ├── OperatorError             CF021 CF022
+        ├── FlagsChangedError         CF025: read them again
         ├── RolloutStateError         CF023 CF024
         └── FencedError               CF_FENCED CF_ARCHIVED
 
@@ -182,6 +183,10 @@ class RolloutStateError(RefusedError):
     """No rollout is under way for the pair, or another one is."""
 
 
+class FlagsChangedError(RefusedError):
+    """Flags have changed since they were read."""
+
+
 class FencedError(RefusedError):
     """A direct write was refused by a kill switch or because the table is an archive."""
 
@@ -209,6 +214,8 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.LAST_ADMIN: OperatorError,
     ErrorCode.NO_ROLLOUT: RolloutStateError,
     ErrorCode.ROLLOUT_UNDER_WAY: RolloutStateError,
+    ErrorCode.FLAGS_CHANGED: FlagsChangedError,
+    ErrorCode.UNKNOWN_SCHEDULE: UnknownNameError,
     ErrorCode.FENCED: FencedError,
     ErrorCode.ARCHIVED: FencedError,
 }

@@ -20,7 +20,7 @@ from crossfade.alerts import Alert, Alerts, Severity
 from crossfade.contract import Direction, Event, Mode, Outcome, RolloutState, RunState, Stage
 from crossfade.errors import CrossfadeError
 from crossfade.models import Batch, HealthSample, Lease, RollbackDone, Run
-from crossfade.ports import Controls, Health, Pairs, Rollouts, Runs
+from crossfade.ports import ChangeSets, Controls, Health, Pairs, Rollouts, Runs
 from crossfade.rollout_plans import RolloutAdvanced, RolloutView
 from crossfade.thresholds import Thresholds, read_thresholds
 from crossfade.verdicts import Verdict, worst
@@ -38,7 +38,7 @@ class _Batch(Protocol):
         """Do one batch."""
 
 
-class MonitorGateway(Controls, Pairs, Runs, Health, Rollouts, Protocol):
+class MonitorGateway(Controls, ChangeSets, Pairs, Runs, Health, Rollouts, Protocol):
     """What the monitor needs."""
 
 
@@ -102,6 +102,7 @@ class Monitor:
         lease = self._beat()
         if lease is not None and not lease.held:
             return tuple(self._stand_by(name) for name in self._pairs)
+        self._apply_due()
         ticks = tuple(self._tick_pair(name, failure) for name in self._pairs)
         # Last: a look may wait for locks, and no judgment may wait for a look.
         for tick in ticks:
@@ -149,6 +150,22 @@ class Monitor:
             # Judge all the same: two that decide at once are harmless, none is not.
             _log.warning("%s", error.line(), extra={"action": "monitor.beat"})
             return None
+
+    def _apply_due(self) -> None:
+        """Scheduled changes of flags: the database applies each once, whoever asks."""
+        if not self.enforce:
+            return
+        try:
+            done = self.gateway.apply_due_changes()
+        except CrossfadeError as error:
+            _log.warning("%s", error.line(), extra={"action": "monitor.schedule"})
+            return
+        for item in done:
+            if item.state == "refused":
+                title = f"Scheduled changes {item.id} were refused"
+                self.alerts.raise_(
+                    Alert(Severity.WARNING, f"schedule.{item.id}", title, item.outcome)
+                )
 
     def _stand_by(self, pair: str) -> Tick:
         try:

@@ -5,12 +5,15 @@ A module asks for the smallest one it can work with. ``gateway.SupabaseGateway``
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
 from crossfade.catalog import PairPlan, TableInfo
+from crossfade.change_sets import Applied, Scheduled
 from crossfade.contract import Direction, Event, Level, MirrorMode, OperatorRole, Stage
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
+from crossfade.flags_file import Change
 from crossfade.kill_switches import Engaged
 from crossfade.models import (
     AuditEntry,
@@ -221,6 +224,29 @@ class History(Protocol):
         """Return audit rows, newest first."""
 
 
+class ChangeSets(Protocol):
+    """Several changes as one, now or later."""
+
+    def apply_changes(
+        self, changes: Sequence[Change], *, reason: str, expected_version: int | None
+    ) -> Applied:
+        """Apply all of them in one transaction, or none."""
+
+    def schedule_changes(
+        self, changes: Sequence[Change], *, due_at: datetime, reason: str
+    ) -> Scheduled:
+        """Have them applied at a time."""
+
+    def cancel_changes(self, number: int, *, reason: str) -> Scheduled:
+        """Take scheduled changes back."""
+
+    def apply_due_changes(self) -> tuple[Scheduled, ...]:
+        """Apply what is due, exactly once however many ask; return what was done."""
+
+    def list_schedules(self, *, limit: int = 50) -> tuple[Scheduled, ...]:
+        """Return scheduled changes, newest first."""
+
+
 class Operators(Protocol):
     """Who asks, and who may."""
 
@@ -255,7 +281,9 @@ class Overviews(Protocol):
         """Return both rows of a key."""
 
 
-class Gateway(Controls, Runs, Pairs, Health, Rollouts, History, Operators, Overviews, Protocol):
+class Gateway(
+    Controls, Runs, Pairs, Health, Rollouts, History, ChangeSets, Operators, Overviews, Protocol
+):
     """Everything."""
 
     @property

@@ -130,7 +130,7 @@ begin
   -- Anybody may sign up with an address that is not theirs; only its owner can confirm it.
   if not v_confirmed and position('@' in who) > 0 then
     perform crossfade_private.fail(
-      409, 'CF021', format('The address "%s" is not confirmed', who),
+      404, 'CF021', format('The address "%s" is not confirmed', who),
       jsonb_build_object('operator', who),
       'Let its owner open the confirmation mail, or give the user id.');
   end if;
@@ -162,7 +162,7 @@ begin
   select o.* into v_row from crossfade.operators o where o.user_id = v_user.user_id;
   if v_row.role <> add_operator.role then
     perform crossfade_private.fail(
-      409, 'CF012', format('Cannot add "%s": it is %s already', who, v_row.role),
+      400, 'CF012', format('Cannot add "%s": it is %s already', who, v_row.role),
       jsonb_build_object('operator', who, 'role', v_row.role),
       format('Run: crossfade operator set-role %s %s', who, add_operator.role));
   end if;
@@ -170,7 +170,7 @@ begin
 exception when unique_violation then
   -- The user was deleted in Auth and has signed up again: a new id with the same address.
   perform crossfade_private.fail(
-    409, 'CF012', format('Cannot add "%s": another user id has that address', who),
+    400, 'CF012', format('Cannot add "%s": another user id has that address', who),
     jsonb_build_object('operator', who),
     format('Run first: crossfade operator remove %s', who));
   return null;

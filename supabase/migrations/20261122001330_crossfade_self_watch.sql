@@ -196,6 +196,7 @@ begin
     - crossfade_private.setting_number('r12_dead_s') * interval '1 s' then
     return jsonb_build_object('idle', true, 'pairs', v_done);
   end if;
+  perform crossfade.apply_due_changes();
   for v_pair in
     select p.name from crossfade.pairs p where p.stage in ('live', 'rampdown') order by p.name
   loop

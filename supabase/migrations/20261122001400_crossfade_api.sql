@@ -16,11 +16,12 @@ as $$
       pair_status, read_flags, rollout_status, run_status, whoami
     }'::text[]),
     ('operator', '{
-      advance_rollout, backfill_batch, check_conversion, control_rollout, control_run,
+      advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
+      check_conversion, control_rollout, control_run,
       drive_monitor, drive_run, engage_kill_switch, monitor_beat, plan_pair, rearm,
       record_verdicts, release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback,
-      sample_keys, set_cohort, set_flag, set_mirror, set_stage, show_rows, start_backfill,
-      start_rollout, start_verify, take_snapshot, verify_batch, verify_some
+      sample_keys, schedule_changes, set_cohort, set_flag, set_mirror, set_stage, show_rows,
+      start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
     }'),
     ('admin', '{
       add_operator, describe_table, register_pair, remove_operator, set_operator_role,

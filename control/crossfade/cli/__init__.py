@@ -14,6 +14,7 @@ from crossfade.cli import (
     cohort,
     dashboard,
     flags,
+    flags_file,
     install,
     kill,
     lazy,
@@ -67,6 +68,7 @@ app.add_typer(stage.app, name="stage")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(verify.app, name="verify")
 app.command("repair")(verify.repair)
+flags_file.add_to(flags.app)
 app.add_typer(flags.app, name="flags")
 app.add_typer(cohort.app, name="cohort")
 app.add_typer(kill.app, name="kill")

@@ -27,12 +27,14 @@ ATTEMPTS: Final = 5
 """With the waits between them about three seconds: a restart of the API is outlived."""
 NOT_REPEATABLE: Final = frozenset(
     {
+        "apply_changes",
         "control_run",
         "rearm",
         "record_requests",
         "record_verdicts",
         "restore_snapshot",
         "rollback",
+        "schedule_changes",
         "set_stage",
         "take_snapshot",
         "unregister_pair",

@@ -15,6 +15,7 @@ from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
+from crossfade.gateway.change_calls import ChangeCalls
 from crossfade.gateway.operator_calls import OperatorCalls
 from crossfade.gateway.overview_reads import OverviewReads
 from crossfade.gateway.rows import parse, plain, verdict_row
@@ -48,7 +49,7 @@ from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutP
 from crossfade.verdicts import Verdict
 
 
-class SupabaseGateway(OperatorCalls, OverviewReads):
+class SupabaseGateway(ChangeCalls, OperatorCalls, OverviewReads):
     """A gateway over one Supabase project. Safe to share between threads; close it, or use with.
 
     Args:

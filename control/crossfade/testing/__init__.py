@@ -4,6 +4,7 @@ It keeps the rules a control plane has to cope with (unknown names, refused stag
 batches that wait), not those of SQL. ``calls`` holds what was asked, ``fail`` makes it break.
 """
 
+from crossfade.testing.change_sets import FakeChangeSets
 from crossfade.testing.controls import FakeControls
 from crossfade.testing.past import FakePast
 from crossfade.testing.people import FakePeople
@@ -15,5 +16,7 @@ from crossfade.testing.work import FakeWork
 __all__ = ["NOW", "FakeGateway"]
 
 
-class FakeGateway(FakeControls, FakeWork, FakePast, FakePeople, FakeRollouts, FakeViews):
+class FakeGateway(
+    FakeChangeSets, FakeControls, FakeWork, FakePast, FakePeople, FakeRollouts, FakeViews
+):
     """Implements ``crossfade.ports.Gateway`` over plain attributes, which tests may set."""

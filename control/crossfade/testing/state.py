@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from crossfade.catalog import PairPlan, TableInfo
+from crossfade.change_sets import Scheduled
 from crossfade.contract import ErrorCode, Event, Stage
 from crossfade.errors import Blocker, CrossfadeError, RefusedError, refusal
 from crossfade.flags import Flag, KillSwitch
@@ -58,6 +59,7 @@ class FakeState:
         self.shown: Overview | None = None
         self.rollbacks: list[RollbackEntry] = []
         self.audit: list[AuditEntry] = []
+        self.schedules: dict[int, Scheduled] = {}
         self.operators: dict[str, Operator] = {}
         self.caller = Caller("fake")
         self.broadcasts: list[tuple[Event, Mapping[str, str | int | bool]]] = []
@@ -84,7 +86,7 @@ class FakeState:
         """The calls that changed something."""
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
-            *("whoami", "monitor_beat", "overview", "rollout_status", "show_"),
+            *("apply_due_changes", "whoami", "monitor_beat", "overview", "rollout_status", "show_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))
 

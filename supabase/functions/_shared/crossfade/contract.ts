@@ -97,6 +97,8 @@ export const ERROR_CODES = {
   CF022: 409,
   CF023: 409,
   CF024: 409,
+  CF025: 409,
+  CF026: 404,
   CF_FENCED: 409,
   CF_ARCHIVED: 409,
 } as const;

@@ -15,6 +15,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from pydantic import SecretStr
 
+from crossfade.bundle import bundle
 from crossfade.config import Connection
 from crossfade.gateway import SupabaseGateway
 from crossfade.local.deno_runtime import deno_bin
@@ -211,3 +212,20 @@ def test_python_evaluates_as_the_database_does(
                 ours_metadata = {**ours.flag_metadata, "flags_version": 0}
                 assert ours_metadata == {**theirs["metadata"], "flags_version": 0}
         api.clear_providers()
+
+
+def test_a_bundle_says_what_the_database_says(project: Project, endpoint: str) -> None:
+    connection = Connection(project.info.api_url, SecretStr(project.info.secret_key), "test")
+    with SupabaseGateway(connection) as gateway:
+        bundled = bundle(gateway.read_flags())
+    answer = project.rpc("read_flags", known_version=None)
+    assert bundled["flags_version"] == answer["flags_version"]
+    assert bundled["settings"] == answer["settings"]
+    for kind in ("flags", "kill_switches", "pairs"):
+        rows = {row["name"]: row for row in answer[kind]}
+        ours: Any = bundled[kind]
+        assert [row["name"] for row in ours] == sorted(rows)
+        for row in ours:
+            cohort, own = rows[row["name"]].get("cohort", {}), row.pop("cohort", {})
+            assert own == {name: cohort[name] for name in own}
+            assert row == {name: rows[row["name"]][name] for name in row}

@@ -7,6 +7,7 @@ import typer
 
 from crossfade import flags as evaluation
 from crossfade.bucketing import parse_percentage
+from crossfade.cli.flags_bundle import bundle_flags
 from crossfade.cli.names import unknown
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, table
@@ -16,6 +17,7 @@ from crossfade.errors import InvalidValueError
 from crossfade.flags import Context, Evaluation, Flag, FlagState
 
 app = typer.Typer(no_args_is_help=True, help="Named features inside backend 2.")
+app.command("bundle")(bundle_flags)
 Name = Annotated[str, typer.Argument(help="Name of the flag.", show_default=False)]
 
 

@@ -14,7 +14,7 @@ import { readSettings } from "./settings.ts";
 import { operatorRpc } from "./operator_rpc.ts";
 import { supabaseFeatures } from "./supabase_features.ts";
 import { CrossfadeRpc, supabaseStore } from "./supabase_store.ts";
-// Deployed with the function; `crossfade flags export --bootstrap` writes it.
+// Deployed with the function; `crossfade flags bundle` writes it.
 import bundled from "./flags.json" with { type: "json" };
 
 /** Present where Supabase runs the function. */

@@ -11,7 +11,7 @@ import { FlagsClient, systemClock } from "../_shared/crossfade/flags_client.ts";
 import { readAges, readKey, required } from "../_shared/crossfade/function_settings.ts";
 import { createOfrep } from "../_shared/crossfade/ofrep.ts";
 import { RpcDatabase } from "../_shared/crossfade/rpc_database.ts";
-// Deployed with the function; `crossfade flags export --bootstrap` writes it.
+// Deployed with the function; `crossfade flags bundle` writes it.
 import bundled from "./flags.json" with { type: "json" };
 
 /** Present where Supabase runs the function. */

@@ -58,7 +58,7 @@ export function isTrue(value: string | undefined): boolean {
  * as not set and is told: a typing mistake in a secret must not keep the function from starting.
  *
  * @param environment all variables: KILL_SWITCH_* names are not known beforehand
- * @param bundled what `crossfade flags export --bootstrap` wrote; an empty object means none
+ * @param bundled what `crossfade flags bundle` wrote; an empty object means none
  */
 export function readBootstrap(
   environment: Readonly<Record<string, string>> = NOTHING_SET,

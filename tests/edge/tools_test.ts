@@ -15,6 +15,7 @@ import { ToolNames } from "../../supabase/functions/chat/adapters/tools/names.ts
 import { newFormat } from "../../supabase/functions/chat/adapters/tools/new.ts";
 import { openaiChat } from "../../supabase/functions/chat/adapters/tools/openai_chat.ts";
 import { openaiResponses } from "../../supabase/functions/chat/adapters/tools/openai_responses.ts";
+import { Rows } from "./message_rows.ts";
 
 type Row = Record<string, unknown>;
 
@@ -305,6 +306,77 @@ Deno.test("parts of a result survive, unknown ones too", () => {
   const stored = put(anthropic, "result", raw);
   assert.equal(stored.output, "a\n\nb");
   assert.deepEqual(show(anthropic, "result", stored), raw);
+  // Edited by a V1 client, who sees the output only.
+  assert.equal(show(anthropic, "result", { ...stored, output: "c" }).content, "c");
+});
+
+/** Draws something that a tool, a call or a result might be, or that is nothing of the kind. */
+function anything(rows: Rows): Row {
+  const keys = ["type", "id", "call_id", "tool_use_id", "tool_call_id", "name", "description"];
+  const values = [
+    "function",
+    "custom",
+    "function_call",
+    "tool_use",
+    "tool_result",
+    "a.b",
+    "",
+    null,
+  ];
+  const schema = () => ({
+    type: rows.pick(["object", "dict", "any", 5, ["str", "null"]]),
+    properties: rows.object(rows.list(3, () => [
+      rows.pick(["a", "type", "__proto__", "properties"]),
+      rows.pick<unknown>([{ type: "float" }, { required: true }, { required: ["x"] }, true, null]),
+    ])),
+    required: rows.pick<unknown>([["a"], "a", undefined]),
+  });
+  const inner = (): Row => ({
+    name: rows.pick<unknown>(["f", "a.b", 7]),
+    arguments: rows.pick<unknown>(['{"a":1}', "{", "", { a: [1] }, null]),
+    parameters: rows.pick<unknown>([schema(), null, rows.value()]),
+    strict: rows.pick<unknown>([true, false, null]),
+  });
+  const parts: [string, unknown][] = [
+    ...rows.list(4, (): [string, unknown] => [rows.pick(keys), rows.pick<unknown>(values)]),
+    ...rows.list(4, (): [string, unknown] =>
+      rows.pick<() => [string, unknown]>([
+        () => ["function", inner()],
+        () => ["custom", inner()],
+        () => ["parameters", schema()],
+        () => ["input_schema", schema()],
+        () => ["input", rows.value()],
+        () => ["arguments", rows.pick<unknown>(['{"a":1}', "{oops", {}, 5])],
+        () => ["content", rows.pick<unknown>([rows.value(), [{ type: "text", text: "a" }, 1]])],
+        () => ["output", rows.value()],
+        () => ["is_error", rows.often()],
+        () => ["extras", rows.value()],
+        () => [rows.pick(["x", ""]), rows.value()],
+      ])()),
+  ];
+  return JSON.parse(JSON.stringify(Object.fromEntries(parts)));
+}
+
+const CASES = Number(Deno.env.get("CROSSFADE_CASES") ?? 10_000);
+const SEED = Number(Deno.env.get("CROSSFADE_SEED") ?? Math.floor(Math.random() * 2 ** 31));
+const KINDS = ["tool", "call", "result"] as const;
+
+Deno.test(`anything comes back to the byte from every format, for ${CASES} generated values`, () => {
+  const names = namesOf([{ name: "a.b" }, { name: "f" }]);
+  for (let place = 0; place < CASES; place++) {
+    const rows = new Rows(SEED + place);
+    const raw = anything(rows);
+    const [kind, format, other] = [
+      rows.pick(KINDS),
+      rows.pick(TOOL_FORMATS.filter(({ id }) => id !== "new")),
+      rows.pick(TOOL_FORMATS),
+    ];
+    const what = `CROSSFADE_SEED=${SEED + place} ${kind} ${format.id} ${other.id}`;
+    const stored = put(format, kind, raw, { names });
+    assert.equal(JSON.stringify(show(format, kind, stored, names)), JSON.stringify(raw), what);
+    const trip = put(other, kind, show(other, kind, stored, names), { names, base: stored });
+    assert.equal(JSON.stringify(trip), JSON.stringify(stored), what);
+  }
 });
 
 function call(id: string, name = "f"): Row {
@@ -352,6 +424,23 @@ Deno.test("orphans are kept, dropped or completed, and results follow their call
       "call:nobody result:nobody=N again call:a result:a=A2",
   );
   assert.equal(JSON.stringify(TURNS), frozen);
+});
+
+Deno.test("a result answers the last call of its id that has no answer yet", () => {
+  const turns = [
+    { role: "assistant", content: [call("a", "first")] },
+    { role: "assistant", content: [call("a", "second")] },
+    { role: "tool", content: [result("a")] },
+  ];
+  const names = settleOrphans(turns, "drop").flatMap(({ content }) => content as Row[]);
+  assert.deepEqual(names.map(({ name, output }) => name ?? output), ["second", "ok"]);
+});
+
+Deno.test("reasoning whose text was edited is not sent: its signature is of the old text", () => {
+  const reasoning = { type: "reasoning", text: "new", signature: "x", extras: { stale: true } };
+  const messages = [{ role: "assistant", content: [reasoning, text("a")] }];
+  const [sent] = exportConversation(anthropic, messages, { names: namesOf([]) });
+  assert.deepEqual(sent?.content, [{ type: "text", text: "a" }]);
 });
 
 Deno.test("settled orphans stay as they are", () => {

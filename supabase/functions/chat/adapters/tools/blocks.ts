@@ -90,13 +90,22 @@ export interface ContentWords {
 
 /** Returns a result's content: text, or a list of parts where it is stored as blocks. */
 export function writeContent(block: JsonObject, words: ContentWords): unknown {
-  if (!Array.isArray(block.content)) return outputText(block);
-  return block.content.map((part) => {
+  const { output, content } = block;
+  if (!Array.isArray(content)) return outputText(block);
+  const text = textsOf(content);
+  // A V1 client sees and edits the output; the blocks are of before then.
+  if (typeof output === "string" && text !== "" && text !== output) return output;
+  return content.map((part) => {
     const raw = own(part, "raw");
     // Parts of other kinds came from a provider and go back as they are.
     if (own(part, "type") === "unknown" && isObject(raw)) return raw;
     return words.text(textField(part, "text") ?? canonical(part));
   });
+}
+
+function textsOf(blocks: readonly unknown[]): string {
+  return blocks.map((block) => textField(block, "text")).filter((text) => text !== undefined)
+    .join(BORDER);
 }
 
 /** Returns output and blocks of a result's content. */

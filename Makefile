@@ -90,6 +90,9 @@ check-ci: $(STAMP)
 soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor (SOAK_S=600, SEED=n)
 	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak.simulations --jobs $(JOBS)
+	CROSSFADE_CASES=200000 $(BIN)/deno test --quiet --config supabase/functions/chat/deno.json \
+	  --frozen --allow-read=tests --allow-env=CROSSFADE_SEED,CROSSFADE_CASES \
+	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts
 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 from crossfade.local.deno_runtime import deno_bin
@@ -32,3 +33,9 @@ def test_edge_functions_pass_their_own_tests() -> None:
     )
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     assert " passed" in result.stdout, result.stdout
+
+
+def test_the_version_that_is_built_is_written_down() -> None:
+    """A release without golden files could change its output unnoticed: see write_golden.ts."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (ROOT / "tests" / "golden" / version).is_dir()

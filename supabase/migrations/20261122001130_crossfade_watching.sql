@@ -160,7 +160,9 @@ begin
     'memory_bytes', (
       select coalesce(jsonb_agg(m.used_bytes order by m.id desc), '[]')
       from (
+        -- Of this step: what made the one before go back must not make this one go back again.
         select r.id, r.used_bytes from crossfade.memory_reports r
+        join crossfade.pairs p on p.name = r.pair and r.at >= p.step_started_at
         where r.pair = health_inputs.pair and r.at > clock_timestamp()
           - crossfade_private.setting_number('r6_window_s') * interval '1 s'
         order by r.id desc limit 100

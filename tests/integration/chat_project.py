@@ -69,6 +69,16 @@ class Project:
         folder = Path(self.info.data_dir)
         return "".join(path.read_text("utf-8") for path in folder.rglob("chat*.log"))
 
+    def flush(self) -> None:
+        """Make what is committed survive a kill of the database.
+
+        The stack of the tests answers before it has written; one commit that waits takes all
+        earlier ones along.
+        """
+        with psycopg.connect(self.info.db_url) as connection:
+            connection.execute("set synchronous_commit = on")
+            connection.execute("create temporary table flushed (n integer)")
+
     def unmirrored(self, version: int, query: str, *values: Any) -> None:
         """Change one table behind the mirror's back, as nobody may."""
         table = "public.chat_messages" if version == 1 else "public.chat_messages_v2"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from tests.integration.cli_project import Project
@@ -32,7 +34,14 @@ on conflict do nothing
 def record(project: Project, pair: str, *events: dict[str, Any]) -> None:
     """Count requests as the edge function does."""
     whole = [
-        {"pair": pair, "backend_version": 2, "wire_version": 1, "latency_ms": 40, **event}
+        {
+            "pair": pair,
+            "backend_version": 2,
+            "wire_version": 1,
+            "outcome": "ok",
+            "latency_ms": 40,
+            **event,
+        }
         for event in events
     ]
     project.sql("select crossfade.record_requests('" + json.dumps(whole) + "')")
@@ -106,3 +115,38 @@ def serving(env: dict[str, str], *options: str) -> Iterator[Served]:
         process.wait(10)
         assert process.stdout is not None
         process.stdout.close()
+
+
+class Line:
+    """A cable to a server of this machine that can be pulled out."""
+
+    def __init__(self, port: int) -> None:
+        self._to, self._open = port, list[socket.socket]()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    Thread(target=_pump, args=(source, target), daemon=True).start()
+
+    def pull(self) -> None:
+        """Nothing goes through any more."""
+        for end in (self._listening, *self._open):
+            # Closing alone would leave the threads waiting in it.
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -17,7 +17,7 @@ from crossfade.dashboard.panels.dialogs import REASON, Dialog, lines, side_by_si
 from crossfade.dashboard.view import Person
 from crossfade.errors import CrossfadeError, InvalidValueError, UnauthorizedError
 from crossfade.flags import Flag, FlagState
-from crossfade.models import Cohort
+from crossfade.models import Change, Cohort
 from crossfade.ports import Gateway
 
 Form = Mapping[str, str]
@@ -139,7 +139,7 @@ class Actions:
         plan = self._gateway.rollback(
             level, pair, reason="dry run", automatic=False, dry_run=True
         ).plan
-        return [f"{c.action} {c.object}: {c.before or '-'} -> {c.after or '-'}" for c in plan]
+        return [_sentence(change) for change in plan]
 
     def _ask_rearm(self, form: Form) -> Outcome:
         why = "The rollout may go forward again. Nothing else changes."
@@ -323,6 +323,16 @@ def cohort_changes_of(before: Cohort, after: Cohort) -> dict[str, Decimal | tupl
     }
     lists = Lists(after.enabled_user_ids, after.denied_user_ids, tuple(sorted(removed)))
     return dict(cohort_changes(before, percentage=after.percentage, users=lists))  # type: ignore[arg-type]
+
+
+def _sentence(change: Change) -> str:
+    """A line of a plan for people: what, then the values before and after."""
+    before, after = (json.loads(text or "{}") for text in (change.before, change.after))
+    values = ", ".join(
+        f"{name} {json.dumps(before.get(name))} → {json.dumps(value)}"
+        for name, value in after.items()
+    )
+    return f"{change.action.replace('_', ' ')} of {change.object}: {values or 'now'}"
 
 
 def _reason(form: Form) -> str:

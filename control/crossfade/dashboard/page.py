@@ -70,10 +70,10 @@ class Page:
         ui.add_head_html(f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>")
         with ui.element("div").props("id=page"):
             ui.html("", sanitize=False).props("id=lost role=alert")
-            with ui.element("main"):
+            with ui.element("div"):
                 self._add("top", "header")
+                self._add("headline")
                 with ui.element("div").classes("live"):
-                    self._add("headline")
                     with ui.element("div").classes("first"):
                         self._add("pairs")
                         self._add("switches", classes="box")

@@ -18,8 +18,8 @@ def render(view: View) -> Markup:
         text = Markup("{} Nothing is known about it.").format(view.error)
         return _box("unknown", "?", "Project unreachable", text)
     if view.is_stale:
-        text = Markup("{} <strong>What you see is what was true {} ago</strong>, at {}.").format(
-            view.error, duration(view.age_s), moment(view.at)
+        text = Markup("{}. <strong>What you see is what was true {} ago</strong>, at {}.").format(
+            view.error.rstrip("."), duration(view.age_s), moment(view.at)
         )
         return _box("unknown", "?", "Project unreachable", text)
     signals = view.signals
@@ -31,7 +31,8 @@ def render(view: View) -> Markup:
     if wrong:
         parts.append("1 thing is wrong" if wrong == 1 else f"{wrong} things are wrong")
     if rest:
-        parts.append("1 needs attention" if rest == 1 else f"{rest} need attention")
+        thing = "" if wrong else " thing" if rest == 1 else " things"
+        parts.append(f"{rest}{thing} {'needs' if rest == 1 else 'need'} attention")
     sentence = ", ".join(parts)
     items = Markup("").join(_item(signal) for signal in signals[:_SHOWN])
     more = len(signals) - _SHOWN

@@ -90,6 +90,8 @@ check-ci: $(STAMP)
 soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor (SOAK_S=600, SEED=n)
 	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak.simulations --jobs $(JOBS)
+	CROSSFADE_FUZZ=20000 $(if $(SEED),CROSSFADE_SEED=$(SEED)) \
+	  $(BIN)/python -m pytest tests/integration/test_chat_fuzz.py
 	CROSSFADE_CASES=200000 $(BIN)/deno test --quiet --config supabase/functions/chat/deno.json \
 	  --frozen --allow-read=tests --allow-env=CROSSFADE_SEED,CROSSFADE_CASES \
 	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   ContextCompatibility,
   DualWriteService,
+  FallbackReader,
   MigrationHelper,
   RollbackManager,
   ToolCompatibilityWrapper,
@@ -13,6 +14,7 @@ import {
   suggestLevel,
 } from "../../supabase/functions/chat/adapters/rollback_procedures.ts";
 import { EDGE_RPCS, LEVELS } from "../../supabase/functions/_shared/crossfade/contract.ts";
+import type { Message } from "../../supabase/functions/chat/types.ts";
 import { converter } from "./fake_store.ts";
 
 type Parameters = Readonly<Record<string, unknown>>;
@@ -37,6 +39,7 @@ Deno.test("DualWriteService tells the mirror's state", async () => {
     name: "chat_messages",
     mirror: "both",
     stage: "live",
+    failure_policy: "record",
     open_failures: 2,
     open_mismatches: 1,
     drift_count: 3,
@@ -45,6 +48,7 @@ Deno.test("DualWriteService tells the mirror's state", async () => {
   assert.deepEqual(await new DualWriteService(rpc, "chat_messages").state(), {
     mirrored: true,
     stage: "live",
+    failurePolicy: "record",
     openFailures: 2,
     openMismatches: 1,
     drift: 3,
@@ -64,6 +68,94 @@ Deno.test("DualWriteService repairs through the database", async () => {
     "repair",
     { pair: "chat_messages", max_rows: 50, reason: "drill" },
   ]]);
+});
+
+const BEHIND = { name: "chat_messages", failure_policy: "record", open_failures: 5 };
+
+Deno.test("DualWriteService settles failed writes as the pair's policy says", async () => {
+  const clean = rpcOf({ pair_status: { pairs: [{ ...BEHIND, open_failures: 0 }] } });
+  const nothing = await new DualWriteService(clean, "chat_messages").settle("drill");
+  assert.deepEqual([nothing.settled, clean.calls.length], [true, 1]);
+  for (const failure_policy of ["record", "raise"] as const) {
+    const answers = { pair_status: { pairs: [{ ...BEHIND, failure_policy }] } };
+    const left = rpcOf({ ...answers, repair: { repaired: 4, remaining: 1, failed: 0 } });
+    const result = await new DualWriteService(left, "chat_messages").settle("drill");
+    assert.deepEqual([result.failurePolicy, result.settled], [failure_policy, false]);
+    const done = rpcOf({ ...answers, repair: { repaired: 5, remaining: 0, failed: 0 } });
+    assert.equal((await new DualWriteService(done, "chat_messages").settle("drill")).settled, true);
+  }
+});
+
+const ROW1 = { id: "a", role: "user", content: "one", metadata: {}, user_id: "u" };
+
+function readerOf(first: () => Promise<Message | undefined>, second: typeof first) {
+  return new FallbackReader({ 1: first, 2: second }, converter);
+}
+
+const found = (row: Message) => () => Promise.resolve(row);
+const none = () => Promise.resolve(undefined);
+const fails = (message: string) => () => Promise.reject(new Error(message));
+
+Deno.test("FallbackReader reads the preferred version and counts nothing", async () => {
+  const reader = readerOf(fails("not asked"), found(converter.toV2(ROW1)));
+  const result = await reader.read("a", { prefer: 2, as: 1 });
+  assert.deepEqual([result?.version, result?.message.content], [2, "one"]);
+  assert.equal(result?.fallback, undefined);
+  assert.deepEqual(reader.counts, { missing: 0, error: 0 });
+});
+
+Deno.test("FallbackReader converts a row of the other version and counts why", async () => {
+  const options = { prefer: 2, as: 2 } as const;
+  for (const [reason, second] of [["missing", none], ["error", fails("down")]] as const) {
+    const reader = readerOf(found(ROW1), second);
+    const result = await reader.read("a", options);
+    assert.deepEqual([result?.version, result?.fallback], [1, reason]);
+    assert.deepEqual(result?.message.content, [{ type: "text", text: "one" }]);
+    assert.deepEqual(reader.counts, { missing: 0, error: 0, [reason]: 1 });
+  }
+});
+
+Deno.test("FallbackReader does not take a failure for a missing row", async () => {
+  assert.equal(await readerOf(none, none).read("a", { prefer: 2, as: 2 }), undefined);
+  for (const first of [none, fails("also down")]) {
+    const reader = readerOf(first, fails("down"));
+    await assert.rejects(reader.read("a", { prefer: 2, as: 2 }), /^Error: down$/);
+    assert.deepEqual(reader.counts, { missing: 0, error: 0 });
+  }
+  // The row was not there, and the other version could not be asked.
+  await assert.rejects(readerOf(fails("down"), none).read("a", { prefer: 2, as: 2 }), /down/);
+});
+
+Deno.test("MigrationHelper tells how far a run is, and stops it", async () => {
+  const run = {
+    id: 12,
+    state: "running",
+    reason: null,
+    rows_done: 300,
+    rows_total: 1000,
+    started_at: "2026-05-01T10:00:00+00:00",
+    progress_at: "2026-05-01T10:00:10+00:00",
+  };
+  const rpc = rpcOf({ run_status: { run }, control_run: { run } });
+  const helper = new MigrationHelper(rpc, "chat_messages");
+  const { doneRate, rowsPerS, secondsLeft } = await helper.progress(12);
+  assert.deepEqual([doneRate, rowsPerS, secondsLeft], [0.3, 30, (1000 - 300) / 30]);
+  await helper.control(12, "pause", "drill");
+  assert.deepEqual(rpc.calls.at(-1), ["control_run", {
+    run: 12,
+    action: "pause",
+    reason: "drill",
+  }]);
+  const of = async (changes: Record<string, unknown>) => {
+    const answer = { run_status: { run: { ...run, ...changes } } };
+    return await new MigrationHelper(rpcOf(answer), "chat_messages").progress(12);
+  };
+  // An estimate that was too small, a run that has not begun, one that is done.
+  assert.equal((await of({ rows_done: 1500 })).doneRate, 1);
+  const fresh = await of({ rows_done: null, progress_at: null });
+  assert.deepEqual([fresh.doneRate, fresh.rowsPerS, fresh.secondsLeft], [0, 0, null]);
+  const done = await of({ state: "finished", rows_done: 900 });
+  assert.deepEqual([done.doneRate, done.rowsTotal, done.secondsLeft], [1, 900, 0]);
 });
 
 Deno.test("MigrationHelper joins the run and copies one batch", async () => {
@@ -96,6 +188,14 @@ Deno.test("RollbackManager plans without carrying out, and tells the new version
   assert.deepEqual(rpc.calls.map(([, parameters]) => parameters.dry_run), [true, false]);
 });
 
+Deno.test("RollbackManager undoes a rollback", async () => {
+  const rpc = rpcOf({ restore_snapshot: { flags_version: 11 } });
+  const versions: number[] = [];
+  await new RollbackManager(rpc, (version) => versions.push(version)).undo(3, "drill");
+  assert.deepEqual(rpc.calls, [["restore_snapshot", { id: 3, reason: "drill" }]]);
+  assert.deepEqual(versions, [11]);
+});
+
 Deno.test("an answer that is no object is an error, not an empty success", async () => {
   const manager = new RollbackManager(rpcOf({ rollback: null }));
   await assert.rejects(
@@ -111,6 +211,70 @@ Deno.test("ContextCompatibility lets an old handler work on a V2 conversation", 
   );
   const answer = await wrapped([{ role: "user", content: [{ type: "text", text: "hello" }] }]);
   assert.deepEqual(answer.content, [{ type: "text", text: "1: hello" }]);
+});
+
+Deno.test("ContextCompatibility fills what is missing and names it", () => {
+  const context = new ContextCompatibility(converter);
+  const { context: filled, missing } = context.fill({
+    session_id: "c1",
+    history: [{ role: "user", content: "a" }],
+    memory: "not an object",
+    tenant: "t",
+  });
+  assert.deepEqual(filled, {
+    chat_id: "c1",
+    user_id: null,
+    agent_id: null,
+    messages: [{ role: "user", content: "a" }],
+    state: {},
+    memory: {},
+    tenant: "t",
+  });
+  assert.deepEqual(missing, ["user_id", "agent_id", "state", "memory"]);
+  for (const nothing of [undefined, null, "a", [], 5]) {
+    assert.equal(context.fill(nothing).missing.length, 6);
+  }
+});
+
+Deno.test("ContextCompatibility joins an old and a new context", () => {
+  const context = new ContextCompatibility(converter);
+  const at = (second: number) => `2026-05-01T10:00:0${second}.000001+00:00`;
+  const shown = { id: "m1", role: "assistant", content: "one", metadata: {}, created_at: at(1) };
+  const reasoning = { type: "reasoning", text: "hm", signature: "x" };
+  const stored = {
+    ...converter.toV2(shown),
+    content: [reasoning, { type: "text", text: "one" }],
+  };
+  const old = {
+    thread_id: "c1",
+    user_id: "u1",
+    messages: [shown, { id: "m2", role: "user", content: "two", created_at: at(2) }],
+    variables: { step: 1, kept: true },
+    memory: { name: "Ada", city: "Oslo" },
+    tenant: "old",
+  };
+  const current = {
+    chat_id: "c1",
+    agent_id: "a1",
+    messages: [stored, { id: "m3", role: "user", content: [], created_at: at(3) }],
+    state: { step: 2 },
+    memory: { city: null },
+    tenant: "new",
+  };
+  const frozen = JSON.stringify([old, current]);
+  const { context: merged, missing } = context.merge(old, current);
+  assert.deepEqual([merged.chat_id, merged.user_id, merged.agent_id], ["c1", "u1", "a1"]);
+  assert.deepEqual(merged.messages.map(({ id }) => id), ["m1", "m2", "m3"]);
+  // What only the new side holds is there, once.
+  assert.deepEqual(merged.messages[0], stored);
+  assert.deepEqual(merged.state, { step: 2, kept: true });
+  assert.deepEqual(merged.memory, { name: "Ada", city: null });
+  assert.deepEqual([merged.tenant, missing], ["new", []]);
+  assert.equal(JSON.stringify([old, current]), frozen);
+  assert.deepEqual(context.merge(old, {}, { to: 1 }).context.messages, [
+    converter.toV1(converter.toV2(shown)),
+    old.messages[1],
+  ]);
 });
 
 const TOOLS = new ToolCompatibilityWrapper([{

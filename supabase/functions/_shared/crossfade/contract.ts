@@ -150,11 +150,14 @@ export const EDGE_RPCS = {
   record_requests: ["batch"],
   record_exposures: ["batch"],
   repair: ["pair", "max_rows", "reason"],
-  rollback: ["level", "scope", "reason", "automatic", "dry_run"],
+  rollback: ["level", "scope", "reason", "automatic", "dry_run", "expected_step"],
   pair_status: ["pair"],
   start_backfill: ["pair", "direction", "ranges"],
   backfill_batch: ["run", "target_ms"],
   check_conversion: ["pair", "side", "after", "max_rows"],
+  control_run: ["run", "action", "reason"],
+  run_status: ["run"],
+  restore_snapshot: ["id", "reason"],
 } as const;
 
 /** The private Realtime topic on which changes are announced, and its events. */

@@ -6,6 +6,7 @@
 
 export { ContextCompatibility } from "./compat/context_compatibility.ts";
 export { DualWriteService } from "./compat/dual_write.ts";
+export { FallbackReader } from "./compat/fallback_reader.ts";
 export { MigrationHelper } from "./compat/migration_helper.ts";
 export { RollbackManager } from "./compat/rollback_manager.ts";
 export { ToolCompatibilityWrapper } from "./compat/tool_compatibility.ts";

@@ -12,6 +12,11 @@ import { callForRow, count, type RpcCaller } from "./rpc.ts";
 export interface DualWriteState {
   readonly mirrored: boolean;
   readonly stage: string;
+  /**
+   * What a write does whose mirrored row cannot be written: with `record` it succeeds and its key
+   * waits for repair, with `raise` it fails as a whole.
+   */
+  readonly failurePolicy: "record" | "raise";
   /** Writes whose mirrored row could not be written and that wait for repair. */
   readonly openFailures: number;
   readonly openMismatches: number;
@@ -23,6 +28,13 @@ export interface RepairResult {
   readonly repaired: number;
   readonly remaining: number;
   readonly failed: number;
+}
+
+/** What was done about writes whose mirrored row is missing. */
+export interface SettleResult extends RepairResult {
+  readonly failurePolicy: DualWriteState["failurePolicy"];
+  /** Whether nothing is behind any more. */
+  readonly settled: boolean;
 }
 
 export class DualWriteService {
@@ -45,6 +57,7 @@ export class DualWriteService {
     return {
       mirrored: pair.mirror === "both",
       stage: String(pair.stage),
+      failurePolicy: pair.failure_policy === "raise" ? "raise" : "record",
       openFailures: count(pair, "open_failures"),
       openMismatches: count(pair, "open_mismatches"),
       drift: count(pair, "drift_count"),
@@ -60,6 +73,20 @@ export class DualWriteService {
       remaining: count(answer, "remaining"),
       failed: count(answer, "failed"),
     };
+  }
+
+  /**
+   * Handles failed mirror writes as the pair's policy says: `record` has left them open, so they
+   * are repaired now; `raise` has refused them, so the client that was told writes again.
+   */
+  async settle(reason: string, maxRows = 500): Promise<SettleResult> {
+    const { failurePolicy, openFailures } = await this.state();
+    if (openFailures === 0) {
+      return { failurePolicy, settled: true, repaired: 0, remaining: 0, failed: 0 };
+    }
+    // Also with policy raise: a pair may have been on record when they failed.
+    const result = await this.repair(reason, maxRows);
+    return { failurePolicy, settled: result.remaining === 0 && result.failed === 0, ...result };
   }
 }
 

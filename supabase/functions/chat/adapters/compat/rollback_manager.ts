@@ -55,6 +55,16 @@ export class RollbackManager {
     return result;
   }
 
+  /**
+   * Undoes a rollback: restores the control state that was saved before it.
+   *
+   * @param snapshot as {@link execute} returned it
+   */
+  async undo(snapshot: number, reason: string): Promise<void> {
+    const answer = await callForRow(this.#rpc, "restore_snapshot", { id: snapshot, reason });
+    this.#onVersion(count(answer, "flags_version"));
+  }
+
   async #call(request: RollbackRequest, dryRun: boolean): Promise<RollbackResult> {
     const { level, scope, reason, automatic = false } = request;
     const parameters = { level, scope, reason, automatic, dry_run: dryRun };

@@ -20,7 +20,7 @@ from crossfade.thresholds import read_thresholds
 from crossfade.verdicts import Verdict
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_QUANTILES = (("0.5", "p50_ms"), ("0.95", "p95_ms"), ("0.99", "p99_ms"))
+_QUANTILES = (("p50", "p50_ms"), ("p95", "p95_ms"), ("p99", "p99_ms"))
 
 
 def render(overview: Overview | None) -> str:
@@ -111,7 +111,10 @@ def _windows(overview: Overview) -> Iterator[Metric]:
     both = ["pair", "backend"]
     requests = _gauge("window_requests", "Requests of the last minutes", both)
     rate = _gauge("error_ratio", "Share of them that failed or fell back, 0 to 1", both)
-    latency = _gauge("latency_seconds", "Latency of them", [*both, "quantile"])
+    latency = {
+        field: _gauge(f"latency_{name}_seconds", f"Latency of them, {name}", both)
+        for name, field in _QUANTILES
+    }
     ratio = _gauge("p95_ratio", "p95 of V2 over p95 of V1, or over the baseline", ["pair"])
     known = "r1_error_rate" in overview.settings
     for pair in overview.pairs:
@@ -121,21 +124,21 @@ def _windows(overview: Overview) -> Iterator[Metric]:
             # Without requests there is no rate: 0 would look healthy.
             if backend.error_rate is not None:
                 rate.add_metric(labels, backend.error_rate)
-            for quantile, field in _QUANTILES:
+            for field, gauge in latency.items():
                 value = getattr(backend, field)
                 if value is not None:
-                    latency.add_metric([*labels, quantile], value / 1000)
+                    gauge.add_metric(labels, value / 1000)
         slower = slowdown(pair, read_thresholds(overview.settings)) if known else None
         if slower is not None:
             ratio.add_metric([pair.name], slower)
-    yield from (requests, rate, latency, ratio)
+    yield from (requests, rate, *latency.values(), ratio)
 
 
 def _runs(overview: Overview) -> Iterator[Metric]:
     which = ["pair", "kind"]
     running = _gauge("run_running", "1 while a backfill or verification runs", which)
     rows = _gauge("run_rows", "Rows done", which)
-    total = _gauge("run_rows_total", "Rows there are, estimated at the start", which)
+    total = _gauge("run_rows_expected", "Rows there are, estimated at the start", which)
     speed = _gauge("run_rows_per_second", "Rows a second since the run began", which)
     idle = _gauge("run_idle_seconds", "Time since a running run last moved", which)
     for pair in overview.pairs:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -436,6 +439,26 @@ def test_the_door_is_shut_to_strangers(served: Served, project: Project) -> None
         # Scrapers bring no cookie, and the numbers are the same.
         assert 'crossfade_stage{pair="messages",stage="live"} 1.0' in owner.get("/metrics").text
     assert project.stack.info.secret_key not in sign_in.text
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (prometheus)")
+def test_promtool_accepts_what_the_endpoint_serves(served: Served, project: Project) -> None:
+    quiet(project)
+    answer = httpx.get(f"{served.url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    check = subprocess.run(
+        ["promtool", "check", "metrics"], input=answer.text, capture_output=True, text=True
+    )
+    assert check.returncode == 0, check.stderr
+    (requests,) = project.sql(
+        "select sum(requests) from crossfade.request_minutes where pair = 'messages' and"
+        " backend_version = 2 and outcome = 'ok'"
+    )[0]
+    counted = re.findall(
+        r'crossfade_requests_total{backend="2",outcome="ok",pair="messages",wire="."} (\S+)',
+        answer.text,
+    )
+    assert sum(map(float, counted)) == requests
 
 
 def test_a_session_ends(context: BrowserContext, project: Project) -> None:

@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_overview() -> None:
     assert found["crossfade_up"] == 1
     assert found["crossfade_error_ratio,backend=2,pair=notes"] == 0.07
     assert found["crossfade_window_requests,backend=1,pair=notes"] == 200
-    assert found["crossfade_latency_seconds,backend=2,pair=notes,quantile=0.95"] == 0.25
+    assert found["crossfade_latency_p95_seconds,backend=2,pair=notes"] == 0.25
     assert found["crossfade_p95_ratio,pair=notes"] == 2.5
     assert found["crossfade_run_idle_seconds,kind=backfill,pair=notes"] == 25 * 3600
     assert found["crossfade_kill_switch_engaged,name=stop"] == 1

@@ -354,6 +354,15 @@ Deno.test("a listener hears of every new copy and not of an unchanged one", asyn
   assert.deepEqual(heard, [[0, 1], [1, 2]]);
 });
 
+Deno.test("a listener that throws is logged, and the copy is taken", async () => {
+  const { client, logged } = setUp();
+  client.subscribe(() => {
+    throw new Error("mine");
+  });
+  assert.ok(!(await look(client)).stale);
+  assert.deepEqual([client.version, logged.length], [1, 1]);
+});
+
 Deno.test("a version that stays out of reach does not make reads spin", async () => {
   const { client, database } = setUp();
   await look(client);

@@ -230,3 +230,49 @@ Deno.test("ofrep: browsers may ask, and other methods and paths are refused", as
   const lost = await handle(new Request("http://edge.test/ofrep/v2/evaluate/flags"));
   assert.equal(lost.status, 404);
 });
+
+Deno.test("ofrep: whatever is sent, the answer is clear and never a failure of the endpoint", async () => {
+  const { handle, logged } = setUp();
+  let state = 20261122;
+  const dice = (sides: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state % sides;
+  };
+  const deep = "[".repeat(10_000) + "]".repeat(10_000);
+  const values = [
+    "null",
+    "0",
+    "1e400",
+    "-0",
+    '""',
+    '"\\ud800"',
+    '"\\u0000"',
+    "[]",
+    "{}",
+    "true",
+    deep,
+  ];
+  const value = (): string => values[dice(values.length)] ?? "null";
+  const bodies = [
+    (): Uint8Array => Uint8Array.from({ length: dice(200) }, () => dice(256)),
+    (): string => `{"context": {"targetingKey": ${value()}, "user_id": ${value()}}}`,
+    (): string => `{"context": ${value()}}`.slice(0, dice(40)),
+    (): string => `{"__proto__": {"context": 1}, "context": {"__proto__": ${value()}}}`,
+    (): string => value(),
+  ];
+  const paths = ["", "/", "/on", "/missing", "/%00", "/%ff", "/a/b", "/on?x=1", "/__proto__"];
+  for (let i = 0; i < 2_000; i++) {
+    const path = paths[dice(paths.length)] ?? "";
+    const response = await handle(
+      new Request(`http://edge.test/ofrep/v1/evaluate/flags${path}`, {
+        method: "POST",
+        body: (bodies[dice(bodies.length)]?.() ?? "") as BodyInit,
+        headers: { "x-api-key": SECRET },
+      }),
+    );
+    assert.ok([200, 400, 404].includes(response.status), `${path}: HTTP ${response.status}`);
+    const body = await response.json();
+    if (response.status !== 200) assert.equal(typeof body.errorDetails, "string");
+  }
+  assert.deepEqual(logged, []);
+});

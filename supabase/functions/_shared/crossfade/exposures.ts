@@ -4,8 +4,8 @@
  * @module
  */
 
+import type { Clock } from "./clock.ts";
 import type { Reason } from "./contract.ts";
-import type { Clock } from "./flags_client.ts";
 import { readCode } from "./rules.ts";
 import { isRow, type Plan } from "./snapshot.ts";
 

@@ -8,13 +8,15 @@
  * @module
  */
 
+import { type Clock, systemClock } from "./clock.ts";
 import { type Bootstrap, engageSwitches } from "./environment.ts";
-import { type BackendChoice, chooseBackend } from "./choose_backend.ts";
-import { type Context, type Details, evaluate, isEnabled, type Options } from "./evaluate.ts";
-import { explain, type Explanation } from "./explain.ts";
 import { ExposureRecorder } from "./exposures.ts";
 import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
 import { KillSwitch } from "./kill_switch.ts";
+import { makeView, type View } from "./view.ts";
+
+export { type Clock, systemClock } from "./clock.ts";
+export type { View } from "./view.ts";
 
 /** What the edge needs from the database: functions of schema `crossfade`. */
 export interface FlagsDatabase {
@@ -26,16 +28,8 @@ export interface FlagsDatabase {
   recordExposures?(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
 }
 
-/** Told of every new copy, after the kill switch handlers. Must not throw. */
+/** Told of every new copy, after the kill switch handlers. What it throws is logged. */
 export type ChangeListener = (snapshot: Snapshot, before: Snapshot) => void;
-
-/** A way to tell and to wait that tests replace. */
-export interface Clock {
-  /** Milliseconds that never go back. */
-  now(): number;
-  /** Calls back once after `ms`; returns a function that cancels. */
-  after(ms: number, callback: () => void): () => void;
-}
 
 export interface FlagsOptions {
   readonly database: FlagsDatabase;
@@ -61,26 +55,6 @@ export interface FlagsOptions {
   readonly background?: (work: Promise<unknown>) => void;
   readonly log?: (message: string, error: unknown) => void;
 }
-
-/** Flags as one request sees them: the same snapshot from its first to its last line. */
-export interface View {
-  readonly snapshot: Snapshot;
-  readonly stale: boolean;
-  evaluate(name: string, context: Context): Details;
-  /** Evaluates with every rule shown, and counts nothing. */
-  explain(name: string, context: Context): Explanation;
-  isEnabled(name: string, context: Context): boolean;
-  chooseBackend(pair: string, context: Context): BackendChoice;
-}
-
-/** Measures with the monotonic clock, so a corrected wall clock ages nothing. */
-export const systemClock: Clock = {
-  now: () => performance.now(),
-  after(ms, callback) {
-    const timer = setTimeout(callback, ms);
-    return () => clearTimeout(timer);
-  },
-};
 
 type Defaulted =
   & Required<Omit<FlagsOptions, "softAgeMs" | "hardAgeMs">>
@@ -295,7 +269,14 @@ export class FlagsClient {
     this.#staleView = makeView(old, { stale: true, tally: this.exposures });
     this.#ages = agesOf(this.#options, snapshot);
     this.killSwitches.update(snapshot);
-    for (const listener of [...this.#listeners]) listener(snapshot, before);
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(snapshot, before);
+      } catch (error) {
+        // The copy is taken already; whoever wanted to know must not make the read a failed one.
+        this.#options.log("A listener for new flags failed", error);
+      }
+    }
   }
 
   #fail(error: unknown): void {
@@ -336,17 +317,6 @@ function makeRecorder(
   const send = (batch: readonly unknown[], signal: AbortSignal): Promise<unknown> =>
     database.recordExposures?.(batch, signal) ?? Promise.resolve();
   return new ExposureRecorder({ send, clock, background, log, onVersion });
-}
-
-function makeView(snapshot: Snapshot, options: Options & { readonly stale: boolean }): View {
-  return {
-    snapshot,
-    stale: options.stale,
-    evaluate: (name, context) => evaluate(snapshot, name, context, options),
-    explain: (name, context) => explain(snapshot, name, context, options),
-    isEnabled: (name, context) => isEnabled(snapshot, name, context, options),
-    chooseBackend: (pair, context) => chooseBackend(snapshot, pair, context, options),
-  };
 }
 
 /** The database knows less than this isolate. */

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { Problem } from "../../supabase/functions/_shared/crossfade/errors.ts";
 import { readCaller } from "../../supabase/functions/chat/claims.ts";
+import { loggable } from "../../supabase/functions/chat/loggable.ts";
 import { readSettings } from "../../supabase/functions/chat/settings.ts";
 import { readError } from "../../supabase/functions/chat/supabase_store.ts";
 import { tokenOf, USER } from "./chat_fixture.ts";
@@ -88,4 +90,28 @@ Deno.test("readError() tells a refusal from an answer that never came", () => {
   assert.ok(!refused("", 0));
   assert.ok(!refused("", 502));
   assert.ok(!refused("502", 502));
+});
+
+Deno.test("loggable() tells codes and never what a user wrote", () => {
+  const cause = {
+    message: 'invalid input syntax for type uuid: "my secret"',
+    details: "Failing row contains (1, my secret)",
+    code: "22P02",
+  };
+  const refused = readError(cause, 400);
+  assert.equal(loggable(refused), "StoreError 22P02, status 400");
+  const problem = new Problem("invalid-message", {
+    status: 422,
+    detail: "my secret",
+    cause: refused,
+  });
+  assert.equal(
+    loggable(problem),
+    "Problem invalid-message, status 422: StoreError 22P02, status 400",
+  );
+  const away = readError({ message: "TypeError: fetch failed" }, 0);
+  assert.equal(loggable(away), "StoreError no code, status 0: TypeError: fetch failed");
+  assert.equal(loggable(new SyntaxError('Unexpected token in "my secret"')), "SyntaxError");
+  assert.equal(loggable("my secret"), "a thrown string");
+  assert.ok(loggable(new TypeError("x is not a function")).startsWith("TypeError: x is not"));
 });

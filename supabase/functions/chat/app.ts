@@ -21,6 +21,7 @@ import { describe, finish, logRequest, Progress, refuse, type Timing } from "./a
 import { BUILT_IN_NAME, builtInModel } from "./built_in_model.ts";
 import { isUuid, readCaller } from "./claims.ts";
 import { isObject } from "./handlers/format.ts";
+import { loggable } from "./loggable.ts";
 import type { AppOptions, Options } from "./options.ts";
 import { discovery, findRoute, type Route } from "./routes.ts";
 import { streamEvents } from "./streaming.ts";
@@ -46,7 +47,7 @@ export function createApp(given: AppOptions): App {
     now: () => new Date(),
     compatibilityOff: false,
     verbose: false,
-    log: (message, error) => console.error(message, error ?? ""),
+    log: (message, error) => console.error(message, loggable(error)),
     ...given,
   };
   const shadow = { busy: false };

@@ -6,11 +6,12 @@
 
 import { listen } from "../_shared/crossfade/broadcast.ts";
 import { isTrue, readBootstrap } from "../_shared/crossfade/environment.ts";
-import { RequestRecorder } from "../_shared/crossfade/metrics.ts";
+import { isolateMemory, RequestRecorder } from "../_shared/crossfade/metrics.ts";
 import { createFlags } from "./adapters/feature_flags.ts";
 import { toV1, toV2 } from "./adapters/message_adapter.ts";
 import { createApp } from "./app.ts";
 import { readSettings } from "./settings.ts";
+import { loggable } from "./loggable.ts";
 import { operatorRpc } from "./operator_rpc.ts";
 import { supabaseFeatures } from "./supabase_features.ts";
 import { CrossfadeRpc, supabaseStore } from "./supabase_store.ts";
@@ -23,7 +24,9 @@ interface EdgeRuntime {
 }
 
 function background(work: Promise<unknown>): void {
-  const settled = work.catch((error: unknown) => console.error("Background work failed", error));
+  const settled = work.catch((error: unknown) =>
+    console.error("Background work failed", loggable(error))
+  );
   const { EdgeRuntime: runtime } = globalThis as { EdgeRuntime?: EdgeRuntime };
   runtime?.waitUntil(settled);
 }
@@ -42,7 +45,12 @@ const flags = createFlags({
   ...settings.ages,
 });
 const onVersion = (version: unknown): void => flags.noteVersion(version);
-const recorder = new RequestRecorder({ database: rpc, background, onVersion });
+const recorder = new RequestRecorder({
+  database: rpc,
+  background,
+  onVersion,
+  memory: isolateMemory,
+});
 const app = createApp({
   openStore: supabaseStore({ ...settings, onVersion }),
   openFeatures: supabaseFeatures({ ...settings, onVersion }),

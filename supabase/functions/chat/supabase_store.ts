@@ -212,8 +212,11 @@ function parseDetail(details: unknown): Readonly<Record<string, unknown>> {
 export class CrossfadeRpc implements FlagsDatabase {
   readonly client: SupabaseClient;
 
-  constructor(options: Pick<SupabaseOptions, "url" | "secretKey">) {
+  readonly #timeoutMs: number;
+
+  constructor(options: Pick<SupabaseOptions, "url" | "secretKey" | "timeoutMs">) {
     this.client = makeClient(options.url, options.secretKey, "crossfade");
+    this.#timeoutMs = options.timeoutMs ?? 10_000;
   }
 
   readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown> {
@@ -231,11 +234,13 @@ export class CrossfadeRpc implements FlagsDatabase {
   /**
    * Calls one function and returns its answer.
    *
+   * @param signal ends the wait; without one it ends after the time limit of all calls
    * @throws {StoreError}
    */
   async call(name: string, parameters: Message, signal?: AbortSignal): Promise<unknown> {
     const query = this.client.rpc(name, parameters) as unknown as Query;
-    const { data, error, status } = await (signal ? query.abortSignal(signal) : query).retry(false);
+    const limit = signal ?? AbortSignal.timeout(this.#timeoutMs);
+    const { data, error, status } = await query.abortSignal(limit).retry(false);
     if (error !== null) throw readError(error, status);
     return data;
   }

@@ -11,7 +11,7 @@ import { Problem } from "../../_shared/crossfade/errors.ts";
 import { RollbackManager } from "../adapters/compatibility_layer.ts";
 import { healthReport } from "../adapters/rollback_procedures.ts";
 import { StoreError } from "../store.ts";
-import type { Answer, Call } from "../types.ts";
+import type { Answer, Call, Message } from "../types.ts";
 import { invalid } from "./format.ts";
 import type { Tools } from "./tools.ts";
 
@@ -19,7 +19,8 @@ import type { Tools } from "./tools.ts";
 export async function readHealth(call: Call, tools: Tools): Promise<Answer> {
   const { settings } = call.view.snapshot;
   const rpc = tools.openOperator(call.request.headers);
-  const body = await forOperators(healthReport(rpc, { pair: tools.pair, settings }));
+  const report = await forOperators(healthReport(rpc, { pair: tools.pair, settings }));
+  const body = { ...report, thresholds: inSnakeCase(report.thresholds) };
   return { status: 200, body, backend: call.choice.backend };
 }
 
@@ -34,8 +35,19 @@ export async function rollBack(call: Call, tools: Tools): Promise<Answer> {
   const rpc = tools.openOperator(call.request.headers);
   const manager = new RollbackManager(rpc, tools.noteVersion);
   const request = { level, scope, reason };
-  const body = await forOperators(dryRun ? manager.plan(request) : manager.execute(request));
-  return { status: 200, body: { ...body, dry_run: dryRun }, backend: call.choice.backend };
+  const result = await forOperators(dryRun ? manager.plan(request) : manager.execute(request));
+  const body = inSnakeCase({ ...result, dryRun });
+  return { status: 200, body, backend: call.choice.backend };
+}
+
+/** Names as the rest of the API writes them. */
+function inSnakeCase(value: object): Message {
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [
+      key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      item,
+    ]),
+  );
 }
 
 /** Says in an operator's words what the database refused. */

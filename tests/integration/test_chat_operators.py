@@ -1,0 +1,113 @@
+"""What the chat function offers operators: a health report and the ways back.
+
+Who is an operator the database says: the function passes the caller's own key and token on.
+"""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from .chat_project import PAIR, Project, User
+
+
+def operator(project: Project, method: str, path: str, body: Any = None) -> httpx.Response:
+    """Ask with the project's secret key."""
+    url = f"{project.info.api_url}/functions/v1/chat{path}"
+    headers = {"apikey": project.info.secret_key}
+    return project.http.request(method, url, json=body, headers=headers)
+
+
+def test_an_operator_reads_how_the_pair_fares(project: Project, alice: User) -> None:
+    project.at("live")
+    alice.catch_up(project)
+    report = operator(project, "GET", "/health").json()
+    assert (report["pair"], report["stage"], report["percentage"]) == (PAIR, "live", 100)
+    assert report["suggestion"] is None
+    assert report["sample"]["stage"] == "live"
+    settings = {
+        row["name"]: row["value"]
+        for row in project.sql("select name, value from crossfade.settings")
+    }
+    # The numbers are the database's: one place says from when on a level is meant.
+    assert report["thresholds"]["complete_error_rate"] == settings["r1_error_rate"]
+    assert report["thresholds"]["emergency_streak"] == settings["r1k_streak"]
+    project.set_setting("r1k_streak", 9)
+    try:
+        alice.catch_up(project)
+        assert operator(project, "GET", "/health").json()["thresholds"]["emergency_streak"] == 9
+    finally:
+        project.set_setting("r1k_streak", settings["r1k_streak"])
+    actions = {action for level in report["procedures"] for action in level["actions"]}
+    assert len(actions) == 7
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/health"), ("POST", "/rollback")])
+def test_nobody_else_is_let_in(project: Project, alice: User, method: str, path: str) -> None:
+    project.at("live")
+    body = {"level": "EMERGENCY", "reason": "mischief", "dry_run": False}
+    given = body if method == "POST" else None
+    assert alice.ask(method, path, given).status_code == 403
+    forged = alice.ask(method, path, given, authorization="Bearer e30.e30.")
+    assert forged.status_code in (401, 403)
+    url = f"{project.info.api_url}/functions/v1/chat{path}"
+    anonymous = {"apikey": project.info.publishable_key}
+    for headers in ({}, anonymous, {"apikey": "sb_secret_guessed"}):
+        answer = project.http.request(method, url, json=given, headers=headers)
+        assert answer.status_code in (401, 403), answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] in ("UNAUTHORIZED", "FORBIDDEN")
+    assert project.sql("select stage from crossfade.pairs where name = %s", PAIR) == [
+        {"stage": "live"}
+    ]
+    engaged = "select 1 from crossfade.kill_switches where engaged"
+    assert project.sql(engaged) == []
+
+
+def test_an_operator_sees_a_plan_and_carries_it_out(project: Project, alice: User) -> None:
+    project.at("live")
+    alice.catch_up(project)
+    body = {"level": "COMPLETE", "reason": "test"}
+    plan = operator(project, "POST", "/rollback", body).json()
+    assert (plan["dry_run"], plan["snapshot"]) == (True, None)
+    planned = [step["action"] for step in plan["plan"]]
+    assert planned == ["set_stage", "set_percentage"]
+    assert (
+        project.sql("select stage from crossfade.pairs where name = %s", PAIR)[0]["stage"] == "live"
+    )
+    done = operator(project, "POST", "/rollback", {**body, "dry_run": False}).json()
+    assert (done["dry_run"], done["plan"]) == (False, plan["plan"])
+    assert done["snapshot"] is not None
+    alice.catch_up(project)
+    assert alice.say(alice.new_chat()).headers["x-crossfade-backend"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"level": "TOTAL", "reason": "x"}, 422),
+        ({"level": "COMPLETE"}, 422),
+        ({"level": "COMPLETE", "reason": "", "dry_run": False}, 422),
+        ({"level": "COMPLETE", "reason": "x", "scope": 1}, 422),
+        ({"level": "COMPLETE", "reason": "x", "scope": "nothing"}, 404),
+        ({"level": "FEATURE", "reason": "x", "scope": "nothing"}, 404),
+        ({"level": "COMPLETE", "reason": "x", "dry_run": "no"}, 422),
+    ],
+)
+def test_a_wrong_rollback_is_refused(project: Project, body: Any, status: int) -> None:
+    answer = operator(project, "POST", "/rollback", body)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_operators_requests_are_no_traffic_of_the_migration(project: Project) -> None:
+    before = project.sql(
+        "select coalesce(sum(requests), 0)::int as n from crossfade.request_minutes"
+    )
+    for _ in range(5):
+        operator(project, "GET", "/health")
+        operator(project, "POST", "/rollback", {})
+    after = project.sql(
+        "select coalesce(sum(requests), 0)::int as n from crossfade.request_minutes"
+    )
+    assert after == before

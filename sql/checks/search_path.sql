@@ -1,5 +1,4 @@
--- Does every function pin an empty search_path? Not a procedure: with a SET clause it could not
--- COMMIT.
+-- Does every function pin an empty search_path?
 select
   'search_path' as check_name, p.oid::regprocedure::text as object,
   'search_path is not pinned to the empty string' as problem,
@@ -10,6 +9,5 @@ where
     select n.oid from pg_catalog.pg_namespace as n
     where n.nspname in ('crossfade', 'crossfade_private')
   )
-  and p.prokind <> 'p'
   and not coalesce('search_path=""' = any(p.proconfig), false)
 order by object;

@@ -141,15 +141,20 @@ end $$;
 comment on function crossfade_private.json_value is
   'A json value to compare by; never raises.';
 
-create or replace function crossfade_private.comparable(type_id oid)
+create or replace function crossfade_private.comparable(type_id oid, collation_id oid default 0)
 returns text
 language sql stable
 set search_path = ''
 as $$
   -- `=` must mean equality and must be found with an empty search_path: operators of extensions are
-  -- not, and some types have none or (boxes) one that compares areas. The others are compared by
-  -- their binary form, which no session setting rounds, or by their text.
+  -- not, and some types have none or (boxes) one that compares areas, or (intervals) one by which
+  -- 30 days are a month. The others are compared by their binary form, which no session setting
+  -- rounds, or by their text. A collation may find different texts equal; C does not.
   select case
+    when exists (
+      select from pg_catalog.pg_collation c
+      where c.oid = collation_id and not c.collisdeterministic
+    ) then '(%s) collate pg_catalog."C"'
     when y.typtype not in ('b', 'd') then '%s'
     when coalesce(b.oid, y.oid) = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
     when e.has_equality and (e.is_builtin or y.typcategory = 'A') then '%s'
@@ -167,7 +172,8 @@ as $$
       or exists (
         select from pg_catalog.pg_opclass c
         join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
-        where c.opcintype in (i.oid, i.typbasetype) and c.opcdefault) has_equality
+        where c.opcintype in (i.oid, i.typbasetype) and c.opcdefault
+          and c.opcintype <> 'pg_catalog.interval'::regtype) has_equality
     from pg_catalog.pg_type i
     where i.oid = case when coalesce(b.typcategory, y.typcategory) = 'A'
       then coalesce(nullif(b.typelem, 0), nullif(y.typelem, 0)) else coalesce(b.oid, y.oid) end
@@ -186,7 +192,7 @@ as $$
   select
     array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
     array_agg(
-      replace(crossfade_private.comparable(a.atttypid), '%s',
+      replace(crossfade_private.comparable(a.atttypid, a.attcollation), '%s',
         '%1$s.' || replace(quote_ident(a.attname), '%', '%%'))
       order by a.attnum
     ) filter (where a.attgenerated = '')

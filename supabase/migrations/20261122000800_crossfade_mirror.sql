@@ -180,15 +180,24 @@ set search_path = ''
 set lock_timeout = '2s'
 as $$
 declare
-  v_table text := case side when 1 then (pair).v1_table else (pair).v2_table end;
+  v_trigger record;
   v_name text;
 begin
-  if to_regclass(v_table) is not null then
-    foreach v_name in array array['mirror_insert', 'mirror_update', 'mirror_delete',
-      'mirror_truncate', 'mirror_move', 'mirror_merge', 'fence'] loop
-      execute format('drop trigger if exists crossfade_%s on %s', v_name, v_table);
-    end loop;
-  end if;
+  -- By function and argument: the table may have another name by now.
+  for v_trigger in
+    select g.tgname, g.tgrelid::regclass as tab
+    from pg_catalog.pg_trigger g
+    join pg_catalog.pg_proc f on f.oid = g.tgfoid
+    where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
+      and (f.proname = any (array(
+          select format('mirror_%s_v%s_%s', (pair).name, side, o)
+          from unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o))
+        or side = 2 and f.proname = 'refuse_fenced_write'
+          and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
+    order by g.tgname
+  loop
+    execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.tab);
+  end loop;
   foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move', 'merge'] loop
     execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name,
       side, v_name);

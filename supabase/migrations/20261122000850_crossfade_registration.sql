@@ -14,6 +14,10 @@ as $$
       when 'f' then 'a foreign table' else 'not a table' end)
   from t where t.relkind <> 'r'
   union all
+  select format('%s %s is %s: a crash would empty it, and no trigger sees that', label, tab,
+    case t.relpersistence when 'u' then 'unlogged' else 'temporary' end)
+  from t where t.relpersistence <> 'p'
+  union all
   select format('%s %s is a partition or inherits: its rows would be written without our triggers',
     label, tab)
   from t where t.relispartition or exists (
@@ -38,6 +42,13 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns)
     and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+  union all
+  select format(
+    '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
+    label, tab, a.attname, c.collname)
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_collation c on c.oid = a.attcollation
+  where a.attrelid = tab and a.attname = any (key_columns) and not c.collisdeterministic
   union all
   select format('%s %s is fed by logical replication, which fires no statement triggers',
     label, tab)
@@ -159,6 +170,12 @@ begin
     join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
     where a1.atttypid <> a2.atttypid;
   return query
+    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
+    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
+    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
+    where a1.attcollation <> a2.attcollation;
+  return query
     select format(
       'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
       c.conname)
@@ -175,6 +192,34 @@ end $$;
 
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
+
+create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
+returns setof text
+language plpgsql stable
+set search_path = ''
+as $$
+begin
+  if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null then
+    return query select format('table %s does not exist', t)
+      from unnest(array[(pair).v1_table, (pair).v2_table]) t where to_regclass(t) is null;
+    return;
+  end if;
+  return query select crossfade_private.pair_problems(pair);
+  -- Also seen here: another table that has taken the name.
+  return query
+    select format('trigger crossfade_mirror_%s of %s is missing or not enabled always', o.name, t)
+    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
+    cross join unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o(name)
+    where not exists (
+      select from pg_catalog.pg_trigger g
+      join pg_catalog.pg_proc f on f.oid = g.tgfoid
+      where g.tgrelid = t::regclass and g.tgname = 'crossfade_mirror_' || o.name
+        and g.tgenabled = 'A'
+        and f.proname = format('mirror_%s_v%s_%s', (pair).name, u.side, o.name));
+end $$;
+
+comment on function crossfade_private.mirror_problems is
+  'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
 
 create or replace function crossfade_private.pair_row(
   name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[], options jsonb
@@ -258,6 +303,7 @@ begin
         'Change what is named, then register again.');
   end if;
   perform crossfade_private.set_reason(coalesce(crossfade_private.reason(), 'register_pair'));
+  perform set_config('crossfade.engine', 'on', true);
   insert into crossfade.pairs as p (
     name, v1_table, v2_table, to_v2, to_v1, key_columns, v2_key_columns, gate_flag, options,
     fingerprint, converter_hash, step_flags_version)
@@ -279,6 +325,7 @@ begin
   insert into crossfade.cohorts (pair, cohort_key)
   values (v_row.name, coalesce(options ->> 'cohort_key', v_row.name))
   on conflict on constraint cohorts_pkey do nothing;
+  perform set_config('crossfade.engine', '', true);
   perform crossfade_private.install_mirror(v_row, 1);
   perform crossfade_private.install_mirror(v_row, 2);
   return jsonb_build_object('pair', to_jsonb(v_row), 'warnings',
@@ -306,12 +353,6 @@ as $$
     from pg_catalog.pg_trigger g
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
       and not g.tgisinternal and g.tgname not like 'crossfade\_%'
-    union all
-    select format(
-      'converter %s has a SET clause, so it cannot be inlined: batches will be several times slower',
-      p.oid::regproc)
-    from pg_catalog.pg_proc p
-    where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1)) and p.proconfig is not null
   ) q;
 $$;
 
@@ -336,7 +377,9 @@ begin
   end if;
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);
+  perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
+  perform set_config('crossfade.engine', '', true);
   return jsonb_build_object('pair', pair, 'removed', true, 'flags_version',
     crossfade.flags_version());
 end $$;

@@ -150,16 +150,25 @@ set search_path = ''
 as $$
 declare
   v_side integer := case direction when 'v1_to_v2' then 1 else 2 end;
-  v_pieces jsonb := crossfade_private.make_pieces(pair, v_side);
+  v_problems text[] := array(select crossfade_private.mirror_problems(pair));
+  v_pieces jsonb;
   v_rows bigint;
   v_run bigint;
 begin
+  if v_problems <> '{}' then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the tables of "%s" cannot be mirrored any more: %s', (pair).name,
+        array_to_string(v_problems, '; ')),
+      jsonb_build_object('pair', (pair).name, 'problems', to_jsonb(v_problems)),
+      'Change what is named, then register the pair again.');
+  end if;
   if (pair).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
     ((pair).v2_table)::regclass) then
     perform crossfade_private.fail(409, 'CF011',
       format('Cannot start: the columns of "%s" have changed since it was registered', (pair).name),
       jsonb_build_object('pair', (pair).name), 'Adapt the converters and register the pair again.');
   end if;
+  v_pieces := crossfade_private.make_pieces(pair, v_side);
   -- Fresh statistics: without them the planner sorts the whole table for each batch.
   execute crossfade_private.render('analyze {source}', v_pieces);
   select greatest(c.reltuples, 0)::bigint into v_rows

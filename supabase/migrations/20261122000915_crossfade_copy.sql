@@ -47,7 +47,7 @@ comment on function crossfade_private.is_free is
   'Whether the target has no row with a key in (after_key, boundary].';
 
 create or replace function crossfade_private.copy_range(
-  pieces jsonb, after_key jsonb, boundary jsonb, on_conflict text
+  pieces jsonb, after_key jsonb, boundary jsonb, skips boolean
 )
 returns bigint
 language plpgsql volatile
@@ -59,7 +59,8 @@ declare
   v_special boolean;
 begin
   execute crossfade_private.render(crossfade_private.copy_sql(
-    '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})', on_conflict), pieces)
+    '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})',
+    case when skips then 'on conflict ({target_key}) do nothing' else '' end), pieces)
   using after_key, boundary;
   get diagnostics v_written = row_count;
   -- Order matters: look after the copy has waited for every writer of these keys. A failure that
@@ -77,7 +78,7 @@ begin
 end $$;
 
 comment on function crossfade_private.copy_range is
-  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row. 23505 when it has one after all and on_conflict is empty, CF019 when repair owes the source a key among them.';
+  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
 
 create or replace function crossfade_private.copy_singly(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -150,14 +151,14 @@ language plpgsql volatile
 set search_path = ''
 as $$
 declare
-  v_clause text;
+  v_skips boolean;
 begin
   -- Without ON CONFLICT a row costs one index search and one WAL record less. A counterpart that
   -- is written meanwhile raises, and the second try leaves it alone.
-  foreach v_clause in array array['', 'on conflict ({target_key}) do nothing'] loop
-    continue when v_clause = '' and not crossfade_private.is_free(pieces, after_key, boundary);
+  foreach v_skips in array array[false, true] loop
+    continue when not v_skips and not crossfade_private.is_free(pieces, after_key, boundary);
     begin
-      return crossfade_private.copy_range(pieces, after_key, boundary, v_clause);
+      return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
     exception when others then
       if crossfade_private.is_passing(sqlstate) then
         raise;

@@ -130,27 +130,33 @@ end $$;
 comment on function crossfade_private.drive_once is
   'Do one batch: seconds to wait before the next one, or null when this turn is over. An error that would come again pauses the run with the error as its reason; any other is noted there and tried again.';
 
-create or replace procedure crossfade_private.drive(run bigint, seconds integer)
-language plpgsql
--- No "set search_path": a procedure with a SET clause may not COMMIT, and each batch has to be a
--- transaction of its own, or locks would pile up and a crash undo the whole turn. So every name
--- is qualified, no operator is used, and all that decides is in drive_once.
+create or replace function crossfade_private.drive_command(run bigint, seconds integer)
+returns text
+language sql immutable
+set search_path = ''
 as $$
+  -- A DO block and not a procedure: each batch has to be a transaction of its own, or locks would
+  -- pile up and a crash undo the whole turn, and a procedure with a pinned search_path may not
+  -- COMMIT. In the block every name is qualified, no operator is used, and all that decides is in
+  -- drive_once.
+  select format($command$do $drive$
 declare
   v_started timestamptz := pg_catalog.clock_timestamp();
   v_wait_s double precision;
 begin
   loop
-    v_wait_s := crossfade_private.drive_once(run, v_started, seconds);
+    v_wait_s := crossfade_private.drive_once(%s, v_started, %s);
     commit;
     exit when v_wait_s is null;
     perform pg_catalog.pg_sleep(v_wait_s);
     commit; -- the next batch must not see with the eyes of before the wait
   end loop;
-end $$;
+end $drive$;
+$command$, run, seconds);
+$$;
 
-comment on procedure crossfade_private.drive is
-  'What the job of a run calls: batches, each its own transaction, for about so many seconds. Runs as the role that scheduled it, the owner of drive_run. Outside a transaction only.';
+comment on function crossfade_private.drive_command is
+  'What the job of a run executes: batches, each its own transaction, for about so many seconds. Runs as the role that scheduled it, the owner of drive_run. Outside a transaction only.';
 
 create or replace function crossfade_private.schedule_run(run bigint)
 returns text
@@ -159,16 +165,15 @@ set search_path = ''
 as $$
 declare
   v_schedule text := '5 seconds';
-  v_command text := 'call crossfade_private.drive(%s, %s)';
 begin
   begin
     execute 'select cron.schedule($1, $2, $3)'
-    using crossfade_private.drive_job(run), v_schedule, format(v_command, run, 30);
+    using crossfade_private.drive_job(run), v_schedule, crossfade_private.drive_command(run, 30);
   exception when invalid_parameter_value then
     -- Before 1.5 pg_cron knew only minutes: let each turn fill its minute.
     v_schedule := '* * * * *';
     execute 'select cron.schedule($1, $2, $3)'
-    using crossfade_private.drive_job(run), v_schedule, format(v_command, run, 55);
+    using crossfade_private.drive_job(run), v_schedule, crossfade_private.drive_command(run, 55);
   end;
   return v_schedule;
 end $$;

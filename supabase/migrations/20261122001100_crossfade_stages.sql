@@ -113,6 +113,7 @@ declare
   v_next text := (array['dualwrite', 'shadow', 'live', 'rampdown',
     'complete'])[crossfade_private.stage_number((pair).stage)];
   v_cohort crossfade.cohorts;
+  v_problem text;
 begin
   if stage <> v_next then
     return next crossfade_private.blocker('stage_order',
@@ -121,8 +122,12 @@ begin
     return;
   end if;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
-  if (pair).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
-    ((pair).v2_table)::regclass) then
+  for v_problem in select crossfade_private.mirror_problems(pair) loop
+    return next crossfade_private.blocker('mirror_broken', v_problem,
+      'Change what is named, then register the pair again.');
+  end loop;
+  if (pair).fingerprint is distinct from crossfade_private.table_fingerprint(
+    to_regclass((pair).v1_table), to_regclass((pair).v2_table)) then
     return next crossfade_private.blocker('tables_changed',
       'columns have changed since the pair was registered',
       'Adapt the converters and register the pair again.');
@@ -229,6 +234,7 @@ declare
     (pair).stage);
   v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
   v_row crossfade.pairs;
+  v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
 begin
   update crossfade_private.mirror_state m set mirror = v_mirror
   where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
@@ -247,7 +253,9 @@ begin
   returning * into v_row;
   if not v_forward and stage in ('off', 'dualwrite', 'shadow') then
     -- Going forward again must not put the old share of users on version 2 at once.
+    perform set_config('crossfade.stepping', 'on', true);
     update crossfade.cohorts c set percentage = 0 where c.pair = v_row.name and c.percentage <> 0;
+    perform set_config('crossfade.stepping', v_stepping, true);
   end if;
   if stage = 'off' then
     update crossfade.runs r set state = 'cancelled', reason = 'stage off',
@@ -366,19 +374,12 @@ begin
     perform crossfade_private.check_raise(v_pair, v_new.percentage);
   end if;
   if v_new is distinct from v_cohort then
-    if v_new.percentage <> v_cohort.percentage then
-      update crossfade.pairs p
-      set step = p.step + 1, step_started_at = clock_timestamp(),
-        step_flags_version = crossfade_private.bump_version(),
-        full_since = case when p.stage = 'rampdown' then p.full_since when v_new.percentage = 100
-          then clock_timestamp() end
-      where p.name = set_cohort.pair returning * into v_pair;
-    end if;
     update crossfade.cohorts c
     set percentage = v_new.percentage, cohort_key = v_new.cohort_key,
       enabled_user_ids = v_new.enabled_user_ids, enabled_agent_ids = v_new.enabled_agent_ids,
       denied_user_ids = v_new.denied_user_ids, denied_agent_ids = v_new.denied_agent_ids
     where c.pair = set_cohort.pair returning * into v_new;
+    v_pair := crossfade_private.get_pair(pair);
   end if;
   return jsonb_build_object('cohort', to_jsonb(v_new), 'step', v_pair.step, 'flags_version',
     crossfade.flags_version());

@@ -213,26 +213,32 @@ end $$;
 comment on function crossfade_private.watch_once is
   'One evaluation of every pair that serves V2, unless a monitor is alive (setting r12_dead_s).';
 
-create or replace procedure crossfade_private.watch(seconds integer)
-language plpgsql
--- No "set search_path": see crossfade_private.drive.
+create or replace function crossfade_private.watch_command(seconds integer)
+returns text
+language sql immutable
+set search_path = ''
 as $$
+  -- A DO block for the same reason as in crossfade_private.drive_command.
+  select format($command$do $watch$
 declare
-  v_until timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => seconds);
+  v_until timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => %s);
+  v_interval interval;
 begin
   loop
     perform crossfade_private.watch_once();
     commit;
-    exit when pg_catalog.clock_timestamp()
-      + crossfade_private.setting_number('monitor_interval_s') * interval '1 s' > v_until;
-    perform pg_catalog.pg_sleep(
-      crossfade_private.setting_number('monitor_interval_s')::double precision);
+    v_interval := pg_catalog.make_interval(
+      secs => crossfade_private.setting_number('monitor_interval_s')::double precision);
+    exit when pg_catalog.clock_timestamp() + v_interval > v_until;
+    perform pg_catalog.pg_sleep(extract(epoch from v_interval)::double precision);
     commit;
   end loop;
-end $$;
+end $watch$;
+$command$, seconds);
+$$;
 
-comment on procedure crossfade_private.watch is
-  'What the pg_cron job calls: evaluations every monitor_interval_s for about so many seconds. Outside a transaction only.';
+comment on function crossfade_private.watch_command is
+  'What the pg_cron job executes: evaluations every monitor_interval_s for about so many seconds. Outside a transaction only.';
 
 create or replace function crossfade_private.unschedule_watch()
 returns boolean
@@ -270,7 +276,7 @@ begin
     -- Every minute, for a minute: works with every version of pg_cron, which never runs a job
     -- beside itself.
     execute 'select cron.schedule($1, $2, $3)'
-    using 'crossfade_monitor', '* * * * *', 'call crossfade_private.watch(55)';
+    using 'crossfade_monitor', '* * * * *', crossfade_private.watch_command(55);
     perform crossfade_private.audit('monitor.drive', 'crossfade_monitor', null, null, null);
   elsif crossfade_private.unschedule_watch() then
     perform crossfade_private.audit('monitor.undrive', 'crossfade_monitor', null, null, null);

@@ -34,7 +34,7 @@ def batch(db: Connection, run: int) -> dict[str, Any]:
 
 
 def finish(db: Connection, run: int) -> dict[str, Any]:
-    for _ in range(200):
+    for _ in range(5000):
         answer = batch(db, run)
         if answer["state"] == "finished":
             return answer

@@ -13,6 +13,7 @@ from tests.sql.control import (
     call,
     cases,
     create_pair,
+    force,
     in_background,
     one,
     refused,
@@ -76,11 +77,14 @@ def test_backend_choice_equals_the_vector(db: Connection, case: Any, document: A
     cohort = document["defaults"]["pair"]["cohort"] | pair["cohort"]
     create_pair(db, pair["name"])
     load_case(db, case, document)
-    db.execute(
+    force(
+        db,
         "update crossfade.pairs set stage = %s, gate_flag = %s",
-        [pair["stage"], pair["gate_flag"]],
+        pair["stage"],
+        pair["gate_flag"],
     )
-    db.execute(
+    force(
+        db,
         """
         update crossfade.cohorts c
         set (percentage, cohort_key, enabled_user_ids, enabled_agent_ids, denied_user_ids,
@@ -89,7 +93,7 @@ def test_backend_choice_equals_the_vector(db: Connection, case: Any, document: A
             denied_agent_ids
           from jsonb_populate_record(null::crossfade.cohorts, %s))
         """,
-        [json.dumps(cohort)],
+        json.dumps(cohort),
     )
     answer = call(db, "choose_backend", pair["name"], case["input"]["context"])
     assert answer.pop("flags_version") == call(db, "flags_version")

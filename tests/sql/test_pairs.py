@@ -10,6 +10,7 @@ import pytest
 
 from .conftest import Connection
 from .notes_pair import REGISTER, TABLES, create_notes, rows
+from .things_pair import create_ignore_case
 
 REFUSALS = {
     "a missing table": (
@@ -42,6 +43,22 @@ REFUSALS = {
     "an inheriting table": (
         "create table public.more () inherits (public.notes)",
         "is a partition or inherits",
+    ),
+    "an unlogged table": (
+        "alter table public.notes set unlogged",
+        "V1 public.notes is unlogged: a crash would empty it",
+    ),
+    "keys of different collations": (
+        """alter table public.notes alter id drop default, alter id type text collate "C";
+        alter table public.notes_v2 alter id drop default, alter id type text""",
+        'key column "id" has another collation in V1 than "id" in V2',
+    ),
+    "keys that ignore case": (
+        """alter table public.notes alter id drop default,
+          alter id type text collate public.ignore_case;
+        alter table public.notes_v2 alter id drop default,
+          alter id type text collate public.ignore_case""",
+        'nondeterministic collation "ignore_case"',
     ),
     "a deferrable trigger": (
         """create function public.f() returns trigger language plpgsql as 'begin return null; end';
@@ -88,6 +105,8 @@ def detail(error: psycopg.Error) -> dict[str, Any]:
 def test_registration_refuses(db: Connection, name: str) -> None:
     sql, reason = REFUSALS[name]
     db.execute(TABLES)
+    if "ignore_case" in sql:
+        create_ignore_case(db)
     db.execute(sql)
     with pytest.raises(psycopg.Error) as refused:
         db.execute(REGISTER, ["{}"])
@@ -237,6 +256,11 @@ WRONG = {
         "select new_v1.id, new_v1.owner_id, jsonb_build_array(new_v1.body), "
         "repeat(new_v1.tag || 'x', 30), false, 0",
         (7, ["tag_is_short"]),
+    ),
+    "changes the key (law 7)": (
+        "select new_v1.id + case when new_v1.tag = 't' then 1000 else 0 end, new_v1.owner_id, "
+        "jsonb_build_array(new_v1.body), new_v1.tag, false, 0",
+        (7, ["the same key"]),
     ),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.control import Connection, call, create_pair, one, ready_for_live, refused
+from tests.sql.control import Connection, call, create_pair, force, one, ready_for_live, refused
 
 FLAG = "use_advanced_messages"
 EMERGENCY = "emergency_rollback"
@@ -32,7 +32,7 @@ def stage_and_percentage(db: Connection, pair: str = "orders") -> tuple[str, flo
 def put(db: Connection, stage: str, percentage: float = 0, pair: str = "orders") -> None:
     """Register the pair and write its stage and percentage, whatever led there."""
     create_pair(db, pair, stage=stage, gate_flag=FLAG)
-    db.execute("update crossfade.cohorts set percentage = %s where pair = %s", [percentage, pair])
+    force(db, "update crossfade.cohorts set percentage = %s where pair = %s", percentage, pair)
 
 
 def roll_back(db: Connection, level: str, scope: str = "orders", **options: bool) -> Any:

@@ -17,7 +17,7 @@ import pytest
 from crossfade.local.postgres import PostgresServer
 
 from .conftest import DEBIAN_15, DEBIAN_15_EXTENSIONS, ROOT, Connect, Connection, apply_migrations
-from .control import call, refused
+from .control import call, one, refused
 from .fake_cron import CRON
 from .notes_pair import create_notes, differences, rows
 from .test_backfill import prepare, small_batches, start
@@ -73,7 +73,7 @@ def test_the_job_belongs_to_the_owner_and_there_is_one_of_it(
     run = driven(db)
     answer = call(connect("service_role"), "drive_run", run)
     assert (answer["driven"], answer["job"]) == (True, f"crossfade_run_{run}")
-    command = f"call crossfade_private.drive({run}, 30)"
+    command = one(db, "select crossfade_private.drive_command(%s, 30)", run)
     assert jobs(db) == [(f"crossfade_run_{run}", "5 seconds", command, "postgres")]
 
 
@@ -155,7 +155,7 @@ def test_a_throttled_turn_waits_says_why_and_ends_in_time(db: Connection) -> Non
     db.execute("""
         create or replace function crossfade_private.throttle_reason() returns text
         language sql as $$ select '9 sessions are active (limit 0)' $$""")
-    db.execute(f"call crossfade_private.drive({run}, 0)")
+    db.execute(one(db, "select crossfade_private.drive_command(%s, 0)", run))
     assert state(db, run) == ("running", "self-drive: throttled: 9 sessions are active (limit 0)")
     assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
     db.execute("""
@@ -169,7 +169,7 @@ def test_an_error_that_would_come_again_pauses_the_run_once_and_keeps_what_was_d
     db: Connection,
 ) -> None:
     run = driven(db)
-    db.execute(f"call crossfade_private.drive({run}, 0)")
+    db.execute(one(db, "select crossfade_private.drive_command(%s, 0)", run))
     db.execute("alter table public.notes add column more text")
     turn(db)
     turn(db)
@@ -191,7 +191,7 @@ def test_a_row_that_is_locked_is_tried_again(db: Connection, connect: Connect) -
     writer = connect()
     writer.execute("begin")
     writer.execute("update public.notes set body = 'new' where id = 5")
-    db.execute(f"call crossfade_private.drive({run}, 0)")
+    db.execute(one(db, "select crossfade_private.drive_command(%s, 0)", run))
     found, reason = state(db, run)
     assert (found, "55P03" in str(reason)) == ("running", True)
     writer.execute("commit")
@@ -298,7 +298,7 @@ def test_a_crash_in_the_middle_of_a_turn_costs_one_batch() -> None:
 
         with restart(server) as db:
             wait_for(db, copied, lambda count: count >= 1000)
-            ((pid,),) = rows(db, "select pid from pg_stat_activity where query like 'call cross%'")
+            ((pid,),) = rows(db, "select pid from pg_stat_activity where query like 'do $drive$%'")
             os.kill(pid, signal.SIGKILL)  # PostgreSQL ends every session then, and recovers
             with pytest.raises(psycopg.OperationalError):
                 wait_for(db, copied, lambda _: False)

@@ -177,10 +177,11 @@ def test_there_is_one_job_it_watches_and_it_can_be_taken_away(connect: Any) -> N
     for _ in range(2):
         assert call(connect("service_role"), "drive_monitor")["job"] == "crossfade_monitor"
     jobs = "select array_agg(jobname || ': ' || command) from cron.job"
-    assert one(db, jobs) == ["crossfade_monitor: call crossfade_private.watch(55)"]
+    command = one(db, "select crossfade_private.watch_command(55)")
+    assert one(db, jobs) == [f"crossfade_monitor: {command}"]
     create_pair(db, stage="live", percentage=25)
     record(db, "error", 20)
-    db.execute("call crossfade_private.watch(0)")
+    db.execute(one(db, "select crossfade_private.watch_command(0)"))
     assert one(db, "select stage from crossfade.pairs") == "shadow"
     assert call(db, "drive_monitor", False)["driven"] is False
     assert one(db, jobs) is None

@@ -11,7 +11,7 @@ import pytest
 from tests.sql.conftest import ROOT, Connection
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import REGISTER, create_notes, differences, rows
-from tests.sql.things_pair import acting_as, failures, pair_of, verify
+from tests.sql.things_pair import acting_as, create_ignore_case, failures, pair_of, verify
 
 
 @pytest.fixture
@@ -73,6 +73,45 @@ def test_a_column_added_later_is_never_silently_lost(db: Connection) -> None:
         ("red", "edited")
     ]
     assert verify(db, "notes") == 0
+
+
+# Values that `=` finds equal and that are not the same.
+LOOK_ALIKES = {
+    "case": ("text collate public.ignore_case", "abc", "ABC"),
+    "case of a domain": ("public.any_case", "abc", "ABC"),
+    "case in a list": ("text[] collate public.ignore_case", "{abc}", "{ABC}"),
+    "interval": ("interval", "30 days", "1 mon"),
+    "intervals": ("interval[]", "{24:00:00}", '{"1 day"}'),
+}
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_a_change_that_equality_does_not_see_is_mirrored(scratch: Connection, name: str) -> None:
+    kind, before, after = LOOK_ALIKES[name]
+    scratch.execute("set local intervalstyle = postgres")
+    if name.startswith("case"):
+        create_ignore_case(scratch)
+        scratch.execute("create domain public.any_case text collate public.ignore_case")
+    pair_of(
+        scratch,
+        f"id bigint primary key, data {kind}",
+        f"id bigint primary key, data {kind}, more integer",
+        "a.id, a.data, o.more",
+        "b.id, b.data",
+    )
+    both = (
+        "select a.data::text, b.data::text from public.things a join public.things_v2 b using (id)"
+    )
+    for number in range(1, 20):
+        scratch.execute("insert into public.things values (%s, %s)", [number, before])
+    scratch.execute("update public.things set data = %s where id = 1", [after])
+    assert rows(scratch, f"{both} where id = 1") == [(after, after)]
+    scratch.execute("update public.things_v2 set data = %s", [after])
+    assert set(rows(scratch, both)) == {(after, after)}
+    scratch.execute("set local crossfade.echo_things_v2 = '1'")
+    scratch.execute("update public.things_v2 set data = %s where id = 2", [before])
+    scratch.execute("set local crossfade.echo_things_v2 = ''")
+    assert verify(scratch, "things") == 1
 
 
 JSON = ("id bigint primary key, data json", "id bigint primary key, data json", "a.*", "b.*")

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.sql.control import Connection, call
 from tests.sql.notes_pair import rows
 
@@ -47,6 +50,18 @@ def pair_of(db: Connection, v1: str, v2: str, to_v2: str, to_v1: str, **options:
     names = [f"public.things{part}" for part in ("", "_v2", "_to_v2", "_to_v1")]
     call(db, "register_pair", "things", *names, options=options)
     call(db, "set_stage", "things", "dualwrite", "test")
+
+
+def create_ignore_case(db: Connection) -> None:
+    """Make a collation by which abc and ABC are equal, where PostgreSQL was built with ICU."""
+    try:
+        with db.transaction():
+            db.execute(
+                "create collation public.ignore_case ("
+                "provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+            )
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this PostgreSQL was built without ICU; Debian's 15 has it")
 
 
 def verify(db: Connection, pair: str) -> int:

@@ -42,7 +42,6 @@ class Walk:
     folder: Path
     environment: Mapping[str, str]
     said: dict[str, str]
-    in_process: bool = False
 
     def write(self, block: Block) -> None:
         """Write a file; a star in its name stands for what a command made."""
@@ -59,7 +58,7 @@ class Walk:
 
     def run(self, command: str) -> str:
         """Run one line; it must succeed."""
-        if self.in_process and command.startswith("crossfade "):
+        if command.startswith("crossfade "):
             return self._run_here(command)
         done = subprocess.run(
             ["bash", "-e", "-u", "-o", "pipefail", "-c", command],
@@ -76,7 +75,10 @@ class Walk:
         return done.stdout
 
     def _run_here(self, command: str) -> str:
-        """The same without a process of its own, which is most of what a command costs."""
+        """The same without a process of its own, which is most of what a command costs.
+
+        That the command works as a program is what test_wheel.py and test_cli_project.py prove.
+        """
         with contextlib.chdir(self.folder):
             done = CliRunner().invoke(app, shlex.split(command)[1:], env=self.environment)
         assert done.exit_code == 0, f"{command}\n{done.output}"

@@ -42,6 +42,7 @@ READS = [
     ("pair", "list"),
     ("pair", "show", "notes"),
     ("pair", "check", "notes"),
+    ("plan", "notes"),
     ("stage", "show", "notes"),
     ("stage", "blockers", "notes"),
     ("backfill", "status"),

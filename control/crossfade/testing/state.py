@@ -87,6 +87,7 @@ class FakeState:
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
             *("apply_due_changes", "whoami", "monitor_beat", "overview", "rollout_status", "show_"),
+            *("describe_", "plan_", "sample_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))
 

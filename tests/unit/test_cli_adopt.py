@@ -1,0 +1,174 @@
+"""The commands of adopting: install, upgrade, uninstall, pair new, plan."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.builders import project
+from typer.testing import CliRunner, Result
+
+from crossfade.catalog import (
+    Column,
+    Constraint,
+    Measured,
+    PairPlan,
+    PlanSql,
+    Policy,
+    Step,
+    TableInfo,
+    Trigger,
+)
+from crossfade.cli import app
+from crossfade.cli.session import Session
+from crossfade.models import ConversionCheck, Violation
+from crossfade.testing import FakeGateway
+
+TABLE = TableInfo(
+    "public.orders",
+    name="orders",
+    key=("id",),
+    columns=(Column("id", "bigint", "bigint", not_null=True), Column("note", "text", "text")),
+    sample=({"id": 1, "note": "Anna 1"},),
+)
+PLAN = PairPlan(
+    "notes",
+    "off",
+    tables=(
+        replace(
+            TABLE,
+            rows=120_000,
+            bytes=2**20,
+            triggers=(Trigger("Shout", "create trigger ..."),),
+            policies=(Policy("own rows", "r"),),
+            constraints=(Constraint("orders_fk", "f", "foreign key (a)"),),
+            publications=("live",),
+        ),
+        replace(TABLE, table="public.orders_v2", analyzed=False),
+    ),
+    oldest_transaction_s=75,
+    measured=Measured(2000, 100.0, 20_000.0),
+    steps=(Step("complete", "crossfade stage set", "V1 becomes an archive", "SHARE", "briefly"),),
+    sql=PlanSql("insert into x", ("create trigger t",), ("create function f",)),
+)
+
+
+@pytest.fixture
+def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "supabase").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*command: str, fake: FakeGateway | None = None) -> Result:
+    return CliRunner().invoke(app, list(command), obj=Session(opened=fake or project()))
+
+
+def files(folder: Path) -> list[str]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def test_a_check_for_ci_writes_nothing_and_fails_until_all_is_there(theirs: Path) -> None:
+    assert run("install", "--check").exit_code == 3
+    assert files(theirs) == []
+    assert run("install", "--yes", "--edit-config").exit_code == 0
+    assert run("install", "--check").exit_code == 0
+    edited = theirs / "supabase/functions/_shared/crossfade/bucket.ts"
+    edited.write_text(edited.read_text() + "// mine\n")
+    kept = run("install", "--check")
+    assert (kept.exit_code, "bucket.ts: it was edited" in kept.stderr) == (0, True)
+    assert "+// mine" in run("install", "--diff").stdout
+    next(theirs.glob("supabase/migrations/*_crossfade_flags.sql")).write_text("-- mine")
+    assert run("install", "--check").exit_code == 3
+
+
+def test_installing_asks_first_and_says_what_is_left(theirs: Path) -> None:
+    assert run("install").exit_code == 2
+    assert run("install", "--dry-run", "--json").exit_code == 0
+    assert files(theirs) == []
+    done = run("install", "--yes", "--json")
+    report = json.loads(done.stdout)
+    assert report["written"] == report["planned"] != []
+    assert any("schemas = [" in line for line in report["todo"])
+    assert "upgrade" not in done.stderr
+    assert "from crossfade" in run("upgrade", "--yes").stderr
+
+
+def test_uninstalling_asks_first(theirs: Path) -> None:
+    run("install", "--yes")
+    before = files(theirs)
+    assert run("uninstall").exit_code == 2
+    assert run("uninstall", "--dry-run").exit_code == 0
+    assert files(theirs) == before
+    done = run("uninstall", "--yes", "--json")
+    assert json.loads(done.stdout)["migration"].endswith("_crossfade_uninstall.sql")
+    assert "supabase db push" in done.stderr
+
+
+def test_a_new_pair_is_written_after_it_was_shown(theirs: Path) -> None:
+    fake = project()
+    fake.tables["public.orders"] = TABLE
+    command = ("pair", "new", "orders", "--v1", "public.orders")
+    assert run(*command, fake=fake).exit_code == 2
+    assert files(theirs) == []
+    done = run(*command, "--yes", "--json", fake=fake)
+    assert sorted(json.loads(done.stdout)["written"]) == files(theirs)
+    assert "make public.orders_v2" in done.stderr
+    samples = (theirs / "supabase/functions/_shared/orders/samples.json").read_text()
+    assert ("Xxxx 0" in samples, "Anna" in samples) == (True, False)
+    assert "has a file already" in run(*command, "--yes", fake=fake).stderr
+
+
+def test_sample_values_are_kept_when_told(theirs: Path) -> None:
+    fake = project()
+    fake.tables["public.orders"] = TABLE
+    run("pair", "new", "o", "--v1", "public.orders", "--keep-values", "--yes", fake=fake)
+    assert "Anna 1" in (theirs / "supabase/functions/_shared/o/samples.json").read_text()
+
+
+def test_a_plan_says_what_is_in_the_way_and_how_long_it_takes() -> None:
+    fake = project()
+    fake.plans["notes"] = PLAN
+    text = run("plan", "notes", fake=fake).stdout
+    for part in (
+        "trigger Shout runs for mirrored rows too",
+        "policy own rows decides",
+        "orders_fk, foreign key (a)",
+        "publication live",
+        "open for 75 s",
+        "unknown: run analyze",
+        "at 20000 rows/s, so all take about 6 s and up to 24 s",
+        "complete means: V1 becomes an archive",
+    ):
+        assert part in text
+    assert run("plan", "notes", "--sql", fake=fake).stdout == (
+        "insert into x;\n\ncreate trigger t;\n\ncreate function f;\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"problems": ("V1 has no key",)}, "Problem: V1 has no key"),
+        ({"measured": Measured(error="22P02: no")}, "to_v2 fails on a row: 22P02: no"),
+        ({"measured": Measured()}, "V1 has no rows yet"),
+    ],
+)
+def test_a_plan_with_a_problem_is_unhealthy(change: dict[str, object], says: str) -> None:
+    fake = project()
+    fake.plans["notes"] = replace(PLAN, **change)  # type: ignore[arg-type]
+    result = run("plan", "notes", fake=fake)
+    assert says in result.stdout
+    assert result.exit_code == (0 if says.startswith("V1 has no rows") else 3)
+
+
+def test_a_check_explains_each_row_and_counts_the_rest() -> None:
+    fake = project()
+    broken = [Violation({"id": n}, 1, ("note",), None, {"note": "a"}, {"note": n}) for n in (1, 2)]
+    fake.checks.append(ConversionCheck(200, tuple(broken * 60)))
+    result = run("pair", "check", "notes", "--side", "1", fake=fake)
+    assert result.exit_code == 3
+    assert 'row {"id": 2} breaks law 1' in result.stdout
+    assert '  note: stored "a", came back 2' in result.stdout
+    assert result.stdout.endswith("... and 20 more\n")

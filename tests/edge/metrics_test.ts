@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  isolateMemory,
   type RecorderOptions,
   type RequestEvent,
   RequestRecorder,
@@ -38,6 +39,30 @@ Deno.test("events of a short time go in one batch", async () => {
   assert.equal(database.batches.length, 0);
   await clock.advance(100);
   assert.deepEqual(database.batches, [[event(1), event(2)]]);
+});
+
+Deno.test("one event of a batch carries the memory used when it is sent", async () => {
+  let used: number | undefined = 1000;
+  const { clock, database, recorder } = setUp({ memory: () => used });
+  database.failure = new Error("away");
+  recorder.record(event(1));
+  recorder.record(event(2));
+  await clock.advance(200);
+  used = 2000;
+  database.failure = undefined;
+  recorder.record(event(3));
+  await clock.advance(200);
+  const weighed = { ...event(1), memory_bytes: 2000 };
+  assert.deepEqual(database.batches.at(-1), [weighed, event(2), event(3)]);
+  used = undefined;
+  recorder.record(event(4));
+  await clock.advance(200);
+  assert.deepEqual(database.batches.at(-1), [event(4)]);
+});
+
+Deno.test("isolateMemory() is what the runtime says", () => {
+  const used = isolateMemory();
+  assert.ok(used !== undefined && used > 2 ** 20, `${used}`);
 });
 
 Deno.test("a full batch goes at once", async () => {

@@ -36,7 +36,7 @@ def _add(app: typer.Typer, name: str, module: str, text: str) -> None:
 
 def run(module: str, name: str, context: typer.Context) -> None:
     """Run function ``name`` of ``module`` as a command with the arguments that are left."""
-    # Before it starts anything: a part of the stack that cannot be imported says so in its log only.
+    # Before anything starts: a part that cannot be imported says so only in the stack's log.
     missing = [part for part in _PARTS if find_spec(part) is None]
     if missing:
         raise ConfigError(
@@ -49,12 +49,24 @@ def run(module: str, name: str, context: typer.Context) -> None:
     command = typer.main.get_command(_app_of(getattr(found, name)))
     try:
         code = command.main(
-            list(context.args), prog_name=f"crossfade {name}", standalone_mode=False
+            _arguments(context), prog_name=f"crossfade {name}", standalone_mode=False
         )
     except LocalStackError as error:
         raise CrossfadeError(str(error)) from error
     if isinstance(code, int) and code:
         raise typer.Exit(code)
+
+
+def _arguments(context: typer.Context) -> list[str]:
+    """What is left for the command, and the folder that was given before its name."""
+    given, root = list(context.args), context.find_root()
+    source = root.get_parameter_source("data_dir")
+    # By name: the class of the source belongs to a library that only typer uses.
+    if source is None or source.name != "COMMANDLINE" or "--help" in given:
+        return given
+    if any(argument.split("=")[0] == "--data-dir" for argument in given):
+        return given  # the nearer one wins
+    return ["--data-dir", str(root.params["data_dir"]), *given]
 
 
 def _app_of(function: Callable[..., object]) -> typer.Typer:

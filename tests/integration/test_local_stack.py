@@ -301,7 +301,8 @@ def test_up_and_down_print_json_and_agree_with_each_other(stack_root: Path) -> N
             [*CLI, *arguments], env=environment, capture_output=True, text=True, timeout=120
         )
 
-    up = run("up", "--json")
+    both = ("--function", "chat", "--function", "ofrep", "--isolates", "1")
+    up = run("up", *both, "--json")
     assert up.returncode == 0, up.stderr
     info = json.loads(up.stdout)
     assert set(info) == {
@@ -309,6 +310,8 @@ def test_up_and_down_print_json_and_agree_with_each_other(stack_root: Path) -> N
     }
     assert json.loads(run("up", "--json").stdout) == info
     assert httpx.get(f"{info['api_url']}/health").status_code == 200
+    flag = f"{info['functions_url']}/ofrep/v1/evaluate/flags/use_advanced_messages"
+    assert httpx.post(flag, json={}, headers={"X-API-Key": info["secret_key"]}).json()["value"]
     assert json.loads(run("down", "--json").stdout)["stopped"] is True
     wait_gone(data_dir)
     assert json.loads(run("down", "--json").stdout)["stopped"] is False

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,10 @@ def up(
     data_dir: DataDir = _DEFAULT_DATA_DIR,
     as_json: AsJson = False,
     isolates: Annotated[int, typer.Option(min=1, help="Processes of each edge function.")] = 2,
+    function: Annotated[
+        list[str] | None,
+        typer.Option(help="Edge function to serve; repeat it for more.", show_default="chat"),
+    ] = None,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, and stop the stack on Ctrl-C.")
     ] = False,
@@ -38,7 +43,7 @@ def up(
     talk = Console(stderr=True, highlight=False)
     info = running_stack(data_dir)
     if info is None:
-        stack = _project_stack(data_dir, isolates, talk)
+        stack = project_stack(data_dir, isolates, talk, functions=function)
         info = stack.start(attached=foreground)
     try:
         _print_info(info, as_json=as_json)
@@ -70,12 +75,22 @@ def find_stack(data_dir: Path | None = None) -> StackInfo | None:
     return running_stack(data_dir if data_dir is not None else _DEFAULT_DATA_DIR)
 
 
-def _project_stack(data_dir: Path, isolates: int, talk: Console) -> LocalStack:
+def project_stack(
+    data_dir: Path, isolates: int, talk: Console, *, functions: Sequence[str] | None = None
+) -> LocalStack:
+    """Describe the stack of this project: the worked pair and the chat function where they are.
+
+    Args:
+        data_dir: its folder.
+        isolates: processes of each function.
+        talk: told of progress.
+        functions: names of other functions to serve instead.
+    """
     has_chat = (resources.functions_dir() / DEFAULT_FUNCTION / "index.ts").exists()
     has_pair = (resources.pairs_dir() / f"{DEFAULT_PAIR}.sql").exists()
     return LocalStack(
         data_dir,
-        functions=(DEFAULT_FUNCTION,) if has_chat else (),
+        functions=functions or ((DEFAULT_FUNCTION,) if has_chat else ()),
         isolates=isolates,
         pairs=(DEFAULT_PAIR, FEATURES) if has_pair else (),
         progress=lambda text: talk.print(text, style="dim"),

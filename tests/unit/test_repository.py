@@ -313,7 +313,8 @@ def test_edge_functions_import_files_npm_and_node_only() -> None:
             found += [
                 f"{name}: {module}"
                 for module in imports
-                if not re.match(r"npm:|node:|\.{1,2}/.*\.(ts|json)$", module) and module not in mapped
+                if not re.match(r"npm:|node:|\.{1,2}/.*\.(ts|json)$", module)
+                and module not in mapped
             ]
     assert found == []
 

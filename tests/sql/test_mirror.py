@@ -382,13 +382,38 @@ def test_no_v2_write_that_began_before_a_kill_commits_after_it(
         )
 
 
-def test_kill_does_not_wait_longer_than_its_setting(db: Connection, connect: Connect) -> None:
+LEVELS = ["read committed", "repeatable read", "serializable"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_kill_does_not_wait_longer_than_its_setting(
+    db: Connection, connect: Connect, level: str
+) -> None:
     create_notes(db)
     writer = connect("authenticated", sub=USER)
-    writer.execute("begin")
+    writer.execute(f"begin isolation level {level}")
     writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
     db.execute("update crossfade.settings set value = '100' where name = 'kill_wait_ms'")
+    # Not a limit on speed: without one a kill that waits for the writer would wait for ever.
+    db.execute("set statement_timeout = '10s'")
     (answer,) = rows(db, "select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
     assert answer[0]["in_flight"] is True
     assert answer[0]["kill_switch"]["engaged"] is True
     writer.execute("rollback")
+
+
+@pytest.mark.parametrize("level", LEVELS[1:])
+def test_a_snapshot_older_than_a_kill_cannot_write_past_it(
+    db: Connection, connect: Connect, level: str
+) -> None:
+    create_notes(db)
+    writer = connect("authenticated", sub=USER)
+    writer.execute(f"begin isolation level {level}")
+    writer.execute("select count(*) from public.notes_v2")
+    db.execute("select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        writer.execute(
+            """insert into public.notes_v2 (parts, owner_id) values ('["b"]', %s)""", [USER]
+        )
+    writer.execute("rollback")
+    assert rows(db, "select count(*) from public.notes_v2") == [(0,)]

@@ -280,3 +280,40 @@ scenario(
     assert.equal(events.length, before);
   },
 );
+
+scenario("details name their flag, and a null id is no id", async ({ client }) => {
+  const details = await client.getBooleanDetails("targeted", true, { user_id: null });
+  assert.deepEqual([details.flagKey, ...Object.values(short(details))], [
+    "targeted",
+    false,
+    "off",
+    Reasons.DEFAULT,
+    undefined,
+  ]);
+});
+
+scenario("a missing flag gives the default of every type", async ({ client }) => {
+  const answers = [
+    await client.getNumberDetails("missing", 0.1),
+    await client.getObjectDetails("missing", { a: 1 }),
+  ];
+  assert.deepEqual(answers.map(({ value }) => value), [0.1, { a: 1 }]);
+  assert.ok(answers.every(({ errorCode }) => errorCode === "FLAG_NOT_FOUND"));
+});
+
+Deno.test("before its first read has ended the provider is not ready", async () => {
+  const database = new FakeDatabase({ flags: FLAGS });
+  database.held = true;
+  const started = OpenFeature.setProviderAndWait("early", makeProvider(database));
+  const client = OpenFeature.getClient("early");
+  const { value, errorCode } = await client.getBooleanDetails("boolean-flag", false);
+  assert.deepEqual([value, errorCode, client.providerStatus], [
+    false,
+    "PROVIDER_NOT_READY",
+    "NOT_READY",
+  ]);
+  database.release();
+  await started;
+  assert.equal(await client.getBooleanValue("boolean-flag", false), true);
+  await OpenFeature.clearProviders();
+});

@@ -12,8 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.sql.conftest import VERSIONS
 from tests.sql.control import Connection, call, create_pair, one
 from tests.sql.rollouts import beat, judge, plan, start, step
+
+# That a transaction is whole is no matter of the version; what it writes is proved on all of them.
+pytestmark = pytest.mark.parametrize("template", VERSIONS[:1], indirect=True, scope="session")
 
 FLAG = "use_advanced_messages"
 

@@ -70,6 +70,9 @@ class Controls(Protocol):
     def engage_kill_switch(self, name: str, *, reason: str | None) -> Engaged:
         """Engage; when this returns, the database refuses what the switch forbids."""
 
+    def last_served(self, backend: int, *, pair: str | None, since: datetime) -> datetime | None:
+        """When this backend last served a request (database's clock); None: not since then."""
+
     def release_kill_switch(self, name: str, *, reason: str) -> KillSwitch:
         """Release; a reason is required."""
 

@@ -38,6 +38,7 @@ def test_all_nouns_are_there() -> None:
         "backfill",
         "cohort",
         "dashboard",
+        "events",
         "flags",
         "install",
         "kill",

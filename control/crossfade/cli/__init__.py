@@ -13,6 +13,7 @@ from crossfade.cli import (
     backfill,
     cohort,
     dashboard,
+    events,
     flags,
     flags_file,
     install,
@@ -71,12 +72,14 @@ app.command("repair")(verify.repair)
 flags_file.add_to(flags.app)
 app.add_typer(flags.app, name="flags")
 app.add_typer(cohort.app, name="cohort")
+kill.app.command("watch")(events.watch)
 app.add_typer(kill.app, name="kill")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(rollback.app, name="rollback")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(settings.app, name="settings")
+app.command("events")(events.events)
 app.add_typer(audit.app, name="audit")
 app.add_typer(operator.app, name="operator")
 

@@ -1,5 +1,7 @@
 """Kill switches."""
 
+import sys
+import time
 from typing import Annotated
 
 import typer
@@ -9,9 +11,11 @@ from crossfade.cli.names import suggest_switch
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway, session
-from crossfade.errors import InvalidValueError, UnknownNameError
+from crossfade.errors import CrossfadeError, InvalidValueError, UnknownNameError
 from crossfade.flags import KillSwitch
+from crossfade.kill_effect import measure
 from crossfade.kill_switches import Engaged
+from crossfade.ports import Gateway
 
 app = typer.Typer(no_args_is_help=True, help="Stop V2 or one feature at once.")
 Name = Annotated[str, typer.Argument(help="Name of the kill switch.", show_default=False)]
@@ -47,9 +51,18 @@ def _table(switches: tuple[KillSwitch, ...]) -> str:
 
 @app.command("engage")
 def engage(
-    context: typer.Context, name: Name, reason: Reason = None, as_json: AsJson = False
+    context: typer.Context,
+    name: Name,
+    reason: Reason = None,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, max=600, help="Most seconds to measure the effect; 0: do not."),
+    ] = 5,
+    as_json: AsJson = False,
 ) -> None:
     """Engage a kill switch. One step: never asks, needs no reason, safe to repeat.
+
+    Prints the outcome at once, then measures when V2 served last; Ctrl-C ends only that.
 
     Example: crossfade kill engage disable_v2_messages --reason "errors since 14:02"
     """
@@ -60,10 +73,25 @@ def engage(
     except UnknownNameError as error:
         raise suggest_switch(opened, name, error) from error
     emit(engaged, as_json=as_json, render=lambda: _engaged(engaged))
+    sys.stdout.flush()  # before anything else can go wrong
     if engaged.broadcast_error:
         say(f"Broadcast not sent ({engaged.broadcast_error}); edge functions notice when they poll")
     if engaged.in_flight:
         say("A V2 write that began before the kill may still commit: run the command again to see")
+    stops_v2 = engaged.kill_switch.fences or engaged.kill_switch.overrides_all
+    if wait and stops_v2 and not as_json:
+        _measure(opened, engaged, wait)
+
+
+def _measure(opened: Gateway, engaged: Engaged, wait_s: float) -> None:
+    try:
+        effect = measure(opened, engaged, wait_s=wait_s, clock=time.monotonic, sleep=time.sleep)
+    except CrossfadeError as error:
+        say(f"The effect could not be measured: {error.line()}")
+    except KeyboardInterrupt:
+        say("Not measured any further; the switch is engaged")
+    else:
+        say(effect.line())
 
 
 def _engaged(done: Engaged) -> str:

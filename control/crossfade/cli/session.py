@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import typer
 
-from crossfade.config import Settings, connect_to, load_settings
+from crossfade.config import Connection, Settings, connect_to, load_settings
 from crossfade.ports import Gateway
 
 
@@ -18,6 +18,7 @@ class Session:
     checked: bool = False
     source: str = "environment"
     _close: Callable[[], None] | None = None
+    _connection: Connection | None = None
 
     def gateway(self, *, check: bool = True) -> Gateway:
         """Connect, once.
@@ -29,7 +30,7 @@ class Session:
         if self.opened is None:
             from crossfade.gateway import SupabaseGateway  # slow to import, so only when needed
 
-            connection = connect_to(self.settings or load_settings())
+            connection = self.connection()
             self.source = connection.source
             real = SupabaseGateway(connection)
             self.opened, self._close = real, real.close
@@ -37,6 +38,12 @@ class Session:
             self.opened.check_schema()
             self.checked = True
         return self.opened
+
+    def connection(self) -> Connection:
+        """Where to connect, decided once."""
+        if self._connection is None:
+            self._connection = connect_to(self.settings or load_settings())
+        return self._connection
 
     def close(self) -> None:
         """Close what was opened here; a gateway that was given stays open."""

@@ -1,6 +1,7 @@
 """One project's Data API: RPC calls and table reads with retries, and the HTTP broadcast."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 import httpx
@@ -120,13 +121,19 @@ class DataApi:
         *,
         limit: int,
         order: str | None = None,
+        since: tuple[str, datetime] | None = None,
         **equal: object,
     ) -> list[Json]:
-        """Read rows, newest first by ``order``; None filters are left out."""
+        """Read rows, newest first by ``order``; None filters are left out.
+
+        ``since``: a column and its smallest value.
+        """
         query = self._client.table(table).select(columns)
         for column, value in equal.items():
             if value is not None:
                 query = query.eq(column, value)
+        if since:
+            query = query.gte(since[0], since[1].isoformat())
         if order:
             query = query.order(order, desc=True)
         query = query.limit(limit)

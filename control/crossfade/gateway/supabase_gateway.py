@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -133,6 +134,20 @@ class SupabaseGateway(ChangeCalls, OperatorCalls, OverviewReads):
     def engage_kill_switch(self, name: str, *, reason: str | None) -> Engaged:
         """Engage; when this returns, the database refuses what the switch forbids."""
         return self._api.ask(Engaged, "engage_kill_switch", name=name, reason=reason)
+
+    def last_served(self, backend: int, *, pair: str | None, since: datetime) -> datetime | None:
+        """When this backend last served a request (database's clock); None: not since then."""
+        rows = self._api.select(
+            "request_minutes",
+            "last_at",
+            limit=1,
+            order="last_at",
+            backend_version=backend,
+            since=("minute", since - timedelta(minutes=1)),
+            outcome="ok",
+            pair=pair,
+        )
+        return datetime.fromisoformat(rows[0]["last_at"]) if rows else None
 
     def release_kill_switch(self, name: str, *, reason: str) -> KillSwitch:
         """Release; a reason is required."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from crossfade.contract import ErrorCode, Event, Stage
 from crossfade.errors import refusal
@@ -75,6 +76,11 @@ class FakeControls(FakeState):
         self.kill_switches[name] = after
         self.version += not before.engaged
         return Engaged(after, not before.engaged, NOW, self.version)
+
+    def last_served(self, backend: int, *, pair: str | None, since: datetime) -> datetime | None:
+        """As arranged in ``served``."""
+        self._called("last_served", backend, pair, since)
+        return self.served.get(backend)
 
     def release_kill_switch(self, name: str, *, reason: str) -> KillSwitch:
         """Release."""

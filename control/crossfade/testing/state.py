@@ -59,6 +59,7 @@ class FakeState:
         self.shown: Overview | None = None
         self.rollbacks: list[RollbackEntry] = []
         self.audit: list[AuditEntry] = []
+        self.served: dict[int, datetime] = {}
         self.schedules: dict[int, Scheduled] = {}
         self.operators: dict[str, Operator] = {}
         self.caller = Caller("fake")
@@ -86,7 +87,8 @@ class FakeState:
         """The calls that changed something."""
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
-            *("apply_due_changes", "whoami", "monitor_beat", "overview", "rollout_status", "show_"),
+            *("apply_due_changes", "last_served", "monitor_beat", "overview", "rollout_status"),
+            *("show_", "whoami"),
             *("describe_", "plan_", "sample_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))

@@ -500,6 +500,17 @@ Deno.test("the database wins over the bundled snapshot as soon as it is read", a
   assert.equal(client.version, 1);
 });
 
+Deno.test("a flag is known when it was deployed with the function, then when the database has it", async () => {
+  const environment = { ENABLE_PARALLEL_TOOLS: "true" };
+  const { client } = setUp({ environment, bundled: flagsAnswer(41, BUNDLED) });
+  const known = () =>
+    ["enable_parallel_tools", "enable_caching", "enable_state_management", "f"]
+      .filter((name) => client.knows(name));
+  assert.deepEqual([client.isReady, known()], [false, ["enable_parallel_tools", "enable_caching"]]);
+  await look(client);
+  assert.deepEqual([client.isReady, known()], [true, ["f"]]);
+});
+
 Deno.test("a bundled snapshot that cannot be read is told and counts as none", () => {
   for (const bundled of [[], "x", { flags_version: 1 }, { flags_version: "1" }]) {
     const { warnings, snapshot } = readBootstrap({}, "chat_messages", bundled);

@@ -25,7 +25,7 @@ export interface ExposureOptions {
   readonly log: (message: string, error: unknown) => void;
   /** Called with the version on the database's answer. */
   readonly onVersion: (version: unknown) => void;
-  /** Wait for more answers before a report. @defaultValue 500 */
+  /** Wait for more answers before a report. @defaultValue 1000 */
   readonly delayMs?: number;
   /** Pause after a report that failed. @defaultValue 5000 */
   readonly retryMs?: number;
@@ -33,7 +33,7 @@ export interface ExposureOptions {
   readonly timeoutMs?: number;
 }
 
-const DEFAULTS = { delayMs: 500, retryMs: 5_000, timeoutMs: 5_000 };
+const DEFAULTS = { delayMs: 1_000, retryMs: 5_000, timeoutMs: 5_000 };
 
 /**
  * Adds up answers and reports the sums; `add` never throws and never waits.

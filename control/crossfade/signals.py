@@ -15,6 +15,7 @@ FRESH = timedelta(minutes=5)
 RECENT = timedelta(hours=1)
 """A rollback younger than this is news."""
 SERVING = (Stage.LIVE, Stage.RAMPDOWN)
+_OF_TRAFFIC = frozenset({"R1", "R1s", "R1k", "R2", "R4", "R5", "R10"})
 
 
 class Concern(StrEnum):
@@ -123,7 +124,8 @@ def _rollback(pair: PairOverview, overview: Overview) -> Iterator[Signal]:
 
 
 def _traffic(pair: PairOverview, limits: Thresholds) -> Iterator[Signal]:
-    for version in (2, 1):
+    # What V2 did before it was taken out of service is no trouble of now.
+    for version in (2, 1) if pair.stage in SERVING else (1,):
         backend = pair.traffic.backend(version)
         rate = backend.error_rate
         if rate is None or backend.requests < limits.r2_min_requests or rate < limits.r2_error_rate:
@@ -135,7 +137,7 @@ def _traffic(pair: PairOverview, limits: Thresholds) -> Iterator[Signal]:
         )
         way_out = f"crossfade rollback run --level COMPLETE --pair {pair.name}"
         yield Signal(concern, text, way_out if version == 2 else "", pair.name)
-    ratio = slowdown(pair, limits)
+    ratio = slowdown(pair, limits) if pair.stage in SERVING else None
     if ratio is not None and ratio >= limits.r5_p95_ratio:
         text = f"{pair.name}: V2 is {ratio:.1f} times as slow as V1 (p95)"
         yield Signal(Concern.ATTENTION, text, "", pair.name)
@@ -170,6 +172,8 @@ def _verdicts(pair: PairOverview, overview: Overview) -> Iterator[Signal]:
         # R3 is the gate of the next step: not yet is no trouble. R12 is told by the heartbeat.
         skipped = verdict.rule in ("R3", "R12") or verdict.mode in (Mode.OFF, Mode.DRY_RUN)
         if skipped or verdict.verdict is Outcome.PASS or pair.stage is Stage.OFF:
+            continue
+        if verdict.rule in _OF_TRAFFIC and pair.stage not in SERVING:
             continue
         if verdict.at is None or overview.at - verdict.at > FRESH:
             continue

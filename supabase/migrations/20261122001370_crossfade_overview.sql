@@ -47,7 +47,7 @@ returns boolean
 language sql stable
 set search_path = ''
 as $$
-  select true;
+  select not crossfade_private.is_api_user() or crossfade_private.has_role('operator');
 $$;
 
 comment on function crossfade_private.sees_rows is

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.integration.cli_project import Project, running_project
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="needs Chromium (Debian: chromium; or CROSSFADE_TEST_BROWSER)"
 )
+PASSWORD = "correct horse battery"
 FAST = ("--interval", "0.3")
 expect.set_options(timeout=15_000)
 
@@ -416,7 +418,7 @@ def test_the_door_is_shut_to_strangers(served: Served, project: Project) -> None
             ("cache-control", "no-store"),
             ("x-frame-options", "DENY"),
             ("x-content-type-options", "nosniff"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
         ):
             assert sign_in.headers[header] == value
         assert "frame-ancestors 'none'" in sign_in.headers["content-security-policy"]
@@ -439,6 +441,63 @@ def test_the_door_is_shut_to_strangers(served: Served, project: Project) -> None
         # Scrapers bring no cookie, and the numbers are the same.
         assert 'crossfade_stage{pair="messages",stage="live"} 1.0' in owner.get("/metrics").text
     assert project.stack.info.secret_key not in sign_in.text
+
+
+def make_operator(project: Project, role: str) -> str:
+    email = f"{uuid.uuid4().hex[:12]}@example.com"
+    info = project.stack.info
+    httpx.post(
+        f"{info.api_url}/auth/v1/signup",
+        headers={"apikey": info.publishable_key},
+        json={"email": email, "password": PASSWORD},
+    ).raise_for_status()
+    if role:
+        project.ok("operator", "add", email, "--role", role, "--reason", "test", "--yes")
+    return email
+
+
+def test_operators_sign_in_on_the_page_with_their_own_rights_and_name(
+    context: BrowserContext, project: Project
+) -> None:
+    quiet(project)
+    info = project.stack.info
+    project.unmirrored("messages_v2", "update public.messages_v2 set note = 'y' where id = 9")
+    project.run("verify", "run", "messages")
+    people = {role: make_operator(project, role) for role in ("viewer", "operator", "")}
+    with serving({**project.env, "SUPABASE_PUBLISHABLE_KEY": info.publishable_key}, *FAST) as here:
+        page = context.new_page()
+
+        def sign_in(role: str, password: str = PASSWORD) -> None:
+            page.goto(f"{here.url}/sign-in")
+            page.get_by_label("Email").fill(people[role])
+            page.get_by_label("Password").fill(password)
+            page.get_by_role("button", name="Sign in").click()
+
+        sign_in("operator", "wrong")
+        expect(page.get_by_role("alert")).to_contain_text("Cannot sign in")
+        sign_in("")
+        expect(page.get_by_role("alert")).to_contain_text("CF020")
+
+        sign_in("viewer")
+        differs = page.locator("[data-panel=differences]")
+        expect(differs).to_contain_text("mismatches: 1, the newest 0 shown")
+        expect(page.locator(".top")).to_contain_text(f"{people['viewer']} (viewer)")
+        assert page.locator("[data-hold], [data-action^=ask_]").count() == 0
+        page.get_by_role("button", name="Sign out").click()
+
+        sign_in("operator")
+        expect(differs).to_contain_text("the newest 1 shown")
+        hold(page, "disable_memory_system", 1.0)
+        expect(page.locator("[data-switch=disable_memory_system]")).to_have_class("engaged")
+        assert project.sql(
+            "select actor from crossfade.audit where object = 'disable_memory_system'"
+            " order by id desc limit 1"
+        ) == [(people["operator"],)]
+        # Taking the role away acts at once, in the database.
+        project.ok("operator", "remove", people["operator"], "--reason", "left", "--yes")
+        page.get_by_role("button", name="Release disable_memory_system").click()
+        expect(page.locator("#notice .refused")).to_contain_text("CF020")
+    project.ok("repair", "messages", "--yes")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (prometheus)")

@@ -89,10 +89,15 @@ def make_dashboard(
     web = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     failures = Failures([])
 
+    def leave(key: str) -> None:
+        gone = doors.pop(key, None)
+        if gone is not None and gone is not door:
+            gone.close()
+
     def enter(session: Session, found: Door) -> Response:
         doors[session.id] = found
         for gone in [key for key in doors if sessions.find(key) is None]:
-            del doors[gone]
+            leave(gone)
         answer = RedirectResponse("/", 303)
         # Not Secure: it never leaves loopback, which has no certificate.
         answer.set_cookie(
@@ -105,7 +110,7 @@ def make_dashboard(
         if token:
             session = sessions.sign_in_by_token(token) if door else None
             if session and door:
-                # Through a page of ours: a redirect would keep the token in the history.
+                # The redirect leaves the address with the token out of the history.
                 return enter(session, door)
             return _sign_in_page("This link is not good (any more).", bool(sign_in))
         return _sign_in_page("Your session has ended." if ended else "", bool(sign_in))
@@ -126,7 +131,7 @@ def make_dashboard(
         session = sessions.find(cookie_of(request.headers))
         if session:
             sessions.close(session)
-            doors.pop(session.id, None)
+            leave(session.id)
         answer = RedirectResponse("/sign-in?ended=1", 303)
         answer.delete_cookie(COOKIE)
         return answer

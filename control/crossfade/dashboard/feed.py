@@ -4,9 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from crossfade.errors import CrossfadeError
+from crossfade.errors import CrossfadeError, UnauthorizedError
 from crossfade.overview import Overview, Series
 from crossfade.ports import Overviews
 
@@ -56,7 +57,7 @@ class Feed:
         self._wanted: dict[Key, _Wanted] = {}
         self._asked_at = float("-inf")
         self._rolled_at = float("-inf")
-        self._thread: threading.Thread | None = None
+        self._stopped = False
 
     def look(self, key: Key) -> tuple[Reading, Series | None]:
         """Return the newest reading, and remember that somebody looks at ``key``."""
@@ -100,11 +101,15 @@ class Feed:
 
     def start(self) -> None:
         """Begin to read in a thread of its own, which ends with the process."""
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="feed", daemon=True).start()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stopped = True
+        self._wake.set()
 
     def _run(self) -> None:
-        while True:
+        while not self._stopped:
             self.step()
             self._wake.wait(self._interval_s)
             self._wake.clear()
@@ -139,9 +144,10 @@ class Feed:
 
     def _roll_up(self, minutes: int) -> None:
         if minutes > 1440 and self._clock() - self._rolled_at > 600:
-            while self._gateway.roll_up_requests(max_hours=72):
-                pass
             self._rolled_at = self._clock()
+            with suppress(UnauthorizedError):  # a viewer: slower, with the same numbers
+                while self._gateway.roll_up_requests(max_hours=72):
+                    pass
 
     def _keep(self, overview: Overview, key: Key | None = None) -> None:
         with self._lock:

@@ -45,6 +45,7 @@ class Door:
     url: str
     feed: Feed
     actions: Actions
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -120,7 +121,8 @@ class Page:
 
     def _pair(self) -> str:
         reading = self.door.feed.reading
-        names = [pair.name for pair in reading.overview.pairs] if reading.overview else []
+        shown = View(self.door.url, self.session.person, overview=reading.overview)
+        names = [pair.name for pair in shown.pairs]
         if self.choice.pair in names:
             return self.choice.pair
         return names[0] if names else ""

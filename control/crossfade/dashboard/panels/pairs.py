@@ -21,7 +21,7 @@ def render(view: View) -> Markup:
     """One card a pair."""
     if view.overview is None:
         return Markup("")
-    cards = Markup("").join(_card(pair, view, view.overview) for pair in view.overview.pairs)
+    cards = Markup("").join(_card(pair, view, view.overview) for pair in view.pairs)
     return Markup(
         "<section aria-labelledby=h-pairs><h2 id=h-pairs>Where each pair stands</h2>{}</section>"
     ).format(cards)
@@ -29,7 +29,7 @@ def render(view: View) -> Markup:
 
 def _card(pair: PairOverview, view: View, overview: Overview) -> Markup:
     mine = tuple(s for s in find_signals(overview) if s.pair == pair.name)
-    shown = view.choice.pair or (overview.pairs[0].name if overview.pairs else "")
+    shown = view.choice.pair
     picked = Markup(" aria-current=true") if shown == pair.name else Markup("")
     return Markup(
         '<article class="pair {state}" aria-label="Pair {name}" data-pair="{name}"{picked}>'
@@ -140,7 +140,7 @@ def facts(view: View) -> Markup:
     """The smaller facts of the pair that the charts show."""
     if view.overview is None or not view.overview.pairs:
         return Markup("")
-    pair = view.overview.pair(view.choice.pair) or view.overview.pairs[0]
+    pair = view.overview.pair(view.choice.pair) or view.pairs[0]
     rows = {
         "Tables": f"{pair.v1_table} → {pair.v2_table}",
         "Mirror": pair.mirror,

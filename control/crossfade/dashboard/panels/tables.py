@@ -179,7 +179,7 @@ def _short(value: object) -> str:
 
 
 def _pairs(view: View) -> tuple[PairOverview, ...]:
-    return view.overview.pairs if view.overview else ()
+    return view.pairs
 
 
 def _number(value: float | None) -> Markup:

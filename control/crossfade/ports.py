@@ -86,13 +86,13 @@ class Runs(Protocol):
     def start_backfill(self, pair: str, *, direction: Direction, ranges: int) -> Started:
         """Start, or find the one that is not over."""
 
-    def backfill_batch(self, run: int, *, target_ms: int) -> Batch:
+    def backfill_batch(self, run: int, *, target_ms: int | None) -> Batch:
         """Copy one batch in one transaction."""
 
     def start_verify(self, pair: str, *, ranges: int) -> Started:
         """Start, or find the one that is not over."""
 
-    def verify_batch(self, run: int, *, target_ms: int) -> Batch:
+    def verify_batch(self, run: int, *, target_ms: int | None) -> Batch:
         """Compare one batch."""
 
     def control_run(self, run: int, action: str, *, reason: str | None) -> Run:

@@ -25,11 +25,12 @@ LONGEST_WAIT_S: Final = 10.0
 class DriveOptions:
     """How to drive.
 
+    ``target_ms``: time a batch aims at; None leaves it to the setting batch_target_ms.
     ``patience_s``: how long errors of network or server may last. ``stall_s``: how long a run may
     stay without a row done, for whatever reason, before the loop gives up. ``workers``: threads.
     """
 
-    target_ms: int = 500
+    target_ms: int | None = None
     patience_s: float = 180.0
     stall_s: float = 1800.0
     workers: int = 1

@@ -136,7 +136,8 @@ begin
     mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
     ms_per_1000_rows = v_speed,
     batch_rows = case when cardinality(v_speed) = 0 then a.batch_rows
-      else crossfade_private.next_batch_rows(a.batch_rows, v_speed, target_ms) end,
+      else crossfade_private.next_batch_rows(a.batch_rows, v_speed,
+        coalesce(target_ms, crossfade_private.setting_number('batch_target_ms')::integer)) end,
     progress_at = clock_timestamp()
   where a.run = (run_range).run and a.range = (run_range).range;
   return round(v_ms, 1);

@@ -135,7 +135,7 @@ end $$;
 comment on function crossfade_private.finish_backfill is
   'When no range is left: sweep, and mark the run and the pair.';
 
-create or replace function crossfade.backfill_batch(run bigint, target_ms integer default 500)
+create or replace function crossfade.backfill_batch(run bigint, target_ms integer default null)
 returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
@@ -190,4 +190,4 @@ begin
 end $$;
 
 comment on function crossfade.backfill_batch is
-  'Copy the next batch of a run in this transaction: {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
+  'Copy the next batch of a run in this transaction, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';

@@ -244,7 +244,7 @@ end $$;
 comment on function crossfade_private.finish_verify is
   'When no range is left: end the run; without a mismatch the pair counts as clean since the run began.';
 
-create or replace function crossfade.verify_batch(run bigint, target_ms integer default 500)
+create or replace function crossfade.verify_batch(run bigint, target_ms integer default null)
 returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
@@ -291,4 +291,4 @@ begin
 end $$;
 
 comment on function crossfade.verify_batch is
-  'Compare the next batch of a verify run: {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';
+  'Compare the next batch of a verify run, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';

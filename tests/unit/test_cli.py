@@ -329,7 +329,7 @@ def test_backfill_run_continues_what_was_interrupted(monkeypatch: pytest.MonkeyP
     fake = project()
     real = fake.backfill_batch
 
-    def interrupted(number: int, *, target_ms: int) -> Batch:
+    def interrupted(number: int, *, target_ms: int | None) -> Batch:
         if fake.runs[number].rows_done == 300:
             raise KeyboardInterrupt
         return real(number, target_ms=target_ms)

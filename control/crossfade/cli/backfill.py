@@ -18,7 +18,12 @@ from crossfade.runs import DriveOptions
 
 app = typer.Typer(no_args_is_help=True, help="Copy the old rows of a pair, in batches.")
 Way = Annotated[Direction, typer.Option(help="Which way rows are copied.")]
-TargetMs = Annotated[int, typer.Option(min=10, max=5000, help="Wanted time of one batch, in ms.")]
+TargetMs = Annotated[
+    int | None,
+    typer.Option(
+        min=10, max=5000, help="Wanted time of one batch, in ms; default: setting batch_target_ms."
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Batches at the same time.")]
 SelfDrive = Annotated[
     bool,
@@ -52,7 +57,7 @@ def run(
     context: typer.Context,
     pair: PairName,
     direction: Way = Direction.V1_TO_V2,
-    target_ms: TargetMs = 500,
+    target_ms: TargetMs = None,
     workers: Workers = 1,
     stall_s: StallS = 1800,
     self_drive: SelfDrive = False,

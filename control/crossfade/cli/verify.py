@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, help="Compare both tables of a pair.")
 def run(
     context: typer.Context,
     pair: PairName,
-    target_ms: TargetMs = 500,
+    target_ms: TargetMs = None,
     workers: Workers = 1,
     stall_s: StallS = 1800,
     self_drive: SelfDrive = False,

@@ -166,7 +166,7 @@ class SupabaseGateway(ChangeCalls, OperatorCalls, OverviewReads):
             Started, "start_backfill", pair=pair, direction=direction, ranges=ranges
         )
 
-    def backfill_batch(self, run: int, *, target_ms: int) -> Batch:
+    def backfill_batch(self, run: int, *, target_ms: int | None) -> Batch:
         """Copy one batch in one transaction."""
         return self._api.ask(Batch, "backfill_batch", run=run, target_ms=target_ms)
 
@@ -174,7 +174,7 @@ class SupabaseGateway(ChangeCalls, OperatorCalls, OverviewReads):
         """Start, or find the one that is not over."""
         return self._api.ask(Started, "start_verify", pair=pair, ranges=ranges)
 
-    def verify_batch(self, run: int, *, target_ms: int) -> Batch:
+    def verify_batch(self, run: int, *, target_ms: int | None) -> Batch:
         """Compare one batch."""
         return self._api.ask(Batch, "verify_batch", run=run, target_ms=target_ms)
 

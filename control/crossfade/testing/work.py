@@ -46,12 +46,12 @@ class FakeWork(FakeState):
         self.runs[run.id] = run
         return Started(run)
 
-    def backfill_batch(self, run: int, *, target_ms: int) -> Batch:
+    def backfill_batch(self, run: int, *, target_ms: int | None) -> Batch:
         """The next scripted answer, else ``batch_rows`` rows."""
         self._called("backfill_batch", run, target_ms)
         return self._batch(run)
 
-    def verify_batch(self, run: int, *, target_ms: int) -> Batch:
+    def verify_batch(self, run: int, *, target_ms: int | None) -> Batch:
         """The next scripted answer, else ``batch_rows`` rows."""
         self._called("verify_batch", run, target_ms)
         return self._batch(run)

@@ -46,7 +46,8 @@ function sharedFields(message: Message): Record<string, unknown> {
   const shared: Record<string, unknown> = {};
   for (const key of Object.keys(message)) {
     const value = message[key];
-    if (value !== undefined && !OWN_FIELDS.has(key)) setKey(shared, key, copy(value));
+    if (value === undefined || OWN_FIELDS.has(key)) continue;
+    setKey(shared, key, typeof value === "object" ? copy(value) : value);
   }
   return shared;
 }

@@ -22,13 +22,16 @@ export const ITEM_KINDS = ["images", "attachments", "function_call", "tool_calls
 
 export type ItemKind = typeof ITEM_KINDS[number];
 
+const KINDS: ReadonlySet<string> = new Set(ITEM_KINDS);
+
 export function isItemKind(key: string): key is ItemKind {
-  return (ITEM_KINDS as readonly string[]).includes(key);
+  return KINDS.has(key);
 }
 
 /** Returns the element that shows a block; `undefined` when none does. */
 export function itemOf(block: unknown, kind: ItemKind): unknown {
   const type = field(block, "type");
+  if (type === "text") return undefined;
   // Set on blocks that came from a V1 key which shares its block type with another key.
   const marker = field(field(block, "extras"), "v1");
   if (kind === "tool_calls" || kind === "function_call") {
@@ -73,9 +76,9 @@ export interface ItemsPut {
  * id or url) keep what V1 cannot show. Places of old blocks are filled in order.
  */
 export function putItems(content: readonly unknown[], put: ItemsPut): readonly unknown[] {
-  const isSlot = content.map((block) => itemOf(block, put.kind) !== undefined);
+  const { kind, messageId } = put;
+  const isSlot = content.map((block) => itemOf(block, kind) !== undefined);
   if (!isSlot.includes(true)) {
-    const { kind, messageId } = put;
     const blocks = put.items.map((item) => blockOf(item, { kind, old: undefined, messageId }));
     return content.length === 0 ? blocks : content.concat(blocks);
   }

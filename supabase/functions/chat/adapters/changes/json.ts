@@ -71,6 +71,7 @@ type Pair = readonly [unknown, unknown];
 /** Compares two JSON values; the order of keys does not count, and -0 is 0. */
 export function equal(first: unknown, second: unknown): boolean {
   if (first === second) return true;
+  if (typeof first !== "object" || typeof second !== "object") return false;
   const later: Pair[] = [];
   if (!isEqual(first, second, { depth: 0, later })) return false;
   for (const [left, right] of later) {
@@ -196,8 +197,10 @@ function tokensOf(value: object): Token[] {
 /** Whether a JSON text is exactly {@link canonical} of the value that it holds. */
 export function isCanonical(text: string, value: unknown): boolean {
   // JSON.stringify is several times quicker, and differs only by exponents and the order of keys.
-  if (JSON.stringify(value) === text && !EXPONENT.test(text) && isInOrder(value)) return true;
-  return canonical(value) === text;
+  const written = JSON.stringify(value);
+  if (EXPONENT.test(written)) return canonical(value) === text;
+  if (written === text) return isInOrder(value);
+  return written.length === text.length && canonical(value) === text;
 }
 
 const EXPONENT = /[0-9]e[+-][0-9]/;

@@ -23,7 +23,6 @@ const TOKENS = [
   ["completion", "output_tokens"],
   ["total", "total_tokens"],
 ] as const;
-const TOKEN_KEYS = TOKENS.map(([key]) => key);
 const TOKEN_COLUMNS = TOKENS.map(([, column]) => column);
 
 /** Returns V1 `metadata.tokens` that shows a V2 usage; `undefined` when nothing is to be shown. */
@@ -63,6 +62,16 @@ function isAttachment(value: unknown): boolean {
   return [url, name, content_type].every(isText) && isCount(size);
 }
 
+function isTokens(value: unknown): boolean {
+  if (!isObject(value)) return false;
+  let counts = 0;
+  for (const [key] of TOKENS) {
+    if (isCount(value[key])) counts += 1;
+  }
+  // As many counts as keys: there is no other key, and none that is no count.
+  return counts > 0 && counts === Object.keys(value).length;
+}
+
 function isText(value: unknown): boolean {
   return typeof value === "string";
 }
@@ -81,9 +90,7 @@ const SHAPES = new Map<string, (value: unknown) => boolean>(Object.entries({
   parent_id: (value: unknown) => typeof value === "string" && UUID.test(value),
   // false would come back as an absent key.
   edited: (value: unknown) => value === true,
-  tokens: (value: unknown) =>
-    isObject(value) && Object.keys(value).length > 0 &&
-    hasOnly(value, TOKEN_KEYS) && Object.values(value).every(isCount),
+  tokens: isTokens,
   function_call: isCall,
   tool_calls: (value: unknown) => isListOf(value, isToolCall),
   images: (value: unknown) => isListOf(value, isText),

@@ -21,14 +21,18 @@ export function convertThrough(
   message: Message,
   { from, to, base }: Conversion,
 ): Message {
+  let converted = message;
   if (from > to) {
-    return changes.filter(({ version }) => version > to && version <= from)
-      .reduceRight((newer, change) => change.down(newer), message);
+    for (const { version, down } of changes.toReversed()) {
+      if (version > to && version <= from) converted = down(converted);
+    }
+    return converted;
   }
-  return changes.filter(({ version }) => version > from && version <= to)
-    .reduce((older, change) => {
-      const stored = base &&
-        convertThrough(changes, base, { from: to, to: change.version, base: undefined });
-      return change.up(older, stored);
-    }, message);
+  for (const { version, up } of changes) {
+    if (version <= from || version > to) continue;
+    const stored = base &&
+      convertThrough(changes, base, { from: to, to: version, base: undefined });
+    converted = up(converted, stored);
+  }
+  return converted;
 }

@@ -124,6 +124,11 @@ def test_different_verify_jwt(info: StackInfo) -> None:
     assert httpx.post(f"{info.functions_url}/echo").status_code == 200
 
 
+def test_different_broadcast_is_on(info: StackInfo) -> None:
+    env = httpx.post(f"{info.functions_url}/echo").json()["env"]
+    assert env["CROSSFADE_BROADCAST"] == "on"
+
+
 def test_different_isolates_live_on(info: StackInfo) -> None:
     def address() -> str:
         return str(httpx.post(f"{info.functions_url}/echo").json()["env"]["DENO_SERVE_ADDRESS"])

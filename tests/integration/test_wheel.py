@@ -143,5 +143,4 @@ def test_it_speaks_to_a_project_by_its_url_and_key_only(clean: Clean, stack: Loc
         # Status and doctor may find that something needs attention; they must work.
         assert done.returncode in (0, 3), done.stdout + done.stderr
         assert json.loads(done.stdout), command
-    flags = json.loads(clean.crossfade("flags", "list", "--json", **env))
-    assert "enable_caching" in json.dumps(flags)
+        assert command[0] != "flags" or "enable_caching" in done.stdout

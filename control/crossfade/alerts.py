@@ -1,14 +1,15 @@
-"""Tell people: the log always, and a webhook when one is set."""
+"""Tell people: what is told once, how loud, and to whom. ``alert_targets`` has the ways out."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-import httpx
-
 _log = logging.getLogger(__name__)
+
+Figure = str | float | int | bool | None
+"""A number or word that a decision was made on."""
 
 
 class Severity(StrEnum):
@@ -26,18 +27,28 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One message. ``key`` is the same for the same cause, so that it is sent once."""
+    """One message. ``key`` is the same for the same cause, so that it is sent once.
+
+    ``figures`` are what was decided on. ``over`` is set when the cause is gone: how loud it was.
+    """
 
     severity: Severity
     key: str
     title: str
     body: str = ""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    over: Severity | None = None
+
+    @property
+    def loudest(self) -> Severity:
+        """Who heard that it began also hears that it is over."""
+        return max(self.severity, self.over or self.severity, key=lambda item: item.rank)
 
 
 class Channel(Protocol):
     """Somewhere an alert can go."""
 
-    def send(self, alert: Alert) -> None:
+    def send(self, alert: Alert, /) -> None:
         """Send it; may raise."""
 
 
@@ -52,22 +63,11 @@ class LogChannel:
         _log.log(level, "%s: %s", alert.title, alert.body, extra={"action": f"alert.{alert.key}"})
 
 
-class WebhookChannel:
-    """Posts JSON ``{severity, key, title, body, text}``; ``text`` is what Slack and others show."""
-
-    def __init__(self, url: str, *, client: httpx.Client | None = None) -> None:
-        self._url = url
-        self._client = client or httpx.Client(timeout=5)
-
-    def send(self, alert: Alert) -> None:
-        """Post; raises when it is not accepted."""
-        text = f"[{alert.severity}] {alert.title}: {alert.body}"
-        answer = self._client.post(self._url, json={**asdict(alert), "text": text})
-        answer.raise_for_status()
-
-
 class Alerts:
-    """Sends each alert once per cause until the cause is gone. A broken channel never stops us."""
+    """Sends each alert once per cause until the cause is gone. A broken channel never stops us.
+
+    A slow one would: what may be slow goes into ``alert_targets.Background``.
+    """
 
     def __init__(self, channels: Sequence[Channel] = ()) -> None:
         self._channels = tuple(channels) or (LogChannel(),)
@@ -84,10 +84,18 @@ class Alerts:
 
     def clear(self, key: str, *, title: str) -> bool:
         """The cause is gone: say so once."""
-        if self._open.pop(key, None) is None:
+        known = self._open.pop(key, None)
+        if known is None:
             return False
-        self._send(Alert(Severity.INFO, key, title, "is over"))
+        self._send(Alert(Severity.INFO, key, title, "is over", over=known))
         return True
+
+    def close(self, timeout_s: float = 10) -> None:
+        """Wait for what is still being sent, at most so long."""
+        for channel in self._channels:
+            close = getattr(channel, "close", None)
+            if close is not None:
+                close(timeout_s)
 
     def _send(self, alert: Alert) -> None:
         for channel in self._channels:

@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     token_store: Literal["auto", "keyring", "file"] = Field(
         default="auto", validation_alias="CROSSFADE_TOKEN_STORE"
     )
+    alert_targets: SecretStr | None = Field(default=None, validation_alias="CROSSFADE_ALERTS")
+    alerts_file: Path | None = Field(default=None, validation_alias="CROSSFADE_ALERTS_FILE")
+    webhook_secret: SecretStr | None = Field(
+        default=None, validation_alias="CROSSFADE_WEBHOOK_SECRET"
+    )
     data_dir: Path = Field(default=Path(".crossfade"), validation_alias="CROSSFADE_DATA_DIR")
     actor: str | None = Field(default=None, validation_alias="CROSSFADE_ACTOR")
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from crossfade import health, rollback
-from crossfade.alerts import Alert, Alerts, Severity
+from crossfade.alerts import Alert, Alerts, Figure, Severity
 from crossfade.contract import Direction, Event, Mode, Outcome, RolloutState, RunState, Stage
 from crossfade.errors import CrossfadeError
 from crossfade.models import Batch, HealthSample, Lease, RollbackDone, Run
@@ -267,7 +267,13 @@ class Monitor:
             return None  # somebody else had gone back already
         self._hint(done, sample.pair)
         self.alerts.raise_(
-            Alert(Severity.CRITICAL, f"{sample.pair}.rollback.{done.rollback}", title, plan.reason)
+            Alert(
+                Severity.CRITICAL,
+                f"{sample.pair}.rollback.{done.rollback}",
+                title,
+                plan.reason,
+                figures(*(item for item in verdicts if item.rule in plan.rules)),
+            )
         )
         return done
 
@@ -292,7 +298,7 @@ class Monitor:
                 continue
             page = item.verdict is Outcome.FAIL or item.details.get("page") is True
             severity = Severity.CRITICAL if page else Severity.WARNING
-            self.alerts.raise_(Alert(severity, key, title, item.message))
+            self.alerts.raise_(Alert(severity, key, title, item.message, figures(item)))
 
     def _tell_latch(self, sample: HealthSample) -> None:
         """Also after a takeover: the one that went back may have died before it told anybody."""
@@ -355,3 +361,14 @@ class Monitor:
             done = batch(run.id, target_ms=BATCH_MS)
             if done.state is not RunState.RUNNING or time.monotonic() >= until:
                 return
+
+
+def figures(*verdicts: Verdict) -> dict[str, Figure]:
+    """What the verdicts were made of, for an alert: rule -> value, n, bound, threshold, window."""
+    found: dict[str, Figure] = {}
+    for item in verdicts:
+        for name in ("value", "n", "bound", "threshold", "window_s", "rule_version"):
+            value = getattr(item, name)
+            if value is not None:
+                found[f"{item.rule}.{name}"] = value
+    return found

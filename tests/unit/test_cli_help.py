@@ -34,6 +34,7 @@ def help_of(path: tuple[str, ...]) -> str:
 def test_all_nouns_are_there() -> None:
     nouns = {path[0] for path in COMMANDS}
     assert nouns == {
+        "alerts",
         "audit",
         "backfill",
         "cohort",

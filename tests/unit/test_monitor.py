@@ -6,7 +6,8 @@ import pytest
 import respx
 from tests.unit.builders import project, sample, thresholds, window
 
-from crossfade.alerts import Alert, Alerts, Severity, WebhookChannel
+from crossfade.alert_targets import Webhook
+from crossfade.alerts import Alert, Alerts, Severity
 from crossfade.contract import Event, Level, Outcome, Stage
 from crossfade.errors import ServerFailedError, UnreachableError
 from crossfade.monitor import Monitor
@@ -214,5 +215,5 @@ def test_alerts_are_louder_when_it_gets_worse_and_end_once() -> None:
 @respx.mock
 def test_a_webhook_gets_the_alert_as_json() -> None:
     route = respx.post("https://hooks.invalid/x").respond(200)
-    WebhookChannel("https://hooks.invalid/x").send(Alert(Severity.CRITICAL, "k", "T", "B"))
+    Webhook("https://hooks.invalid/x").send(Alert(Severity.CRITICAL, "k", "T", "B"))
     assert b'"text":"[critical] T: B"' in route.calls[0].request.content

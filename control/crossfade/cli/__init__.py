@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from crossfade import __version__
 from crossfade.cli import (
+    alerts,
     audit,
     backfill,
     cohort,
@@ -80,6 +81,7 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(settings.app, name="settings")
 app.command("events")(events.events)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(operator.app, name="operator")
 

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from crossfade.alerts import Alerts, Channel, LogChannel, WebhookChannel
+from crossfade.alert_targets import in_background, read_targets
+from crossfade.alerts import Alerts, LogChannel
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import cell, emit, say, show, to_json
-from crossfade.cli.session import gateway
+from crossfade.cli.session import gateway, session
+from crossfade.config import load_settings
 from crossfade.contract import Outcome
 from crossfade.monitor import Monitor, Tick
 
@@ -59,12 +61,14 @@ def run(
     names = tuple(pair or ())
     for name in names:
         find_pair(opened, name)
-    channels: list[Channel] = [LogChannel(), *([WebhookChannel(webhook)] if webhook else [])]
-    watcher = Monitor(opened, alerts=Alerts(channels), enforce=not dry_run, verify_rows=verify_rows)
+    targets = read_targets(session(context).settings or load_settings(), webhook=webhook)
+    alerts = Alerts([LogChannel(), *in_background(targets)])
+    watcher = Monitor(opened, alerts=alerts, enforce=not dry_run, verify_rows=verify_rows)
     watcher.follow_plans = follow_plans
     if once:
         ticks = watcher.tick(names)
         watcher.release()
+        alerts.close()
         for tick in ticks:
             _print(tick, as_json=as_json)
         if any(tick.outcome is not Outcome.PASS for tick in ticks):
@@ -78,6 +82,7 @@ def run(
             sleep=time.sleep,
         )
     except KeyboardInterrupt:
+        alerts.close()
         say("Stopped; nobody watches now")
         raise typer.Exit(130) from None
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { calculate, CalculatorError } from "../../supabase/functions/chat/features/calculator.ts";
 import { compress, countTokens } from "../../supabase/functions/chat/features/compression.ts";
-import { pairUp, readTurn } from "../../supabase/functions/chat/features/history.ts";
+import { newestFitting, pairUp, readTurn } from "../../supabase/functions/chat/features/history.ts";
 import { factIn } from "../../supabase/functions/chat/features/memory.ts";
 import { runTools } from "../../supabase/functions/chat/features/toolbox.ts";
 import type { Model, ModelRequest, Turn } from "../../supabase/functions/chat/model.ts";
@@ -125,6 +125,14 @@ Deno.test("pairUp() drops results without calls and calls without results", () =
   ]);
   const spoken = { ...asked, text: "Let me see." };
   assert.deepEqual(pairUp([spoken]), [{ role: "assistant", text: "Let me see." }]);
+});
+
+Deno.test("newestFitting() keeps the last turn and what fits before it", () => {
+  const turn = (length: number): Turn => ({ role: "user", text: "x".repeat(length) });
+  assert.deepEqual(newestFitting([]), []);
+  assert.equal(newestFitting([turn(1), turn(2_000_000)]).length, 1);
+  assert.equal(newestFitting([turn(1), turn(600_000), turn(400_000)]).length, 2);
+  assert.equal(newestFitting([turn(1), turn(2)]).length, 2);
 });
 
 Deno.test("readTurn() reads text, calls and results of any message", () => {
@@ -273,9 +281,13 @@ Deno.test("the end of V1 comes from settings, else from the environment", async 
   const { headers } = await tell(makeChat(LIVE, { settings }), { path });
   assert.equal(headers.get("deprecation"), "@1767225600");
   assert.equal(headers.get("sunset"), "Thu, 31 Dec 2026 23:59:59 GMT");
-  assert.ok(headers.get("link")?.includes('<https://docs.example.com/v1>; rel="deprecation"'));
+  const links = headers.get("link") ?? "";
+  assert.ok(links.includes('<https://docs.example.com/v1>; rel="deprecation"'));
+  assert.ok(links.includes('<https://docs.example.com/v1>; rel="sunset"'));
+  assert.ok(links.includes('</functions/v1/chat/v2/messages>; rel="successor-version"'));
   const second = await tell(makeChat(LIVE, { settings }), { path: `/v2${path}` });
   assert.equal(second.headers.get("deprecation"), null);
+  assert.equal(second.headers.get("link"), null);
   const error = await tell(makeChat(LIVE, { settings }), { path: `/messages/${CHAT}` });
   assert.equal(error.headers.get("deprecation"), "@1767225600");
   const given = { deprecation: { deprecatedAt: 1 } };
@@ -295,7 +307,8 @@ Deno.test("a setting that cannot be read is left out and logged, and fails no re
     const { status, headers } = await tell(chat, { path });
     assert.equal(status, 200);
     assert.equal(headers.get("sunset"), null);
-    assert.equal(headers.get("link"), null);
+    const successor = '</functions/v1/chat/v2/messages>; rel="successor-version"';
+    assert.equal(headers.get("link"), place === 1 ? successor : null);
     assert.equal(headers.get("deprecation"), place === 1 ? "@1780272000" : null);
     if (place < 2) assert.equal(chat.logged.length, 1);
   }

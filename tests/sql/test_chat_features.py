@@ -52,42 +52,41 @@ def test_applying_it_again_is_harmless_and_keeps_what_was_chosen(
     assert one(db, "select count(*) from public.chat_memories") == 1
 
 
-@pytest.mark.parametrize("table", ROWS)
-def test_rows_are_their_users_own(ada: Connection, bob: Connection, table: str) -> None:
-    insert(ada, table)
-    assert one(ada, f"select count(*) from public.{table} where user_id = %s", ADA) == 1
-    assert one(bob, f"select count(*) from public.{table}") == 0
-    assert bob.execute(f"update public.{table} set user_id = %s", [BOB]).rowcount == 0
-    assert bob.execute(f"delete from public.{table}").rowcount == 0
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        insert(bob, table, **{"user_id": ADA, **FREE.get(table, {})})
+def test_rows_are_their_users_own(ada: Connection, bob: Connection) -> None:
+    for table in ROWS:
+        insert(ada, table)
+        assert one(ada, f"select count(*) from public.{table} where user_id = %s", ADA) == 1
+        assert one(bob, f"select count(*) from public.{table}") == 0
+        assert bob.execute(f"update public.{table} set user_id = %s", [BOB]).rowcount == 0
+        assert bob.execute(f"delete from public.{table}").rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            insert(bob, table, **{"user_id": ADA, **FREE.get(table, {})})
 
 
-@pytest.mark.parametrize("table", ["chat_states", "chat_summaries"])
-def test_nothing_is_kept_about_somebody_elses_chat(bob: Connection, table: str) -> None:
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        insert(bob, table)
+def test_nothing_is_kept_about_somebody_elses_chat(bob: Connection) -> None:
+    for table in ("chat_states", "chat_summaries"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            insert(bob, table)
 
 
-@pytest.mark.parametrize("table", ["chat_messages", "chat_messages_v2"])
-def test_no_message_gets_into_somebody_elses_chat(
-    ada: Connection, bob: Connection, table: str
-) -> None:
-    content = "hi" if table == "chat_messages" else '[{"type": "text", "text": "hi"}]'
-    query = f"insert into public.{table} (chat_id, role, content) values (%s, 'user', %s)"
-    ada.execute(query, [CHAT, content])
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        bob.execute(query, [CHAT, content])
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        bob.execute(query, [OTHER, content])  # the same error when nobody has such a chat
+def test_no_message_gets_into_somebody_elses_chat(ada: Connection, bob: Connection) -> None:
+    contents = {"chat_messages": "hi", "chat_messages_v2": '[{"type": "text", "text": "hi"}]'}
+    for table, content in contents.items():
+        query = f"insert into public.{table} (chat_id, role, content) values (%s, 'user', %s)"
+        ada.execute(query, [CHAT, content])
+        # The same error when nobody has such a chat.
+        for chat in (CHAT, OTHER):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                bob.execute(query, [chat, content])
 
 
-@pytest.mark.parametrize("table", ROWS)
 def test_nobody_without_a_user_reads_them(
-    ada: Connection, connect: Callable[..., Connection], table: str
+    ada: Connection, connect: Callable[..., Connection]
 ) -> None:
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        connect("anon").execute(f"select from public.{table}")
+    anonymous = connect("anon")
+    for table in ROWS:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            anonymous.execute(f"select from public.{table}")
 
 
 def advance(user: Connection, reply: str, **changes: Any) -> tuple[int, Any]:

@@ -56,6 +56,14 @@ export function describe(
     flagsVersion: view.snapshot.version,
     reason: fell === undefined ? choice.reason : fell.fenced ? "DISABLED" : "ERROR",
   }, readDeprecation(view.snapshot, options));
+  announceSuccessor(response.headers, negotiated);
+}
+
+/** Names the same resource in V2 on answers that announce the end of V1. */
+function announceSuccessor(headers: Headers, negotiated: Negotiated | undefined): void {
+  if (negotiated?.version !== 1 || !headers.has("deprecation")) return;
+  const path = `/functions/v1/chat/v2${negotiated.resource}`;
+  headers.append("Link", `<${path}>; rel="successor-version"`);
 }
 
 /** Counts and compares behind the response. */
@@ -140,6 +148,7 @@ export function refuse(
     ...(call === undefined ? {} : { backend: call.choice.backend, reason: call.choice.reason }),
     ...(view === undefined ? {} : { flagsVersion: view.snapshot.version }),
   }, view === undefined ? options.deprecation : readDeprecation(view.snapshot, options));
+  announceSuccessor(response.headers, progress.negotiated);
   return response;
 }
 
@@ -167,7 +176,9 @@ export function logRequest(options: Options, progress: Progress, told: {
 }): void {
   if (!options.verbose) return;
   const { request, url, requestId, negotiated, call } = progress;
-  const version = negotiated === undefined ? "-" : `V${negotiated.version}`;
+  const version = negotiated === undefined
+    ? "-"
+    : `V${negotiated.version}${negotiated.conflict ? " (other sources disagree)" : ""}`;
   const backend = call === undefined ? "-" : call.choice.backend;
   const latencyMs = Math.round(performance.now() - told.startedAt);
   options.log(

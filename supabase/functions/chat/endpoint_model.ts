@@ -9,6 +9,9 @@ import { isRow, type Row } from "../_shared/crossfade/snapshot.ts";
 import type { Completion, Model, ModelRequest, ToolCall, Turn } from "./model.ts";
 import { readEvents } from "./sse.ts";
 
+// No chat needs more, and a model that talks without end must not fill the memory.
+const LONGEST_ANSWER = 1_000_000;
+
 export interface EndpointOptions {
   /** Base address, up to and including the version: `/chat/completions` is added. */
   readonly url: string;
@@ -133,6 +136,7 @@ class Draft {
     // What PostgreSQL cannot store must not fail a whole answer.
     const text = piece.replaceAll("\0", "\ufffd").toWellFormed();
     this.#text += text;
+    if (this.#text.length > LONGEST_ANSWER) throw new RangeError("The model's answer is too long");
     if (text !== "") this.#onText?.(text);
   }
 

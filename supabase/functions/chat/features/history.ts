@@ -33,6 +33,19 @@ function readCall(block: Message): ToolCall {
   };
 }
 
+/** Most characters of a conversation that a model gets; compression has its own, smaller budget. */
+const LONGEST_CONTEXT = 1_000_000;
+
+/** Returns the newest turns that fit together; the last one always does. */
+export function newestFitting(turns: readonly Turn[]): readonly Turn[] {
+  let room = LONGEST_CONTEXT - (turns.at(-1)?.text.length ?? 0);
+  let first = turns.length - 1;
+  while (first > 0 && (turns[first - 1]?.text.length ?? 0) <= room) {
+    room -= turns[--first]?.text.length ?? 0;
+  }
+  return turns.slice(Math.max(first, 0));
+}
+
 /**
  * Leaves out calls without their results and results without their call, which a window over the
  * conversation cuts apart; providers refuse a conversation with either.

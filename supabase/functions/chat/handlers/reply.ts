@@ -9,7 +9,7 @@ import type { Version } from "../../_shared/crossfade/contract.ts";
 import { type ReplyFeatures, replyFeatures } from "../adapters/feature_flags.ts";
 import { isUuid } from "../claims.ts";
 import { type Conversation, converse, type Step } from "../features/conversation.ts";
-import { pairUp, readTurn } from "../features/history.ts";
+import { newestFitting, pairUp, readTurn } from "../features/history.ts";
 import type { Model, Turn } from "../model.ts";
 import { serve } from "../serving.ts";
 import type { StreamEvent } from "../sse.ts";
@@ -72,7 +72,7 @@ async function prepare(call: Call, tools: Tools): Promise<Prepared> {
   }
   const messages = value.rows.toReversed()
     .map((row) => read.backend === 1 ? tools.converter.toV2(row) : row);
-  const turns = pairUp(messages.map(readTurn));
+  const turns = pairUp(newestFitting(messages.map(readTurn)));
   const existing = value.existing === undefined ? {} : { existing: value.existing };
   return { id, chatId, turns, features, read, ...existing };
 }

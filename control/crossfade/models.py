@@ -21,6 +21,8 @@ JsonText = Annotated[
     str, BeforeValidator(lambda value: value if isinstance(value, str) else json.dumps(value))
 ]
 """Any JSON value as text, for people."""
+Values = Annotated[dict[str, object], BeforeValidator(lambda value: value or {})]
+"""Values by column; null reads as none."""
 Key = Mapping[str, str | int | float | bool | None]
 """Key columns of one row."""
 
@@ -172,8 +174,8 @@ class Violation:
     law: int
     columns: Names = ()
     error: str | None = None
-    stored: dict[str, object] = field(default_factory=dict)
-    converted: dict[str, object] = field(default_factory=dict)
+    stored: Values = field(default_factory=dict)
+    converted: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

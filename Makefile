@@ -27,7 +27,7 @@ export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-hosted check check-python check-deno \
-  check-sql check-ci bench soak freeze format clean
+  check-sql check-ci bench screenshots soak freeze format clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,7 @@ down: $(STAMP)  ## stop the embedded Supabase
 
 test: $(STAMP)  ## run all tests (ARGS='-k name' for some)
 	@tests/install-debian-packages
+	@$(BIN)/python -m tests.dashboard.browser
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 # Needs a running `supabase start` and its CLI on the PATH.
@@ -95,6 +96,10 @@ soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor
 	CROSSFADE_CASES=200000 $(BIN)/deno test --quiet --config supabase/functions/chat/deno.json \
 	  --frozen --allow-read=tests --allow-env=CROSSFADE_SEED,CROSSFADE_CASES \
 	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts
+
+screenshots: $(STAMP)  ## make the pictures of the dashboard that the documents show
+	@$(BIN)/python -m tests.dashboard.browser
+	$(BIN)/python -m tests.dashboard.screenshots control/screenshots
 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)

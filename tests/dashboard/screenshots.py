@@ -15,7 +15,7 @@ from tests.integration.cli_project import Project, running_project
 
 PLAN = """{"name": "five-weeks", "steps": [
   {"name": "5 %", "stage": "live", "percentage": 5, "min_s": 60},
-  {"name": "25 %", "stage": "live", "percentage": 25, "min_s": 60},
+  {"name": "25 %", "stage": "live", "percentage": 25, "min_s": 3600},
   {"name": "75 %", "stage": "live", "percentage": 75, "min_s": 604800, "min_requests": 50},
   {"name": "100 %", "stage": "live", "percentage": 100, "approval": "manual"}]}"""
 
@@ -55,7 +55,7 @@ def break_v2(project: Project) -> None:
         **HEALTHY | {"R1": ("FAIL", 0.471, 849, 0.10, "47.1 % of 849 requests failed")},
     )
     project.sql(f"select crossfade.rollback('COMPLETE', 'chat_messages', '{why}', true)")
-    project.sql("select crossfade.engage_kill_switch('disable_v2_messages', 'errors since 14:02')")
+    project.ok("kill", "engage", "disable_v2_messages", "--reason", "to be sure")
 
 
 def show(browser: Browser, link: str, *, phone: bool = False, dark: bool = False) -> Page:
@@ -86,7 +86,7 @@ def main(folder: Path) -> None:
             arrange(project)
             line = Line(urlsplit(project.stack.info.api_url).port or 0)
             env = {**project.env, "SUPABASE_URL": f"http://127.0.0.1:{line.port}"}
-            with serving({**env, "CROSSFADE_ACTOR": "operator"}) as served:
+            with serving(env) as served:
                 page = show(browser, served.link)
                 page.screenshot(path=folder / "healthy.png")
                 page.screenshot(path=folder / "all-panels.png", full_page=True)

@@ -9,11 +9,12 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, expect
 
 from tests.dashboard.browser import chromium, find_chromium
@@ -23,6 +24,7 @@ from tests.integration.cli_project import Project, running_project
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="needs Chromium (Debian: chromium; or CROSSFADE_TEST_BROWSER)"
 )
+AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 PASSWORD = "correct horse battery"
 FAST = ("--interval", "0.3")
 expect.set_options(timeout=15_000)
@@ -196,6 +198,27 @@ def test_every_panel_shows_what_sql_says(page: Page, project: Project) -> None:
     expect(differs).to_contain_text("mismatches: 0")
     expect(page.locator("h1")).to_have_text("All is well")
     assert page.title().startswith("✓")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_to_complain_about(
+    context: BrowserContext, served: Served, project: Project, scheme: Literal["light", "dark"]
+) -> None:
+    quiet(project)
+    page = signed_in(context, served)
+    page.emulate_media(color_scheme=scheme)
+    hold(page, "disable_new_tools", 1.0)
+    expect(page.locator("[data-switch=disable_new_tools]")).to_have_class("engaged")
+    for size in ((1280, 720), (390, 844)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        problems = Axe().run(page, options=AXE).response["violations"]
+        assert [(p["id"], p["nodes"][0]["html"][:200]) for p in problems] == []
+        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{size}: the page is {wide} px wider than the screen"
+    page.locator("[data-pair=messages][data-action=ask_rollback]").click()
+    expect(page.locator("dialog[open]")).to_be_visible()
+    problems = Axe().run(page, options=AXE).response["violations"]
+    assert [(p["id"], p["nodes"][0]["html"][:200]) for p in problems] == []
 
 
 def test_another_pair_and_a_longer_window_can_be_looked_at(page: Page) -> None:

@@ -88,9 +88,10 @@ class Page:
                             self.shown[f"chart-{name}"] = json.dumps(options)
                     self._add("facts", classes="box")
                     with ui.element("div").classes("two"):
-                        for name in ("runs", "differences", "rules", "features"):
-                            self._add(name)
-                    self._add("timeline")
+                        self._add("runs")
+                        self._add("features")
+                    for name in ("rules", "differences", "timeline"):
+                        self._add(name)
             self._add("dialog")
             self._add("notice")
             self._add("beat")

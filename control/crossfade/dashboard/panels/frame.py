@@ -12,7 +12,8 @@ def top(view: View) -> Markup:
     if view.overview and view.overview.monitor.holder:
         watched = Markup("watched by <b>{}</b>").format(view.overview.monitor.holder)
     return Markup(
-        "<div class=top><b>crossfade</b><span>{}</span><span>{}</span><span class=fresh></span>"
+        '<div class=top><b>crossfade</b><span>{}</span><span>{}</span><a href="#h-kill">'
+        "Kill switches</a><span class=fresh></span>"
         "<span>{} ({})</span>{}</div>"
     ).format(
         view.url,

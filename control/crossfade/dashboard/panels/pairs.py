@@ -83,7 +83,7 @@ def _traffic(pair: PairOverview) -> Markup:
     )
     return Markup(
         "<table class=mini><caption class=hidden>Last minutes of {}</caption><thead><tr>"
-        "<th scope=col><span class=hidden>Version</span></th><th scope=col>requests</th>"
+        "<td></td><th scope=col>requests</th>"
         "<th scope=col>errors</th><th scope=col>p95</th></tr></thead><tbody>{}</tbody></table>"
     ).format(pair.name, rows)
 

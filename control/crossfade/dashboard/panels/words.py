@@ -62,7 +62,10 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) 
     ]
     if not body:
         return Markup('<p class="empty">{}: none</p>').format(caption)
-    head = Markup("").join(Markup("<th scope=col>{}</th>").format(name) for name in heads)
+    head = Markup("").join(
+        Markup("<th scope=col>{}</th>").format(name) if name else Markup("<td></td>")
+        for name in heads
+    )
     return Markup(
         '<div class="scroll" tabindex=0 role=region aria-label="{}"><table><caption>{}</caption>'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"

@@ -133,6 +133,16 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposure:
+    """How often a flag answered one way for one reason: feature adoption."""
+
+    flag: str
+    variant: str
+    reason: Reason
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class BackendChoice:
     """Which backend serves, and why."""
 

@@ -10,6 +10,7 @@ the rules of ``crossfade.flags``, so an evaluation costs no request::
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Never, Protocol
 
@@ -24,8 +25,9 @@ from openfeature.exception import (
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
+from crossfade.contract import Reason as CrossfadeReason
 from crossfade.errors import CrossfadeError
-from crossfade.flags import Context, Evaluation, FlagState, KillSwitch, evaluate
+from crossfade.flags import Context, Evaluation, Exposure, FlagState, KillSwitch, evaluate
 
 DEFAULT_SOFT_AGE_S: Final = 5.0
 DEFAULT_HARD_AGE_S: Final = 60.0
@@ -34,10 +36,13 @@ _log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Where flags are read; a gateway is one."""
+    """Where flags are read and answers reported; a gateway is one."""
 
     def read_flags(self) -> FlagState:
         """Return all control rows at one version; raises CrossfadeError."""
+
+    def record_exposures(self, exposures: Sequence[Exposure]) -> None:
+        """Count answers of flags; raises CrossfadeError."""
 
 
 class CrossfadeProvider(AbstractProvider):
@@ -45,7 +50,8 @@ class CrossfadeProvider(AbstractProvider):
 
     Flags are boolean: another type gives the caller's default with TYPE_MISMATCH. The unit is
     ``user_id`` of the context, else its targeting key; ``agent_id`` and ``conversation_id`` count
-    too. Past the hard age answers have reason STALE, and what can be killed is off.
+    too. Past the hard age answers have reason STALE, and what can be killed is off. Answers are
+    added up and reported with each read.
 
     Args:
         source: where flags are read.
@@ -70,6 +76,8 @@ class CrossfadeProvider(AbstractProvider):
         # Replaced as a whole and never changed: readers need no lock.
         self._copy: tuple[FlagState, float] | None = None
         self._reading = threading.Lock()
+        self._counting = threading.Lock()
+        self._counts: Counter[tuple[str, str, CrossfadeReason]] = Counter()
         self._status = "starting"
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -99,9 +107,10 @@ class CrossfadeProvider(AbstractProvider):
             raise ProviderNotReadyError("Cannot read the flags from the database")
 
     def shutdown(self) -> None:
-        """Stop reading. The thread ends with its read, which the source bounds."""
+        """Stop reading and report the rest. The thread ends with its read, which is bounded."""
         self._stopped.set()
         self._thread = None
+        self.report()
 
     def refresh(self) -> bool:
         """Read the flags now; return whether that succeeded. Emits what has changed.
@@ -125,6 +134,23 @@ class CrossfadeProvider(AbstractProvider):
             self._announce(before[0] if before else None, state)
             return True
 
+    def report(self) -> bool:
+        """Report the answers counted so far; return whether that succeeded. None is lost."""
+        with self._counting:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return True
+        try:
+            self._source.record_exposures([Exposure(*key, n) for key, n in counts.items()])
+        except CrossfadeError as error:
+            _log.warning(
+                "cannot report exposures: %s", error.line(), extra={"action": "flags.report"}
+            )
+            with self._counting:
+                self._counts.update(counts)
+            return False
+        return True
+
     def resolve_boolean_details(
         self,
         flag_key: str,
@@ -140,6 +166,8 @@ class CrossfadeProvider(AbstractProvider):
         """
         context = read_context(evaluation_context)
         answer = evaluate(self._state(flag_key), flag_key, context, stale=self._is_old())
+        with self._counting:
+            self._counts[answer.flag, answer.variant, answer.reason] += 1
         return FlagResolutionDetails(
             value=answer.value,
             variant=answer.variant,
@@ -201,7 +229,8 @@ class CrossfadeProvider(AbstractProvider):
 
     def _poll(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._soft_age_s):
-            self.refresh()
+            if self.refresh():
+                self.report()
 
     def _notice_age(self) -> None:
         if self._status == "ready" and self._is_old():

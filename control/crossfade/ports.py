@@ -12,7 +12,7 @@ from typing import Protocol
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
 from crossfade.contract import Direction, Event, Level, MirrorMode, OperatorRole, Stage
-from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
+from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.flags_file import Change
 from crossfade.kill_switches import Engaged
 from crossfade.models import (
@@ -160,6 +160,9 @@ class Health(Protocol):
 
     def verify_some(self, pair: str, *, max_rows: int) -> Look:
         """Compare the next rows of a pair, round and round."""
+
+    def record_exposures(self, exposures: Sequence[Exposure]) -> None:
+        """Count answers of flags; names that are no flag are ignored."""
 
     def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
         """Store one evaluation."""

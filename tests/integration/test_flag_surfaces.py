@@ -202,7 +202,8 @@ def test_python_evaluates_as_the_database_does(
 ) -> None:
     connection = Connection(project.info.api_url, SecretStr(project.info.secret_key), "test")
     with SupabaseGateway(connection) as gateway:
-        api.set_provider_and_wait(CrossfadeProvider(gateway, soft_age_s=3600), "own")
+        provider = CrossfadeProvider(gateway, soft_age_s=3600)
+        api.set_provider_and_wait(provider, "own")
         client = api.get_client("own")
         for name in (*FLAGS, "use_advanced_messages"):
             for user in ("user-1", "user-2", "Świętopełk", ""):
@@ -211,6 +212,11 @@ def test_python_evaluates_as_the_database_does(
                 assert (ours.value, ours.reason) == (theirs["value"], theirs["reason"]), name
                 ours_metadata = {**ours.flag_metadata, "flags_version": 0}
                 assert ours_metadata == {**theirs["metadata"], "flags_version": 0}
+        counted = "select coalesce(sum(exposures), 0)::int as n from crossfade.flag_exposures"
+        before = project.sql(counted)[0]["n"]
+        assert provider.report()
+        # Other processes report too.
+        assert project.sql(counted)[0]["n"] >= before + 4 * (len(FLAGS) + 1)
         api.clear_providers()
 
 

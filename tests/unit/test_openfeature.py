@@ -1,7 +1,7 @@
 """The OpenFeature provider behind the real SDK: types, errors, events, threads."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -16,8 +16,9 @@ from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import ProviderStatus
 
+from crossfade.contract import Reason as OurReason
 from crossfade.errors import UnreachableError
-from crossfade.flags import Flag, FlagState, KillSwitch
+from crossfade.flags import Exposure, Flag, FlagState, KillSwitch
 from crossfade.openfeature import CrossfadeProvider, changed_flags
 
 FLAGS = (
@@ -44,6 +45,7 @@ class World:
     failing: bool = False
     now: float = 0.0
     reads: int = 0
+    reported: list[Exposure] = field(default_factory=list)
     heard: list[tuple[str, list[str] | None]] = field(default_factory=list)
     told: threading.Condition = field(default_factory=threading.Condition)
 
@@ -52,6 +54,11 @@ class World:
         if self.failing:
             raise UnreachableError("Cannot reach the database")
         return self.state
+
+    def record_exposures(self, exposures: Sequence[Exposure]) -> None:
+        if self.failing:
+            raise UnreachableError("Cannot reach the database")
+        self.reported.extend(exposures)
 
     def events(self, *expected: str) -> list[str]:
         """Return the events heard, once there are as many as expected: the SDK tells by thread."""
@@ -276,6 +283,32 @@ def test_it_does_not_go_back_in_time_until_the_copy_is_old(start: Start, world: 
     world.now = 60.0
     assert provider.refresh()
     assert client.get_boolean_value("killed", False) is True
+
+
+def test_answers_are_added_up_and_reported_once(start: Start, world: World) -> None:
+    client, provider = start()
+    for key in ("user-2", "user-2", "user-1"):
+        client.get_boolean_value("split", False, user(key))
+    client.get_boolean_value("missing", False)
+    client.get_string_value("split", "")
+    world.failing = True
+    assert not provider.report()
+    world.failing = False
+    client.get_boolean_value("killed", True)
+    assert provider.report()
+    assert provider.report()
+    assert world.reported == [
+        Exposure("split", "on", OurReason.SPLIT, 2),
+        Exposure("split", "off", OurReason.SPLIT, 1),
+        Exposure("killed", "off", OurReason.DISABLED, 1),
+    ]
+
+
+def test_shutdown_reports_the_rest(start: Start, world: World) -> None:
+    client, provider = start()
+    client.get_boolean_value("boolean-flag", False)
+    provider.shutdown()
+    assert [exposure.count for exposure in world.reported] == [1]
 
 
 def test_the_thread_reads_until_shutdown(world: World) -> None:

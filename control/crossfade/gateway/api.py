@@ -31,6 +31,7 @@ NOT_REPEATABLE: Final = frozenset(
         "apply_changes",
         "control_run",
         "rearm",
+        "record_exposures",
         "record_requests",
         "record_verdicts",
         "restore_snapshot",

@@ -14,7 +14,7 @@ from crossfade.catalog import PairPlan, TableInfo
 from crossfade.config import Connection
 from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
-from crossfade.flags import Evaluation, Flag, FlagState, KillSwitch
+from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.change_calls import ChangeCalls
 from crossfade.gateway.operator_calls import OperatorCalls
@@ -280,6 +280,10 @@ class SupabaseGateway(ChangeCalls, OperatorCalls, OverviewReads):
     def verify_some(self, pair: str, *, max_rows: int) -> Look:
         """Compare the next rows of a pair, round and round."""
         return self._api.ask(Look, "verify_some", pair=pair, max_rows=max_rows)
+
+    def record_exposures(self, exposures: Sequence[Exposure]) -> None:
+        """Count answers of flags; names that are no flag are ignored."""
+        self._api.rpc("record_exposures", batch=[asdict(exposure) for exposure in exposures])
 
     def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
         """Store one evaluation."""

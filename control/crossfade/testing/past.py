@@ -5,6 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from crossfade.contract import ErrorCode, Level, Stage
+from crossfade.flags import Exposure
 from crossfade.models import (
     AuditEntry,
     Change,
@@ -32,6 +33,11 @@ class FakePast(FakeState):
         """The next scripted answer, else no difference."""
         self._called("verify_some", pair, max_rows)
         return self.looks.popleft() if self.looks else Look(pair, "running")
+
+    def record_exposures(self, exposures: Sequence[Exposure]) -> None:
+        """Keep all."""
+        self._called("record_exposures", exposures)
+        self.exposures.extend(exposures)
 
     def record_verdicts(self, pair: str, verdicts: Sequence[Verdict]) -> None:
         """Keep the newest."""

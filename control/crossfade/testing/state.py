@@ -8,7 +8,7 @@ from crossfade.catalog import PairPlan, TableInfo
 from crossfade.change_sets import Scheduled
 from crossfade.contract import ErrorCode, Event, Stage
 from crossfade.errors import Blocker, CrossfadeError, RefusedError, refusal
-from crossfade.flags import Flag, KillSwitch
+from crossfade.flags import Exposure, Flag, KillSwitch
 from crossfade.models import (
     AuditEntry,
     Batch,
@@ -45,6 +45,7 @@ class FakeState:
         self.cohorts: dict[str, Cohort] = {}
         self.samples: dict[str, HealthSample] = {}
         self.verdicts: dict[str, tuple[Verdict, ...]] = {}
+        self.exposures: list[Exposure] = []
         self.runs: dict[int, Run] = {}
         self.script: deque[Batch] = deque()
         self.driven: set[int] = set()

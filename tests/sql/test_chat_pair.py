@@ -178,25 +178,6 @@ def test_conversion_runs_in_parallel_workers(pair: Connection) -> None:
 # Tables ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select c.* from public.chat_messages a, public.chat_messages_to_v2(a, null) c",
-        "select c.* from public.chat_messages_v2 a, public.chat_messages_to_v1(a, null) c",
-        "select c.* from public.chat_messages a left join public.chat_messages_v2 b using (id),"
-        " public.chat_messages_to_v2(a, b) c",
-    ],
-)
-def test_converters_are_inlined_where_an_owner_takes_the_set_clause_away(
-    pair: Connection, query: str
-) -> None:
-    with pair.transaction(force_rollback=True):
-        for name in ("chat_messages_to_v2", "chat_messages_to_v1"):
-            pair.execute(f"alter function public.{name} reset search_path".encode())
-        plan = "\n".join(row[0] for row in pair.execute(f"explain (verbose) {query}").fetchall())
-    assert "chat_messages_to_" not in plan
-
-
 def test_applying_the_pair_again_changes_nothing(mirrored: Connection) -> None:
     add(mirrored, "chat_messages", "a")
     mirrored.execute(PAIR)

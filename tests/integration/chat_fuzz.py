@@ -54,6 +54,8 @@ class Fuzzer:
             self.truncated,
             self.wrong_types,
             self.wrong_types,
+            self.no_object,
+            self.odd_fields,
             self.forged_residue,
             self.foreign_ids,
             self.foreign_ids,
@@ -96,6 +98,24 @@ class Fuzzer:
         for _ in range(self.random.randint(1, 3)):
             body[self.random.choice([*body, "id", "metadata", "content", "seq"])] = self._value(3)
         return self._json(self.random.choice(("POST", "PATCH")), self._path(), body)
+
+    def no_object(self) -> httpx.Response:
+        body: Any = self.random.choice((None, True, 1, "", "x", [], [self._message()], [[]]))
+        return self._json(self.random.choice(("POST", "PATCH")), self._path(), body)
+
+    def odd_fields(self) -> httpx.Response:
+        """Values that the function passes on and only the database can refuse."""
+        times = ("2026-13-45", "soon", "", "infinity", "0001-01-01 BC", self._text())
+        fields = {
+            "edited_at": self.random.choice(times),
+            "deleted_at": self.random.choice(times),
+            "usage": {"input_tokens": self._value(0)},
+            "model": self._text(),
+            "status": self.random.choice(("complete", "streaming", "done")),
+        }
+        chosen = self.random.sample(sorted(fields), self.random.randint(1, 3))
+        body = {**self._message(), **{name: fields[name] for name in chosen}}
+        return self._json("POST", "/v2/messages", body)
 
     def forged_residue(self) -> httpx.Response:
         body = {**self._message(), "metadata": {**FORGED, "x": self._value(1)}}

@@ -21,10 +21,13 @@ def running_model() -> Iterator[ModelServer]:
 
 
 @pytest.fixture(scope="module")
-def writer(project: Project, sign_up: Callable[..., User], running_model: ModelServer) -> User:
+def writer(
+    project: Project, sign_up: Callable[..., User], running_model: ModelServer
+) -> Iterator[User]:
     """A user of a process of the function that asks the server."""
     project.at("live")
-    for name in ("enable_streaming_responses", "use_new_tool_framework", "enable_parallel_tools"):
+    flags = ("enable_streaming_responses", "use_new_tool_framework", "enable_parallel_tools")
+    for name in flags:
         project.set_flag(name, enabled=True)
     env = {
         "MODEL_URL": running_model.url,
@@ -37,7 +40,9 @@ def writer(project: Project, sign_up: Callable[..., User], running_model: ModelS
     url = project.stack.spawn_isolate("chat", env=env)
     user = sign_up(url=f"{url.rstrip('/')}/chat")
     user.catch_up(project)
-    return user
+    yield user
+    for name in flags:
+        project.set_flag(name, enabled=False)
 
 
 @pytest.fixture

@@ -180,7 +180,8 @@ def _converter(draft: Draft, side: int) -> str:
     choices = draft.to_v2 if side == 2 else draft.to_v1
     lines = []
     for number, choice in enumerate(choices):
-        comma = "," if number < len(choices) - 1 else ""
+        # Before the note: a comment would swallow what ends the statement.
+        comma = "," if number < len(choices) - 1 else ";"
         if choice.undecided:
             lines.append(f"    -- DECIDE {choice.column.name}: {choice.undecided}")
         note = f" -- {choice.column.name}: {choice.note}" if choice.note else ""
@@ -191,7 +192,7 @@ def _converter(draft: Draft, side: int) -> str:
         f"create or replace function {draft.function(side)}(\n"
         f"  new_v{other} {source.table}, old_v{side} {target.table}\n)\n"
         f"returns setof {target.table}\nlanguage sql stable parallel safe\nbegin atomic\n"
-        f"  select\n{body};\nend;\n\n"
+        f"  select\n{body}\nend;\n\n"
         f"comment on function {draft.function(side)} is\n"
         f"  'The V{side} row for a V{other} row of pair {draft.name}. Never raises.';"
     )

@@ -107,6 +107,19 @@ def test_a_proposed_table_applies_and_keeps_the_laws(scratch: Connection) -> Non
     assert scratch.execute(counts).fetchone() == (4, 2)
 
 
+def test_a_note_on_the_last_column_swallows_nothing(scratch: Connection) -> None:
+    scratch.execute("""
+        create table public.lasts (id integer primary key, twice integer generated always
+          as (id * 2) stored);
+        create table public.lasts_v2 (id integer primary key, remark text);
+        grant select on public.lasts, public.lasts_v2 to service_role;
+        insert into public.lasts values (1)""")
+    made = write(scratch, "lasts", "lasts", "lasts_v2")
+    assert made.undecided == ()
+    scratch.execute(text_of(made, "_pair.sql") + text_of(made, "_register.sql"))
+    assert call(scratch, "check_conversion", "lasts", 1)["violations"] == []
+
+
 def test_the_sql_test_passes_and_notices_a_wrong_converter(scratch: Connection) -> None:
     scratch.execute(SHOP)
     made = write(scratch, "visits", "public.Visits")

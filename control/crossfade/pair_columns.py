@@ -194,6 +194,11 @@ def quoted(name: str) -> str:
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def property_of(name: str, *, optional: bool = False) -> str:
     """Return the access to a property of that name; ``optional`` follows a question mark."""
     if re.fullmatch(r"[A-Za-z_]\w*", name):

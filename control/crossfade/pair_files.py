@@ -11,6 +11,7 @@ from crossfade.errors import InvalidValueError
 from crossfade.pair_columns import (
     Choice,
     choose,
+    literal,
     match_columns,
     quoted,
     typescript_type,
@@ -200,14 +201,14 @@ def _converter(draft: Draft, side: int) -> str:
 
 def _register_sql(draft: Draft) -> str:
     options = {"v2_key": list(draft.v2_key)} if draft.v2_key else {}
-    tail = f",\n  options => '{json.dumps(options)}'" if options else ""
+    tail = f",\n  options => {literal(json.dumps(options))}" if options else ""
     return (
         f"-- Registers pair {draft.name}: triggers on both tables, switched off (stage off). Locks "
         "both tables\n-- SHARE ROW EXCLUSIVE for milliseconds; a long transaction makes it wait at "
         "most 2 s, then fail.\n"
         f"select crossfade.register_pair('{draft.name}',\n"
-        f"  '{draft.one.table}', '{draft.two.table}',\n"
-        f"  '{draft.function(2)}', '{draft.function(1)}'{tail});\n"
+        f"  {literal(draft.one.table)}, {literal(draft.two.table)},\n"
+        f"  {literal(draft.function(2))}, {literal(draft.function(1))}{tail});\n"
     )
 
 

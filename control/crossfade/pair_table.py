@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from crossfade.catalog import Column, Policy, TableInfo
-from crossfade.pair_columns import quoted
+from crossfade.pair_columns import literal, quoted
 
 _COMMANDS: Final = {"r": "select", "a": "insert", "w": "update", "d": "delete", "*": "all"}
 
@@ -20,7 +20,7 @@ def _shared(one: TableInfo, column: Column) -> Column:
     if not column.identity:
         return column
     # Rows written natively in either table must never collide.
-    default = f"nextval(pg_get_serial_sequence('{one.schema}.{quoted(one.name)}', '{column.name}'))"
+    default = f"nextval(pg_get_serial_sequence({literal(one.table)}, {literal(column.name)}))"
     return replace(column, default=default, identity=False)
 
 
@@ -36,7 +36,7 @@ def create_table(two: TableInfo, one: TableInfo) -> str:
     body = ",\n  ".join(lines)
     parts = [
         f"create table {two.table} (\n  {body}\n);",
-        f"comment on table {two.table} is 'V2 of {one.table}.';",
+        f"comment on table {two.table} is {literal(f'V2 of {one.table}.')};",
         _rights(two, one),
     ]
     if one.row_security:

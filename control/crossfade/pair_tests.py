@@ -3,7 +3,7 @@
 import json
 
 from crossfade.catalog import TableInfo
-from crossfade.pair_columns import quoted
+from crossfade.pair_columns import literal, quoted
 
 _SQL = """\
 -- The laws of pair {name} on sample rows. Prints TAP; runs with `supabase test db` and with
@@ -57,7 +57,7 @@ rollback;
 def sql_test(name: str, one: TableInfo, two: TableInfo, functions: tuple[str, str]) -> str:
     """Return a TAP test of the laws; ``functions`` are to_v2 and to_v1."""
     to_v2, to_v1 = functions
-    key = ", ".join(f"'{column}', (v1.a).{quoted(column)}" for column in one.key)
+    key = ", ".join(f"{literal(column)}, (v1.a).{quoted(column)}" for column in one.key)
     return _SQL.format(
         name=name,
         one=one.table,
@@ -78,7 +78,7 @@ def _literal(table: TableInfo) -> str:
 
 
 def _generated(table: TableInfo) -> str:
-    names = ", ".join(f"'{column.name}'" for column in table.columns if column.generated)
+    names = ", ".join(literal(column.name) for column in table.columns if column.generated)
     return f"array[{names}]::text[]"
 
 

@@ -42,6 +42,25 @@ grant select, insert on public."Visits" to service_role;
 insert into public."Visits" (shop_id, "order", cents, extra, mood)
 values (1, 'It''s Anna, 0171 555', 5, '{"name": "Anna"}', 'in a hurry'), (1, null, 0, '[]', 'calm');
 """
+ODD = """
+create schema "Ann's Shop";
+create domain "Ann's Shop".price as numeric(10, 2) check (value >= 0);
+create type "Ann's Shop".place as (street text, number integer);
+create type "Ann's Shop"."Size" as enum ('S', 'it''s XL');
+create table "Ann's Shop"."Order" (
+  "select" uuid default gen_random_uuid(), "a""b" varchar(5) not null default 'it''s',
+  "user" inet, price "Ann's Shop".price not null default 0, home "Ann's Shop".place,
+  sizes "Ann's Shop"."Size"[] not null default '{}', size "Ann's Shop"."Size", span int4range,
+  raw bytea, pause interval, code char(3), big numeric, real real, double double precision,
+  day date, clock time with time zone, doc json, docs jsonb[], mac macaddr, bits bit(4),
+  flag boolean not null default true, "Ünïcode" text,   primary key ("select", "a""b")
+);
+insert into "Ann's Shop"."Order" ("a""b", "user", price, home, sizes, size, span, raw, pause, code,
+  big, real, double, day, clock, doc, docs, mac, bits, "Ünïcode")
+values ('x', '10.0.0.1/8', 1.5, row('Road', 7), '{S}', 'it''s XL', '[1,5)', '\\x00ff', '1 mon -1 d',
+  'ab', 1e40, 'NaN', 'Infinity', 'infinity', '12:00+02', '{"a": 1, "a": 2}', array['{}'::jsonb],
+  '08:00:2b:01:02:03', b'1010', 'ß$$');
+"""
 TWO = """
 create table public.people (id bigint primary key, full_name varchar(80) not null, age smallint,
   born date, secret text, active boolean not null default true);
@@ -105,6 +124,24 @@ def test_a_proposed_table_applies_and_keeps_the_laws(scratch: Connection) -> Non
         'select (select count(*) from public."Visits"), (select count(*) from public."Visits_v2")'
     )
     assert scratch.execute(counts).fetchone() == (4, 2)
+
+
+def test_odd_names_and_types_come_back_the_same(scratch: Connection) -> None:
+    scratch.execute(ODD)
+    one = table(scratch, "Ann's Shop.Order")
+    made = new_pair("odd", one, None, stamp=STAMP)
+    assert (made.undecided, made.v2) == ((), '"Ann\'s Shop"."Order_v2"')
+    for ending in ("_pair.sql", "_register.sql"):
+        scratch.execute(text_of(made, ending))
+    checked = call(scratch, "check_conversion", "odd", 1)
+    assert (checked["violations"], checked["rows_checked"]) == ([], 1)
+    call(scratch, "set_stage", "odd", "dualwrite", "test")
+    scratch.execute("""insert into "Ann's Shop"."Order" ("a""b", doc) values ('y', '[]')""")
+    mirrored = """select "a""b" from "Ann's Shop"."Order_v2" """
+    assert scratch.execute(mirrored).fetchall() == [("y",)]
+    for name, text in made.files.items():
+        if name.endswith(".ts"):
+            assert '"a\\"b"' in text or "convert_test" in name
 
 
 def test_a_note_on_the_last_column_swallows_nothing(scratch: Connection) -> None:

@@ -844,12 +844,31 @@ declare
   v_row public.chat_messages_v2;
   v_is_plain boolean;
 begin
+  -- Nearly every inserted row. On its own, because a session sets an expression up once in each
+  -- transaction, and a short one is set up sooner.
+  if old_v2.id is null and not new_v1.metadata ?| array['function_call', 'tool_calls',
+    'tool_call_id', 'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error', 'edited']
+  then
+    v_row := row(
+      new_v1.id, new_v1.chat_id, new_v1.user_id, new_v1.sequence_number, null::uuid, new_v1.role,
+      'complete',
+      case when new_v1.content = '' then '[]'
+        else jsonb_build_array(jsonb_build_object('type', 'text', 'text', new_v1.content)) end,
+      case when new_v1.metadata = '{}' then '{}'
+        else chat_private.kept_metadata(new_v1.metadata) end,
+      case when jsonb_typeof(new_v1.metadata -> 'model') = 'string'
+        then new_v1.metadata ->> 'model' end,
+      chat_private.usage_of(new_v1.metadata -> 'tokens'),
+      case when jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
+        then new_v1.metadata ->> 'finish_reason' end,
+      null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz,
+      null::timestamptz)::public.chat_messages_v2;
+    return next v_row;
+    return;
+  end if;
   v_is_plain := case
-    when old_v2.id is null
-      then not new_v1.metadata ?| array['function_call', 'tool_calls', 'tool_call_id',
-      'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error', 'edited']
-    when old_v2.error is not null or old_v2.parent_id is not null or old_v2.edited_at is not null
-      then false
+    when old_v2.id is null or old_v2.error is not null or old_v2.parent_id is not null
+      or old_v2.edited_at is not null then false
     when new_v1.metadata <> chat_private.plain_metadata(
       old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason) then false
     else old_v2.content = '[]' or old_v2.content = jsonb_build_array(
@@ -858,31 +877,20 @@ begin
   if v_is_plain then
     v_row := row(
       new_v1.id, new_v1.chat_id, new_v1.user_id,
-      case when old_v2.id is not null and new_v1.sequence_number is not distinct from
+      case when new_v1.sequence_number is not distinct from
           case when old_v2.seq between -2147483648 and 2147483647 then old_v2.seq end
         then old_v2.seq else new_v1.sequence_number end,
       null::uuid,
       case when old_v2.role = 'tool' and new_v1.role = 'assistant' or old_v2.role = 'developer'
         and new_v1.role = 'system'
         then old_v2.role else new_v1.role end,
-      coalesce(old_v2.status, 'complete'),
+      old_v2.status,
       case
-        when coalesce(old_v2.content -> 0 ->> 'text', '') = new_v1.content
-          then coalesce(old_v2.content, '[]')
+        when coalesce(old_v2.content -> 0 ->> 'text', '') = new_v1.content then old_v2.content
         when new_v1.content = '' then '[]'
-        else jsonb_build_array(
-          jsonb_build_object('type', 'text', 'text', new_v1.content))
+        else jsonb_build_array(jsonb_build_object('type', 'text', 'text', new_v1.content))
       end,
-      case when old_v2.id is not null then old_v2.metadata when new_v1.metadata = '{}' then '{}'
-        else chat_private.kept_metadata(new_v1.metadata) end,
-      case when old_v2.id is not null then old_v2.model
-        when jsonb_typeof(new_v1.metadata -> 'model') = 'string'
-          then new_v1.metadata ->> 'model' end,
-      case when old_v2.id is not null then old_v2.usage
-        else chat_private.usage_of(new_v1.metadata -> 'tokens') end,
-      case when old_v2.id is not null then old_v2.finish_reason
-        when jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
-          then new_v1.metadata ->> 'finish_reason' end,
+      old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason,
       null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz,
       old_v2.deleted_at)::public.chat_messages_v2;
   else

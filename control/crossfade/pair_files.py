@@ -230,7 +230,7 @@ def _convert_ts(draft: Draft) -> str:
     if draft.open or any(c.typescript is None for c in (*draft.to_v2, *draft.to_v1)):
         parts.append(
             "function decide(column: string): never {\n"
-            "  throw new Error(`Decide how ${column} is converted, here and in the pair's SQL`);\n}"
+            "  throw new Error(`Decide how ${column} is converted, here and in SQL`);\n}"
         )
     return "\n\n".join(parts) + "\n"
 

@@ -89,11 +89,19 @@ import {{ toV1, toV2, type V1Row, type V2Row }} from "./convert.ts";
 import samples from "./samples.json" with {{ type: "json" }};
 
 const v1Rows = samples.v1 as unknown as V1Row[];
-const v2Rows = [...samples.v2 as unknown as V2Row[], ...v1Rows.map((row) => toV2(row, null))];
+const v2Rows = [
+  ...samples.v2 as unknown as V2Row[],
+  ...v1Rows.map((row) => toV2(row, null)),
+];
 
 /** Without the columns that the table computes. */
-function stored<T extends object>(row: T, generated: readonly string[]): object {{
-  return Object.fromEntries(Object.entries(row).filter(([name]) => !generated.includes(name)));
+function stored<T extends object>(
+  row: T,
+  generated: readonly string[],
+): object {{
+  return Object.fromEntries(
+    Object.entries(row).filter(([name]) => !generated.includes(name)),
+  );
 }}
 
 const GENERATED_V1: readonly string[] = {generated_1};

@@ -102,7 +102,7 @@ def server(kind: str) -> Iterator[tuple[psutil.Process, str]]:
 def test_negotiation_flags_and_conversion_add_little_to_a_request(report: Report) -> None:
     """The larger of reading and creating a message, for V1 clients while backend 2 serves."""
     with server("empty") as (_, empty), server("app") as (_, app):
-        rounds = lines(requests("ask", empty, app, "9"))
+        rounds = lines(requests("ask", empty, app, "15"))
     kinds = ("read", "create")
     added = [
         max(found[f"{kind} app"] - found[f"{kind} empty"] for kind in kinds) for found in rounds

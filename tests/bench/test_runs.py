@@ -75,7 +75,7 @@ def test_backfill_against_touching_every_row(db: Connection, report: Report) -> 
         cost.update({f"theirs, {name}": value for name, value in found.items()})
         return speed
 
-    found = alternate(lambda: backfill(db)[0], theirs, rounds=3)
+    found = alternate(lambda: backfill(db)[0], theirs, rounds=5)
     found.beside.update(cost)
     report.add(
         "backfill against touching, rows/s",

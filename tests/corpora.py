@@ -1,4 +1,4 @@
-"""The data sets of tests/corpora.txt, as lists of plain values.
+"""The data sets of tests/corpora.txt, and the demo's, as lists of plain values.
 
 Read as files of a distribution: importing the packages would need what we did not install.
 """
@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from importlib.metadata import distribution
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from crossfade.demo import history
 
 Json = dict[str, Any]
 
@@ -55,6 +58,32 @@ def _texts(value: object) -> Iterator[str]:
         for key, item in value.items():
             yield str(key)
             yield from _texts(item)
+
+
+def histories(count: int) -> list[list[Json]]:
+    """Return chats of chitchat-dataset, as V1 rows, in which messages have the same time."""
+    found: list[list[Json]] = []
+    for chat in history.chats(history.read_dataset()):
+        messages = chat.messages
+        times = [message.created_at for message in messages]
+        if all(one != two for one, two in pairwise(times)):
+            continue
+        found.append(
+            [
+                {
+                    "id": str(message.id),
+                    "role": message.role,
+                    "content": message.content,
+                    "metadata": {},
+                    "created_at": message.created_at,
+                    "sequence_number": message.sequence_number,
+                }
+                for message in messages
+            ]
+        )
+        if len(found) == count:
+            break
+    return found
 
 
 @cache

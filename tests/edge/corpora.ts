@@ -10,7 +10,11 @@ import {
   namesOf,
   TOOL_FORMATS,
 } from "../../supabase/functions/chat/adapters/compatibility_layer.ts";
-import { toV1, toV2 } from "../../supabase/functions/chat/adapters/message_adapter.ts";
+import {
+  mergeMessageHistories,
+  toV1,
+  toV2,
+} from "../../supabase/functions/chat/adapters/message_adapter.ts";
 import { put, show, type ToolFormat } from "../../supabase/functions/chat/adapters/tools/format.ts";
 import { legacy } from "../../supabase/functions/chat/adapters/tools/legacy.ts";
 import { openaiChat } from "../../supabase/functions/chat/adapters/tools/openai_chat.ts";
@@ -21,6 +25,7 @@ interface Corpora {
   readonly tools: readonly Row[];
   readonly dialogues: Readonly<Record<string, readonly string[]>>;
   readonly results: readonly unknown[];
+  readonly histories: readonly (readonly Row[])[];
 }
 
 interface Fault {
@@ -125,6 +130,18 @@ function checkResults(results: readonly unknown[]): void {
   }
 }
 
+/** Two clients know parts of a chat, each in its format; neither knows the order of the other's. */
+function checkHistories(histories: readonly (readonly Row[])[]): void {
+  for (const history of histories) {
+    const first = history.filter((_, place) => place % 3 !== 0).toReversed();
+    const second = history.filter((_, place) => place % 3 !== 1).map((message) => toV2(message));
+    for (const [to, wanted] of [[1, history], [2, history.map((row) => toV2(row))]] as const) {
+      const merged = mergeMessageHistories(first, second, { to });
+      expectSame(`chat of ${history[0]?.id} merged to ${to}`, sorted(merged), sorted(wanted));
+    }
+  }
+}
+
 /** Sorts keys, which text of jsonb has in another order. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted);
@@ -137,4 +154,5 @@ const corpora: Corpora = JSON.parse(await new Response(Deno.stdin.readable).text
 const wire_tools = checkTools(corpora.tools);
 checkDialogues(corpora.dialogues);
 checkResults(corpora.results);
+checkHistories(corpora.histories);
 console.log(JSON.stringify({ faults: faults.slice(0, 5), count: faults.length, wire_tools }));

@@ -23,6 +23,7 @@ def adapted() -> dict[str, Any]:
         "tools": corpora.tools(),
         "dialogues": corpora.dialogues(),
         "results": corpora.results(),
+        "histories": corpora.histories(200),
     }
     script = Path(__file__).with_name("corpora.ts")
     result = subprocess.run(

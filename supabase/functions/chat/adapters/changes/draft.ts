@@ -93,38 +93,38 @@ export interface MetadataPut {
 /** Changes the draft so that it shows the wanted metadata. */
 export function putMetadata(draft: Draft, put: MetadataPut): void {
   const { metadata, shown } = put;
-  const changed: string[] = [];
+  let rest: FreeKeys | undefined;
   let hasLists = false;
   for (const key of Object.keys(metadata)) {
-    if (equal(metadata[key], own(shown, key))) continue;
-    changed.push(key);
-    hasLists ||= isItemKind(key);
+    if (isItemKind(key)) hasLists = true;
+    else if (!equal(metadata[key], own(shown, key))) rest = putKey(draft, key, put, rest);
   }
   for (const key of Object.keys(shown)) {
-    if (Object.hasOwn(metadata, key)) continue;
-    changed.push(key);
-    hasLists ||= isItemKind(key);
+    if (isItemKind(key)) hasLists = true;
+    else if (!Object.hasOwn(metadata, key)) rest = putKey(draft, key, put, rest);
   }
-  if (changed.length === 0) return;
-  putKeys(draft, put, hasLists ? listsLast(changed) : changed);
-}
-
-/** New blocks of several lists come in one order, whatever the order of the keys. */
-function listsLast(keys: readonly string[]): string[] {
-  const lists = ITEM_KINDS.filter((kind) => keys.includes(kind));
-  return [...keys.filter((key) => !isItemKind(key)), ...lists];
-}
-
-function putKeys(draft: Draft, { metadata, message }: MetadataPut, keys: readonly string[]): void {
-  let rest = isEmpty(draft.metadata) ? undefined : new FreeKeys(draft.metadata);
-  for (const key of keys) {
-    const value = own(metadata, key);
-    const known = isRecognised(key, value) ? value : undefined;
-    const isPlaced = putColumn(draft, { key, value: known, message }) && known !== undefined;
-    if (!isPlaced) rest ??= new FreeKeys(draft.metadata);
-    rest?.put(key, isPlaced ? undefined : value);
+  // Last and in one order, whatever the order of the keys: new blocks come in the order of the lists.
+  for (const kind of hasLists ? ITEM_KINDS : []) {
+    if (!equal(own(metadata, kind), own(shown, kind))) rest = putKey(draft, kind, put, rest);
   }
   if (rest !== undefined) draft.metadata = rest.toMetadata();
+}
+
+/** Puts one key in its place and returns the keys without one, if they are needed by now. */
+function putKey(
+  draft: Draft,
+  key: string,
+  put: MetadataPut,
+  rest: FreeKeys | undefined,
+): FreeKeys | undefined {
+  const value = own(put.metadata, key);
+  const known = isRecognised(key, value) ? value : undefined;
+  const isPlaced = putColumn(draft, { key, value: known, message: put.message }) &&
+    known !== undefined;
+  if (isPlaced && rest === undefined && isEmpty(draft.metadata)) return undefined;
+  const free = rest ?? new FreeKeys(draft.metadata);
+  free.put(key, isPlaced ? undefined : value);
+  return free;
 }
 
 function isEmpty(value: Message): boolean {

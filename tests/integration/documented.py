@@ -19,10 +19,16 @@ _FILE = re.compile(r"(?:--|//) file: (\S+)\n")
 
 @dataclass(frozen=True)
 class Block:
-    """One block; ``file`` is the path it is to be written to, None for commands."""
+    """One block.
+
+    Attributes:
+        file: the path it is to be written to; None for commands.
+        is_output: what the command before it prints, among other lines.
+    """
 
     text: str
-    file: str | None
+    file: str | None = None
+    is_output: bool = False
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -31,8 +37,8 @@ def blocks(page: Path) -> Iterator[Block]:
         match = _FILE.match(text)
         if match:
             yield Block(text[match.end() :], match[1])
-        elif language == "sh":
-            yield Block(text, None)
+        elif language in ("sh", "output"):
+            yield Block(text, is_output=language == "output")
 
 
 @dataclass
@@ -51,6 +57,12 @@ class Walk:
         assert "*" not in str(path), f"no file {block.file}"
         path.write_text(block.text, encoding="utf-8")
 
+    def expect(self, block: Block) -> None:
+        """Compare with what the last command printed, on both of its streams."""
+        command, said = list(self.said.items())[-1]
+        missing = [line for line in block.text.splitlines() if line not in said]
+        assert not missing, f"{command} did not print {missing} but:\n{said}"
+
     def commands(self, block: Block) -> list[str]:
         """Return the lines of a shell block."""
         joined = block.text.replace("\\\n", " ")
@@ -58,6 +70,7 @@ class Walk:
 
     def run(self, command: str) -> str:
         """Run one line; it must succeed."""
+        self.said.pop(command, None)  # the last one is the last of the dict
         if command.startswith("crossfade "):
             return self._run_here(command)
         done = subprocess.run(

@@ -144,6 +144,19 @@ def test_odd_names_and_types_come_back_the_same(scratch: Connection) -> None:
             assert '"a\\"b"' in text or "convert_test" in name
 
 
+def test_keys_of_other_names_are_paired_by_their_place(scratch: Connection) -> None:
+    scratch.execute("""
+        create table public.olds (a integer, b text, note text, primary key (a, b));
+        create table public.news (x integer, y text, note text, primary key (x, y));
+        grant select on public.olds, public.news to service_role;
+        insert into public.olds values (1, 'k', 'n')""")
+    made = write(scratch, "olds", "olds", "news")
+    assert made.undecided == ()
+    scratch.execute(text_of(made, "_pair.sql") + text_of(made, "_register.sql"))
+    assert call(scratch, "check_conversion", "olds", 1)["violations"] == []
+    assert [line[:3] for line in tap(scratch, text_of(made, ".test.sql"))[1:]] == ["ok "] * 2
+
+
 def test_a_note_on_the_last_column_swallows_nothing(scratch: Connection) -> None:
     scratch.execute("""
         create table public.lasts (id integer primary key, twice integer generated always

@@ -5,6 +5,7 @@ Also: a controller that dies anywhere, two monitors and two operators at once.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -373,3 +374,24 @@ def test_two_monitors_and_two_operators_at_once_make_one_decision_that_both_see(
             " where object = 'both' and action = 'rollout.approve'"
         )
         assert approvals == [(len(names),)]
+
+
+@pytest.mark.parametrize(("number", "kept"), [(signal.SIGTERM, 0), (signal.SIGKILL, 1)])
+def test_a_monitor_that_is_stopped_gives_its_lease_back_and_one_that_is_killed_cannot(
+    project: Project, number: signal.Signals, kept: int
+) -> None:
+    holders = "select count(holder) from crossfade.monitors"
+    project.sql("update crossfade.monitors set holder = null, lease_until = null")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crossfade", "monitor", "run", "--interval", "0.2"],
+        env={**os.environ, **project.env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: project.sql(holders) == [(1,)])
+        process.send_signal(number)
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+    assert project.sql(holders) == [(kept,)]

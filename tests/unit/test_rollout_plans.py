@@ -230,6 +230,23 @@ def test_simulate_prints_how_long_and_how_likely(tmp_path: Path) -> None:
     assert found["steps"][0]["expected_s"] == 3600
 
 
+def test_of_two_who_go_one_step_back_at_once_the_second_is_told() -> None:
+    fake = project()
+    words = ("rollback", "run", "--level", "PARTIAL", "--pair", "notes", "--reason", "x", "--yes")
+    assert run(fake, *words).exit_code == 0
+    fake.calls.clear()
+    seen, real = fake.pairs["notes"].step, fake.rollback
+
+    def late(*args: object, **named: object) -> object:
+        if not named["dry_run"]:
+            fake.pairs["notes"] = replace(fake.pairs["notes"], step=seen + 1)
+        return real(*args, **named)  # type: ignore[arg-type]
+
+    fake.rollback = late  # type: ignore[assignment,method-assign]
+    result = run(fake, *words)
+    assert (result.exit_code, "somebody else" in result.stderr) == (1, True)
+
+
 def test_driving_the_monitor_from_the_database() -> None:
     fake = project()
     assert "pg_cron watches" in run(fake, "monitor", "drive").stdout

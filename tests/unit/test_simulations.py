@@ -26,7 +26,7 @@ def run(v2_per_minute: float, error_rate: float, seed: int, *, hours: float) -> 
 
 @pytest.mark.parametrize("per_minute", [1, 5, 20, 100])
 def test_healthy_rollouts_are_not_rolled_back_in_six_hours(per_minute: float) -> None:
-    assert [run(per_minute, 0.02, seed, hours=6) for seed in range(3)] == [math.inf] * 3
+    assert [run(per_minute, 0.02, seed, hours=6) for seed in range(2)] == [math.inf] * 2
 
 
 def test_a_broken_backend_at_twenty_a_minute_is_decided_within_a_minute() -> None:

@@ -1,5 +1,7 @@
 """The monitor."""
 
+import signal
+import threading
 import time
 from typing import Annotated
 
@@ -61,8 +63,7 @@ def run(
     names = tuple(pair or ())
     for name in names:
         find_pair(opened, name)
-    targets = read_targets(session(context).settings or load_settings(), webhook=webhook)
-    alerts = Alerts([LogChannel(), *in_background(targets)])
+    alerts = open_alerts(context, webhook)
     watcher = Monitor(opened, alerts=alerts, enforce=not dry_run, verify_rows=verify_rows)
     watcher.follow_plans = follow_plans
     if once:
@@ -74,6 +75,7 @@ def run(
         if any(tick.outcome is not Outcome.PASS for tick in ticks):
             raise typer.Exit(3)
         return
+    end_as_on_ctrl_c()
     try:
         watcher.run(
             names,
@@ -85,6 +87,18 @@ def run(
         alerts.close()
         say("Stopped; nobody watches now")
         raise typer.Exit(130) from None
+
+
+def open_alerts(context: typer.Context, webhook: str | None = None) -> Alerts:
+    """Alerts to the log and to the targets of the settings."""
+    targets = read_targets(session(context).settings or load_settings(), webhook=webhook)
+    return Alerts([LogChannel(), *in_background(targets)])
+
+
+def end_as_on_ctrl_c() -> None:
+    """Let SIGTERM, which service managers send, give the lease back like Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command("drive")

@@ -43,14 +43,19 @@ def run(
     if not (reason or "").strip() and not dry_run:
         raise InvalidValueError(f"Cannot roll back {scope} without a reason", hint="Add --reason")
     opened = gateway(context)
-    _require(opened, level, scope)
+    seen = _require(opened, level, scope)
     why = reason or "dry run"
     plan = opened.rollback(level, scope, reason=why, automatic=False, dry_run=True)
     if dry_run:
         emit(plan, as_json=as_json, render=lambda: "\n".join(_lines(plan)) or "Nothing to do")
         return
     confirm(_lines(plan), yes=yes, command=f"crossfade rollback run --level {level}")
-    done = opened.rollback(level, scope, reason=why, automatic=False, dry_run=False)
+    done = opened.rollback(
+        level, scope, reason=why, automatic=False, dry_run=False, expected_step=seen
+    )
+    if plan.plan and done.rollback is None:
+        say(f"{scope} was moved by somebody else meanwhile; nothing was changed")
+        raise typer.Exit(1)
     _hint(opened, done)
     text = f"{level} rollback of {scope} is done (snapshot {done.snapshot})"
     emit(done, as_json=as_json, render=lambda: text)
@@ -65,13 +70,18 @@ def _scope(level: Level, pair: str | None, flag: str | None) -> str:
     return given
 
 
-def _require(opened: Gateway, level: Level, scope: str) -> None:
+def _require(opened: Gateway, level: Level, scope: str) -> int | None:
+    """The step a PARTIAL rollback is about: of two people at once, one goes one step back.
+
+    The other levels end in the same state however often they run, and must never be refused.
+    """
     if level is not Level.FEATURE:
-        find_pair(opened, scope)
-        return
+        step = find_pair(opened, scope).step
+        return step if level is Level.PARTIAL else None
     flags = opened.read_flags().flags
     if scope not in flags:
         raise unknown("flag", scope, flags, ErrorCode.UNKNOWN_FLAG)
+    return None
 
 
 def _lines(done: RollbackDone) -> list[str]:

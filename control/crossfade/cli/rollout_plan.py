@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from crossfade.alerts import Alerts
+from crossfade.cli.monitor import end_as_on_ctrl_c, open_alerts
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, seconds, show, table
@@ -134,7 +135,7 @@ def start(
         + (f", {speed:g} times faster" if speed != 1 else "")
     )
     if watch:
-        found = _watch(opened, pair, interval)
+        found = _watch(opened, pair, interval, open_alerts(context))
     elif any(wait.code == "monitor" for wait in found.waits):
         say("No monitor runs, so nothing advances: start one with crossfade monitor run")
     emit(found, as_json=as_json, render=lambda: view_text(found))
@@ -142,9 +143,10 @@ def start(
         raise typer.Exit(3)
 
 
-def _watch(opened: Gateway, pair: str, interval: float | None) -> RolloutView:
+def _watch(opened: Gateway, pair: str, interval: float | None, alerts: Alerts) -> RolloutView:
     """Be the monitor until the plan is over or waits for a person's decision."""
-    watcher, ended = Monitor(opened, alerts=Alerts()), [False]
+    watcher, ended = Monitor(opened, alerts=alerts), [False]
+    end_as_on_ctrl_c()
 
     def note(tick: Tick) -> None:
         if tick.advanced:
@@ -159,6 +161,8 @@ def _watch(opened: Gateway, pair: str, interval: float | None) -> RolloutView:
     except KeyboardInterrupt:
         say("Stopped watching; the plan stays under way and waits for a monitor")
         raise typer.Exit(130) from None
+    finally:
+        alerts.close()
     return opened.rollout_status(pair)
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
 from crossfade.contract import Direction, Event, Level, MirrorMode, OperatorRole, Stage
+from crossfade.doctor import CheckRow, Diagnosis
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.flags_file import Change
 from crossfade.kill_switches import Engaged
@@ -287,8 +288,28 @@ class Overviews(Protocol):
         """Return both rows of a key."""
 
 
+class Doctor(Protocol):
+    """The project itself."""
+
+    def diagnose(self) -> Diagnosis:
+        """Facts of the database, and how far its clock is ahead of this machine's."""
+
+    def run_check(self, name: str, query: str) -> tuple[CheckRow, ...]:
+        """Run one check of ``sql/checks``; the database recognises its text."""
+
+
 class Gateway(
-    Controls, Runs, Pairs, Health, Rollouts, History, ChangeSets, Operators, Overviews, Protocol
+    Controls,
+    Runs,
+    Pairs,
+    Health,
+    Rollouts,
+    History,
+    ChangeSets,
+    Doctor,
+    Operators,
+    Overviews,
+    Protocol,
 ):
     """Everything."""
 

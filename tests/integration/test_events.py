@@ -111,6 +111,17 @@ def engage(project: Project) -> None:
     project.ok("kill", "engage", "disable_new_tools", "--wait", "0")
 
 
+def test_doctor_finds_a_fresh_project_healthy_and_joins_realtime(project: Project) -> None:
+    found = {row["check"]: row for row in project.data("doctor")}
+    assert found["realtime"]["state"] == "ok"
+    assert found["key"]["state"] == "ok"
+    assert [name for name, row in found.items() if row["state"] == "fail"] == []
+    stand_in(project, "refuse", message="Unauthorized: no")
+    found = {row["check"]: row for row in project.data("doctor")}
+    assert found["realtime"]["state"] == "warn"
+    assert "Unauthorized" in found["realtime"]["what"]
+
+
 def test_a_kill_is_heard(project: Project, ears: Ears) -> None:
     engage(project)
     ears.wait_kill("disable_new_tools", "broadcast")

@@ -39,6 +39,7 @@ def test_all_nouns_are_there() -> None:
         "backfill",
         "cohort",
         "dashboard",
+        "doctor",
         "events",
         "flags",
         "install",

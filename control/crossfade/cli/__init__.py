@@ -14,6 +14,7 @@ from crossfade.cli import (
     backfill,
     cohort,
     dashboard,
+    doctor,
     events,
     flags,
     flags_file,
@@ -80,6 +81,7 @@ app.add_typer(rollback.app, name="rollback")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(settings.app, name="settings")
+app.command("doctor")(doctor.diagnose)
 app.command("events")(events.events)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(audit.app, name="audit")

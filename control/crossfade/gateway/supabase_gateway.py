@@ -17,6 +17,7 @@ from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.change_calls import ChangeCalls
+from crossfade.gateway.doctor_calls import DoctorCalls
 from crossfade.gateway.operator_calls import OperatorCalls
 from crossfade.gateway.overview_reads import OverviewReads
 from crossfade.gateway.rows import parse, plain, verdict_row
@@ -50,7 +51,7 @@ from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutP
 from crossfade.verdicts import Verdict
 
 
-class SupabaseGateway(ChangeCalls, OperatorCalls, OverviewReads):
+class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
     """A gateway over one Supabase project. Safe to share between threads; close it, or use with.
 
     Args:

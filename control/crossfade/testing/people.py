@@ -1,13 +1,14 @@
-"""Operators of a fake project."""
+"""Operators and health of a fake project."""
 
 from crossfade.contract import ErrorCode, OperatorRole
+from crossfade.doctor import CheckRow, Diagnosis
 from crossfade.errors import refusal
 from crossfade.operators import Caller, Operator, OperatorChanged
 from crossfade.testing.state import FakeState
 
 
 class FakePeople(FakeState):
-    """Implements ``crossfade.ports.Operators``."""
+    """Implements ``crossfade.ports.Operators`` and ``Doctor``."""
 
     def whoami(self) -> Caller:
         """The ``caller`` of the fake."""
@@ -42,6 +43,16 @@ class FakePeople(FakeState):
         self._operator(who)
         self._keeps_an_admin(who, None)
         return self.operators.pop(who)
+
+    def diagnose(self) -> Diagnosis:
+        """A healthy database, unless ``diagnosis`` says otherwise."""
+        self._called("diagnose")
+        return self.diagnosis
+
+    def run_check(self, name: str, query: str) -> tuple[CheckRow, ...]:
+        """What ``check_rows`` has for it."""
+        self._called("run_check", name, query)
+        return self.check_rows.get(name, ())
 
     def _operator(self, who: str) -> Operator:
         if who not in self.operators:

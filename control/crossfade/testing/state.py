@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.change_sets import Scheduled
 from crossfade.contract import ErrorCode, Event, Stage
+from crossfade.doctor import CheckRow, Diagnosis
 from crossfade.errors import Blocker, CrossfadeError, RefusedError, refusal
 from crossfade.flags import Exposure, Flag, KillSwitch
 from crossfade.models import (
@@ -60,6 +61,8 @@ class FakeState:
         self.shown: Overview | None = None
         self.rollbacks: list[RollbackEntry] = []
         self.audit: list[AuditEntry] = []
+        self.check_rows: dict[str, tuple[CheckRow, ...]] = {}
+        self.diagnosis = Diagnosis(NOW, 170006, "1min", "0", True, True, True, 1)
         self.served: dict[int, datetime] = {}
         self.schedules: dict[int, Scheduled] = {}
         self.operators: dict[str, Operator] = {}
@@ -89,7 +92,7 @@ class FakeState:
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
             *("apply_due_changes", "last_served", "monitor_beat", "overview", "rollout_status"),
-            *("show_", "whoami"),
+            *("diagnose", "run_check", "show_", "whoami"),
             *("describe_", "plan_", "sample_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))

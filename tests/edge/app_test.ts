@@ -3,7 +3,7 @@ import { Problem } from "../../supabase/functions/_shared/crossfade/errors.ts";
 import type { StoreError } from "../../supabase/functions/chat/store.ts";
 import { CHAT, type Chat, makeChat, newMessage, tell, USER } from "./chat_fixture.ts";
 import { settle } from "./fake_clock.ts";
-import { archived, converter, fenced, noAnswer, refused } from "./fake_store.ts";
+import { archived, converter, fenced, noAnswer, refused, timedOut } from "./fake_store.ts";
 
 const LIVE = { stage: "live" };
 const OTHER = "5f6d8c1a-2b3c-4d5e-8f90-a1b2c3d4e5f6";
@@ -110,6 +110,21 @@ Deno.test("a read that gets no answer is served from backend 1", async () => {
   assert.deepEqual([got.status, got.backend], [200, "1"]);
   assert.deepEqual([listed.status, listed.backend], [200, "1"]);
   assert.deepEqual(outcomes(chat).slice(1), [[2, "fallback"], [2, "fallback"]]);
+});
+
+Deno.test("a create that takes too long is not tried a second time beside itself", async () => {
+  const chat = makeChat(LIVE);
+  chat.store.fail("insert", 2, timedOut());
+  const { status, body } = await tell(chat, { path: "/messages", body: newMessage(1) });
+  assert.deepEqual([status, body.code], [503, "UPSTREAM_UNAVAILABLE"]);
+  assert.deepEqual(chat.store.calls, ["insert 2"]);
+});
+
+Deno.test("a read that takes too long is served from backend 1", async () => {
+  const chat = makeChat(LIVE);
+  chat.store.fail("list", 2, timedOut());
+  const listed = await tell(chat, { path: `/messages?chat_id=${CHAT}` });
+  assert.deepEqual([listed.status, listed.backend], [200, "1"]);
 });
 
 Deno.test("a create whose answer was lost is not made twice", async () => {

@@ -137,6 +137,11 @@ export function noAnswer(): StoreError {
   return new StoreError("fetch failed", { refused: false, status: 0 });
 }
 
+/** We gave up waiting; the statement may be running still. */
+export function timedOut(): StoreError {
+  return new StoreError("aborted", { refused: false, status: 0, timedOut: true });
+}
+
 function duplicate(): StoreError {
   return new StoreError("duplicate key", { refused: true, status: 409, code: "23505" });
 }

@@ -3,12 +3,15 @@
 Who is an operator the database says: the function passes the caller's own key and token on.
 """
 
+import time
+import uuid
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from .chat_project import PAIR, Project, User
+from .chat_project import PAIR, Project, User, eventually
 
 
 def operator(project: Project, method: str, path: str, body: Any = None) -> httpx.Response:
@@ -19,7 +22,9 @@ def operator(project: Project, method: str, path: str, body: Any = None) -> http
 
 
 def test_an_operator_reads_how_the_pair_fares(project: Project, alice: User) -> None:
-    project.at("live")
+    project.at("shadow")
+    project.at("live")  # a new step, of which nothing is known yet
+    project.set_cohort(percentage=100)
     alice.catch_up(project)
     report = operator(project, "GET", "/health").json()
     assert (report["pair"], report["stage"], report["percentage"]) == (PAIR, "live", 100)
@@ -100,14 +105,37 @@ def test_a_wrong_rollback_is_refused(project: Project, body: Any, status: int) -
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_operators_requests_are_no_traffic_of_the_migration(project: Project) -> None:
-    before = project.sql(
-        "select coalesce(sum(requests), 0)::int as n from crossfade.request_minutes"
-    )
+def test_operators_requests_are_no_traffic_of_the_migration(
+    project: Project, sign_up: Callable[..., User]
+) -> None:
+    """A process of its own counts one request of a user, and none of ten of an operator."""
+    project.at("live")
+    url = project.stack.spawn_isolate("chat", env={"CROSSFADE_BROADCAST": "off"})
+    user = sign_up(url=f"{url.rstrip('/')}/chat")
+    user.catch_up(project)
+    quiet = counted(project)
     for _ in range(5):
-        operator(project, "GET", "/health")
-        operator(project, "POST", "/rollback", {})
-    after = project.sql(
-        "select coalesce(sum(requests), 0)::int as n from crossfade.request_minutes"
-    )
-    assert after == before
+        for method, path, body in (("GET", "/health", None), ("POST", "/rollback", {})):
+            headers = {"apikey": project.info.secret_key}
+            project.http.request(method, user.url + path, json=body, headers=headers)
+    assert user.ask("GET", f"/messages?chat_id={uuid.uuid4()}").status_code == 200
+    eventually(lambda: total(project) > quiet, "the user's request is counted")
+    assert counted(project) == quiet + 1
+
+
+def total(project: Project) -> int:
+    query = "select coalesce(sum(requests), 0)::int as n from crossfade.request_minutes"
+    return int(project.sql(query)[0]["n"])
+
+
+def counted(project: Project) -> int:
+    """Return how many requests are counted once no more arrive from what was before."""
+    seen = [-1, total(project)]
+
+    def settled() -> bool:
+        time.sleep(0.5)  # longer than a batch of counts is held back
+        seen.append(total(project))
+        return seen[-1] == seen[-2]
+
+    eventually(settled, "all is counted")
+    return seen[-1]

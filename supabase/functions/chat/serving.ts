@@ -89,6 +89,9 @@ function isWorthASecondTry(call: Call, kind: Kind, error: unknown): boolean {
   }
   if (!(error instanceof StoreError)) return true;
   if (error.fenced) return true;
+  // The first insert may be running still, and its mirror waits for the very row that a second one
+  // would insert: PostgreSQL would end one of them by a deadlock error.
+  if (error.timedOut && kind === "create") return false;
   if (error.status === 401 || error.code === "23503") return false;
   // Input in V2's own format that V2 refuses is the client's fault; converted input is ours.
   if (error.invalid) return call.body.version === 1;

@@ -74,6 +74,8 @@ export interface StoreErrorOptions {
    */
   readonly refused: boolean;
   readonly status: number;
+  /** True when the wait was ended by us: the statement may be running still. */
+  readonly timedOut?: boolean;
   /** SQLSTATE, or the code in the error's detail, or one of PostgREST's. */
   readonly code?: string;
   readonly flagsVersion?: number;
@@ -85,6 +87,7 @@ export class StoreError extends Error {
   override readonly name = "StoreError";
   readonly refused: boolean;
   readonly status: number;
+  readonly timedOut: boolean;
   readonly code: string;
   readonly flagsVersion: number | undefined;
 
@@ -92,6 +95,7 @@ export class StoreError extends Error {
     super(message, { cause: options.cause });
     this.refused = options.refused;
     this.status = options.status;
+    this.timedOut = options.timedOut === true;
     this.code = options.code ?? "";
     this.flagsVersion = options.flagsVersion;
   }

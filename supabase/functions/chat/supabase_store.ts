@@ -65,15 +65,16 @@ async function runQuery(
   caller: Caller,
   { timeoutMs = 10_000, onVersion }: SupabaseOptions,
 ): Promise<Message[]> {
+  const limit = AbortSignal.timeout(timeoutMs);
   // The builder's own type depends on the table's; only these methods are used.
   const bounded = (query as Query)
     .setHeader("Authorization", caller.authorization)
-    .abortSignal(AbortSignal.timeout(timeoutMs))
+    .abortSignal(limit)
     // The library's retries wait for seconds; falling back to the other table is quicker.
     .retry(false);
   const { data, error, status } = await bounded;
   if (error === null) return Array.isArray(data) ? data.filter(isRow) : [];
-  const failure = readError(error, status);
+  const failure = readError(error, status, limit.aborted);
   if (failure.flagsVersion !== undefined) onVersion?.(failure.flagsVersion);
   throw failure;
 }
@@ -180,7 +181,7 @@ function later(after: Anchor, sequence: string): string {
 }
 
 /** Classifies an error of postgrest-js by its codes, never by its text. */
-export function readError(error: unknown, status: number): StoreError {
+export function readError(error: unknown, status: number, timedOut = false): StoreError {
   const row = isRow(error) ? error : {};
   const sqlstate = typeof row.code === "string" ? row.code : "";
   const detail = parseDetail(row.details);
@@ -191,6 +192,7 @@ export function readError(error: unknown, status: number): StoreError {
     // postgrest-js reports a failed fetch with status 0; a proxy's page has no SQLSTATE.
     refused: status >= 400 && /^([0-9A-Z]{5}|PGRST\d+)$/.test(sqlstate),
     status,
+    timedOut,
     code,
     ...(typeof version === "number" ? { flagsVersion: version } : {}),
     cause: error,

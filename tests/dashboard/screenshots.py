@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.browser import chromium
@@ -58,12 +59,12 @@ def break_v2(project: Project) -> None:
     project.ok("kill", "engage", "disable_v2_messages", "--reason", "to be sure")
 
 
-def show(browser: Browser, link: str, *, phone: bool = False, dark: bool = False) -> Page:
+def show(browser: Browser, link: str, *, phone: bool = False) -> Page:
     """Open the page as a person would."""
     size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 720}
     context = browser.new_context(
         viewport={"width": size["width"], "height": size["height"]},
-        color_scheme="dark" if dark else "light",
+        color_scheme="light",
         is_mobile=phone,
     )
     page = context.new_page()
@@ -89,19 +90,25 @@ def main(folder: Path) -> None:
             with serving(env) as served:
                 page = show(browser, served.link)
                 page.screenshot(path=folder / "healthy.png")
-                page.screenshot(path=folder / "all-panels.png", full_page=True)
+                page.locator(".charts-head").scroll_into_view_if_needed()
+                page.evaluate("scrollTo(0, document.querySelector('.charts-head').offsetTop - 8)")
+                page.screenshot(path=folder / "panels.png")
+                page.evaluate("scrollTo(0, 0)")
                 phone = show(browser, served.link, phone=True)
                 phone.screenshot(path=folder / "phone.png")
                 break_v2(project)
                 expect(page.locator("h1")).to_contain_text("wrong", timeout=20_000)
                 page.wait_for_timeout(2000)
                 page.screenshot(path=folder / "rolled-back.png")
-                dark = show(browser, served.link, dark=True)
-                dark.screenshot(path=folder / "dark.png")
                 line.pull()
                 expect(page.locator("h1")).to_contain_text("unreachable", timeout=30_000)
                 page.wait_for_timeout(12_000)
                 page.screenshot(path=folder / "unreachable.png")
+    for path in folder.glob("*.png"):
+        # The page has few colours, and the repository keeps every picture for ever.
+        Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def make_dashboard(
     port: int,
     lifetime_s: float = 8 * 3600,
     sign_in: SignIn | None = None,
+    refresh_s: float = 1.0,
 ) -> Served:
     """Put everything together, and take the port.
 
@@ -81,6 +82,7 @@ def make_dashboard(
         port: of 127.0.0.1; 0 takes a free one.
         lifetime_s: how long a session lasts.
         sign_in: lets operators in by email and password; None: the link is the only way.
+        refresh_s: time between two looks of a page at what was read.
     """
     listening = socket.create_server(("127.0.0.1", port))
     number = listening.getsockname()[1]
@@ -152,7 +154,7 @@ def make_dashboard(
         with suppress(TimeoutError):
             # Numbers on the first screen, unless the project is slow or gone: then say that.
             await asyncio.wait_for(run.io_bound(found.feed.catch_up), 1.5)
-        Page(found, session, sessions).build()
+        Page(found, session, sessions, refresh_s).build()
 
     ui.run_with(
         web,

@@ -55,6 +55,7 @@ class Page:
     door: Door
     session: Session
     sessions: Sessions
+    refresh_s: float = 1.0
     choice: Choice = field(default_factory=Choice)
     html: dict[str, ui.html] = field(default_factory=dict)
     plots: dict[str, ui.echart] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Page:
         self.html["beat"].props("id=beat hidden")
         ui.on("crossfade", self.on_event)
         self.refresh()
-        ui.timer(1.0, self.refresh)
+        ui.timer(self.refresh_s, self.refresh)
 
     def _add(self, name: str, tag: str = "div", classes: str = "") -> None:
         self.html[name] = ui.html("", sanitize=False, tag=tag).classes(classes)

@@ -232,6 +232,49 @@ $$;
 comment on function crossfade_private.key_from_json is
   'Typed key columns read from a JSON key, as a list of SQL expressions in key order.';
 
+create or replace function crossfade_private.key_part(value timestamptz)
+returns jsonb
+language sql immutable
+set search_path = ''
+set timezone = 'UTC'
+as $$
+  select to_jsonb(value);
+$$;
+
+comment on function crossfade_private.key_part(timestamptz) is
+  'A part of a key as JSON that is the same whatever the session''s time zone: keys are compared as JSON.';
+
+create or replace function crossfade_private.key_part(value bytea)
+returns jsonb
+language sql immutable
+set search_path = ''
+set bytea_output = 'hex'
+as $$
+  select to_jsonb(value);
+$$;
+
+comment on function crossfade_private.key_part(bytea) is
+  'A part of a key as JSON that is the same whatever the session''s bytea_output.';
+
+create or replace function crossfade_private.key_to_json(
+  names text[], tab regclass, columns text[], alias text
+)
+returns text
+language sql stable
+set search_path = ''
+as $$
+  select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
+    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+      in ('timestamptz'::regtype, 'bytea'::regtype)
+      then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
+  from unnest(names, columns) with ordinality u(name, c, n)
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
+  join pg_catalog.pg_type y on y.oid = a.atttypid;
+$$;
+
+comment on function crossfade_private.key_to_json is
+  'SQL expression that makes the JSON key, with the V1 names, of a row.';
+
 create or replace function crossfade_private.make_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language plpgsql stable
@@ -314,16 +357,10 @@ begin
       (select string_agg(format('%s.%I', v_alias, c), ', ')
         from unnest(v_target_columns.columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.
-      'skey_json_' || v_name, (
-        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c),
-          ', ') || ')'
-        from unnest(v_source_key) with ordinality s(c, n)
-        join unnest(pair.key_columns) with ordinality k(c, n) using (n)),
-      'tkey_json_' || v_name, (
-        select 'jsonb_build_object(' || string_agg(format('%L, %s.%I', k.c, v_alias, s.c),
-          ', ') || ')'
-        from unnest(v_target_key) with ordinality s(c, n)
-        join unnest(pair.key_columns) with ordinality k(c, n) using (n)));
+      'skey_json_' || v_name,
+      crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),
+      'tkey_json_' || v_name,
+      crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, v_alias));
   end loop;
   return v_pieces || jsonb_build_object('move', case
     -- The statement trigger that comes next inserts the row under its new key.

@@ -243,6 +243,35 @@ def test_keys_of_any_type_survive_session_settings(scratch: Connection, name: st
     assert verify(scratch, "things") == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "setting"),
+    [
+        ("timestamptz", "2026-11-22 12:00+00", "timezone = 'Asia/Tokyo'"),
+        ("bytea", r"\x00ff", "bytea_output = 'escape'"),
+    ],
+)
+def test_a_key_is_noted_once_whatever_the_session(
+    scratch: Connection, name: str, value: str, setting: str
+) -> None:
+    # Two notes of one row would be repaired one after the other, each from its own side.
+    pair_of(
+        scratch,
+        f"id {name} primary key, body text constraint fine check (body <> 'v2')",
+        f"id {name} primary key, body text constraint fine_too check (body <> 'v1')",
+        "a.*",
+        "b.*",
+    )
+    scratch.execute("insert into public.things values (%s, 'a')", [value])
+    scratch.execute("update public.things set body = 'v1'")
+    scratch.execute(f"set local {setting}")
+    scratch.execute("update public.things_v2 set body = 'v2'")
+    assert len(failures(scratch)) == 1
+    scratch.execute("alter table public.things drop constraint fine")
+    scratch.execute("alter table public.things_v2 drop constraint fine_too")
+    assert call(scratch, "repair", "things")["repaired"] == 1
+    assert rows(scratch, "select body from public.things") == [("v2",)]
+
+
 @pytest.mark.parametrize("name", UNFIT_KEYS)
 def test_keys_whose_text_depends_on_the_session_are_refused(scratch: Connection, name: str) -> None:
     table = f"id {name} primary key, body text"

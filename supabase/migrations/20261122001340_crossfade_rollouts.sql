@@ -120,15 +120,14 @@ begin
     when n.rule is null then 'no fresh verdict: is crossfade monitor running?'
     else format('%s says %s: %s', n.rule, n.verdict, n.details ->> 'message') end)
   from newest n
-  right join (select 'R3' as rule) needed on n.rule = needed.rule
+  full join (
+    -- Whoever evaluates the rules stores this one, and R13 cannot be switched off.
+    select case when crossfade_private.setting('rule_modes') ->> 'R3' = 'off' then 'R13'
+      else 'R3' end as rule
+  ) needed on n.rule = needed.rule
   where n.rule is null or (n.mode = 'enforce' and n.verdict <> 'PASS'
     and (gate_waits.gates = '[]' or gate_waits.gates ? n.rule))
-  union all
-  select crossfade_private.wait_for('verdict',
-    format('%s says %s: %s', n.rule, n.verdict, n.details ->> 'message'))
-  from newest n
-  where n.rule <> 'R3' and n.mode = 'enforce' and n.verdict <> 'PASS'
-    and (gate_waits.gates = '[]' or gate_waits.gates ? n.rule);
+  order by n.rule;
 end $$;
 
 comment on function crossfade_private.gate_waits is

@@ -184,6 +184,16 @@ def test_a_rule_that_only_warns_does_not_hold(db: Connection) -> None:
     assert advance(db)["advanced"]
 
 
+def test_a_success_rule_that_is_off_is_not_waited_for(db: Connection) -> None:
+    live(db, 5)
+    start(db)
+    call(db, "set_setting", "rule_modes", '{"R3": "off"}', "test")
+    call(db, "record_verdicts", "orders", [{"rule": "R8", "verdict": "PASS"}])
+    assert waits(advance(db)) == ["verdict"]
+    call(db, "record_verdicts", "orders", [{"rule": "R13", "verdict": "PASS"}])
+    assert advance(db)["advanced"]
+
+
 def test_a_step_may_name_the_rules_it_asks(db: Connection) -> None:
     live(db, 5)
     start(db, plan(step("five", 5, gates=["R1", "R3"]), step("half", 50)))

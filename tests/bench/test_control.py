@@ -25,13 +25,13 @@ ROWS = int(os.environ.get("BENCH_MEMORY_ROWS", "25000"))
     ("realtime", "limit"),
     # Without Realtime a busy isolate learns of it with its next answer, an idle one by polling.
     [(True, "<= 100"), (False, "<= 5000")],
-    ids=["by broadcast", "with Realtime down"],
+    ids=["by broadcast", "without Realtime"],
 )
 def test_kill_to_effect(realtime: bool, limit: str, report: Report) -> None:
     with killing(realtime=realtime) as world:
         result = world.drill.run(KILLS, limit_s=600, progress=lambda _: None)
         writes, late = world.v2_writes()
-    name = "by broadcast" if realtime else "with Realtime down"
+    name = "by broadcast" if realtime else "without Realtime"
     effects = [cycle.effect_ms for cycle in result.cycles]
     figures = {
         "kills": float(len(effects)),

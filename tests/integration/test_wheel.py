@@ -138,7 +138,7 @@ def test_it_installs_into_a_project(clean: Clean) -> None:
 def test_it_speaks_to_a_project_by_its_url_and_key_only(clean: Clean, stack: LocalStack) -> None:
     info = stack.info
     env = {"SUPABASE_URL": info.api_url, "SUPABASE_SECRET_KEY": info.secret_key}
-    for command in (("status",), ("flags", "list")):
+    for command in (("doctor",), ("status",), ("flags", "list")):
         done = clean.run("-m", "crossfade", *command, "--json", **env)
         # Status and doctor may find that something needs attention; they must work.
         assert done.returncode in (0, 3), done.stdout + done.stderr

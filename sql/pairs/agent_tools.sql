@@ -57,12 +57,17 @@ returns text
 language sql immutable parallel safe
 set search_path = ''
 as $$
-  -- Types of older tool formats that JSON Schema does not have; '' stands for any type.
-  select case legacy
-    when 'dict' then 'object' when 'HashMap' then 'object'
-    when 'tuple' then 'array' when 'ArrayList' then 'array'
-    when 'float' then 'number' when 'double' then 'number' when 'long' then 'integer'
-    when 'String' then 'string' when 'char' then 'string' when 'any' then ''
+  -- Types of older tool formats that JSON Schema does not have; '' stands for any type. The same
+  -- list in TypeScript: supabase/functions/chat/adapters/tools/schema.ts (tests/vectors).
+  select case
+    when legacy in ('object', 'array', 'string', 'number', 'integer', 'boolean', 'null') then null
+    when legacy in ('dict', 'Dict', 'HashMap', 'Object') then 'object'
+    when legacy in ('list', 'List', 'tuple', 'Array', 'ArrayList') then 'array'
+    when legacy in ('str', 'String', 'char') then 'string'
+    when legacy in ('int', 'long', 'Integer') then 'integer'
+    when legacy in ('float', 'double', 'Number') then 'number'
+    when legacy in ('bool', 'Boolean') then 'boolean'
+    else ''
   end
 $$;
 

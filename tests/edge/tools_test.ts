@@ -16,6 +16,7 @@ import { newFormat } from "../../supabase/functions/chat/adapters/tools/new.ts";
 import { openaiChat } from "../../supabase/functions/chat/adapters/tools/openai_chat.ts";
 import { openaiResponses } from "../../supabase/functions/chat/adapters/tools/openai_responses.ts";
 import { Rows } from "./message_rows.ts";
+import { readVectors } from "./vectors.ts";
 
 type Row = Record<string, unknown>;
 
@@ -164,6 +165,18 @@ Deno.test("old types become JSON Schema's and keep their names beside", () => {
   const strict = show(openaiChat, "tool", { ...stored, strict: true });
   assert.doesNotMatch(JSON.stringify(strict), /x-legacy-type/);
 });
+
+for (const { name, input, expect } of readVectors("tool_types").cases) {
+  Deno.test(`tool type: ${name}`, () => {
+    const stored = put(legacy, "tool", { name: "f", parameters: { a: input } });
+    assert.deepEqual(stored.input_schema, {
+      type: "object",
+      properties: { a: expect },
+      required: [],
+    });
+    assert.deepEqual(show(legacy, "tool", stored).parameters, { a: input });
+  });
+}
 
 Deno.test("a type that was changed since is not put back", () => {
   const stored = put(legacy, "tool", { name: "f", parameters: { a: { type: "float" } } });

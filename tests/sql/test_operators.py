@@ -259,3 +259,27 @@ def test_bad_arguments_of_the_operator_rpcs(operators: Connection) -> None:
         call(operators, "remove_operator", "viewer", " ")
     with refused("CF021", 404):
         call(operators, "remove_operator", "nobody", "test")
+
+
+def test_two_operators_at_once_lose_no_update_and_both_are_named(
+    operators: Connection, connect: Connect
+) -> None:
+    call(operators, "set_operator_role", "viewer", "operator", "test")
+    ada, bob = sign_in(connect(), "operator"), sign_in(connect(), "viewer")
+    ada.execute("begin")
+    first = {"percentage": 25}
+    operate(ada, "set_flag", name="enable_caching", changes=first, reason="ada")
+
+    def second() -> Any:
+        changes = {"deny_user_ids": ["u"]}
+        return operate(bob, "set_flag", name="enable_caching", changes=changes, reason="bob")
+
+    with in_background(second) as result:
+        wait_for_waiters(operators, 1)
+        ada.execute("commit")
+    flag = result[0]["flag"]
+    assert (flag["percentage"], flag["deny_user_ids"]) == (25, ["u"])
+    rows = operators.execute(
+        "select actor_id, reason from crossfade.audit order by id desc limit 2"
+    ).fetchall()
+    assert rows == [("viewer", "bob"), ("operator", "ada")]

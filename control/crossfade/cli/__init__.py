@@ -47,7 +47,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     cls=OneLineGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={
         "auto_envvar_prefix": "CROSSFADE",

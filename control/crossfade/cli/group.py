@@ -22,6 +22,14 @@ INTERRUPTED: Final = 130
 class OneLineGroup(TyperGroup):
     """The root group; its ``main`` turns every exception into a line and a code."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; Ctrl-C that it does not handle itself is one honest line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("Interrupted; the last request may have been done. See: crossfade audit list")
+            raise typer.Exit(INTERRUPTED) from None
+
     def main(
         self,
         args: Sequence[str] | None = None,

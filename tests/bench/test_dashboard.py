@@ -27,7 +27,7 @@ PAIRS = [f"pair_{number}" for number in range(5)]
 MONTH = """
 insert into crossfade.request_minutes
 select p, date_trunc('minute', now()) - make_interval(mins => m), 1, b, w, '', 'ok', l,
-  3 + (m + l) % 7, now()
+  3 + (m + l) %% 7, now()
 from unnest('{%s}'::text[]) p, generate_series(0, %s) m, generate_series(1, 2) b,
   generate_series(1, 2) w, generate_series(20, 27) l
 """

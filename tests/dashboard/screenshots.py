@@ -66,6 +66,7 @@ def show(browser: Browser, link: str, *, phone: bool = False) -> Page:
         viewport={"width": size["width"], "height": size["height"]},
         color_scheme="light",
         is_mobile=phone,
+        locale="en-GB",
     )
     page = context.new_page()
     page.goto(link)
@@ -106,9 +107,9 @@ def main(folder: Path) -> None:
                 page.screenshot(path=folder / "unreachable.png")
     for path in folder.glob("*.png"):
         # The page has few colours, and the repository keeps every picture for ever.
-        Image.open(path).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
-            path, optimize=True
-        )
+        Image.open(path).convert("RGB").quantize(
+            200, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+        ).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,35 @@ def test_an_operator_sees_a_plan_and_carries_it_out(project: Project, alice: Use
     assert alice.say(alice.new_chat()).headers["x-crossfade-backend"] == "1"
 
 
+def test_a_signed_in_operator_may_what_the_role_allows(
+    project: Project, sign_up: Callable[..., User]
+) -> None:
+    project.at("live")
+    person = sign_up()
+    body = {"level": "COMPLETE", "reason": "test", "dry_run": True}
+    seen = {}
+    for role in (None, "viewer", "operator"):
+        if role is not None:
+            change = "add_operator" if role == "viewer" else "set_operator_role"
+            project.rpc(change, who=person.id, role=role, reason="test")
+        answers = (person.ask("GET", "/health"), person.ask("POST", "/rollback", body))
+        seen[role] = [answer.status_code for answer in answers]
+    project.rpc("remove_operator", who=person.id, reason="test")
+    assert person.ask("GET", "/health").status_code == 403
+    assert seen == {None: [403, 403], "viewer": [200, 403], "operator": [200, 200]}
+
+
+def test_each_level_does_what_its_procedure_says(project: Project, alice: User) -> None:
+    project.at("live")
+    alice.catch_up(project)
+    for procedure in operator(project, "GET", "/health").json()["procedures"]:
+        scope = {"flag": "enable_compatibility_mode", "pair": PAIR}[procedure["scope"]]
+        body = {"level": procedure["level"], "scope": scope, "reason": "test"}
+        plan = operator(project, "POST", "/rollback", body).json()["plan"]
+        assert plan != []
+        assert {step["action"] for step in plan} <= set(procedure["actions"])
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -283,3 +283,23 @@ def test_two_operators_at_once_lose_no_update_and_both_are_named(
         "select actor_id, reason from crossfade.audit order by id desc limit 2"
     ).fetchall()
     assert rows == [("viewer", "bob"), ("operator", "ada")]
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+def test_a_header_names_nobody_without_the_secret_key(
+    db: Connection, connect: Connect, role: str
+) -> None:
+    # What a trigger of the owner would do: act with the owner's rights on behalf of a caller.
+    db.execute(
+        """
+        create function public.who() returns text language sql security definer
+        as 'select crossfade_private.actor()'
+        """
+    )
+    me = connect(role)
+    header = '{"x-crossfade-actor": "boss"}'
+    me.execute("select set_config('request.headers', %s, false)", [header])
+    assert one(me, "select public.who()") == role
+    key = connect("service_role")
+    key.execute("select set_config('request.headers', %s, false)", [header])
+    assert one(key, "select public.who()") == "boss"

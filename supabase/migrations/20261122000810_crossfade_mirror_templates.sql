@@ -53,9 +53,25 @@ set search_path = ''
 as $outer$
   select $template$
   -- New rows have no counterpart as a rule: one statement whose plan is the same for one row and
-  -- for 40,000, because it joins nothing. Whatever is there already is left to the statements
-  -- below.
+  -- for 40,000, because it joins nothing. Without ON CONFLICT a row costs one index search and one
+  -- WAL record less; if a counterpart is there after all, the same with it leaves that to the
+  -- statements below.
   if not v_nested then
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c} from crossfade_rows cf_n
+      cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+      order by {tkey_c};
+      get diagnostics v_count = row_count;
+      v_done := v_count = (select count(*) from crossfade_rows);
+    exception when others then
+      v_taken := sqlstate = '23505';
+      if not v_taken and (v_state.failure_policy = 'raise' or sqlstate = '40001') then
+        raise;
+      end if;
+    end;
+  end if;
+  if v_taken then
     begin
       insert into {target} ({target_columns}) overriding system value
       select {tcolumns_c} from crossfade_rows cf_n
@@ -314,6 +330,7 @@ $template$, '<<variables>>', case
   v_bulk boolean; v_tried boolean := false; v_done boolean := false;'
       || case operation when 'delete' then ''
         else ' v_counterpart {target}; v_added bigint; v_present boolean;' end
+      || case operation when 'insert' then ' v_taken boolean := false;' else '' end
     else '' end), '<<action>>', case operation
     when 'truncate' then
       -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows

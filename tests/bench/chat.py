@@ -65,7 +65,7 @@ def drain(db: Connection, step: str, run: int) -> None:
 
 
 def create_one_table(db: Connection) -> None:
-    """Create V1 with the V2 row in a column of its own, which a BEFORE trigger fills.
+    """Create V1, foreign key and all, with the V2 row in a column that a BEFORE trigger fills.
 
     The flag says which rows still wait for the backfill; a touched row loses it.
     """
@@ -73,7 +73,8 @@ def create_one_table(db: Connection) -> None:
     db.execute(
         f"""
         create table {ONE_TABLE} (like {V1} including all);
-        alter table {ONE_TABLE} add column v2 {V2}, add column waits boolean default true;
+        alter table {ONE_TABLE} add foreign key (chat_id) references public.chats,
+          add column v2 {V2}, add column waits boolean default true;
         create function public.convert_in_place() returns trigger language plpgsql as $$
         begin
           select c into new.v2 from public.chat_messages_to_v2(

@@ -24,6 +24,21 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 Connect = Callable[..., Connection]
 _numbers = itertools.count()
 
+on_debian_15 = pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(
+            "15",
+            marks=pytest.mark.skipif(
+                not (DEBIAN_15 / "postgres").exists(), reason="needs Debian's PostgreSQL 15"
+            ),
+        )
+    ],
+    indirect=True,
+    scope="session",
+)
+"""For tests of what the embedded PostgreSQL was built without: ICU and extensions."""
+
 
 @dataclass(frozen=True)
 class Template:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.sql.conftest import DEBIAN_15, DEBIAN_15_EXTENSIONS, ROOT, Template
+from tests.sql.conftest import DEBIAN_15_EXTENSIONS, ROOT, Template, on_debian_15
 from tests.sql.notes_pair import create_notes
 
 pytestmark = [
-    pytest.mark.parametrize("template", ["15"], indirect=True, scope="session"),
+    on_debian_15,
     pytest.mark.skipif(
-        not (DEBIAN_15_EXTENSIONS / "plpgsql_check.control").exists()
-        or not (DEBIAN_15 / "postgres").exists(),
+        not (DEBIAN_15_EXTENSIONS / "plpgsql_check.control").exists(),
         reason="needs Debian's postgresql-15-plpgsql-check",
     ),
 ]

@@ -8,7 +8,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from tests.sql.conftest import ROOT, Connection
+from tests.sql.conftest import ROOT, Connection, on_debian_15
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import REGISTER, create_notes, differences, rows
 from tests.sql.things_pair import acting_as, create_ignore_case, failures, pair_of, verify
@@ -85,13 +85,22 @@ LOOK_ALIKES = {
 }
 
 
-@pytest.mark.parametrize("name", LOOK_ALIKES)
+@pytest.mark.parametrize("name", [name for name in LOOK_ALIKES if not name.startswith("case")])
 def test_a_change_that_equality_does_not_see_is_mirrored(scratch: Connection, name: str) -> None:
+    a_look_alike_is_mirrored(scratch, name)
+
+
+@on_debian_15
+@pytest.mark.parametrize("name", [name for name in LOOK_ALIKES if name.startswith("case")])
+def test_a_change_of_case_alone_is_mirrored(scratch: Connection, name: str) -> None:
+    create_ignore_case(scratch)
+    scratch.execute("create domain public.any_case text collate public.ignore_case")
+    a_look_alike_is_mirrored(scratch, name)
+
+
+def a_look_alike_is_mirrored(scratch: Connection, name: str) -> None:
     kind, before, after = LOOK_ALIKES[name]
     scratch.execute("set local intervalstyle = postgres")
-    if name.startswith("case"):
-        create_ignore_case(scratch)
-        scratch.execute("create domain public.any_case text collate public.ignore_case")
     pair_of(
         scratch,
         f"id bigint primary key, data {kind}",

@@ -235,8 +235,8 @@ def test_compression_tells_the_model_a_summary(project: Project, alice: User) ->
     assert "compressed" not in whole["metadata"]
     switch(project, alice, enable_context_compression=True)
     short = answer_to(alice, "hello", chat)
-    assert short["metadata"]["compressed"]["turns"] >= 6
-    assert "Story 5 begins." in text_of(short)
+    assert short["metadata"]["compressed"]["turns"] >= 5  # more, when memory takes its part
+    assert "Story 4 begins." in text_of(short)
     assert short["usage"]["input_tokens"] < whole["usage"]["input_tokens"] / 2
 
 

@@ -218,6 +218,8 @@ begin
     and not a.done) then
     return;
   end if;
+  -- The pair before the run, as everywhere.
+  perform from crossfade.pairs p where p.name = (pair).name for no key update;
   perform from crossfade.runs r where r.id = (finish_verify.run).id
     and r.state = 'running' for update;
   if not found then

@@ -15,8 +15,8 @@ ARGS ?=
 # How long make soak runs; SEED=n begins with the round of that seed.
 SOAK_S ?= 600
 SEED ?=
-# Test processes; each starts servers of its own and often waits for them: more than two cores keep busy.
-JOBS ?= 3
+# Test processes; each starts servers of its own.
+JOBS ?= 2
 
 TYPESCRIPT := supabase/functions control/crossfade/local tests/edge tests/peers
 SQL        := supabase/migrations sql

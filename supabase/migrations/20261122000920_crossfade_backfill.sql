@@ -112,8 +112,8 @@ begin
     and not a.done) then
     return;
   end if;
-  -- The last workers may get here together; one of them finishes the run. The pair before the run, as
-  -- everywhere: a worker in its first batch may hold the pair already.
+  -- The last workers may get here together; one of them finishes the run. The pair before the
+  -- run, as everywhere: a worker in its first batch may hold the pair already.
   perform from crossfade.pairs p where p.name = (pair).name for no key update;
   perform from crossfade.runs r where r.id = (finish_backfill.run).id
     and r.state = 'running' for update;

@@ -8,6 +8,8 @@ create table if not exists crossfade_private.tombstones (
 );
 
 create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
+-- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+create index if not exists tombstones_key_idx on crossfade_private.tombstones using hash (key);
 
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';

@@ -190,7 +190,12 @@ begin
       null; -- Somebody is writing it right now: what a plain read finds is good enough.
     end;
     select f.kind, f.columns into v_again from crossfade_private.find_one(pieces, v_found.key) f;
-    if found then
+    -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
+    if found and not exists (
+      select from crossfade_private.tombstones z
+      where z.pair = for_pair and z.key = v_found.key
+        and v_again.kind = format('missing_v%s', z.side)
+    ) then
       v_count := v_count + 1;
       insert into crossfade.mismatches as m (pair, run, key, kind, columns)
       values (for_pair, for_run, v_found.key, v_again.kind,
@@ -204,7 +209,7 @@ begin
 end $$;
 
 comment on function crossfade_private.record_mismatches is
-  'Compare a range, look again at what differs with both rows locked, and record what still does. Returns how many.';
+  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. Returns how many.';
 
 create or replace function crossfade_private.finish_verify(run crossfade.runs, pair crossfade.pairs)
 returns void

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ from .chat_project import Project, User, sign_up_user
 FIXTURES = Path(__file__).parent / "fixtures"
 CLI_VERSION = "3.1.0"
 
+# A shell without job control starts background commands with SIGINT ignored, and their children
+# inherit that: tests that interrupt a command would wait for ever. A handler is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def stack_root() -> Iterator[Path]:
@@ -32,6 +37,22 @@ def stack_root() -> Iterator[Path]:
     root.chmod(0o755)
     yield root
     shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def fresh_dir(stack_root: Path) -> Callable[[str], Path]:
+    """Give a function that makes a new folder for a stack or a server.
+
+    A worker that takes tests over from another one may set a module up twice: the second project
+    must not find the first one's data.
+    """
+
+    def make(name: str) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=stack_root))
+        folder.chmod(0o755)
+        return folder
+
+    return make
 
 
 def _memory_folder() -> Path | None:

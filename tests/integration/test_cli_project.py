@@ -4,7 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -18,8 +18,8 @@ from tests.sql.fake_cron import CRON
 
 
 @pytest.fixture(scope="module")
-def project(stack_root: Path) -> Iterator[Project]:
-    with running_project(stack_root / "cli") as running:
+def project(fresh_dir: Callable[[str], Path]) -> Iterator[Project]:
+    with running_project(fresh_dir("cli")) as running:
         yield running
 
 

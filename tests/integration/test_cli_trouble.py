@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,8 @@ from tests.integration.cli_project import Project, running_project
 
 
 @pytest.fixture(scope="module")
-def project(stack_root: Path) -> Iterator[Project]:
-    with running_project(stack_root / "trouble") as running:
+def project(fresh_dir: Callable[[str], Path]) -> Iterator[Project]:
+    with running_project(fresh_dir("trouble")) as running:
         yield running
 
 

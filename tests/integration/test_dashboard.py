@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -31,9 +31,9 @@ expect.set_options(timeout=40_000)
 
 
 @pytest.fixture(scope="module")
-def project(stack_root: Path) -> Iterator[Project]:
+def project(fresh_dir: Callable[[str], Path]) -> Iterator[Project]:
     """A pair that serves 25 % on V2, and one whose backfill is paused."""
-    with running_project(stack_root / "dashboard") as found:
+    with running_project(fresh_dir("dashboard")) as found:
         found.make_pair("messages", stage="live", rows=300)
         found.make_pair("orders", stage="dualwrite", rows=50)
         found.ok("cohort", "set", "messages", "--percentage", "25", "--reason", "go", "--yes")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,9 +19,9 @@ ROWS = 3000
 
 
 @pytest.fixture(scope="module")
-def finished(stack_root: Path) -> tuple[Report, Path]:
+def finished(fresh_dir: Callable[[str], Path]) -> tuple[Report, Path]:
     """A finished demo and its folder."""
-    folder = stack_root / "demo"
+    folder = fresh_dir("demo")
     report, shown = run_short(folder, rows=ROWS)
     print(shown)
     return report, folder

@@ -1,7 +1,7 @@
 """The proof at the end of the demo finds every kind of damage, done here by hand in the tables."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -25,9 +25,9 @@ DATA: dict[str, RawConversation] = {"one": {"messages": _TURNS}}  # type: ignore
 
 
 @pytest.fixture(scope="module")
-def url(stack_root: Path) -> Iterator[str]:
+def url(fresh_dir: Callable[[str], Path]) -> Iterator[str]:
     """A database with crossfade, the chat pair, the demo's own SQL and a history in both tables."""
-    with PostgresServer(stack_root / "proof", durable=False) as server:
+    with PostgresServer(fresh_dir("proof"), durable=False) as server:
         server.bootstrap()
         address = server.dsn("postgres", "postgres")
         with psycopg.connect(address, autocommit=True) as conn:

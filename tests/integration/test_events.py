@@ -24,8 +24,8 @@ WAIT_S = 15.0
 
 
 @pytest.fixture(scope="module")
-def project(stack_root: Path) -> Iterator[Project]:
-    with running_project(stack_root / "events") as found:
+def project(fresh_dir: Callable[[str], Path]) -> Iterator[Project]:
+    with running_project(fresh_dir("events")) as found:
         yield found
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,10 +20,12 @@ SERVERS: dict[str, Path | None] = {"18": None} | (
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def project(request: pytest.FixtureRequest, stack_root: Path) -> Iterator[LocalStack]:
+def project(
+    request: pytest.FixtureRequest, fresh_dir: Callable[[str], Path]
+) -> Iterator[LocalStack]:
     """A hosted project's stand-in: no migration of ours, no function."""
     with LocalStack(
-        stack_root / f"adopter-{request.param}",
+        fresh_dir(f"adopter-{request.param}"),
         functions=(),
         pairs=(),
         migrations=False,

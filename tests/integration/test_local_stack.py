@@ -32,9 +32,9 @@ CLI = [sys.executable, "-m", "crossfade"]
 
 
 @pytest.fixture(scope="module")
-def folder(stack_root: Path) -> Path:
+def folder(fresh_dir: Callable[[str], Path]) -> Path:
     """Give one data directory for the module: only the first start of a test makes a cluster."""
-    return stack_root / "lifecycle"
+    return fresh_dir("lifecycle")
 
 
 @pytest.fixture

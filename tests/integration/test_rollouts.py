@@ -34,8 +34,8 @@ ROWS = 200
 
 
 @pytest.fixture(scope="module")
-def project(stack_root: Path) -> Iterator[Project]:
-    with running_project(stack_root / "rollouts") as running:
+def project(fresh_dir: Callable[[str], Path]) -> Iterator[Project]:
+    with running_project(fresh_dir("rollouts")) as running:
         for name, value in (
             ("shadow_min_reads", "1000"),
             ("stage_bake_s", "0"),

@@ -149,3 +149,13 @@ def wait_for_waiters(db: Connection, number: int) -> None:
             return
         time.sleep(0.01)
     pytest.fail(f"never {number} sessions waiting")
+
+
+def wait_until_gone(db: Connection, pid: int) -> None:
+    """Wait until the server process of a closed connection has ended, and with it its locks."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not one(db, f"select count(*) from pg_stat_activity where pid = {pid}"):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"process {pid} is still there")

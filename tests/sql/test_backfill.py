@@ -177,6 +177,17 @@ def test_deleter_with_an_old_snapshot_leaves_no_zombie(db: Connection, connect: 
     deleter.execute("delete from public.notes where id = 5")
     deleter.execute("commit")
     assert rows(db, "select id from public.notes_v2 where id = 5") == [(5,)]
+    # Verify leaves it to the sweep, and still sees what nobody has promised to remove.
+    db.execute("insert into public.notes (id, body) values (500, 'x')")
+    db.execute("set crossfade.echo_notes_v1 = '1'")
+    db.execute("delete from public.notes where id = 500")
+    db.execute("reset crossfade.echo_notes_v1")
+    (started,) = rows(db, "select crossfade.start_verify('notes')")
+    for _ in range(3):
+        db.execute("select crossfade.verify_batch(%s, 60000)", [started[0]["run"]["id"]])
+    found = rows(db, "select key, kind from crossfade.mismatches where kind = 'missing_v1'")
+    assert found == [({"id": 500}, "missing_v1")]
+    db.execute("delete from public.notes_v2 where id = 500")
     answer = finish(db, run)
     assert answer["run"]["swept_rows"] == 1
     assert differences(db) == []

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -233,6 +234,34 @@ def test_a_start_that_is_interrupted_leaves_nothing(folder: Path) -> None:
     starter.stdout.close()
     wait_gone(folder)
     with small_stack(folder) as stack:
+        assert answers(stack.info)
+
+
+def test_no_request_hangs_when_postgres_dies_under_load(folder: Path) -> None:
+    with small_stack(folder) as stack:
+        slow: list[str] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            headers = {"apikey": stack.info.secret_key}
+            with httpx.Client(base_url=stack.info.api_url, headers=headers, timeout=5) as http:
+                while not over.is_set():
+                    try:
+                        http.get("/rest/v1/items?select=id&limit=1")
+                    except httpx.TimeoutException as error:
+                        slow.append(repr(error))
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for _ in range(8):
+            time.sleep(0.4)
+            stack.kill("postgres")
+            stack.start_missing()
+        over.set()
+        for thread in threads:
+            thread.join(WAIT_S)
+        assert slow == []
         assert answers(stack.info)
 
 

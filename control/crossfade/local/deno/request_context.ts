@@ -53,7 +53,10 @@ export class ApiConnection extends PostgresConnection {
     // The library's defaults (its types above all), as it has merged them into its own client.
     const merged = this.driver.options as unknown as typeof options;
     this.#sessions = new SessionPool(
-      () => new Session(postgres(url, { ...options, types: merged.types ?? {}, max: 1 })),
+      () =>
+        new Session((onclose) =>
+          postgres(url, { ...options, types: merged.types ?? {}, max: 1, onclose })
+        ),
       SESSIONS,
     );
   }

@@ -32,9 +32,15 @@ export class Session {
   readonly db: AnyDatabase;
   /** A client with one connection; it connects when it is first used. */
   readonly #sql: postgres.Sql;
+  /** Rejects when the connection has closed, and stays so: a session is not used again then. */
+  readonly #lost: Promise<never>;
 
-  constructor(sql: postgres.Sql) {
-    this.#sql = sql;
+  /** @param open makes the client, which calls `onclose` when its connection has closed. */
+  constructor(open: (onclose: () => void) => postgres.Sql) {
+    const { promise, reject } = Promise.withResolvers<never>();
+    promise.catch(() => {}); // also when nobody is waiting
+    this.#lost = promise;
+    this.#sql = open(() => reject(new ConnectionLost()));
     const connection = new SessionConnection(this);
     this.db = new Kysely({
       dialect: {
@@ -52,24 +58,30 @@ export class Session {
     run: () => Promise<T>,
   ): Promise<T> {
     const sql = this.#sql;
-    const opened = Promise.all([
+    const opened = this.#unlessLost(Promise.all([
       sql.unsafe(context.readOnly ? "begin read only" : "begin"),
       sql.unsafe(SET_CONTEXT, context.parameters, { prepare: true }),
-    ]);
+    ]));
     opened.catch(() => {}); // awaited below; until then it must not count as unhandled
     let committing = false;
     try {
-      const result = await run();
+      const result = await this.#unlessLost(run());
       await opened;
       committing = true;
-      await sql.unsafe("commit");
+      await this.#unlessLost(sql.unsafe("commit"));
       return result;
     } catch (error) {
-      await sql.unsafe("rollback").catch(() => {});
+      // A lost connection has rolled back, and postgres.js may never answer on it again.
+      if (!isConnectionError(error)) await this.#unlessLost(sql.unsafe("rollback")).catch(() => {});
       const cause = await opened.then(() => error, (first) => first);
       if (!committing && isConnectionError(cause)) throw new NothingDone(cause);
       throw cause;
     }
+  }
+
+  /** SAFETY: a query that waits in postgres.js while the connection closes can wait for ever. */
+  #unlessLost<T>(work: Promise<T>): Promise<T> {
+    return Promise.race([work, this.#lost]);
   }
 
   /** Run a prepared statement; postgres.js otherwise asks for parameter types in a round trip. */
@@ -130,6 +142,11 @@ class SessionDriver implements Driver {
 
 function statement(sql: string): CompiledQuery {
   return { sql, parameters: [], query: { kind: "RawNode" } } as unknown as CompiledQuery;
+}
+
+/** The connection closed while something was waiting for it. */
+class ConnectionLost extends Error {
+  readonly code = "CONNECTION_CLOSED"; // as postgres.js says it
 }
 
 /** The connection broke before the commit was sent: the same work may be done again. */

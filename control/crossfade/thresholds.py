@@ -5,6 +5,7 @@ No number is repeated here: an operator changes a row and the next evaluation us
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -76,6 +77,12 @@ class Thresholds:
         return Mode.ENFORCE if rule == "R13" else self.rule_modes.get(rule, Mode.ENFORCE)
 
 
+@cache
+def _reader() -> TypeAdapter[Thresholds]:
+    # Making one costs milliseconds, and every look of every page reads thresholds many times.
+    return TypeAdapter(Thresholds)
+
+
 def read_thresholds(settings: Mapping[str, object]) -> Thresholds:
     """Build the thresholds from all settings.
 
@@ -85,7 +92,7 @@ def read_thresholds(settings: Mapping[str, object]) -> Thresholds:
     names = {field.name for field in fields(Thresholds)}
     given = {name: value for name, value in settings.items() if name in names}
     try:
-        return TypeAdapter(Thresholds).validate_python(given)
+        return _reader().validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         raise NotInstalledError(

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from tests.unit.builders import project
@@ -14,6 +15,8 @@ from crossfade.dashboard import charts
 from crossfade.dashboard.actions import ACTIONS, Actions
 from crossfade.dashboard.effects import cohort_effects, flag_effects, share_effect
 from crossfade.dashboard.feed import Feed
+from crossfade.dashboard.layout import CHARTS, LAYOUT, Box, as_html
+from crossfade.dashboard.page import _PANELS
 from crossfade.dashboard.panels import frame, headline, pairs, switches, tables
 from crossfade.dashboard.panels.words import count, duration, millis, rate
 from crossfade.dashboard.sessions import Sessions
@@ -96,6 +99,25 @@ def test_a_viewer_gets_no_buttons_that_act() -> None:
         assert "data-hold" not in panel(looks)
         assert 'data-action="ask_' not in panel(looks)
     assert 'data-action="ask_rollback"' in pairs.render(view())
+
+
+def names(box: Box) -> list[str]:
+    return [name for part in box.inside for name in [part.name, *names(part)] if name]
+
+
+def test_the_page_without_scripts_has_a_place_for_every_panel_and_shows_it_once() -> None:
+    places = names(LAYOUT)
+    assert len(places) == len(set(places))
+    assert {*_PANELS, *CHARTS, "lost", "dialog", "notice", "beat"} == set(places)
+    text = as_html(LAYOUT, {name: draw(view()) for name, draw in _PANELS.items()})
+    for draw in _PANELS.values():
+        assert text.count(draw(view())) == 1
+    assert text.index("<h1>All is well</h1>") < text.index('data-pair="notes"')
+
+
+def test_the_page_without_scripts_escapes_what_is_no_panel() -> None:
+    evil: Any = "<script>alert('x')</script>"
+    assert "<script" not in as_html(LAYOUT, {"top": evil})
 
 
 # Charts ------------------------------------------------------------------------------------------

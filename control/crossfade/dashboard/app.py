@@ -11,8 +11,9 @@ from html import escape
 
 import uvicorn
 from fastapi import FastAPI, Form, Request
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from nicegui import run, ui
+from nicegui import app, run, ui
 
 from crossfade.dashboard.guard import Guard, cookie_of
 from crossfade.dashboard.page import ASSETS, Door, Page
@@ -156,6 +157,8 @@ def make_dashboard(
             await asyncio.wait_for(run.io_bound(found.feed.catch_up), 1.5)
         Page(found, session, sessions, refresh_s).build()
 
+    # Quasar's bar over every request of a script says nothing here, and has no name to be read.
+    app.config.quasar_config["loadingBar"]["skipHijack"] = True
     ui.run_with(
         web,
         title="crossfade",
@@ -167,6 +170,8 @@ def make_dashboard(
         message_history_length=50,
         binding_refresh_interval=None,
         favicon=_ICON,
+        # Nearly as small as level 9 makes it, in a third of the time: no visitor waits for zlib.
+        gzip_middleware_factory=lambda inner: GZipMiddleware(inner, compresslevel=4),
     )
     token = sessions.make_token(person)
     hosts = ("127.0.0.1", "localhost", "[::1]")

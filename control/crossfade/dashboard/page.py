@@ -15,6 +15,7 @@ from nicegui.events import GenericEventArguments
 from crossfade.dashboard import charts
 from crossfade.dashboard.actions import Actions
 from crossfade.dashboard.feed import Feed
+from crossfade.dashboard.layout import CHARTS, LAYOUT, Box, as_html
 from crossfade.dashboard.panels import dialogs, frame, headline, pairs, switches, tables
 from crossfade.dashboard.panels.dialogs import Dialog
 from crossfade.dashboard.sessions import Session, Sessions
@@ -59,7 +60,9 @@ class Page:
     choice: Choice = field(default_factory=Choice)
     html: dict[str, ui.html] = field(default_factory=dict)
     plots: dict[str, ui.echart] = field(default_factory=dict)
-    shown: dict[str, str] = field(default_factory=dict)
+    frames: dict[str, ui.element] = field(default_factory=dict)
+    shown: dict[str, Markup] = field(default_factory=dict)
+    plotted: dict[str, str] = field(default_factory=dict)
     dialog: Dialog | None = None
     dialogs: int = 0
     notice: Markup = field(default_factory=Markup)
@@ -67,44 +70,47 @@ class Page:
     beats: int = 0
 
     def build(self) -> None:
-        """Create the elements, in reading order, and begin to fill them."""
+        """Create the elements, and send with them a page that can be read before any script ran."""
         ui.add_head_html(f"<style>{(ASSETS / 'page.css').read_text('utf-8')}</style>")
-        ui.add_head_html(f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>")
-        with ui.element("div").props("id=page"):
-            ui.html("", sanitize=False).props("id=lost role=alert")
-            with ui.element("div"):
-                self._add("top", "header")
-                self._add("headline")
-                with ui.element("div").classes("live"):
-                    with ui.element("div").classes("first"):
-                        self._add("pairs")
-                        self._add("switches", classes="box")
-                    self._add("charts-head")
-                    with ui.element("div").classes("grid"):
-                        for name, options in self._charts(self.view()).items():
-                            chart = ui.echart(options, renderer="svg").classes("chart")
-                            label = str(options["title"]["text"])
-                            chart.props(f'role=img aria-label="{label}, numbers in the tables"')
-                            self.plots[name] = chart
-                            self.shown[f"chart-{name}"] = json.dumps(options)
-                    self._add("facts", classes="box")
-                    with ui.element("div").classes("two"):
-                        self._add("runs")
-                        self._add("features")
-                    for name in ("rules", "differences", "timeline"):
-                        self._add(name)
-            self._add("dialog")
-            self._add("notice")
-            self._add("beat")
-        self.html["dialog"].props("id=dialog")
-        self.html["notice"].props("id=notice role=status aria-live=assertive")
-        self.html["beat"].props("id=beat hidden")
+        self._place(LAYOUT)
         ui.on("crossfade", self.on_event)
         self.refresh()
+        ui.add_body_html(
+            f"<main id=early>{as_html(LAYOUT, self.shown)}</main>"
+            f"<script>{(ASSETS / 'page.js').read_text('utf-8')}</script>"
+        )
         ui.timer(self.refresh_s, self.refresh)
+        # Their script is larger than all others together, and no button shall wait for it.
+        ui.context.client.on_connect(lambda: self._plot(self.view()))
 
-    def _add(self, name: str, tag: str = "div", classes: str = "") -> None:
-        self.html[name] = ui.html("", sanitize=False, tag=tag).classes(classes)
+    def _place(self, box: Box) -> None:
+        if box.name and box.name not in CHARTS:
+            self.html[box.name] = ui.html("", sanitize=False, tag=box.tag)
+        element = self.html.get(box.name) or ui.element(box.tag)
+        element.classes(box.classes).props(str(box.attributes))
+        if box.name in CHARTS:
+            self.frames[box.name] = element
+        with element:
+            for part in box.inside:
+                self._place(part)
+
+    def _plot(self, view: View) -> None:
+        """Draw the charts, and again what changes in them."""
+        for name, options in self._charts(view).items():
+            text = json.dumps(options)
+            if self.plotted.get(name) == text:
+                continue
+            self.plotted[name] = text
+            if name in self.plots:
+                chart = self.plots[name]
+                chart.options.clear()
+                chart.options.update(options)
+                chart.update()
+                continue
+            with self.frames[name]:
+                label = f"{options['title']['text']}, numbers in the tables"
+                chart = ui.echart(options, renderer="svg").classes("plot")
+                self.plots[name] = chart.props(f'role=img aria-label="{label}"')
 
     def view(self) -> View:
         """This moment, as the panels see it."""
@@ -137,14 +143,8 @@ class Page:
         view = self.view()
         for name, render in _PANELS.items():
             self._put(name, render(view))
-        for name, options in self._charts(view).items():
-            text = json.dumps(options)
-            if self.shown.get(f"chart-{name}") != text:
-                self.shown[f"chart-{name}"] = text
-                chart = self.plots[name]
-                chart.options.clear()
-                chart.options.update(options)
-                chart.update()
+        if self.plots:
+            self._plot(view)
         if self.notice and time.monotonic() > self.notice_until:
             self.notice = Markup("")
         self._put("notice", self.notice)

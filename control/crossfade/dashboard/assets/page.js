@@ -3,13 +3,21 @@
 (() => {
   const HOLD_MS = 800;
   const LOST_MS = 5000;
-  let lastBeat = performance.now();
+  // The first answer brings a beat of its own. Its age counts from when it was asked for, so that
+  // numbers can look older than they are, never younger.
+  let lastBeat = 0;
   let beat = null;
   let hold = null;
   let armed = null;
   let focusKey = null;
 
-  const tell = (action, form) => window.emitEvent("crossfade", { action, form });
+  // What is asked for before the page of elements is there waits for it.
+  const early = () => document.getElementById("early");
+  let waiting = [];
+  const tell = (action, form) => {
+    if (early()) waiting.push([action, form]);
+    else window.emitEvent("crossfade", { action, form });
+  };
   const given = (element) => {
     const { action, key, hold, ...data } = element.dataset;
     return data;
@@ -87,11 +95,19 @@
     document.querySelector(`[data-key="${CSS.escape(focusKey)}"]`)?.focus({ preventScroll: true });
   }
 
+  // Both pages show the same: the change is made before anything is painted, and nothing moves.
+  function takeOver() {
+    if (!early() || !document.querySelector("#app #page")) return;
+    early().remove();
+    for (const [action, form] of waiting.splice(0)) tell(action, form);
+  }
+
   function look() {
+    takeOver();
     const found = document.querySelector("#beat span");
     if (found && found.dataset.beat !== beat) {
+      if (beat !== null) lastBeat = performance.now();
       beat = found.dataset.beat;
-      lastBeat = performance.now();
       document.title = found.dataset.title;
       document.body.classList.toggle("stale", found.dataset.stale === "1");
     }
@@ -118,8 +134,11 @@
     document.body.classList.toggle("lost", lost);
     const box = document.getElementById("lost");
     if (lost && box) {
-      box.textContent = `✖ This page has lost its server ${Math.round(silent / 1000)} s ago.`
-        + " Nothing below is current, and no button works.";
+      // Nobody expects any more what was pressed before.
+      waiting = [];
+      const gone = `${Math.round(silent / 1000)} s`;
+      const what = early() ? `not reached its server for ${gone}` : `lost its server ${gone} ago`;
+      box.textContent = `✖ This page has ${what}. Nothing below is current, and no button works.`;
       document.title = "✖ lost, crossfade";
     }
     const fresh = document.querySelector(".fresh");
@@ -130,10 +149,10 @@
     }
   }
 
-  addEventListener("DOMContentLoaded", () => {
-    new MutationObserver(look).observe(document.body, {
-      childList: true, subtree: true, attributes: true, attributeFilter: ["data-beat"],
-    });
-    setInterval(tick, 500);
+  new MutationObserver(look).observe(document.body, {
+    childList: true, subtree: true, attributes: true, attributeFilter: ["data-beat"],
   });
+  look();
+  tick();
+  setInterval(tick, 500);
 })();

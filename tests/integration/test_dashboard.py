@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, WebSocket, expect
 
 from tests.dashboard.browser import chromium, find_chromium
 from tests.dashboard.world import HEALTHY, Line, Served, fill, judge, record, serving
@@ -24,7 +24,11 @@ from tests.integration.cli_project import Project, running_project
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="needs Chromium (Debian: chromium; or CROSSFADE_TEST_BROWSER)"
 )
-AXE = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+AXE = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    # Every element that passes would come along, and takes most of the time.
+    "resultTypes": ["violations"],
+}
 PASSWORD = "correct horse battery"
 FAST = ("--interval", "0.3")
 expect.set_options(timeout=40_000)
@@ -278,6 +282,77 @@ def test_nothing_comes_from_outside_and_no_key_reaches_the_browser(
     assert "token=" not in page.url
     (cookie,) = context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+
+
+def test_the_first_answer_can_be_read_before_any_script_ran(
+    browser: Browser, served: Served, project: Project
+) -> None:
+    quiet(project)
+    (requests,) = project.sql(
+        "select sum(requests) from crossfade.request_minutes where pair = 'messages' and"
+        " backend_version = 1 and outcome in ('ok', 'error', 'fallback')"
+    )[0]
+    project.ok("kill", "engage", "disable_new_tools", "--reason", "to be seen")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.link)
+    while "to be seen" not in page.locator(".headline").inner_text():
+        page.reload()  # what was read just before
+    card = page.locator("article[data-pair=messages]")
+    assert 0 < number(card.locator("[data-value=requests-1]").inner_text()) <= requests
+    assert card.locator("[aria-current=step]").inner_text() == "live"
+    assert "Next:" in card.inner_text()
+    assert "attention" in page.locator("h1").inner_text()
+    # Only a script knows how old this is by now.
+    assert page.locator(".fresh").inner_text() == ""
+    context.close()
+
+
+def without_scripts(context: BrowserContext, served: Served) -> tuple[Page, list[Route]]:
+    """The page as it was sent; its script waits for ``continue_``."""
+    held: list[Route] = []
+    page = context.new_page()
+    page.route("**/static/nicegui.js", lambda route: held.append(route))
+    page.goto(served.link, wait_until="commit")
+    expect(page.locator("#early article.pair").first).to_be_visible()
+    expect(page.locator("#early .fresh")).to_contain_text("Read")
+    return page, held
+
+
+def test_a_kill_switch_held_before_the_scripts_are_there_is_engaged_when_they_are(
+    context: BrowserContext, served: Served, project: Project
+) -> None:
+    quiet(project)
+    before = last_audit(project)
+    page, held = without_scripts(context, served)
+    page.locator("[data-hold][data-name=disable_new_tools]").hover()
+    page.mouse.down()
+    expect(page.locator("[data-name=disable_new_tools]")).to_have_text("Engaging…")
+    page.mouse.up()
+    held[0].continue_()
+    expect(page.locator("[data-switch=disable_new_tools]")).to_have_class("engaged")
+    expect(page.locator("#early")).to_have_count(0)
+    assert len(audit(project, before)) == 1
+
+
+def test_a_first_answer_that_never_reaches_its_server_says_so_and_forgets_what_was_pressed(
+    context: BrowserContext, served: Served, project: Project
+) -> None:
+    quiet(project)
+    before = last_audit(project)
+    context.clock.install()
+    page, held = without_scripts(context, served)
+    page.locator("[data-hold][data-name=disable_new_tools]").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-name=disable_new_tools]")).to_have_text("Engaging…")
+    context.clock.fast_forward(6000)
+    expect(page.locator("#lost")).to_contain_text("has not reached its server")
+    expect(page.locator("#lost")).to_be_visible()
+    held[0].continue_()
+    expect(page.locator("#early")).to_have_count(0)
+    expect(page.locator("#lost")).to_be_hidden()
+    assert audit(project, before) == []
 
 
 # What people do ----------------------------------------------------------------------------------
@@ -555,7 +630,7 @@ def test_promtool_accepts_what_the_endpoint_serves(served: Served, project: Proj
 
 
 def test_a_session_ends(context: BrowserContext, project: Project) -> None:
-    with serving(project.env, *FAST, "--hours", "0.003") as served:
+    with serving(project.env, *FAST, "--hours", "0.0015") as served:
         page = signed_in(context, served)
         expect(page.get_by_text("Your session has ended.")).to_be_visible()
         page.goto(served.url)
@@ -568,6 +643,7 @@ def test_a_project_or_a_server_that_is_gone_is_never_shown_as_healthy(
     quiet(project)
     line = Line(int(urlsplit(project.stack.info.api_url).port or 0))
     env = {**project.env, "SUPABASE_URL": f"http://127.0.0.1:{line.port}"}
+    context.clock.install()
     with serving(env, *FAST) as served:
         page = signed_in(context, served)
         expect(page.locator("h1")).to_have_text("All is well")
@@ -584,6 +660,7 @@ def test_a_project_or_a_server_that_is_gone_is_never_shown_as_healthy(
         assert "crossfade_up 0.0" in metrics
         assert "crossfade_stage" not in metrics
         served.stop()
+        context.clock.fast_forward(6000)
         expect(page.locator("#lost")).to_contain_text("has lost its server")
         expect(page.locator("#lost")).to_be_visible()
         assert page.title() == "✖ lost, crossfade"

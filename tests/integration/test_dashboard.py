@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -309,8 +310,10 @@ def test_the_first_answer_can_be_read_before_any_script_ran(
 
 
 def without_scripts(context: BrowserContext, served: Served) -> tuple[Page, list[Route]]:
-    """The page as it was sent; its script waits for ``continue_``."""
+    """The page as it was sent; its script waits for ``continue_``, and its clock stands still."""
     held: list[Route] = []
+    context.clock.install(time=0)
+    context.clock.pause_at(1)
     page = context.new_page()
     page.route("**/static/nicegui.js", lambda route: held.append(route))
     page.goto(served.link, wait_until="commit")
@@ -327,8 +330,10 @@ def test_a_kill_switch_held_before_the_scripts_are_there_is_engaged_when_they_ar
     page, held = without_scripts(context, served)
     page.locator("[data-hold][data-name=disable_new_tools]").hover()
     page.mouse.down()
+    context.clock.run_for(900)
     expect(page.locator("[data-name=disable_new_tools]")).to_have_text("Engaging…")
     page.mouse.up()
+    context.clock.resume()
     held[0].continue_()
     expect(page.locator("[data-switch=disable_new_tools]")).to_have_class("engaged")
     expect(page.locator("#early")).to_have_count(0)
@@ -340,7 +345,6 @@ def test_a_first_answer_that_never_reaches_its_server_says_so_and_forgets_what_w
 ) -> None:
     quiet(project)
     before = last_audit(project)
-    context.clock.install()
     page, held = without_scripts(context, served)
     page.locator("[data-hold][data-name=disable_new_tools]").focus()
     page.keyboard.press("Enter")
@@ -349,6 +353,7 @@ def test_a_first_answer_that_never_reaches_its_server_says_so_and_forgets_what_w
     context.clock.fast_forward(6000)
     expect(page.locator("#lost")).to_contain_text("has not reached its server")
     expect(page.locator("#lost")).to_be_visible()
+    context.clock.resume()
     held[0].continue_()
     expect(page.locator("#early")).to_have_count(0)
     expect(page.locator("#lost")).to_be_hidden()
@@ -630,7 +635,7 @@ def test_promtool_accepts_what_the_endpoint_serves(served: Served, project: Proj
 
 
 def test_a_session_ends(context: BrowserContext, project: Project) -> None:
-    with serving(project.env, *FAST, "--hours", "0.0015") as served:
+    with serving(project.env, *FAST, "--hours", "0.002") as served:
         page = signed_in(context, served)
         expect(page.get_by_text("Your session has ended.")).to_be_visible()
         page.goto(served.url)
@@ -644,10 +649,12 @@ def test_a_project_or_a_server_that_is_gone_is_never_shown_as_healthy(
     line = Line(int(urlsplit(project.stack.info.api_url).port or 0))
     env = {**project.env, "SUPABASE_URL": f"http://127.0.0.1:{line.port}"}
     context.clock.install()
-    with serving(env, *FAST) as served:
+    with serving(env, *FAST) as served, ThreadPoolExecutor() as pool:
         page = signed_in(context, served)
         expect(page.locator("h1")).to_have_text("All is well")
         line.pull()
+        # Everybody tries again for some seconds before giving up; so they do it at once.
+        scraped = pool.submit(httpx.get, f"{served.url}/metrics", timeout=30)
         expect(page.locator("h1")).to_have_text("Project unreachable")
         expect(page.locator(".headline")).to_contain_text("What you see is what was true")
         assert page.evaluate("document.body.classList.contains('stale')")
@@ -656,7 +663,7 @@ def test_a_project_or_a_server_that_is_gone_is_never_shown_as_healthy(
         other = context.new_page()
         other.goto(served.url)
         expect(other.locator("h1")).to_have_text("Project unreachable")
-        metrics = httpx.get(f"{served.url}/metrics").text
+        metrics = scraped.result().text
         assert "crossfade_up 0.0" in metrics
         assert "crossfade_stage" not in metrics
         served.stop()

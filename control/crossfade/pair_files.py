@@ -159,8 +159,9 @@ _CONVERTERS: Final = """\
 -- Converters. The second argument is the counterpart that exists, or null: what only the other
 -- table can hold comes from there, so that an edit keeps it. Laws, for every row: there and back
 -- gives the same row, both ways; an edit wins; nothing raises; the same row, the same result.
--- begin atomic: PostgreSQL binds every name when the function is made. No SET clause, or it could
--- not be inlined into statements that convert many rows."""
+-- begin atomic: PostgreSQL binds every name when the function is made. With an empty search_path
+-- as the only setting, crossfade puts the text of a converter into its statements: apply this file
+-- again, with register_pair at its end, when you change one."""
 
 
 def _guard(draft: Draft, file: str) -> str:
@@ -192,7 +193,8 @@ def _converter(draft: Draft, side: int) -> str:
     return (
         f"create or replace function {draft.function(side)}(\n"
         f"  new_v{other} {source.table}, old_v{side} {target.table}\n)\n"
-        f"returns setof {target.table}\nlanguage sql stable parallel safe\nbegin atomic\n"
+        f"returns setof {target.table}\nlanguage sql stable parallel safe\n"
+        f"set search_path = ''\nbegin atomic\n"
         f"  select\n{body}\nend;\n\n"
         f"comment on function {draft.function(side)} is\n"
         f"  'The V{side} row for a V{other} row of pair {draft.name}. Never raises.';"

@@ -1,18 +1,31 @@
--- Are the converters those that the last clean verify pass has proved?
+-- Are the converters those that the mirror uses and the last clean verify pass has proved?
+with pair as (
+  select
+    p.name, p.stage, p.converter_hash, p.verified_converter_hash, p.last_clean_verify_at,
+    to_regproc(p.to_v2) is null or to_regproc(p.to_v1) is null as is_missing,
+    crossfade_private.converter_hash(p.to_v2, p.to_v1) as current_hash
+  from crossfade.pairs as p
+)
+
 select
-  'converters' as check_name, p.name as object,
+  'converters' as check_name, pair.name as object,
   case
-    when to_regproc(p.to_v2) is null or to_regproc(p.to_v1) is null
-      then 'a converter is missing or its name is not unique'
-    when p.last_clean_verify_at is null then 'the conversion has never been verified on the rows'
+    when pair.is_missing then 'a converter is missing or its name is not unique'
+    when pair.converter_hash <> pair.current_hash
+      then 'a converter has changed since the pair was registered: the mirror may not know it'
+    when pair.last_clean_verify_at is null
+      then 'the conversion has never been verified on the rows'
     else 'a converter has changed since the last clean verify pass'
   end as problem,
-  'crossfade verify run' as hint
-from crossfade.pairs as p
+  case
+    when pair.converter_hash <> pair.current_hash
+      then 'apply the file of the pair again (register_pair), then crossfade verify run'
+    else 'crossfade verify run'
+  end as hint
+from pair
 where
-  p.stage not in ('off', 'dualwrite')
-  and p.verified_converter_hash
-  is distinct from crossfade_private.converter_hash(p.to_v2, p.to_v1)
-  or to_regproc(p.to_v2) is null
-  or to_regproc(p.to_v1) is null
-order by p.name;
+  pair.is_missing
+  or pair.converter_hash <> pair.current_hash
+  or pair.stage not in ('off', 'dualwrite')
+  and coalesce(pair.verified_converter_hash, '') <> pair.current_hash
+order by pair.name;

@@ -229,9 +229,8 @@ comment on function agent_tools_private.put_schema is 'The stored schema (or nul
 -- noqa: disable=RF01
 
 -- Standard SQL bodies (begin atomic): PostgreSQL binds every name in them when they are made, so no
--- search_path can change what they mean. The SET clause is there for the advisors (lint 0011).
--- Without it PostgreSQL inlines them into the statements that convert many rows, which then
--- convert two to three times as fast: alter function ... reset search_path;
+-- search_path can change what they mean. An empty search_path is their only setting: the advisors
+-- ask for it (lint 0011), and the engine then puts their text into its statements.
 
 create or replace function public.agent_tools_to_v2(
   new_v1 public.agent_tools, old_v2 public.agent_tools_v2

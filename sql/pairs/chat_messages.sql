@@ -181,6 +181,9 @@ end $$;
 
 comment on function chat_private.is_count is 'Whether a JSON value is a whole number from 0 to 2^53 - 1.';
 
+-- The two that follow are called for nearly every row, so each is one expression without a call:
+-- strict paths, or an array would be taken for its elements; silent, or an odd value would raise.
+
 create or replace function chat_private.tokens_of(usage jsonb)
 returns jsonb
 language plpgsql immutable strict parallel safe
@@ -188,32 +191,30 @@ set search_path = ''
 as $$
 begin
   return nullif(jsonb_strip_nulls(jsonb_build_object(
-    'prompt',
-    case when chat_private.is_count(usage -> 'input_tokens') then usage -> 'input_tokens' end,
-    'completion',
-    case when chat_private.is_count(usage -> 'output_tokens') then usage -> 'output_tokens' end,
-    'total',
-    case when chat_private.is_count(usage -> 'total_tokens') then usage -> 'total_tokens' end
-  )), '{}');
+    'prompt', jsonb_path_query_first(usage, 'strict $.input_tokens ? (@.type() == "number"
+      && @ >= 0 && @ <= 9007199254740991 && @ == @.floor())', silent => true),
+    'completion', jsonb_path_query_first(usage, 'strict $.output_tokens ? (@.type() == "number"
+      && @ >= 0 && @ <= 9007199254740991 && @ == @.floor())', silent => true),
+    'total', jsonb_path_query_first(usage, 'strict $.total_tokens ? (@.type() == "number"
+      && @ >= 0 && @ <= 9007199254740991 && @ == @.floor())', silent => true))), '{}');
 end $$;
 
-comment on function chat_private.tokens_of is 'V1 metadata.tokens that shows a V2 usage; null when nothing is to be shown.';
+comment on function chat_private.tokens_of is
+  'V1 metadata.tokens that shows a V2 usage: those of its counts that are whole numbers from 0 to 2^53 - 1 (is_count); null when none is.';
 
 create or replace function chat_private.usage_of(tokens jsonb)
 returns jsonb
 language plpgsql immutable strict parallel safe
 set search_path = ''
 as $$
-declare
-  v_usage jsonb;
 begin
-  if jsonb_typeof(tokens) <> 'object' then
-    return null;
-  end if;
-  v_usage := jsonb_strip_nulls(jsonb_build_object('input_tokens', tokens -> 'prompt',
-    'output_tokens', tokens -> 'completion', 'total_tokens', tokens -> 'total'));
-  -- Exactly when the way back gives the same value.
-  return case when chat_private.tokens_of(v_usage) = tokens then v_usage end;
+  -- Exactly when tokens_of gives the same value back.
+  return case when jsonb_typeof(tokens) = 'object' and tokens <> '{}'
+    and tokens - array['prompt', 'completion', 'total'] = '{}'
+    and not jsonb_path_exists(tokens, 'strict $.* ? (@.type() != "number"
+      || @ < 0 || @ > 9007199254740991 || @ != @.floor())', silent => true)
+    then jsonb_strip_nulls(jsonb_build_object('input_tokens', tokens -> 'prompt',
+      'output_tokens', tokens -> 'completion', 'total_tokens', tokens -> 'total')) end;
 end $$;
 
 comment on function chat_private.usage_of is 'V2 usage for V1 metadata.tokens; null when it has any other shape.';
@@ -807,97 +808,81 @@ end $$;
 comment on function chat_private.to_v2 is
   'The stored V2 row (or null) with a V1 row put into it: the whole rule, of which chat_messages_to_v2 takes short cuts.';
 
-create or replace function chat_private.kept_metadata(metadata jsonb)
-returns jsonb
-language plpgsql immutable strict parallel safe
-set search_path = ''
-as $$
-declare
-  -- Null elements of the list are passed over.
-  v_legacy jsonb := metadata - array[
-    case when jsonb_typeof(metadata -> 'model') = 'string' then 'model' end,
-    case when jsonb_typeof(metadata -> 'finish_reason') = 'string' then 'finish_reason' end,
-    case when chat_private.usage_of(metadata -> 'tokens') is not null then 'tokens' end];
-begin
-  return case v_legacy when '{}' then v_legacy else jsonb_build_object('legacy', v_legacy) end;
-end $$;
-
-comment on function chat_private.kept_metadata is
-  'The V2 metadata for a V1 metadata of which at most model, tokens and finish_reason have a place of their own.';
-
 -- Converters --------------------------------------------------------------------------------------
 
--- PL/pgSQL that assigns one row and returns it: for many rows as fast as SQL that PostgreSQL
--- inlines, which a function with a SET clause (the advisors want one, lint 0011) cannot be. Each
--- assignment is one expression, because anything else would be a query for every row. The first
--- branch is the plain message, written out (one text block or none, metadata that V2 keeps as it
--- is); the second is every other one.
+-- SQL with no setting but an empty search_path: the engine puts their text into its statements,
+-- which then convert many rows in one plan and one row without a call. The first branch is the
+-- plain message, written out (one text block or none, metadata that V2 keeps as it is); the second
+-- is every other one. OFFSET 0 keeps PostgreSQL from computing a value once for each use.
 
 create or replace function public.chat_messages_to_v2(
   new_v1 public.chat_messages, old_v2 public.chat_messages_v2
 )
 returns setof public.chat_messages_v2
-language plpgsql stable parallel safe
+language sql stable parallel safe
 set search_path = ''
 as $$
-declare
-  v_row public.chat_messages_v2;
-  v_is_plain boolean;
-begin
-  -- Nearly every inserted row. On its own, because a session sets an expression up once in each
-  -- transaction, and a short one is set up sooner.
-  if old_v2.id is null and not new_v1.metadata ?| array['function_call', 'tool_calls',
-    'tool_call_id', 'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error', 'edited']
-  then
-    v_row := row(
-      new_v1.id, new_v1.chat_id, new_v1.user_id, new_v1.sequence_number, null::uuid, new_v1.role,
-      'complete',
-      case when new_v1.content = '' then '[]'
-        else jsonb_build_array(jsonb_build_object('type', 'text', 'text', new_v1.content)) end,
-      case when new_v1.metadata = '{}' then '{}'
-        else chat_private.kept_metadata(new_v1.metadata) end,
-      case when jsonb_typeof(new_v1.metadata -> 'model') = 'string'
-        then new_v1.metadata ->> 'model' end,
-      chat_private.usage_of(new_v1.metadata -> 'tokens'),
-      case when jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
-        then new_v1.metadata ->> 'finish_reason' end,
-      null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz,
-      null::timestamptz)::public.chat_messages_v2;
-    return next v_row;
-    return;
-  end if;
-  v_is_plain := case
-    when old_v2.id is null or old_v2.error is not null or old_v2.parent_id is not null
-      or old_v2.edited_at is not null then false
-    when new_v1.metadata <> chat_private.plain_metadata(
-      old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason) then false
-    else old_v2.content = '[]' or old_v2.content = jsonb_build_array(
-      jsonb_build_object('type', 'text', 'text', old_v2.content -> 0 ->> 'text'))
-  end;
-  if v_is_plain then
-    v_row := row(
+  select x.*
+  from (
+    select
+      case
+        when old_v2.id is null then not new_v1.metadata ?| array['function_call', 'tool_calls',
+          'tool_call_id', 'attachments', 'images', 'reasoning', 'parent_id', 'rating', 'error',
+          'edited']
+        when old_v2.error is not null or old_v2.parent_id is not null
+          or old_v2.edited_at is not null then false
+        when new_v1.metadata <> chat_private.plain_metadata(
+          old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason) then false
+        else old_v2.content = '[]' or old_v2.content = jsonb_build_array(
+          jsonb_build_object('type', 'text', 'text', old_v2.content -> 0 ->> 'text'))
+      end as is_plain,
+      case when old_v2.id is not null then old_v2.usage
+        else chat_private.usage_of(new_v1.metadata -> 'tokens') end as usage
+    offset 0
+  ) p
+  cross join lateral (
+    select case when old_v2.id is not null or new_v1.metadata = '{}' then '{}'
+      -- Null elements of the list are passed over.
+      else new_v1.metadata - array[
+        case when jsonb_typeof(new_v1.metadata -> 'model') = 'string' then 'model' end,
+        case when jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
+          then 'finish_reason' end,
+        case when p.usage is not null then 'tokens' end] end as kept
+    offset 0
+  ) k
+  cross join lateral (
+    select
       new_v1.id, new_v1.chat_id, new_v1.user_id,
-      case when new_v1.sequence_number is not distinct from
+      case when old_v2.id is not null and new_v1.sequence_number is not distinct from
           case when old_v2.seq between -2147483648 and 2147483647 then old_v2.seq end
         then old_v2.seq else new_v1.sequence_number end,
       null::uuid,
       case when old_v2.role = 'tool' and new_v1.role = 'assistant' or old_v2.role = 'developer'
         and new_v1.role = 'system'
         then old_v2.role else new_v1.role end,
-      old_v2.status,
+      coalesce(old_v2.status, 'complete'),
       case
-        when coalesce(old_v2.content -> 0 ->> 'text', '') = new_v1.content then old_v2.content
+        when old_v2.id is not null and coalesce(old_v2.content -> 0 ->> 'text', '')
+          = new_v1.content then old_v2.content
         when new_v1.content = '' then '[]'
         else jsonb_build_array(jsonb_build_object('type', 'text', 'text', new_v1.content))
       end,
-      old_v2.metadata, old_v2.model, old_v2.usage, old_v2.finish_reason,
+      case when old_v2.id is not null then old_v2.metadata when k.kept = '{}' then '{}'
+        else jsonb_build_object('legacy', k.kept) end,
+      case when old_v2.id is not null then old_v2.model
+        when jsonb_typeof(new_v1.metadata -> 'model') = 'string'
+          then new_v1.metadata ->> 'model' end,
+      p.usage,
+      case when old_v2.id is not null then old_v2.finish_reason
+        when jsonb_typeof(new_v1.metadata -> 'finish_reason') = 'string'
+          then new_v1.metadata ->> 'finish_reason' end,
       null::jsonb, 2::smallint, new_v1.created_at, new_v1.updated_at, null::timestamptz,
-      old_v2.deleted_at)::public.chat_messages_v2;
-  else
-    v_row := chat_private.to_v2(new_v1, old_v2);
-  end if;
-  return next v_row;
-end $$;
+      old_v2.deleted_at
+    where p.is_plain
+    union all
+    select r.* from chat_private.to_v2(new_v1, old_v2) r where p.is_plain is not true
+  ) x
+$$;
 
 comment on function public.chat_messages_to_v2 is
   'The V2 row for a V1 row; old_v2 is the stored V2 row or null, and what V1 cannot show is taken from it. Never raises.';
@@ -906,21 +891,21 @@ create or replace function public.chat_messages_to_v1(
   new_v2 public.chat_messages_v2, old_v1 public.chat_messages
 )
 returns setof public.chat_messages
-language plpgsql stable parallel safe
+language sql stable parallel safe
 set search_path = ''
 as $$
-declare
-  v_row public.chat_messages;
-  v_is_plain boolean;
-begin
-  v_is_plain := case
-    when new_v2.error is not null or new_v2.parent_id is not null or new_v2.edited_at is not null
-      then false
-    else new_v2.content = '[]' or new_v2.content = jsonb_build_array(
-      jsonb_build_object('type', 'text', 'text', new_v2.content -> 0 ->> 'text'))
-  end;
-  if v_is_plain then
-    v_row := row(
+  select x.*
+  from (
+    select case
+      when new_v2.error is not null or new_v2.parent_id is not null or new_v2.edited_at is not null
+        then false
+      else new_v2.content = '[]' or new_v2.content = jsonb_build_array(
+        jsonb_build_object('type', 'text', 'text', new_v2.content -> 0 ->> 'text'))
+    end as is_plain
+    offset 0
+  ) p
+  cross join lateral (
+    select
       new_v2.id, new_v2.chat_id, new_v2.user_id,
       case new_v2.role when 'tool' then 'assistant' when 'developer' then 'system'
         else new_v2.role end,
@@ -929,12 +914,11 @@ begin
         new_v2.finish_reason),
       new_v2.created_at, new_v2.updated_at,
       case when new_v2.seq between -2147483648 and 2147483647 then new_v2.seq::integer end
-    )::public.chat_messages;
-  else
-    v_row := chat_private.to_v1(new_v2);
-  end if;
-  return next v_row;
-end $$;
+    where p.is_plain
+    union all
+    select r.* from chat_private.to_v1(new_v2) r where p.is_plain is not true
+  ) x
+$$;
 
 comment on function public.chat_messages_to_v1 is
   'The V1 row that shows a V2 row. old_v1 is not needed: V2 holds all that V1 holds. Never raises.';

@@ -109,21 +109,26 @@ language plpgsql immutable
 set search_path = ''
 as $$
 declare
-  v_piece record;
-  v_sql text := template;
+  v_piece constant text := '\{([a-z][a-z0-9_]*)\}';
+  -- What lies between the pieces, one more than there are pieces.
+  v_between text[] := regexp_split_to_array(template, v_piece);
+  v_name text;
+  v_number integer := 1;
+  v_sql text := v_between[1];
 begin
-  for v_piece in select p.key, p.value from jsonb_each_text(pieces) p loop
-    v_sql := replace(v_sql, '{' || v_piece.key || '}', v_piece.value);
+  -- Once through the template and not piece by piece: a fragment may hold braces of its own.
+  for v_name in select m[1] from regexp_matches(template, v_piece, 'g') m loop
+    if not pieces ? v_name then
+      raise exception 'crossfade: template has an unknown piece: {%}', v_name;
+    end if;
+    v_number := v_number + 1;
+    v_sql := v_sql || (pieces ->> v_name) || v_between[v_number];
   end loop;
-  if v_sql ~ '\{[a-z][a-z0-9_]*\}' then
-    raise exception 'crossfade: template has an unknown piece: %',
-      substring(v_sql from '\{[a-z][a-z0-9_]*\}');
-  end if;
   return v_sql;
 end $$;
 
 comment on function crossfade_private.render is
-  'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made.';
+  'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made. Raises P0001 for a piece that is not there.';
 
 create or replace function crossfade_private.json_value(source json)
 returns jsonb
@@ -300,8 +305,12 @@ begin
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
     'source', case side when 1 then pair.v1_table else pair.v2_table end,
     'target', case side when 1 then pair.v2_table else pair.v1_table end,
-    'convert', case side when 1 then pair.to_v2 else pair.to_v1 end,
-    'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end,
+    -- Conversions are written {convert} ROW {with} COUNTERPART {converted}: a call, which
+    -- install_mirror replaces by the text of the converter where that can be done.
+    'convert', case side when 1 then pair.to_v2 else pair.to_v1 end || '(',
+    'with', ',', 'converted', ')',
+    'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
+    'with_back', ',', 'converted_back', ')',
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),

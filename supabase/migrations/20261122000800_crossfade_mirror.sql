@@ -137,6 +137,7 @@ declare
   -- write made by the owner's own trigger is still mirrored. As a condition it costs no function
   -- call.
   v_pieces jsonb := crossfade_private.make_pieces(pair, side)
+    || crossfade_private.inlined_pieces(pair, side)
     || jsonb_build_object('not_echo', format(
     'current_setting(%L, true) is distinct from (pg_catalog.pg_trigger_depth() + 1)::text',
     format('crossfade.echo_%s_v%s', (pair).name, side)));

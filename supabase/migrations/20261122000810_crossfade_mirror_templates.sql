@@ -18,7 +18,7 @@ as $outer$
       for v_attempt in {first_attempt}..5 loop
         if v_attempt % 2 = 0 then
           insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from {convert}(v_row, null::{target}) cf_c
+          select {tcolumns_c} from {convert} v_row {with} null::{target} {converted} cf_c
           on conflict ({target_key}) do nothing;
           v_present := found;
         else
@@ -29,7 +29,7 @@ as $outer$
           v_present := found;
           if v_present then
             update {target} cf_t set {set_list}
-            from {convert}(v_row, v_counterpart) cf_c
+            from {convert} v_row {with} v_counterpart {converted} cf_c
             where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct
               from row({tcompare_c});
           end if;
@@ -60,7 +60,7 @@ as $outer$
     begin
       insert into {target} ({target_columns}) overriding system value
       select {tcolumns_c} from crossfade_rows cf_n
-      cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+      cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
       order by {tkey_c};
       get diagnostics v_count = row_count;
       v_done := v_count = (select count(*) from crossfade_rows);
@@ -75,7 +75,7 @@ as $outer$
     begin
       insert into {target} ({target_columns}) overriding system value
       select {tcolumns_c} from crossfade_rows cf_n
-      cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+      cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
       order by {tkey_c} on conflict ({target_key}) do nothing;
       get diagnostics v_count = row_count;
       v_done := v_count = (select count(*) from crossfade_rows);
@@ -114,14 +114,14 @@ as $outer$
       execute $sql$update {target} cf_t set {set_list}
         from (
           select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-          cross join lateral {convert}(row(cf_n.*)::{source}, cf_o) cf_c
+          cross join lateral {convert} row(cf_n.*)::{source} {with} cf_o {converted} cf_c
         ) cf_c
         where ({tkey_t}) = ({tkey_c})
           and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
       if v_count < v_rows and tg_op = 'UPDATE' then
         execute $sql$insert into {target} ({target_columns}) overriding system value
           select {tcolumns_c} from crossfade_rows cf_n
-          cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+          cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
           where not exists (select from {target} cf_o where ({tkey_o}) = ({skey_n}))
           order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
         get diagnostics v_added = row_count;
@@ -220,17 +220,18 @@ as $outer$
   begin
     select cf_t.* into v_counterpart from {target} cf_t where ({tkey_t}) = ({skey_old}) for update;
     if exists (
-      select from {target} cf_t cross join lateral {convert}(old, cf_t) cf_b
+      select from {target} cf_t cross join lateral {convert} old {with} cf_t {converted} cf_b
       where ({tkey_t}) = ({skey_old}) and row({tcompare_b}) is distinct from row({tcompare_t})
     ) then
       update {target} cf_t set {merge_list}
-      from {convert}(old, v_counterpart) cf_b, {convert}(new, v_counterpart) cf_c
+      from {convert} old {with} v_counterpart {converted} cf_b,
+        {convert} new {with} v_counterpart {converted} cf_c
       where ({tkey_t}) = ({skey_old})
       returning cf_t.* into v_counterpart;
       v_own_guard := current_setting('crossfade.echo_{pair}_v{side}', true);
       v_set := set_config('crossfade.echo_{pair}_v{side}', (pg_trigger_depth() + 1)::text, true);
       update {source} cf_s set {source_set_list}
-      from {convert_back}(v_counterpart, new) cf_c
+      from {convert_back} v_counterpart {with_back} new {converted_back} cf_c
       where ({skey_s}) = ({skey_new}) and row({scompare_s}) is distinct from row({scompare_c});
       v_set := set_config('crossfade.echo_{pair}_v{side}', coalesce(v_own_guard, ''), true);
     end if;

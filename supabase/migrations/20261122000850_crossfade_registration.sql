@@ -353,6 +353,17 @@ as $$
     from pg_catalog.pg_trigger g
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
       and not g.tgisinternal and g.tgname not like 'crossfade\_%'
+    union all
+    select format(
+      'converter %s is called for every row: in SQL, with an empty search_path as its only setting, its text would stand in our statements',
+      c.converter)
+    from (values (1, (pair).to_v2), (2, (pair).to_v1)) c(side, converter)
+    join crossfade_private.pair_pieces q on q.pair = (pair_warnings.pair).name and q.side = c.side
+    join pg_catalog.pg_proc f on f.oid = to_regproc(c.converter)
+    join pg_catalog.pg_language l on l.oid = f.prolang
+    where q.pieces ->> 'convert' = c.converter || '('
+      -- This one PostgreSQL inlines by itself.
+      and not (l.lanname = 'sql' and f.proconfig is null and not f.prosecdef)
   ) q;
 $$;
 

@@ -168,6 +168,13 @@ begin
       format('Cannot start: the columns of "%s" have changed since it was registered', (pair).name),
       jsonb_build_object('pair', (pair).name), 'Adapt the converters and register the pair again.');
   end if;
+  if (pair).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the converters of "%s" have changed since it was registered',
+        (pair).name),
+      jsonb_build_object('pair', (pair).name),
+      'Register the pair again: the mirror may still convert as it did then.');
+  end if;
   v_pieces := crossfade_private.make_pieces(pair, v_side);
   -- Fresh statistics: without them the planner sorts the whole table for each batch.
   execute crossfade_private.render('analyze {source}', v_pieces);

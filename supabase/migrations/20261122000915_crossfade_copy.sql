@@ -18,7 +18,7 @@ as $outer$
       where <<range>>
       order by {skey_s} for share of cf_s
     ) cf_n
-    cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+    cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
     <<on_conflict>>
   $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict);
 $outer$;

@@ -38,13 +38,16 @@ as $outer$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
         else 'different' end as kind,
-      cf_a.cf_row as v1, cf_b.cf_row as v2, cf_c as made_v2, cf_d as made_v1
+      cf_a.cf_row as v1, cf_b.cf_row as v2, row(cf_c.*)::{target} as made_v2,
+      row(cf_d.*)::{source} as made_v1
     from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
     full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
       where {range_b}) cf_b
       on ({skey_a}) = ({tkey_b})
-    left join lateral {convert}(cf_a.cf_row, cf_b.cf_row) cf_c on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back}(cf_b.cf_row, cf_a.cf_row) cf_d on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
+      on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
+      on cf_a.cf_here and cf_b.cf_here
     where cf_a.cf_here is null or cf_b.cf_here is null
       or row({tcompare_c}) is distinct from row({tfields_b})
       or row({scompare_d}) is distinct from row({sfields_a})$sql$;

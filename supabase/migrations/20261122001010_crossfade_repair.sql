@@ -27,13 +27,15 @@ begin
     update {target} cf_t set {set_list}
     from (
       select cf_c.* from {source} cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-      cross join lateral {convert}(cf_n, cf_o) cf_c where ({skey_n}) = ({skey_1})
+      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
+      where ({skey_n}) = ({skey_1})
     ) cf_c
     where ({tkey_t}) = ({tkey_c})
   $sql$, pieces) using key;
   execute crossfade_private.render($sql$
     insert into {target} ({target_columns}) overriding system value
-    select {tcolumns_c} from {source} cf_n cross join lateral {convert}(cf_n, null::{target}) cf_c
+    select {tcolumns_c} from {source} cf_n
+    cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
     where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o
       where ({tkey_o}) = ({skey_1}))
     on conflict ({target_key}) do nothing
@@ -175,12 +177,14 @@ as $outer$
         ) end as converted
       from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
         order by {skey_s} limit $2) cf_n
-      left join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c on true
+      left join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c on true
       left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
       -- Not called with a row that could not be stored: it need not be able to convert that.
       left join lateral (
-        select cf_e.* from {convert_back}(cf_c, case when <<side>> = 2
-          then row(cf_n.*)::{source} end) cf_e where cf_q.broken is null offset 0) cf_d on true
+        select cf_e.*
+        from {convert_back} cf_c {with_back} case when <<side>> = 2
+          then row(cf_n.*)::{source} end {converted_back} cf_e
+        where cf_q.broken is null offset 0) cf_d on true
       where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
       limit 100
     $sql$, '<<side>>', side::text), '<<different>>',

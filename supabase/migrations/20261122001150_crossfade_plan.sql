@@ -51,7 +51,7 @@ begin
     insert into pg_temp.cf_plan ({target_columns}) overriding system value
     select {tcolumns_c}
     from (select cf_s.* from {source} cf_s order by {skey_s} limit $1) cf_n
-    cross join lateral {convert}(row(cf_n.*)::{source}, null::{target}) cf_c
+    cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
   $sql$, pieces) using sample_rows;
   get diagnostics v_rows = row_count;
   v_ms := extract(epoch from clock_timestamp() - v_from) * 1000;

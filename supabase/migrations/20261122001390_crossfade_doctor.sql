@@ -13,7 +13,7 @@ as $$
     ('comments',
       '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
     ('converters',
-      '2334bbf516551161f4bcbf3d083ab9a933bfa9182872f8279c2bffa6843865a6'),
+      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
     ('definer_functions',
       'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
     ('drift',

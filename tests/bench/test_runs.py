@@ -8,6 +8,7 @@ from .chat import (
     V1,
     V2,
     columns,
+    copy_converters,
     create_one_table,
     drain,
     fill,
@@ -31,11 +32,12 @@ def backfill(db: Connection) -> tuple[float, dict[str, float]]:
 
 
 def test_backfill_against_one_statement(db: Connection, report: Report) -> None:
+    copy_converters(db)
     fill(db, HISTORY_ROWS)
     db.execute(f"vacuum analyze {V1}".encode())
     statement = (
         f"insert into {V2} ({columns(db, V2)}) select c.* from {V1} a"
-        " cross join lateral public.chat_messages_to_v2(a, null) c"
+        " cross join lateral public.inlined_to_v2(a, null) c"
     )
     cost: dict[str, float] = {}
 
@@ -86,13 +88,14 @@ def test_backfill_against_touching_every_row(db: Connection, report: Report) -> 
 
 
 def test_verify_against_one_full_join(db: Connection, report: Report) -> None:
+    copy_converters(db)
     mirror(db, "dualwrite")
     fill(db, HISTORY_ROWS)
     db.execute(f"vacuum analyze {V1}, {V2}".encode())
     statement = f"""
         select count(*) from {V1} a full join {V2} b on a.id = b.id
-        left join lateral public.chat_messages_to_v1(b, a) x on true
-        left join lateral public.chat_messages_to_v2(a, b) y on true
+        left join lateral public.inlined_to_v1(b, a) x on true
+        left join lateral public.inlined_to_v2(a, b) y on true
         where a.id is null or b.id is null or a is distinct from x or b is distinct from y
     """
 

@@ -456,17 +456,3 @@ def test_applying_the_files_again_changes_nothing(mirrored: Connection) -> None:
     install(mirrored)
     assert rows(mirrored, catalog) == before
     assert one(mirrored, "select count(*) from public.customers_v2") == 1
-
-
-@pytest.mark.parametrize("pair", PAIRS, ids=NAMES)
-def test_converters_are_inlined_where_an_owner_takes_the_set_clause_away(
-    registered: Connection, pair: Pair
-) -> None:
-    for name in ("to_v2", "to_v1"):
-        registered.execute(f"alter function public.{pair.name}_{name} reset search_path".encode())
-    for query in (
-        f"select c.* from public.{pair.name} a, public.{pair.name}_to_v2(a, null) c",
-        f"select c.* from public.{pair.name}_v2 a, public.{pair.name}_to_v1(a, null) c",
-    ):
-        plan = "\n".join(row[0] for row in rows(registered, f"explain (verbose) {query}"))
-        assert f"{pair.name}_to_" not in plan

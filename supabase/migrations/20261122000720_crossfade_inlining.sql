@@ -72,14 +72,15 @@ begin
       ', ' order by a.attnum)),
     'with' || suffix, format(' as %I, ', v_proc.proargnames[1]),
     'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
-      v_proc.proargnames[2], v_proc.proname, v_text, string_agg(quote_ident(a.attname), ', ' order by a.attnum)))
+      v_proc.proargnames[2], v_proc.proname, v_text,
+      string_agg(quote_ident(a.attname), ', ' order by a.attnum)))
   into v_pieces
   from pg_catalog.pg_attribute a
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
   -- Several statements, or what else PostgreSQL would not plan: then it is called.
   execute crossfade_private.render(format('explain select from {source} cf_n
-    cross join lateral {convert%1$s} row(cf_n.*)::{source} {with%1$s} null::{target} {converted%1$s} cf_c',
-      suffix), v_pieces || jsonb_build_object('source', source, 'target', target));
+    cross join lateral {convert%1$s} row(cf_n.*)::{source} {with%1$s} null::{target} {converted%1$s}
+      cf_c', suffix), v_pieces || jsonb_build_object('source', source, 'target', target));
   return v_pieces;
 exception when others then
   return '{}';

@@ -177,7 +177,8 @@ as $outer$
         ) end as converted
       from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
         order by {skey_s} limit $2) cf_n
-      left join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c on true
+      left join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+        on true
       left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
       -- Not called with a row that could not be stored: it need not be able to convert that.
       left join lateral (

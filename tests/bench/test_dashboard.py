@@ -176,11 +176,16 @@ def test_the_first_screen_over_a_month_of_five_pairs(browser: Browser) -> None:
 
 
 def heap_bytes(page: Page) -> float:
+    """What the page keeps: the least of some looks, because an update is always under way."""
     session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    metrics: Any = session.send("Runtime.getHeapUsage")
+    seen = []
+    for _ in range(5):
+        session.send("HeapProfiler.collectGarbage")
+        metrics: Any = session.send("Runtime.getHeapUsage")
+        seen.append(float(metrics["usedSize"]))
+        page.wait_for_timeout(200)
     session.detach()
-    return float(metrics["usedSize"])
+    return min(seen)
 
 
 def test_memory_of_server_and_page_is_flat_over_an_hour_of_updates(browser: Browser) -> None:
@@ -188,25 +193,31 @@ def test_memory_of_server_and_page_is_flat_over_an_hour_of_updates(browser: Brow
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        page, _ = opened(browser.new_context(), process.stdout.readline().strip())
+        # Not opened(): what it asks the browser to note would be counted as the page's.
+        page = browser.new_page(viewport=SCREEN)
+        page.goto(process.stdout.readline().strip())
         server = psutil.Process(process.pid)
         seen: list[tuple[int, float, float]] = []
         # One update a second is what a page gets; here they come as fast as they can.
-        for part in (0.1, 0.25, 0.5, 0.75, 1.0):
-            wanted = int(UPDATES * part)
+        for part in range(1, 11):
+            wanted = UPDATES * part // 10
             page.wait_for_function(
                 "n => Number(document.querySelector('#beat span').dataset.beat) >= n",
                 arg=wanted,
                 timeout=1_200_000,
             )
-            seen.append((wanted, server.memory_info().rss / 2**20, heap_bytes(page) / 2**20))
+            rss, heap = server.memory_info().rss / 2**20, heap_bytes(page) / 2**20
+            seen.append((wanted, rss, heap))
+            print(
+                f"\n{wanted:6} updates: server {rss:.0f} MiB, page {heap:.1f} MiB",
+                end="",
+                flush=True,
+            )
     finally:
         process.kill()
         process.wait(10)
         assert process.stdout is not None
         process.stdout.close()
-    for updates, rss, heap in seen:
-        print(f"\n{updates:6} updates: server {rss:.0f} MiB, page {heap:.1f} MiB", end="")
     print()
     assert seen[-1][1] < 1.1 * seen[0][1]
     assert seen[-1][2] < 1.1 * seen[0][2] + 2

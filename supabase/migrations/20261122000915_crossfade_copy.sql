@@ -53,6 +53,8 @@ returns bigint
 language plpgsql volatile
 set search_path = ''
 set lock_timeout = '5s'
+-- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
+set work_mem = '32MB'
 as $$
 declare
   v_written bigint;
@@ -78,7 +80,7 @@ begin
 end $$;
 
 comment on function crossfade_private.copy_range is
-  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
+  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row; uses up to some 32 MB. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
 
 create or replace function crossfade_private.copy_singly(
   pieces jsonb, after_key jsonb, boundary jsonb

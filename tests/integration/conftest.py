@@ -16,6 +16,7 @@ from supabase import Client, ClientOptions, create_client
 
 from crossfade import resources
 from crossfade.local import LocalStack, StackInfo
+from tests.folders import memory_folder
 
 from .chat_project import Project, User, sign_up_user
 
@@ -33,7 +34,7 @@ def stack_root() -> Iterator[Path]:
 
     pytest's own temporary folders are closed to other users, and it closes them again and again.
     """
-    root = Path(tempfile.mkdtemp(prefix="crossfade-test-", dir=_memory_folder()))
+    root = Path(tempfile.mkdtemp(prefix="crossfade-test-", dir=memory_folder()))
     root.chmod(0o755)
     yield root
     shutil.rmtree(root, ignore_errors=True)
@@ -53,14 +54,6 @@ def fresh_dir(stack_root: Path) -> Callable[[str], Path]:
         return folder
 
     return make
-
-
-def _memory_folder() -> Path | None:
-    """Give a folder in memory where there is room: throw-away databases need no disk."""
-    memory = Path("/dev/shm")  # a tmpfs on Linux; containers often have a tiny one
-    if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30:
-        return memory
-    return None
 
 
 @pytest.fixture(scope="session")

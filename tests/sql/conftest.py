@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from crossfade.local.postgres import PostgresServer
+from tests.folders import memory_folder
 
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
@@ -61,7 +62,9 @@ def apply_migrations(url: str) -> None:
 def template(request: pytest.FixtureRequest) -> Iterator[Template]:
     version: str = request.param
     # Not pytest's own folder: it deletes the oldest ones while another run may still use them.
-    with tempfile.TemporaryDirectory(prefix="crossfade-sql-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="crossfade-sql-", dir=memory_folder(), ignore_cleanup_errors=True
+    ) as folder:
         Path(folder).chmod(0o755)
         data_dir = Path(folder) / f"pg{version}"
         server = (

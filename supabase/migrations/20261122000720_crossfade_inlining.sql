@@ -22,6 +22,7 @@ begin
   v_text := pg_catalog.pg_get_function_sqlbody(v_proc.oid);
   if v_text is null then
     -- A body that is a string: PostgreSQL parses it, and prints it with every name qualified.
+    -- SAFETY: whoever wrote it gains nothing; the mirror runs converters with the same rights.
     v_arguments := format('%s, %s', v_proc.proargtypes[0]::regtype, v_proc.proargtypes[1]::regtype);
     execute format(
       'create function pg_temp.%I(%I %s, %I %s) returns setof %s language sql stable begin atomic %s
@@ -62,7 +63,7 @@ declare
   v_pieces jsonb;
 begin
   if v_text is null then
-    return '{}';
+    return '{}'::jsonb;
   end if;
   select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
   select jsonb_build_object(
@@ -83,7 +84,7 @@ begin
       cf_c', suffix), v_pieces || jsonb_build_object('source', source, 'target', target));
   return v_pieces;
 exception when others then
-  return '{}';
+  return '{}'::jsonb;
 end $$;
 
 comment on function crossfade_private.conversion_pieces is

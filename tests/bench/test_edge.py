@@ -14,7 +14,7 @@ import pytest
 
 from crossfade.local.deno_runtime import deno_bin
 
-from .measure import ROOT, Ratio, Report
+from .measure import ROOT, Ratio, Report, awake
 
 PEERS = ("unleash-client", "@openfeature/flagd-core", "@growthbook/growthbook")
 ISOLATE_LIMIT_MB = 256  # of a hosted edge function
@@ -101,7 +101,7 @@ def server(kind: str) -> Iterator[tuple[psutil.Process, str]]:
 
 def test_negotiation_flags_and_conversion_add_little_to_a_request(report: Report) -> None:
     """The larger of reading and creating a message, for V1 clients while backend 2 serves."""
-    with server("empty") as (_, empty), server("app") as (_, app):
+    with awake(), server("empty") as (_, empty), server("app") as (_, app):
         rounds = lines(requests("ask", empty, app, "15"))
     kinds = ("read", "create")
     added = [

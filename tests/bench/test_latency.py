@@ -12,8 +12,8 @@ from tests.integration.chat_project import Project, User, sign_up_user
 
 from .measure import Ratio, Report
 
-BLOCKS = 24
-REQUESTS = 40  # a block
+BLOCKS = 120
+REQUESTS = 30  # a block
 
 
 def test_chat_api_latency(report: Report) -> None:

@@ -124,6 +124,9 @@ CALLED["quotes of the trigger's text"] = CALLED["quotes of the trigger's text"].
 def test_any_other_converter_is_called(scratch: Db, name: str) -> None:
     register(scratch, CALLED[name])
     assert not is_inlined(scratch)
+    warned = str(one(scratch, "select crossfade_private.pair_warnings(p) from crossfade.pairs p"))
+    assert ("converter public.to_v2 is called for every row" in warned) != name.startswith("none")
+    assert "public.to_v1" not in warned
     scratch.execute("insert into public.notes (id, body) values (1, 'hello'), (2, null)")
     stored = "select id, body, kind, number from public.notes_v2 order by id"
     assert scratch.execute(stored.encode()).fetchall() == [(1, "hello", "k", 7), (2, None, "k", 7)]

@@ -19,7 +19,7 @@ SEED ?=
 JOBS ?= 2
 
 TYPESCRIPT := supabase/functions control/crossfade/local tests/edge tests/peers
-SQL        := supabase/migrations sql
+SQL        := sql
 # The gateway's types come from npm packages that are installed outside the tree, as when it runs.
 GATEWAY    := from crossfade.local import deno_runtime as d; print(d.install_gateway(lambda _: None))
 
@@ -27,7 +27,7 @@ export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-hosted check check-python check-deno \
-  check-sql check-ci bench screenshots soak freeze format clean
+  check-sql check-ci bench screenshots soak migration freeze format clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,8 +104,11 @@ screenshots: $(STAMP)  ## make the pictures of the dashboard that the documents 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)
 
-# The last step before a tag: from then on these migrations are immutable.
-freeze: $(STAMP)  ## record this version's migrations as released
+migration: $(STAMP)  ## make the migration of this version of the files of sql/schema
+	$(BIN)/python -m crossfade.schema
+
+# The last step before a tag: from then on this version's migration is immutable.
+freeze: $(STAMP)  ## record this version's migration as released
 	$(BIN)/python -m crossfade.releases freeze
 
 format: $(STAMP)  ## rewrite Python and TypeScript in the project's format

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 SCHEMA: Final = "crossfade"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The schema this control plane was written for; ``crossfade.control.schema_version``."""
 
 TOPIC: Final = "crossfade:flags"

@@ -221,12 +221,10 @@ def test_damage_is_reported_once_with_its_object(
         ("row_level_security", "alter table crossfade.flags disable row level security"),
     ],
 )
-def test_applying_the_last_migration_again_repairs_rights(
-    db: Connection, name: str, damage: str
-) -> None:
+def test_applying_the_grants_again_repairs_rights(db: Connection, name: str, damage: str) -> None:
     db.execute(damage)
     assert run_check(db, name)
-    db.execute((ROOT / "supabase/migrations/20261122001400_crossfade_api.sql").read_text())
+    db.execute((ROOT / "sql/schema/api.sql").read_text())
     assert run_check(db, name) == []
 
 

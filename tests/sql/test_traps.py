@@ -656,7 +656,8 @@ def test_nobody_may_execute_generated_functions(notes: Connection) -> None:
         rows(
             notes,
             f"select p.proname from pg_proc p where {generated} and (not p.prosecdef "
-            "or not p.proconfig @> array['search_path=\"\"'] or p.proowner <> 'postgres'::regrole)",
+            "or not p.proconfig @> array['search_path=pg_catalog, pg_temp'] "
+            "or p.proowner <> 'postgres'::regrole)",
         )
         == []
     )

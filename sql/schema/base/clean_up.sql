@@ -1,0 +1,39 @@
+-- What an older release had and this one has not. Before everything else: a function that is left
+-- beside its successor of other parameters would make calls and comments ambiguous.
+
+do $$
+declare
+  -- `make migration` writes every function of this release here.
+  v_ours constant text := $functions$
+-- {functions}
+$functions$;
+  v_kept oid[];
+  v_gone record;
+begin
+  v_kept := array(
+    select to_regprocedure(substr(f.name, 4))::oid
+    from string_to_table(v_ours, e'\n') f (name)
+    where to_regprocedure(substr(f.name, 4)) is not null);
+  -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
+  for v_gone in
+    select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
+      0 as rank, t.oid as made
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    where not t.tgisinternal and t.tgfoid <> all (v_kept)
+      and c.relnamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+    union all
+    select format('drop routine %s', p.oid::regprocedure), 1, p.oid
+    from pg_catalog.pg_proc p
+    where p.oid <> all (v_kept)
+      and (
+        p.pronamespace = 'crossfade'::regnamespace
+        or p.pronamespace = 'crossfade_private'::regnamespace
+        -- Those are made for a pair, when it is registered.
+        and p.proname !~ '^(mirror_.+_v[12]_[a-z]+|state_.+)$'
+      )
+    order by rank, made desc
+  loop
+    execute v_gone.statement;
+  end loop;
+end $$;

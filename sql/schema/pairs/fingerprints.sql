@@ -1,0 +1,43 @@
+-- What must not change unseen: the columns of a table, the text of a converter.
+
+create or replace function crossfade_private.table_fingerprint(v1 regclass, v2 regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select md5(string_agg(
+    format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod),
+      a.attnotnull, a.attgenerated),
+    ';' order by a.attrelid = v1, a.attnum))
+  from pg_catalog.pg_attribute a
+  where a.attrelid in (v1, v2) and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.table_fingerprint is
+  'Hash of names, types and nullability of the columns of both tables.';
+
+create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
+    union
+    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
+    -- read.
+    select p.oid
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral pg_catalog.regexp_matches(
+      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+  )
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';' order by c.id))
+  from called c;
+$$;
+
+comment on function crossfade_private.converter_hash is
+  'Hash of the definitions of both converters and of all functions they call by their qualified names. Calls without a schema or by dynamic SQL are not seen.';

@@ -1,0 +1,94 @@
+-- Starting a run of any kind, with its ranges of keys.
+
+create or replace function crossfade_private.split_keys(
+  pieces jsonb, ranges integer, bounded boolean, sample_pct real
+)
+returns table (range integer, after_key jsonb, upto_key jsonb)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
+  -- a run going.
+  -- Cuts come from a sample, so that starting a run costs the same on ten rows and on ten million.
+  return query execute crossfade_private.render($sql$
+    with cf_sample as (
+      select {skey_json_s} cf_key, ntile($1) over (order by {skey_s}) cf_part, {skey_s}
+      from {source} cf_s tablesample system ($3)
+      where $1 > 1
+    ),
+    cut as (
+      select distinct on (cf_sample.cf_part) cf_sample.cf_part, cf_sample.cf_key
+      from cf_sample order by cf_sample.cf_part, ({skey_sample}) desc
+    ),
+    bound (part, k) as (
+      select c.cf_part::integer, c.cf_key from cut c where c.cf_part < $1
+      union all
+      select $1, (select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1)
+    )
+    select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part),
+      case when $2 or b.part < $1 then b.k end
+    from bound b
+  $sql$, pieces) using ranges, bounded, sample_pct;
+end $$;
+
+comment on function crossfade_private.split_keys is
+  'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
+
+create or replace function crossfade_private.start_run(
+  kind text, pair crossfade.pairs, direction text, ranges integer
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_side integer := case direction when 'v1_to_v2' then 1 else 2 end;
+  v_problems text[] := array(select crossfade_private.mirror_problems(pair));
+  v_pieces jsonb;
+  v_rows bigint;
+  v_run bigint;
+begin
+  if v_problems <> '{}' then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the tables of "%s" cannot be mirrored any more: %s', (pair).name,
+        array_to_string(v_problems, '; ')),
+      jsonb_build_object('pair', (pair).name, 'problems', to_jsonb(v_problems)),
+      'Change what is named, then register the pair again.');
+  end if;
+  if (pair).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+    ((pair).v2_table)::regclass) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the columns of "%s" have changed since it was registered', (pair).name),
+      jsonb_build_object('pair', (pair).name), 'Adapt the converters and register the pair again.');
+  end if;
+  if (pair).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the converters of "%s" have changed since it was registered',
+        (pair).name),
+      jsonb_build_object('pair', (pair).name),
+      'Register the pair again: the mirror may still convert as it did then.');
+  end if;
+  v_pieces := crossfade_private.make_pieces(pair, v_side);
+  -- Fresh statistics: without them the planner sorts the whole table for each batch.
+  execute crossfade_private.render('analyze {source}', v_pieces);
+  select greatest(c.reltuples, 0)::bigint into v_rows
+  from pg_catalog.pg_class c where c.oid = (v_pieces ->> 'source')::regclass;
+  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash)
+  values (start_run.kind, (pair).name, start_run.direction, v_rows,
+    crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
+    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1))
+  returning id into v_run;
+  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key)
+  select v_run, s.range, s.after_key, s.upto_key, s.after_key
+  from crossfade_private.split_keys(
+    v_pieces, start_run.ranges, start_run.kind = 'backfill',
+    least(100, 2000000 / greatest(v_rows, 1))::real) s;
+  -- A backfill of an empty table has no upper bound and nothing to do.
+  update crossfade.run_ranges a set done = true
+  where a.run = v_run and a.upto_key is null and start_run.kind = 'backfill';
+  return v_run;
+end $$;
+
+comment on function crossfade_private.start_run is
+  'Create a run and its ranges. ANALYZEs the source (SHARE UPDATE EXCLUSIVE); rows_total is the estimate that gives.';

@@ -1,0 +1,114 @@
+-- The parts of a change of stage.
+
+create or replace function crossfade_private.refuse_stage(
+  pair crossfade.pairs, stage text, blockers jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.fail(409, 'CF005',
+    format('Cannot set "%s" to %s: %s', (pair).name, stage,
+      (select string_agg(b ->> 'message', '; ') from jsonb_array_elements(blockers) b)),
+    jsonb_build_object('pair', (pair).name, 'stage', (pair).stage, 'wanted', stage, 'blockers',
+      blockers),
+    coalesce(nullif(blockers -> 0 ->> 'hint', ''), 'crossfade stage blockers PAIR'));
+end $$;
+
+comment on function crossfade_private.refuse_stage is
+  'Raise CF005 with every blocker in the detail.';
+
+create or replace function crossfade_private.check_way_back(pair crossfade.pairs, stage text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blockers jsonb;
+begin
+  if (pair).stage <> 'complete' then
+    return;
+  end if;
+  -- V1 is an archive by now: it must be current again before anything may be served from it.
+  select jsonb_agg(b) into v_blockers from (
+    select crossfade_private.blocker('stage_order', 'from complete the way back leads to rampdown',
+      'crossfade stage set PAIR rampdown') b
+    where stage <> 'rampdown'
+    union all
+    select crossfade_private.blocker('reverse_backfill',
+      'version 1 has not been brought up to date', 'crossfade backfill run --direction v2_to_v1')
+    where (pair).needs_reverse_backfill
+    union all
+    select crossfade_private.data_blockers(pair)
+  ) q;
+  if v_blockers is not null then
+    perform crossfade_private.refuse_stage(pair, stage, v_blockers);
+  end if;
+end $$;
+
+comment on function crossfade_private.check_way_back is
+  'Only complete has preconditions on the way back (CF005).';
+
+create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
+returns crossfade.pairs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version bigint := crossfade_private.bump_version();
+  v_forward boolean := crossfade_private.stage_number(stage) > crossfade_private.stage_number(
+    (pair).stage);
+  v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
+  v_row crossfade.pairs;
+  v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+begin
+  update crossfade_private.mirror_state m set mirror = v_mirror
+  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+    -- A paused mirror stays paused between the two stages that allow it.
+    and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
+  update crossfade.pairs p
+  set stage = enter_stage.stage, step = p.step + 1, step_started_at = clock_timestamp(),
+    step_flags_version = v_version,
+    stage_xid = case when p.stage <> 'off' then p.stage_xid end,
+    last_backfill_at = case when enter_stage.stage <> 'off' then p.last_backfill_at end,
+    last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
+    full_since = case when enter_stage.stage in ('rampdown', 'complete')
+      then coalesce(p.full_since, clock_timestamp()) end,
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+  where p.name = (enter_stage.pair).name
+  returning * into v_row;
+  if not v_forward and stage in ('off', 'dualwrite', 'shadow') then
+    -- Going forward again must not put the old share of users on version 2 at once.
+    perform set_config('crossfade.stepping', 'on', true);
+    update crossfade.cohorts c set percentage = 0 where c.pair = v_row.name and c.percentage <> 0;
+    perform set_config('crossfade.stepping', v_stepping, true);
+  end if;
+  if stage = 'off' then
+    update crossfade.runs r set state = 'cancelled', reason = 'stage off',
+      finished_at = clock_timestamp()
+    where r.pair = v_row.name and r.state in ('running', 'paused');
+    delete from crossfade_private.tombstones z where z.pair = v_row.name;
+    update crossfade_private.mirror_state m set tombstones = false where m.pair = v_row.name
+      and m.tombstones;
+  end if;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.enter_stage is
+  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+
+create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  -- A writer of V1 under way could still record a failure that names V1 as the right side. In
+  -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
+  execute format('lock table %s in share mode', (pair).v1_table);
+end $$;
+
+comment on function crossfade_private.await_v1_writers is
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';

@@ -1,0 +1,49 @@
+-- What the mirror reads, and the writes that it could not carry over.
+
+create table if not exists crossfade_private.mirror_state (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  mirror text not null default 'off',
+  failure_policy text not null default 'record',
+  tombstones boolean not null default false,
+  constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
+  constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
+);
+
+comment on table crossfade_private.mirror_state is
+  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+
+create table if not exists crossfade.mirror_failures (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  written_side smallint not null,
+  key jsonb not null,
+  operation text not null,
+  error_code text not null,
+  message text not null,
+  at timestamptz not null default clock_timestamp(),
+  attempts integer not null default 1,
+  resolved_at timestamptz,
+  resolution text
+);
+
+create unique index if not exists mirror_failures_open_idx
+  on crossfade.mirror_failures (pair, key) where resolved_at is null;
+create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+
+comment on table crossfade.mirror_failures is
+  'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+
+create table if not exists crossfade_private.tombstones (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  key jsonb not null
+);
+
+create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
+
+-- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+create index if not exists tombstones_key_idx on crossfade_private.tombstones using hash (key);
+
+comment on table crossfade_private.tombstones is
+  'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';

@@ -1,0 +1,94 @@
+-- What crossfade doctor asks the database.
+
+create or replace function crossfade_private.known_checks()
+returns table (name text, sha256 text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Digests of sql/checks/*.sql, whose texts doctor sends: each check has one home, in a file that
+  -- people run with psql, and nothing but these very texts is ever executed.
+  values
+    ('changed_tables',
+      'c31b1ee3bd7ad722092f2334176cd70c342c3e885abf2e7f83d6e6f0bdfefc25'),
+    ('comments',
+      '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
+    ('converters',
+      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
+    ('definer_functions',
+      'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
+    ('drift',
+      '92620b02ed3c4f37cc0f9fc379d09303929354d6f352373c5442b173763814c8'),
+    ('foreign_keys',
+      '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
+    ('open_failures',
+      '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
+    ('open_mismatches',
+      '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+    ('rights_missing',
+      '7994da0e363091b92d1ee9acb83801893bbbb1a112211ccd126c31056c9151eb'),
+    ('rights_too_wide',
+      'e99aec14628ab17d51477b5381299c74b98f9ee4e1bbff1dda5063f1aae22398'),
+    ('row_level_security',
+      '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
+    ('search_path',
+      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+    ('stalled_runs',
+      '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
+    ('triggers',
+      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+$$;
+
+comment on function crossfade_private.known_checks is
+  'The checks that run_check executes: name and SHA-256 of the file sql/checks/NAME.sql.';
+
+create or replace function crossfade.run_check(name text, query text)
+returns jsonb
+language plpgsql volatile
+-- Definer: checks read catalogs and private tables that no API role may read.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rows jsonb;
+begin
+  if not exists (
+    select from crossfade_private.known_checks() k
+    where k.name = run_check.name
+      and k.sha256 = encode(sha256(convert_to(run_check.query, 'UTF8')), 'hex')
+  ) then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Check "%s" is not the one of this schema', run_check.name),
+      jsonb_build_object('check', run_check.name),
+      'Command and schema are of different versions: apply the migrations of this command.');
+  end if;
+  execute format('select coalesce(jsonb_agg(to_jsonb(cf_row)), ''[]'') from (%s) cf_row',
+    regexp_replace(run_check.query, ';\s*$', E'\n'))
+  into v_rows;
+  return jsonb_build_object('rows', v_rows, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.run_check is
+  'Run one of the checks of sql/checks, recognised by its digest: {"rows": [{check_name, object, problem, hint}], "flags_version"}; no row = healthy. Reads only. CF012 for any other text.';
+
+create or replace function crossfade.diagnose()
+returns jsonb
+language plpgsql stable
+-- Not definer: the timeouts and the role are those of the caller.
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object(
+    'at', clock_timestamp(),
+    'postgres_version', current_setting('server_version_num')::integer,
+    'statement_timeout', current_setting('statement_timeout'),
+    'lock_timeout', current_setting('lock_timeout'),
+    'role', current_setting('role', true),
+    'has_cron', exists (select from pg_catalog.pg_extension e where e.extname = 'pg_cron'),
+    'has_realtime', to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null,
+    'has_auth', to_regclass('auth.users') is not null,
+    'admins', (select count(*) from crossfade.operators o where o.role = 'admin'),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.diagnose is
+  'Facts about the database for crossfade doctor: {"at", "postgres_version", "statement_timeout", "lock_timeout", "role", "has_cron", "has_realtime", "has_auth", "admins", "flags_version"}.';

@@ -1,0 +1,10381 @@
+-- crossfade 0.2.0. Made of sql/schema by: make migration
+
+-- base/schemas.sql --------------------------------------------------------------------------------
+
+-- The two schemas. Applies to an empty project, and over itself without change.
+
+do $$
+begin
+  if to_regclass('crossfade.control') is null then
+    return;
+  end if;
+  if (select c.schema_version < 2 from crossfade.control c) then
+    raise exception
+      'crossfade 0.1.0 is installed, which this version cannot take over: run crossfade uninstall first'
+      using hint = 'Run: crossfade uninstall, apply what it writes, then install again.';
+  end if;
+end $$;
+
+create schema if not exists crossfade;
+create schema if not exists crossfade_private;
+
+comment on schema crossfade is
+  'crossfade: tables and RPC functions that the control plane and edge functions use. Expose it to the Data API.';
+comment on schema crossfade_private is
+  'crossfade: trigger functions, generated code and helpers. Never expose it.';
+
+-- base/clean_up.sql -------------------------------------------------------------------------------
+
+-- What an older release had and this one has not. Before everything else: a function that is left
+-- beside its successor of other parameters would make calls and comments ambiguous.
+
+do $$
+declare
+  -- `make migration` writes every function of this release here.
+  v_ours constant text := $functions$
+-- crossfade_private.actor_id()
+-- crossfade_private.actor()
+-- crossfade_private.fail(integer, text, text, jsonb, text)
+-- crossfade_private.set_reason(text)
+-- crossfade_private.reason()
+-- crossfade_private.require_reason(text, text)
+-- crossfade.flags_version()
+-- crossfade_private.bump_version()
+-- crossfade_private.audit(text, text, text, jsonb, jsonb)
+-- crossfade_private.broadcast(text, jsonb)
+-- crossfade_private.on_control_change()
+-- crossfade_private.before_control_change()
+-- crossfade_private.stamp_row()
+-- crossfade_private.setting(text)
+-- crossfade_private.setting_text(text)
+-- crossfade_private.setting_number(text)
+-- crossfade_private.parse_setting(text, text, text)
+-- crossfade.set_setting(text, text, text)
+-- crossfade_private.is_api_user()
+-- crossfade_private.operator_role()
+-- crossfade_private.has_role(text)
+-- crossfade_private.require_role(text, text)
+-- crossfade_private.check_percentage(jsonb)
+-- crossfade_private.check_changes(text, jsonb, jsonb)
+-- crossfade.set_flag(text, jsonb, text)
+-- crossfade.bucket(text, text)
+-- crossfade_private.unit(jsonb)
+-- crossfade_private.flag_rules(crossfade.flags, jsonb, boolean)
+-- crossfade.explain_flag(text, jsonb)
+-- crossfade.evaluate_flag(text, jsonb)
+-- crossfade_private.fence_lock_key()
+-- crossfade_private.fence_engaged(text)
+-- crossfade_private.close_fence()
+-- crossfade_private.before_kill_switch_change()
+-- crossfade_private.stamp_kill_switch()
+-- crossfade_private.after_kill_switch_change()
+-- crossfade_private.switch_kill(text, boolean, text)
+-- crossfade.engage_kill_switch(text, text)
+-- crossfade.release_kill_switch(text, text)
+-- crossfade.read_flags(bigint)
+-- crossfade_private.check_exposures(jsonb)
+-- crossfade_private.purge_exposures()
+-- crossfade.record_exposures(jsonb)
+-- crossfade_private.render(text, jsonb)
+-- crossfade_private.json_value(json)
+-- crossfade_private.comparable(oid, oid)
+-- crossfade_private.column_pieces(regclass)
+-- crossfade_private.always_identity(regclass)
+-- crossfade_private.key_from_json(text[], regclass, text[], text)
+-- crossfade_private.key_part(timestamptz)
+-- crossfade_private.key_part(bytea)
+-- crossfade_private.key_to_json(text[], regclass, text[], text)
+-- crossfade_private.make_pieces(crossfade.pairs, integer)
+-- crossfade_private.converter_text(text)
+-- crossfade_private.conversion_pieces(text, regclass, regclass, text)
+-- crossfade_private.inlined_pieces(crossfade.pairs, integer)
+-- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.converter_hash(text, text)
+-- crossfade_private.get_pair(text)
+-- crossfade_private.lock_control(boolean, text[])
+-- crossfade_private.backend_rules(text, jsonb)
+-- crossfade.choose_backend(text, jsonb)
+-- crossfade_private.table_problems(regclass, text, text[])
+-- crossfade_private.converter_problems(text, text, regclass, regclass)
+-- crossfade_private.primary_key(regclass)
+-- crossfade_private.pair_problems(crossfade.pairs)
+-- crossfade_private.mirror_problems(crossfade.pairs)
+-- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
+-- crossfade_private.pair_warnings(crossfade.pairs)
+-- crossfade_private.find_table(text)
+-- crossfade_private.table_columns(regclass)
+-- crossfade_private.table_hindrances(regclass)
+-- crossfade_private.table_size(regclass)
+-- crossfade.describe_table(text, integer)
+-- crossfade_private.mirror_mode(text)
+-- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
+-- crossfade_private.refuse_archived_write(text, integer)
+-- crossfade_private.refuse_fenced_write()
+-- crossfade_private.mirror_put_template()
+-- crossfade_private.mirror_insert_template()
+-- crossfade_private.mirror_bulk_template(text)
+-- crossfade_private.mirror_rows_template(text)
+-- crossfade_private.mirror_merge_template()
+-- crossfade_private.mirror_log_template(text)
+-- crossfade_private.mirror_template(text)
+-- crossfade_private.install_mirror(crossfade.pairs, integer)
+-- crossfade_private.remove_mirror(crossfade.pairs, integer)
+-- crossfade.register_pair(text, text, text, text, text, text[], jsonb)
+-- crossfade.unregister_pair(text, text)
+-- crossfade_private.run_json(bigint)
+-- crossfade_private.get_run(bigint)
+-- crossfade.run_status(bigint)
+-- crossfade.control_run(bigint, text, text)
+-- crossfade_private.split_keys(jsonb, integer, boolean, real)
+-- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.throttle_reason()
+-- crossfade_private.wait_reason(crossfade.runs)
+-- crossfade_private.next_batch_rows(integer, numeric[], integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, jsonb, bigint, bigint, bigint, timestamptz, integer)
+-- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs)
+-- crossfade_private.run_pieces(crossfade.pairs, text)
+-- crossfade_private.batch_json(bigint, text, text)
+-- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges)
+-- crossfade_private.claim_range(crossfade.runs)
+-- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb)
+-- crossfade_private.copy_sql(text, text)
+-- crossfade_private.is_free(jsonb, jsonb, jsonb)
+-- crossfade_private.copy_range(jsonb, jsonb, jsonb, boolean)
+-- crossfade_private.copy_singly(jsonb, jsonb, jsonb)
+-- crossfade_private.is_passing(text)
+-- crossfade_private.copy_batch(jsonb, jsonb, jsonb)
+-- crossfade_private.sweep(crossfade.runs, jsonb)
+-- crossfade_private.finish_backfill(crossfade.runs, crossfade.pairs, jsonb)
+-- crossfade.start_backfill(text, text, integer)
+-- crossfade.backfill_batch(bigint, integer)
+-- crossfade_private.compare_sql()
+-- crossfade_private.diff_sql(regclass, text, text, text)
+-- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb)
+-- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
+-- crossfade_private.find_one(jsonb, jsonb)
+-- crossfade_private.lock_both(jsonb, jsonb)
+-- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
+-- crossfade.start_verify(text, integer)
+-- crossfade_private.finish_verify(crossfade.runs, crossfade.pairs)
+-- crossfade.verify_batch(bigint, integer)
+-- crossfade_private.leader(text)
+-- crossfade_private.put_one(jsonb, jsonb)
+-- crossfade_private.repair_one(crossfade.pairs, jsonb, integer, text)
+-- crossfade.repair(text, integer, text)
+-- crossfade_private.check_sql(jsonb, integer)
+-- crossfade_private.next_key(jsonb, jsonb, integer)
+-- crossfade_private.check_rows(jsonb, integer, jsonb, integer)
+-- crossfade.check_conversion(text, integer, jsonb, integer)
+-- crossfade.verify_some(text, integer)
+-- crossfade_private.has_cron()
+-- crossfade_private.drive_job(bigint)
+-- crossfade_private.unschedule_run(bigint)
+-- crossfade_private.on_run_over()
+-- crossfade_private.note_drive(bigint, text)
+-- crossfade_private.drive_once(bigint, timestamptz, integer)
+-- crossfade_private.drive_command(bigint, integer)
+-- crossfade_private.schedule_run(bigint)
+-- crossfade.drive_run(bigint, boolean)
+-- crossfade.sample_keys(text, integer, integer)
+-- crossfade_private.measure_copy(jsonb, integer)
+-- crossfade_private.plan_steps(crossfade.pairs)
+-- crossfade_private.plan_sql(crossfade.pairs)
+-- crossfade.plan_pair(text, integer)
+-- crossfade_private.latency_bucket(numeric)
+-- crossfade_private.check_requests(jsonb)
+-- crossfade_private.request_events(jsonb)
+-- crossfade_private.record_streak(text, bigint, boolean, bigint)
+-- crossfade_private.record_memory(jsonb)
+-- crossfade.record_requests(jsonb)
+-- crossfade_private.quantile_ms(bigint[], double precision)
+-- crossfade_private.backend_window(text, bigint, integer, timestamptz)
+-- crossfade_private.backend_counts(text, bigint, integer, timestamptz)
+-- crossfade_private.window_start(text, bigint, timestamptz)
+-- crossfade_private.engaged_fences(text)
+-- crossfade_private.health_inputs(text)
+-- crossfade.health_sample(text)
+-- crossfade.record_verdicts(text, jsonb)
+-- crossfade_private.keep_baseline()
+-- crossfade.monitor_beat(text, numeric, boolean)
+-- crossfade_private.wilson_lower(bigint, bigint, double precision)
+-- crossfade_private.breach_since(text, jsonb, jsonb, jsonb)
+-- crossfade_private.judge_error_rate(jsonb, jsonb, jsonb)
+-- crossfade_private.judge(jsonb, jsonb, jsonb)
+-- crossfade_private.rolled_up_to()
+-- crossfade_private.counted_pairs()
+-- crossfade.roll_up_requests(integer)
+-- crossfade_private.point_width_s(integer)
+-- crossfade_private.request_points(text, timestamptz, timestamptz, integer)
+-- crossfade_private.summed_points(text, timestamptz, timestamptz, integer)
+-- crossfade_private.traffic_window(text, timestamptz, timestamptz)
+-- crossfade_private.traffic_series(text, integer)
+-- crossfade_private.stage_number(text)
+-- crossfade_private.blocker(text, text, text)
+-- crossfade_private.data_blockers(crossfade.pairs)
+-- crossfade_private.shadow_blockers(crossfade.pairs)
+-- crossfade_private.rls_blockers(crossfade.pairs)
+-- crossfade_private.stage_blockers(crossfade.pairs, text)
+-- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
+-- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.enter_stage(crossfade.pairs, text)
+-- crossfade_private.await_v1_writers(crossfade.pairs)
+-- crossfade.set_stage(text, text, text, boolean)
+-- crossfade_private.check_raise(crossfade.pairs, numeric)
+-- crossfade.set_cohort(text, jsonb, text)
+-- crossfade_private.is_engine()
+-- crossfade_private.refuse_pair_edit(text, text, text)
+-- crossfade_private.guard_pair()
+-- crossfade_private.lock_pairs()
+-- crossfade_private.follow_percentage()
+-- crossfade.set_mirror(text, text, text)
+-- crossfade.visible_keys_sql(text)
+-- crossfade.record_rls_check(text, integer, integer)
+-- crossfade.check_rls(text, jsonb)
+-- crossfade_private.step_order(text, numeric)
+-- crossfade_private.reached_steps(jsonb, text, numeric)
+-- crossfade_private.active_plan(text)
+-- crossfade_private.flags_beyond(text, text, numeric)
+-- crossfade_private.bad_plan(integer, text, text)
+-- crossfade_private.check_plan_flags(integer, jsonb)
+-- crossfade_private.check_plan_step(integer, jsonb)
+-- crossfade_private.check_plan(jsonb)
+-- crossfade_private.rollout_facts(crossfade.pairs, crossfade.rollouts)
+-- crossfade_private.wait_for(text, text)
+-- crossfade_private.person_waits(crossfade.pairs, crossfade.rollouts, jsonb)
+-- crossfade_private.gate_waits(crossfade.pairs, jsonb)
+-- crossfade_private.rollout_waits(crossfade.pairs, crossfade.rollouts, boolean)
+-- crossfade_private.active_rollout(text)
+-- crossfade_private.rollout_json(text, boolean)
+-- crossfade.rollout_status(text)
+-- crossfade_private.put_rollout(crossfade.rollouts, text, text)
+-- crossfade_private.approve_step(crossfade.rollouts, text, jsonb)
+-- crossfade.start_rollout(text, jsonb, text, numeric)
+-- crossfade_private.enter_step(crossfade.pairs, jsonb, text)
+-- crossfade_private.may_give_up(crossfade.pairs, crossfade.rollouts, jsonb)
+-- crossfade.advance_rollout(text, bigint, boolean, text)
+-- crossfade_private.check_change_set(jsonb)
+-- crossfade_private.change_switch(jsonb)
+-- crossfade_private.apply_change(jsonb, text)
+-- crossfade_private.apply_change_set(jsonb, text)
+-- crossfade.apply_changes(jsonb, text, bigint)
+-- crossfade.schedule_changes(jsonb, timestamptz, text)
+-- crossfade.cancel_changes(bigint, text)
+-- crossfade_private.raises_flag(crossfade.flags, jsonb)
+-- crossfade_private.apply_scheduled(crossfade.scheduled_changes)
+-- crossfade.apply_due_changes()
+-- crossfade_private.control_state()
+-- crossfade_private.save_snapshot(text)
+-- crossfade.take_snapshot(text)
+-- crossfade_private.restore_switches(crossfade.snapshots, text)
+-- crossfade_private.restore_flags(crossfade.snapshots)
+-- crossfade_private.restore_cohort(crossfade.cohorts, text)
+-- crossfade_private.restore_pair(text, text, crossfade.cohorts, text)
+-- crossfade.restore_snapshot(bigint, text)
+-- crossfade_private.previous_step(text, numeric)
+-- crossfade_private.plan_pair(text, crossfade.pairs)
+-- crossfade_private.rollback_pairs(text, text)
+-- crossfade_private.rollback_plan(text, text, text, boolean)
+-- crossfade_private.check_rollback(text, text)
+-- crossfade_private.unmirrored_rows(crossfade.pairs, integer)
+-- crossfade_private.preserve(crossfade.pairs[])
+-- crossfade_private.apply_rollback_step(jsonb, text)
+-- crossfade_private.plan_values(jsonb, text)
+-- crossfade_private.run_rollback(text, text, text, boolean, jsonb)
+-- crossfade.rollback(text, text, text, boolean, boolean, bigint)
+-- crossfade.rearm(text, text)
+-- crossfade_private.yield_to_rollback()
+-- crossfade_private.yield_to_step_back()
+-- crossfade.control_rollout(text, text, text, text, boolean)
+-- crossfade_private.watch_pair(text)
+-- crossfade_private.watch_once()
+-- crossfade_private.watch_command(integer)
+-- crossfade_private.unschedule_watch()
+-- crossfade.drive_monitor(boolean)
+-- crossfade_private.pair_json(crossfade.pairs)
+-- crossfade.pair_status(text)
+-- crossfade_private.last_verdicts(text)
+-- crossfade_private.sees_rows()
+-- crossfade_private.overview_runs(text)
+-- crossfade_private.overview_differences(text)
+-- crossfade_private.overview_pair(crossfade.pairs)
+-- crossfade_private.changed_values(jsonb, jsonb)
+-- crossfade_private.overview_flags(integer)
+-- crossfade_private.overview_timeline(integer)
+-- crossfade_private.overview_totals()
+-- crossfade.overview(integer, text, boolean)
+-- crossfade.show_rows(text, jsonb)
+-- crossfade_private.known_checks()
+-- crossfade.run_check(text, text)
+-- crossfade.diagnose()
+-- crossfade_private.stamp_operator()
+-- crossfade_private.on_operator_change()
+-- crossfade_private.check_operator_role(text)
+-- crossfade_private.find_operator(text)
+-- crossfade_private.find_user(text)
+-- crossfade.add_operator(text, text, text)
+-- crossfade.set_operator_role(text, text, text)
+-- crossfade.remove_operator(text, text)
+-- crossfade_private.rights()
+-- crossfade_private.operate(text, jsonb)
+-- crossfade.operate(text, jsonb)
+-- crossfade.whoami()
+$functions$;
+  v_kept oid[];
+  v_gone record;
+begin
+  v_kept := array(
+    select to_regprocedure(substr(f.name, 4))::oid
+    from string_to_table(v_ours, e'\n') f (name)
+    where to_regprocedure(substr(f.name, 4)) is not null);
+  -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
+  for v_gone in
+    select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
+      0 as rank, t.oid as made
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    where not t.tgisinternal and t.tgfoid <> all (v_kept)
+      and c.relnamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+    union all
+    select format('drop routine %s', p.oid::regprocedure), 1, p.oid
+    from pg_catalog.pg_proc p
+    where p.oid <> all (v_kept)
+      and (
+        p.pronamespace = 'crossfade'::regnamespace
+        or p.pronamespace = 'crossfade_private'::regnamespace
+        -- Those are made for a pair, when it is registered.
+        and p.proname !~ '^(mirror_.+_v[12]_[a-z]+|state_.+)$'
+      )
+    order by rank, made desc
+  loop
+    execute v_gone.statement;
+  end loop;
+end $$;
+
+-- base/actor.sql ----------------------------------------------------------------------------------
+
+-- Who acts. Before the tables, because their defaults call it.
+
+create or replace function crossfade_private.actor_id()
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return nullif(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '');
+exception when invalid_text_representation then
+  return null;
+end $$;
+
+comment on function crossfade_private.actor_id is
+  'User id (claim sub) of the signed-in person; null when nobody is signed in.';
+
+create or replace function crossfade_private.actor()
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text := coalesce(nullif(current_setting('role', true), 'none'), session_user::text);
+  v_claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  v_headers jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
+begin
+  -- The address that an admin has added comes first: users may change the one in their token. A
+  -- header can be sent by anybody, so only the secret key is believed what it says in one.
+  return coalesce(
+    (
+      select o.email from crossfade.operators o
+      where o.user_id = crossfade_private.actor_id() and v_role = 'authenticated'
+    ),
+    v_claims ->> 'email', crossfade_private.actor_id(),
+    case when v_role not in ('anon', 'authenticated')
+      then left(nullif(v_headers ->> 'x-crossfade-actor', ''), 200) end,
+    v_role);
+exception when invalid_text_representation then
+  return session_user::text;
+end $$;
+
+comment on function crossfade_private.actor is
+  'Who acts: the signed-in operator or user, else with the secret key the header x-crossfade-actor (200 characters), else the role.';
+
+-- tables/control.sql ------------------------------------------------------------------------------
+
+-- The control row, whose counter grows with every change, and the record of who changed what.
+
+create table if not exists crossfade.control (
+  singleton boolean primary key default true,
+  flags_version bigint not null default 1,
+  schema_version integer not null default 2,
+  constraint control_has_one_row check (singleton)
+);
+
+insert into crossfade.control default values on conflict do nothing;
+
+comment on table crossfade.control is
+  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer. schema_version is what the control plane checks before it works.';
+
+create table if not exists crossfade.audit (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default clock_timestamp(),
+  actor text not null,
+  actor_id text,
+  action text not null,
+  object text not null,
+  reason text,
+  before jsonb,
+  after jsonb,
+  flags_version bigint not null
+);
+
+create index if not exists audit_at_idx on crossfade.audit (at desc);
+
+comment on table crossfade.audit is
+  'Append-only: who changed what, when, why, with the row before and after. reason is null when the change was made by hand without one.';
+comment on column crossfade.audit.actor_id is
+  'User id (claim sub) of the signed-in person; null for the secret key and direct connections.';
+
+-- tables/settings.sql -----------------------------------------------------------------------------
+
+-- Every number an operator may change is a row here; no other file or language repeats one.
+
+create table if not exists crossfade.settings (
+  name text primary key,
+  value jsonb not null,
+  unit text not null default '',
+  description text not null default '',
+  minimum numeric,
+  maximum numeric,
+  updated_at timestamptz not null default clock_timestamp(),
+  updated_by text not null default 'crossfade',
+  constraint number_is_within_limits check (
+    jsonb_typeof(value) <> 'number'
+    or value::text::numeric
+    between coalesce(minimum, '-infinity'::numeric) and coalesce(maximum, 'infinity'::numeric)
+  )
+);
+
+comment on table crossfade.settings is
+  'Numbers and choices an operator may change. value keeps the JSON type it was seeded with; minimum and maximum (both inclusive, null = none) bind numbers. rN_* belong to health rule RN.';
+
+-- Before the triggers, so that an installation is not audited as sixty changes. A row that exists
+-- keeps what its operator chose.
+insert into crossfade.settings (name, value, unit, minimum, maximum, description)
+values
+  ('kill_wait_ms', '500', 'ms', 0, 10000,
+    'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
+  ('batch_target_ms', '500', 'ms', 10, 60000,
+    'Time that a backfill or verify batch aims at; its number of rows follows'),
+  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch'),
+  ('batch_max_rows', '100000', 'rows', 1, null, 'Largest batch'),
+  ('throttle_active_sessions', '40', 'sessions', 1, null,
+    'Batches wait while more sessions than this run a statement'),
+  ('throttle_lock_waits', '5', 'sessions', 0, null,
+    'Batches wait while more sessions than this wait for a lock'),
+  ('throttle_replay_lag_s', '5', 's', 0, null,
+    'Batches wait while a replica is further behind than this'),
+  ('stage_bake_s', '86400', 's', 0, null,
+    'Time that backend 2 must have served everybody before complete'),
+  ('flags_soft_age_ms', '5000', 'ms', 100, null,
+    'Age at which an edge isolate refreshes its copy behind the request'),
+  ('flags_hard_age_ms', '60000', 'ms', 1000, null,
+    'Age at which an edge copy counts as stale and what can be killed falls back to V1'),
+  ('exposures_keep_days', '30', 'days', 0, 3650,
+    'Age at which minutes of crossfade.flag_exposures are deleted'),
+  ('shadow_sample_rate', '0.1', 'rate', 0, 1, 'Share of reads that stage shadow compares'),
+  ('rollout_steps', '[5, 25, 75, 100]', 'percent', null, null,
+    'Percentages of a rollout, ascending; PARTIAL goes back to the entry below the current one'),
+  ('rollout_step_min_s', '[1800, 3600, 7200, 86400]', 's', null, null,
+    'Shortest time on each entry of rollout_steps'),
+  ('rollout_step_min_requests', '50', 'requests', 0, null,
+    'Fewest V2 requests on a step before it may advance'),
+  ('rollout_manual_steps', '[100]', 'percent', null, null, 'Steps that a person approves'),
+  ('rollout_cooldown_s', '900', 's', 0, null,
+    'Time after an automatic rollback during which rearm does not restart the rollout'),
+  ('shadow_match_rate', '0.999', 'rate', 0, 1, 'Smallest share of equal shadow reads before live'),
+  ('shadow_min_reads', '1000', 'requests', 0, null, 'Fewest compared shadow reads before live'),
+  ('monitor_interval_s', '15', 's', 1, 3600, 'Time between two evaluations of the health rules'),
+  ('health_window_s', '300', 's', 60, 3600,
+    'Usual window of a health sample, and the whole of its recent part'),
+  ('health_window_requests', '50', 'requests', 0, null,
+    'The window grows until it holds so many V2 requests'),
+  ('health_window_max_s', '3600', 's', 60, 86400, 'Longest window of a health sample'),
+  ('rule_version', '1', '', 1, null,
+    'Raise it when the meaning of a rule changes; stored with every verdict'),
+  ('rule_modes', '{}', '', null, null,
+    'Mode of a rule by its name: enforce, warn, dry_run or off; enforce when absent'),
+  ('wilson_z', '1.645', '', 0, 10, 'z of the one-sided Wilson bounds (1.645 = 95 %)'),
+  ('shared_cause', '"rollback"', '', null, null,
+    'When V1 is as bad as V2: rollback (still go back) or suppress'),
+  ('shared_cause_margin_rate', '0.02', 'rate', 0, 1,
+    'V1 counts as equally bad when its error rate is at most this much lower'),
+  ('r1_error_rate', '0.10', 'rate', 0, 1, 'Critical error rate'),
+  ('r1_min_requests', '20', 'requests', 1, null, 'Fewest requests for R1'),
+  ('r1_lower_bound_rate', '0.07', 'rate', 0, 1, 'Lower Wilson bound that R1 needs'),
+  ('r1_hold_s', '60', 's', 0, null, 'Time a breach of R1 must last'),
+  ('r1s_min_requests', '10', 'requests', 1, null, 'Fewest requests for R1s'),
+  ('r1s_lower_bound_rate', '0.30', 'rate', 0, 1, 'Lower Wilson bound that fails R1s at once'),
+  ('r1k_streak', '6', 'requests', 1, null, 'Consecutive V2 errors that fail R1k at once'),
+  ('r2_error_rate', '0.05', 'rate', 0, 1, 'Warning error rate'),
+  ('r2_min_requests', '20', 'requests', 1, null, 'Fewest requests for R2'),
+  ('r2_clear_rate', '0.04', 'rate', 0, 1, 'R2 clears below this rate'),
+  ('r2_clear_s', '300', 's', 0, null, 'Time below r2_clear_rate that clears R2'),
+  ('r2_page_s', '1800', 's', 0, null, 'R2 held this long calls a person'),
+  ('r3_success_rate', '0.95', 'rate', 0, 1, 'Success rate that a step needs to advance'),
+  ('r3_min_requests', '50', 'requests', 1, null, 'Fewest requests for R3'),
+  ('r3_strict', 'false', '', null, null, 'true: the lower Wilson bound must reach r3_success_rate'),
+  ('r4_p95_ms', '10000', 'ms', 0, null, 'Critical p95 of the response time'),
+  ('r4_warn_p95_ms', '5000', 'ms', 0, null, 'p95 that holds the rollout'),
+  ('r4_min_requests', '20', 'requests', 1, null, 'Fewest requests for R4'),
+  ('r4_hold_s', '60', 's', 0, null, 'Time a breach of R4 must last'),
+  ('r5_p95_ratio', '2.0', 'ratio', 1, null, 'p95 of V2 over p95 of V1'),
+  ('r5_p50_ratio', '1.5', 'ratio', 1, null, 'Median of V2 over median of V1'),
+  ('r5_min_difference_ms', '50', 'ms', 0, null, 'Smallest difference of the p95 that counts'),
+  ('r5_min_requests', '50', 'requests', 1, null, 'Fewest requests on both backends for R5'),
+  ('r5_hold_s', '600', 's', 0, null, 'Time a breach of R5 must last before PARTIAL'),
+  ('r6_memory_rate', '0.90', 'rate', 0, 1, 'Critical share of an isolate''s memory'),
+  ('r6_limit_bytes', '268435456', 'bytes', 1, null,
+    'Memory an isolate may use: 256 MB on the hosted platform'),
+  ('r6_min_reports', '3', 'reports', 1, null, 'Fewest reports above r6_memory_rate for R6'),
+  ('r6_window_s', '60', 's', 1, 3600, 'Reports older than this do not count for R6'),
+  ('r6_hold_s', '180', 's', 0, null, 'Time a breach of R6 must last before PARTIAL'),
+  ('r7_stall_s', '86400', 's', 1, null,
+    'A running backfill or verify this long without progress has stalled'),
+  ('r7_warn_s', '3600', 's', 1, null,
+    'A running backfill or verify this long without progress is slow'),
+  ('r8_mismatch_rate', '0.001', 'rate', 0, 1, 'Share of verified rows that differ before COMPLETE'),
+  ('r9_p95_ratio', '1.2', 'ratio', 1, null,
+    'p95 of V1 while mirrored over p95 of V1 before mirroring began'),
+  ('r9_min_difference_ms', '10', 'ms', 0, null, 'Smallest difference of the p95 that counts'),
+  ('r9_min_requests', '50', 'requests', 1, null, 'Fewest requests on both sides for R9'),
+  ('r10_no_data_s', '600', 's', 1, null, 'V2 is expected but has no request for this long'),
+  ('r11_failures', '4', 'readings', 1, null, 'Consecutive failures to read metrics before ERROR'),
+  ('r11_max_age_s', '120', 's', 1, null,
+    'Newest request older than this while traffic exists is ERROR'),
+  ('r12_dead_s', '60', 's', 1, 3600, 'A monitor that was not heard for this long is dead'),
+  ('monitor_lease_s', '45', 's', 1, 3600,
+    'A monitor that was not heard for this long is replaced by another one that waits')
+on conflict (name) do nothing;
+
+-- tables/operators.sql ----------------------------------------------------------------------------
+
+-- Operators: people who sign in with Supabase Auth, and what their role lets them do. The secret
+-- key stays above them: it is for CI, edge functions and the first admin.
+
+create table if not exists crossfade.operators (
+  user_id text primary key,
+  email text,
+  role text not null,
+  added_at timestamptz not null default clock_timestamp(),
+  added_by text not null default 'crossfade',
+  updated_at timestamptz not null default clock_timestamp(),
+  updated_by text not null default 'crossfade',
+  constraint user_id_is_short_and_visible check (user_id ~ '^[^[:space:][:cntrl:]]{1,200}$'),
+  constraint role_is_known check (role in ('viewer', 'operator', 'admin'))
+);
+
+create unique index if not exists operators_email_idx on crossfade.operators (lower(email));
+
+comment on table crossfade.operators is
+  'Who may operate crossfade with a sign-in of their own. Read at every request, so that a removal acts at once. Changed by functions only.';
+comment on column crossfade.operators.user_id is
+  'Claim sub of the access token. Text, because a third-party sign-in need not use UUIDs; no foreign key, because of that and because auth may be absent.';
+comment on column crossfade.operators.email is
+  'The address when they were added; audit rows show it. Null when they were added by id and Auth does not know them.';
+
+-- tables/flags.sql --------------------------------------------------------------------------------
+
+-- Feature flags, and how often each was answered with what, counted by minute.
+
+create table if not exists crossfade.flags (
+  name text primary key,
+  description text not null default '',
+  enabled boolean not null default false,
+  percentage numeric(6, 3),
+  default_value boolean not null default false,
+  cohort_key text not null,
+  allow_user_ids text[] not null default '{}',
+  allow_agent_ids text[] not null default '{}',
+  deny_user_ids text[] not null default '{}',
+  deny_agent_ids text[] not null default '{}',
+  prerequisites text[] not null default '{}',
+  killed_by text[] not null default '{}',
+  updated_at timestamptz not null default clock_timestamp(),
+  updated_by text not null default 'crossfade',
+  constraint name_is_short_and_visible check (name ~ '^[^[:space:][:cntrl:]]{1,100}$'),
+  constraint percentage_is_0_to_100 check (percentage between 0 and 100)
+);
+
+comment on table crossfade.flags is
+  'Features of backend 2. The first rule that applies decides: kill switch, enabled, prerequisites, deny, allow, percentage, default_value. A hand edit is audited, versioned and broadcast like set_flag.';
+comment on column crossfade.flags.percentage is
+  'Share of the units that get the feature, 0 to 100 with three decimals; null = no share, default_value decides.';
+comment on column crossfade.flags.cohort_key is
+  'Flags with the same key and percentage include the same units. Changing it draws all units anew.';
+comment on column crossfade.flags.prerequisites is
+  'Flags that must be on for the same unit; one level deep.';
+comment on column crossfade.flags.killed_by is
+  'Kill switches that turn the flag off; an unknown name does nothing.';
+
+-- Before the triggers: an installation is not eleven changes. An existing row is left alone.
+insert into crossfade.flags (name, enabled, percentage, cohort_key, killed_by, description)
+select v.name, v.is_on, case when v.is_on then 100 else 0 end, v.name, v.killed_by, v.description
+from (
+  values
+  ('use_advanced_messages', true, array['disable_v2_messages'],
+    'Backend 2 may store and serve messages made of typed blocks'),
+  ('enable_memory_system', false, array['disable_memory_system'],
+    'Remember facts between conversations'),
+  ('enable_state_management', false, array['disable_state_management'],
+    'Keep the state of a conversation'),
+  ('use_new_tool_framework', false, array['disable_new_tools'], 'Call tools in the new format'),
+  ('enable_streaming_responses', false, array[]::text[], 'Send an answer while it is being made'),
+  ('maintain_dual_write', true, array[]::text[],
+    'Write to V2 what only V2 can hold while backend 1 serves'),
+  ('auto_migrate_messages', true, array[]::text[], 'Copy an old message to V2 when it is read'),
+  ('enable_compatibility_mode', true, array[]::text[], 'Accept and answer the V1 wire format'),
+  ('enable_caching', false, array[]::text[], 'Give an answer of the model again'),
+  ('enable_parallel_tools', false, array[]::text[], 'Run independent tool calls at once'),
+  ('enable_context_compression', false, array[]::text[],
+    'Shorten a long conversation for the model')
+) as v (name, is_on, killed_by, description)
+on conflict (name) do nothing;
+
+create table if not exists crossfade.flag_exposures (
+  flag text not null,
+  minute timestamptz not null,
+  variant text not null,
+  reason text not null,
+  exposures bigint not null,
+  -- The minute first: what is charted and what is purged are both ranges of minutes.
+  primary key (minute, flag, variant, reason),
+  constraint variant_is_on_or_off check (variant in ('on', 'off')),
+  constraint reason_is_known check (
+    reason in ('STATIC', 'DEFAULT', 'TARGETING_MATCH', 'SPLIT', 'DISABLED', 'STALE', 'ERROR')
+  )
+)
+-- Counters are updated in place: free space in a page keeps them off the index.
+with (fillfactor = 70);
+
+comment on table crossfade.flag_exposures is
+  'Feature adoption: answers of flags counted by minute, variant (on, off) and reason; filled by record_exposures(batch jsonb). Only flags that exist, so at most 14 rows a flag and minute; rows older than setting exposures_keep_days go with later batches. No foreign key: counts outlive their flag.';
+
+-- tables/kill_switches.sql ------------------------------------------------------------------------
+
+-- Kill switches: named stops that override flags and cohorts.
+
+create table if not exists crossfade.kill_switches (
+  name text primary key,
+  description text not null default '',
+  engaged boolean not null default false,
+  fences boolean not null default false,
+  overrides_all boolean not null default false,
+  pair text,
+  engaged_at timestamptz,
+  engaged_by text,
+  reason text,
+  constraint name_is_short_and_visible check (name ~ '^[^[:space:][:cntrl:]]{1,100}$')
+);
+
+comment on table crossfade.kill_switches is
+  'Emergency stops. A hand edit of engaged acts, is audited and broadcast exactly like engage_kill_switch.';
+comment on column crossfade.kill_switches.fences is
+  'While engaged, direct writes to V2 by API roles are refused and backend 1 serves.';
+comment on column crossfade.kill_switches.overrides_all is
+  'While engaged, every flag is false and backend 1 serves every pair.';
+comment on column crossfade.kill_switches.pair is
+  'The one pair a fence is for; null = every pair. No foreign key: a switch outlives its pair.';
+comment on column crossfade.kill_switches.reason is
+  'Why it was engaged; null when nobody said, or never engaged.';
+
+insert into crossfade.kill_switches (name, fences, overrides_all, description)
+values
+('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
+('disable_memory_system', false, false, 'Turn enable_memory_system off'),
+('disable_state_management', false, false, 'Turn enable_state_management off'),
+('disable_new_tools', false, false, 'Turn use_new_tool_framework off'),
+('emergency_rollback', true, true, 'Turn every flag off, serve V1, refuse direct writes to V2')
+on conflict (name) do nothing;
+
+-- tables/pairs.sql --------------------------------------------------------------------------------
+
+-- Pairs: which tables belong together and how rows are converted; and who is served by V2.
+
+create table if not exists crossfade.pairs (
+  name text primary key,
+  v1_table text not null,
+  v2_table text not null,
+  to_v2 text not null,
+  to_v1 text not null,
+  key_columns text[] not null,
+  v2_key_columns text[] not null,
+  gate_flag text,
+  stage text not null default 'off',
+  step bigint not null default 1,
+  step_started_at timestamptz not null default clock_timestamp(),
+  step_flags_version bigint not null default 0,
+  stage_xid bigint default 0,
+  latched_at timestamptz,
+  latch_reason text,
+  fingerprint text not null,
+  converter_hash text not null,
+  verified_converter_hash text,
+  last_backfill_at timestamptz,
+  last_clean_verify_at timestamptz,
+  full_since timestamptz,
+  needs_reverse_backfill boolean not null default false,
+  options jsonb not null default '{}',
+  registered_at timestamptz not null default clock_timestamp(),
+  constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
+  constraint stage_is_known check (
+    stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete')
+  )
+);
+
+comment on table crossfade.pairs is
+  'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
+comment on column crossfade.pairs.stage_xid is
+  'Transactions below it may have written before mirroring was on, so a backfill waits until they have ended. Null after the switch until the first batch knows it: a writer that misses the switch may begin as late as its commit.';
+comment on column crossfade.pairs.fingerprint is
+  'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
+comment on column crossfade.pairs.full_since is
+  'Since when backend 2 has served everybody; null while it does not.';
+
+create table if not exists crossfade.cohorts (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  percentage numeric(6, 3) not null default 0,
+  cohort_key text not null,
+  enabled_user_ids text[] not null default '{}',
+  enabled_agent_ids text[] not null default '{}',
+  denied_user_ids text[] not null default '{}',
+  denied_agent_ids text[] not null default '{}',
+  updated_at timestamptz not null default clock_timestamp(),
+  updated_by text not null default crossfade_private.actor(),
+  constraint percentage_is_0_to_100 check (percentage between 0 and 100)
+);
+
+comment on table crossfade.cohorts is
+  'The units that backend 2 serves in stage live: percentage 0 to 100 (three decimals), allow and deny lists. Deny wins.';
+
+create table if not exists crossfade_private.pair_pieces (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  pieces jsonb not null,
+  primary key (pair, side),
+  constraint side_is_1_or_2 check (side in (1, 2))
+);
+
+comment on table crossfade_private.pair_pieces is
+  'SQL fragments (column lists, key lists) per pair with this side as the source; filled into templates by render().';
+
+-- tables/mirror.sql -------------------------------------------------------------------------------
+
+-- What the mirror reads, and the writes that it could not carry over.
+
+create table if not exists crossfade_private.mirror_state (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  mirror text not null default 'off',
+  failure_policy text not null default 'record',
+  tombstones boolean not null default false,
+  constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
+  constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
+);
+
+comment on table crossfade_private.mirror_state is
+  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+
+create table if not exists crossfade.mirror_failures (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  written_side smallint not null,
+  key jsonb not null,
+  operation text not null,
+  error_code text not null,
+  message text not null,
+  at timestamptz not null default clock_timestamp(),
+  attempts integer not null default 1,
+  resolved_at timestamptz,
+  resolution text
+);
+
+create unique index if not exists mirror_failures_open_idx
+  on crossfade.mirror_failures (pair, key) where resolved_at is null;
+create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+
+comment on table crossfade.mirror_failures is
+  'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+
+create table if not exists crossfade_private.tombstones (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  key jsonb not null
+);
+
+create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
+
+-- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+create index if not exists tombstones_key_idx on crossfade_private.tombstones using hash (key);
+
+comment on table crossfade_private.tombstones is
+  'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+-- tables/runs.sql ---------------------------------------------------------------------------------
+
+-- Runs: work in batches that survives a crash anywhere, because the cursor moves in the batch's
+-- own transaction.
+
+create table if not exists crossfade.runs (
+  id bigint generated always as identity primary key,
+  kind text not null,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  direction text not null,
+  state text not null default 'running',
+  reason text,
+  rows_total bigint not null default 0,
+  swept_rows bigint not null default 0,
+  fingerprint text not null,
+  converter_hash text not null,
+  started_by text not null default crossfade_private.actor(),
+  started_at timestamptz not null default clock_timestamp(),
+  finished_at timestamptz,
+  constraint kind_is_known check (kind in ('backfill', 'verify')),
+  constraint direction_is_known check (direction in ('v1_to_v2', 'v2_to_v1')),
+  constraint run_state_is_known check (state in ('running', 'paused', 'finished', 'cancelled'))
+);
+
+create index if not exists runs_pair_idx on crossfade.runs (pair, kind, id desc);
+create unique index if not exists runs_active_idx
+  on crossfade.runs (pair, kind) where state in ('running', 'paused');
+
+comment on table crossfade.runs is
+  'A backfill or a verify pass over a pair. rows_total is an estimate made at the start; at most one active run per pair and kind.';
+
+create table if not exists crossfade.run_ranges (
+  run bigint not null references crossfade.runs on delete cascade,
+  range integer not null,
+  after_key jsonb,
+  upto_key jsonb,
+  cursor_key jsonb,
+  done boolean not null default false,
+  rows_done bigint not null default 0,
+  rows_written bigint not null default 0,
+  mismatches bigint not null default 0,
+  batches bigint not null default 0,
+  batch_rows integer not null default 1000,
+  ms_per_1000_rows numeric[] not null default '{}',
+  progress_at timestamptz not null default clock_timestamp(),
+  primary key (run, range)
+);
+
+comment on table crossfade.run_ranges is
+  'Disjoint key ranges of a run, (after_key, upto_key]; null is open. A worker holds one range by its row lock for one batch.';
+
+create table if not exists crossfade.mismatches (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  run bigint references crossfade.runs on delete set null,
+  key jsonb not null,
+  kind text not null,
+  columns text[] not null default '{}',
+  found_at timestamptz not null default clock_timestamp(),
+  resolved_at timestamptz,
+  resolution text,
+  preserved jsonb,
+  constraint mismatch_kind_is_known check (kind in ('missing_v1', 'missing_v2', 'different'))
+);
+
+create unique index if not exists mismatches_open_idx
+  on crossfade.mismatches (pair, key) where resolved_at is null;
+create index if not exists mismatches_pair_idx on crossfade.mismatches (pair);
+create index if not exists mismatches_run_idx on crossfade.mismatches (run);
+
+comment on table crossfade.mismatches is
+  'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
+
+create table if not exists crossfade_private.verify_cursors (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  cursor_key jsonb,
+  rows_checked bigint not null default 0,
+  passes bigint not null default 0,
+  checked_at timestamptz not null default clock_timestamp()
+);
+
+comment on table crossfade_private.verify_cursors is
+  'Where verify_some stands; passes counts how often it has come to the end.';
+
+-- tables/requests.sql -----------------------------------------------------------------------------
+
+-- Request metrics: minute buckets with a latency histogram, the streak of errors, counts by hour,
+-- so that a month can be looked at in a moment, and totals that only grow.
+
+create table if not exists crossfade.request_minutes (
+  pair text not null,
+  minute timestamptz not null,
+  step bigint not null,
+  backend_version smallint not null,
+  wire_version smallint not null,
+  flag_set text not null default '',
+  outcome text not null,
+  latency_bucket smallint not null,
+  requests bigint not null,
+  last_at timestamptz not null,
+  primary key (
+    pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket
+  ),
+  constraint outcome_is_known check (
+    outcome in ('ok', 'error', 'fallback', 'client_error', 'shadow_match', 'shadow_mismatch')
+  ),
+  constraint latency_bucket_is_0_to_79 check (latency_bucket between 0 and 79)
+)
+-- Counters are updated in place: free space in a page keeps them off the index.
+with (fillfactor = 70);
+
+comment on table crossfade.request_minutes is
+  'Requests counted by minute, rollout step, backend and wire version, flag set, outcome and latency. No foreign key: counts outlive their pair. Nothing purges it; delete from crossfade.request_minutes where minute < ... at will.';
+comment on column crossfade.request_minutes.latency_bucket is
+  'floor(4 * log2(ms)) + 1, clamped to 0..79; 0 = below 1 ms; the upper bound of bucket i is 2^(i/4) ms.';
+comment on column crossfade.request_minutes.last_at is
+  'When the newest of these requests was recorded.';
+
+create table if not exists crossfade_private.request_streaks (
+  pair text primary key,
+  step bigint not null,
+  errors bigint not null
+);
+
+comment on table crossfade_private.request_streaks is
+  'Consecutive V2 errors at the end of what has been recorded for a step. No row means none.';
+
+create table if not exists crossfade.request_hours (
+  pair text not null,
+  hour timestamptz not null,
+  backend_version smallint not null,
+  wire_version smallint not null,
+  outcome text not null,
+  latency_bucket smallint not null,
+  requests bigint not null,
+  primary key (pair, hour, backend_version, wire_version, outcome, latency_bucket)
+);
+
+comment on table crossfade.request_hours is
+  'request_minutes summed by hour, without step and flag set. Filled by roll_up_requests; the hours since then are in request_minutes only. It keeps its hours when minutes are purged.';
+
+create table if not exists crossfade.request_totals (
+  pair text not null,
+  backend_version smallint not null,
+  wire_version smallint not null,
+  outcome text not null,
+  latency_bucket smallint not null,
+  requests bigint not null,
+  primary key (pair, backend_version, wire_version, outcome, latency_bucket)
+);
+
+comment on table crossfade.request_totals is
+  'All requests that roll_up_requests has summed, ever. With the minutes since then it is a counter that never falls.';
+
+create table if not exists crossfade_private.rollup (
+  singleton boolean primary key default true,
+  upto timestamptz not null default '-infinity',
+  constraint rollup_has_one_row check (singleton)
+);
+
+insert into crossfade_private.rollup default values on conflict do nothing;
+
+comment on table crossfade_private.rollup is
+  'One row. Every minute before upto is in request_hours and request_totals; no later one is.';
+
+-- tables/health.sql -------------------------------------------------------------------------------
+
+-- What the health rules said, and what they see besides requests: the memory of isolates, how V1
+-- answered before it was mirrored, whether anybody watches at all, who may see what.
+
+create table if not exists crossfade.verdicts (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default clock_timestamp(),
+  pair text not null,
+  rule text not null,
+  verdict text not null,
+  mode text not null,
+  value double precision,
+  n bigint,
+  bound double precision,
+  threshold double precision,
+  window_s double precision,
+  rule_version integer not null default 1,
+  details jsonb not null default '{}',
+  breach_since timestamptz,
+  constraint verdict_is_known check (verdict in ('PASS', 'HOLD', 'ERROR', 'FAIL')),
+  constraint mode_is_known check (mode in ('enforce', 'warn', 'dry_run', 'off'))
+);
+
+create index if not exists verdicts_pair_rule_idx on crossfade.verdicts (pair, rule, id desc);
+
+comment on table crossfade.verdicts is
+  'What each health rule said at each evaluation, with what it was decided on. value, n, bound, threshold and window_s are null where a rule has none; breach_since is null unless the verdict is HOLD or FAIL.';
+
+create table if not exists crossfade.memory_reports (
+  id bigint generated always as identity primary key,
+  pair text not null,
+  at timestamptz not null default clock_timestamp(),
+  used_bytes bigint not null,
+  constraint used_bytes_is_positive check (used_bytes > 0)
+);
+
+create index if not exists memory_reports_pair_at_idx on crossfade.memory_reports (pair, at);
+
+comment on table crossfade.memory_reports is
+  'Memory that isolates of the edge function used, from events of record_requests with memory_bytes. Kept for an hour.';
+
+create table if not exists crossfade.baselines (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  at timestamptz not null default clock_timestamp(),
+  requests bigint not null,
+  p50_ms double precision not null,
+  p95_ms double precision not null
+);
+
+comment on table crossfade.baselines is
+  'How backend 1 answered in the last hour before the pair was mirrored, when it had enough requests (setting r9_min_requests). What R9 compares with.';
+
+create table if not exists crossfade.monitors (
+  singleton boolean primary key default true,
+  holder text,
+  generation bigint not null default 0,
+  heartbeat_at timestamptz,
+  lease_until timestamptz,
+  constraint monitors_has_one_row check (singleton)
+);
+
+insert into crossfade.monitors default values on conflict do nothing;
+
+comment on table crossfade.monitors is
+  'One row: the monitor that decides now. All columns but generation are null when none runs. generation grows whenever another one takes over.';
+
+create table if not exists crossfade.rls_checks (
+  pair text primary key references crossfade.pairs on delete cascade on update cascade,
+  at timestamptz not null default clock_timestamp(),
+  users integer not null,
+  differences integer not null
+);
+
+comment on table crossfade.rls_checks is
+  'The last comparison of what users may see in both tables; differences above 0 block stage live.';
+
+-- tables/rollouts.sql -----------------------------------------------------------------------------
+
+-- Rollouts that follow a plan, and changes that wait for their time.
+
+create table if not exists crossfade.rollouts (
+  id bigint generated always as identity primary key,
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  plan jsonb not null,
+  state text not null default 'running',
+  speed numeric not null default 1,
+  reason text,
+  approved text[] not null default '{}',
+  started_at timestamptz not null default clock_timestamp(),
+  started_by text not null default crossfade_private.actor(),
+  changed_at timestamptz not null default clock_timestamp(),
+  changed_by text not null default crossfade_private.actor(),
+  extended_at timestamptz,
+  finished_at timestamptz,
+  constraint rollout_state_is_known check (
+    state in ('running', 'held', 'rolled_back', 'aborted', 'finished')
+  ),
+  constraint speed_is_1_to_1000000 check (speed between 1 and 1000000)
+);
+
+create unique index if not exists rollouts_active_idx
+  on crossfade.rollouts (pair) where state not in ('aborted', 'finished');
+create index if not exists rollouts_pair_idx on crossfade.rollouts (pair, id desc);
+
+comment on table crossfade.rollouts is
+  'Plans under way and past ones; at most one active per pair. plan: {"name", "about", "steps": [{"name", "stage", "percentage", "flags", "min_s", "min_requests", "max_extension_s", "gates", "approval"}]}. approved: names of steps a person has approved. speed: how many times faster time runs, for rehearsals. reason: why it is held, rolled back or aborted.';
+comment on column crossfade.rollouts.extended_at is
+  'When somebody resumed it: the extension of the step counts from here. Null: from the step.';
+
+create table if not exists crossfade.scheduled_changes (
+  id bigint generated always as identity primary key,
+  due_at timestamptz not null,
+  changes jsonb not null,
+  reason text not null,
+  created_at timestamptz not null default clock_timestamp(),
+  created_by text not null,
+  state text not null default 'pending',
+  done_at timestamptz,
+  outcome jsonb,
+  constraint state_is_known check (state in ('pending', 'applied', 'refused', 'cancelled'))
+);
+
+create index if not exists scheduled_changes_due_at_idx
+  on crossfade.scheduled_changes (due_at) where state = 'pending';
+
+comment on table crossfade.scheduled_changes is
+  'Change sets that wait for their time, and what became of them. changes as apply_changes takes them; outcome: what was applied, or the error {"code", "message"} that refused it.';
+
+-- tables/rollbacks.sql ----------------------------------------------------------------------------
+
+-- The control state saved whole, and every rollback with what it kept.
+
+create table if not exists crossfade.snapshots (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default clock_timestamp(),
+  actor text not null,
+  reason text not null default '',
+  state jsonb not null
+);
+
+comment on table crossfade.snapshots is
+  'Saved control state. state: {"flags_version", "wal_lsn", "flags": [row], "kill_switches": [row], "cohorts": [row], "pairs": [{name, stage, step, converter_hash, fingerprint, last_clean_verify_at, open_failures, v1_rows, v2_rows, ...}]}; rows are the planner''s estimates. Settings are not part of it.';
+
+create table if not exists crossfade.rollbacks (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default clock_timestamp(),
+  actor text not null,
+  level text not null,
+  scope text not null,
+  reason text not null,
+  automatic boolean not null default false,
+  before jsonb not null,
+  after jsonb not null,
+  snapshot bigint references crossfade.snapshots on delete set null,
+  flags_version bigint not null,
+  preserved jsonb not null default '{}',
+  constraint level_is_known check (level in ('FEATURE', 'PARTIAL', 'COMPLETE', 'EMERGENCY'))
+);
+
+create index if not exists rollbacks_snapshot_idx on crossfade.rollbacks (snapshot);
+
+comment on table crossfade.rollbacks is
+  'Log of rollbacks that changed something. before and after: object -> values of each changed object; snapshot: the state before it, null when somebody deleted that; preserved: pair -> {"open_failures", "rows": [{failure, row}], "truncated"}, what one table held alone at that moment.';
+
+-- core/errors.sql ---------------------------------------------------------------------------------
+
+-- How every function refuses.
+
+create or replace function crossfade_private.fail(
+  status integer, code text, message text, details jsonb default '{}', hint text default ''
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- PTxyz becomes HTTP status xyz in PostgREST; 40001 is never used because PostgREST retries it.
+  raise exception using
+    errcode = 'PT' || fail.status,
+    message = fail.message,
+    detail = (fail.details || jsonb_build_object('code', fail.code))::text,
+    hint = fail.hint;
+end $$;
+
+comment on function crossfade_private.fail is
+  'Raise SQLSTATE PT<status> whose detail is a JSON object with our code and the values that matter. Never returns.';
+
+-- core/reasons.sql --------------------------------------------------------------------------------
+
+-- Why a change is made, remembered for the audit of the transaction.
+
+create or replace function crossfade_private.set_reason(reason text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select set_config('crossfade.reason', coalesce(set_reason.reason, ''), true);
+$$;
+
+comment on function crossfade_private.set_reason is
+  'Remember why, until the end of the transaction, for the audit rows that triggers write.';
+
+create or replace function crossfade_private.reason()
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select nullif(current_setting('crossfade.reason', true), '');
+$$;
+
+comment on function crossfade_private.reason is
+  'Why this transaction changes control rows; null when nobody said.';
+
+create or replace function crossfade_private.require_reason(reason text, action text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(btrim(require_reason.reason), '') = '' then
+    perform crossfade_private.fail(
+      400, 'CF007', format('Cannot %s: a reason is required', action), '{}',
+      'Say why in a few words; it is kept in the audit.');
+  end if;
+  perform crossfade_private.set_reason(require_reason.reason);
+end $$;
+
+comment on function crossfade_private.require_reason is
+  'Refuse an empty reason (CF007), else remember it for the audit. action completes the sentence "Cannot ...".';
+
+-- core/changes.sql --------------------------------------------------------------------------------
+
+-- Every change of a control row raises the version, is audited and broadcast.
+
+create or replace function crossfade.flags_version()
+returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select c.flags_version from crossfade.control c;
+$$;
+
+comment on function crossfade.flags_version is
+  'The counter that every change of control rows raises.';
+
+create or replace function crossfade_private.bump_version()
+returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.control set flags_version = flags_version + 1 returning flags_version;
+$$;
+
+comment on function crossfade_private.bump_version is
+  'Raise flags_version by one and return it. Locks the one control row until the transaction ends, so control changes are serial.';
+
+create or replace function crossfade_private.audit(
+  action text, object text, reason text, before jsonb, after jsonb
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.audit (
+    actor, actor_id, action, object, reason, before, after, flags_version)
+  values (
+    crossfade_private.actor(), crossfade_private.actor_id(), audit.action, audit.object,
+    coalesce(nullif(audit.reason, ''), crossfade_private.reason()),
+    audit.before, audit.after, crossfade.flags_version()
+  );
+$$;
+
+comment on function crossfade_private.audit is 'Write one audit row for the current actor.';
+
+create or replace function crossfade_private.broadcast(event text, payload jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Realtime may be absent (plain Postgres). realtime.send itself turns its failures into warnings,
+  -- so readers must also poll: a broadcast only makes a change visible sooner.
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null then
+    execute 'select realtime.send($1, $2, $3, true)'
+      using broadcast.payload, broadcast.event, 'crossfade:flags';
+  end if;
+exception when others then
+  raise warning 'crossfade: broadcast % failed: %', broadcast.event, sqlerrm;
+end $$;
+
+comment on function crossfade_private.broadcast is
+  'Send a hint on the private topic crossfade:flags at COMMIT. Never raises; a failure is a WARNING.';
+
+create or replace function crossfade_private.on_control_change()
+returns trigger
+language plpgsql volatile
+security definer -- a hand edit through the Data API comes from a role that may not write the audit
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
+  v_after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  v_row jsonb := coalesce(v_after, v_before);
+begin
+  if v_before is not distinct from v_after then
+    return null;
+  end if;
+  perform crossfade_private.bump_version();
+  perform crossfade_private.audit(
+    case tg_table_name when 'kill_switches' then 'kill_switch' else rtrim(tg_table_name, 's') end
+      || '.' || lower(tg_op),
+    coalesce(v_row ->> 'name', v_row ->> 'pair'), null, v_before, v_after);
+  perform crossfade_private.broadcast(
+    'flags_changed', jsonb_build_object('flags_version', crossfade.flags_version()));
+  return null;
+end $$;
+
+comment on function crossfade_private.on_control_change is
+  'AFTER ROW trigger of the control tables: a real change raises flags_version, is audited (action flag.update, object = name) and broadcast, also when somebody edits the row by hand.';
+
+create or replace function crossfade_private.before_control_change()
+returns trigger
+language plpgsql volatile
+-- Definer: a hand edit through the Data API comes from a role that may not lock crossfade.control.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Order matters, everywhere: fence, rows of crossfade.pairs by name, the control row, other rows.
+  -- Without this lock a row would be locked before the control row, and a rollback could deadlock.
+  perform 1 from crossfade.control c for update;
+  return null;
+end $$;
+
+comment on function crossfade_private.before_control_change is
+  'BEFORE STATEMENT trigger of the control tables: lock the control row first, so that control changes are serial and never deadlock.';
+
+create or replace function crossfade_private.stamp_row()
+returns trigger
+language plpgsql volatile
+-- Definer: API roles hold no right on crossfade_private.actor().
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- An update that changes nothing must stay one, or it would be audited and broadcast.
+  if tg_op = 'UPDATE' and new is not distinct from old then
+    return new;
+  end if;
+  new.updated_at := clock_timestamp();
+  new.updated_by := crossfade_private.actor();
+  return new;
+end $$;
+
+comment on function crossfade_private.stamp_row is
+  'BEFORE ROW trigger: who changed the row last, and when. Leaves an unchanged row alone.';
+
+-- core/settings.sql -------------------------------------------------------------------------------
+
+-- Reading and changing settings.
+
+create or replace function crossfade_private.setting(name text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_value jsonb;
+begin
+  select s.value into v_value from crossfade.settings s where s.name = setting.name;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF015', format('Setting "%s" does not exist', setting.name),
+      jsonb_build_object('setting', setting.name));
+  end if;
+  return v_value;
+end $$;
+
+comment on function crossfade_private.setting is
+  'Value of a setting as JSON. CF015 when there is no such setting.';
+
+create or replace function crossfade_private.setting_text(name text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.setting(setting_text.name) #>> '{}';
+$$;
+
+comment on function crossfade_private.setting_text is
+  'Value of a setting as text (a JSON string without its quotes). CF015.';
+
+create or replace function crossfade_private.setting_number(name text)
+returns numeric
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.setting_text(setting_number.name)::numeric;
+$$;
+
+comment on function crossfade_private.setting_number is
+  'Value of a numeric setting. CF015; 22P02 when it is not a number.';
+
+create or replace function crossfade_private.parse_setting(name text, kind text, value text)
+returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_value jsonb;
+begin
+  v_value := case kind when 'string' then to_jsonb(value) else value::jsonb end;
+  if jsonb_typeof(v_value) is distinct from kind then
+    raise invalid_text_representation;
+  end if;
+  return v_value;
+exception when invalid_text_representation then
+  perform crossfade_private.fail(
+    400, 'CF012', format('Cannot set "%s": %L is not a JSON %s', name, value, kind),
+    jsonb_build_object('setting', name, 'value', value, 'expected', kind));
+end $$;
+
+comment on function crossfade_private.parse_setting is
+  'Text to JSON of the given jsonb_typeof, which a setting keeps for ever. CF012.';
+
+create or replace function crossfade.set_setting(name text, value text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.settings;
+begin
+  perform crossfade_private.require_reason(reason, format('set "%s"', set_setting.name));
+  perform crossfade_private.setting(set_setting.name);
+  update crossfade.settings s
+  set value = crossfade_private.parse_setting(s.name, jsonb_typeof(s.value), set_setting.value)
+  where s.name = set_setting.name
+  returning s.* into v_row;
+  return jsonb_build_object('setting', to_jsonb(v_row), 'flags_version', crossfade.flags_version());
+exception when check_violation then
+  perform crossfade_private.fail(
+    400, 'CF012',
+    format('Cannot set "%s": %s is outside its limits', set_setting.name, set_setting.value),
+    (
+      select jsonb_build_object(
+        'setting', s.name, 'value', set_setting.value, 'minimum', s.minimum, 'maximum', s.maximum)
+      from crossfade.settings s where s.name = set_setting.name
+    ));
+end $$;
+
+comment on function crossfade.set_setting is
+  'Change one setting. value is text: a number, true or false, a JSON array or object, or a plain string, of the type the setting has. Returns {"setting": row, "flags_version"}. CF007 no reason, CF012 wrong type or outside the limits, CF015 unknown.';
+
+create or replace trigger crossfade_before_lock
+before insert or update or delete on crossfade.settings
+for each statement execute function crossfade_private.before_control_change();
+
+create or replace trigger crossfade_before_stamp
+before update on crossfade.settings
+for each row execute function crossfade_private.stamp_row();
+
+create or replace trigger crossfade_after_change
+after insert or update or delete on crossfade.settings
+for each row execute function crossfade_private.on_control_change();
+
+-- core/rights.sql ---------------------------------------------------------------------------------
+
+-- Who asks, and what the role of an operator allows.
+
+create or replace function crossfade_private.is_api_user()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The role is what the Data API has set after it has checked the token, also inside SECURITY
+  -- DEFINER. Claims with another role than service_role are a user's, whatever the role is called.
+  select case coalesce(current_setting('role', true), 'none')
+    when 'service_role' then false
+    when 'anon' then true
+    when 'authenticated' then true
+    else coalesce(current_setting('request.jwt.claims', true), '') <> ''
+  end;
+$$;
+
+comment on function crossfade_private.is_api_user is
+  'True for a request of the Data API that did not come with the secret key: its rights are those of an operator, if it is one.';
+
+create or replace function crossfade_private.operator_role()
+returns text
+language plpgsql stable
+-- Definer: policies call it for users who may not read the table they ask about.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if coalesce(current_setting('role', true), 'none') <> 'authenticated' then
+    return null;
+  end if;
+  -- sub alone is taken from the token: every other claim, role and user_metadata among them, may
+  -- hold what the user has chosen.
+  return (
+    select o.role from crossfade.operators o where o.user_id = crossfade_private.actor_id());
+end $$;
+
+comment on function crossfade_private.operator_role is
+  'viewer, operator or admin for a signed-in operator; null for everybody else, the secret key too.';
+
+create or replace function crossfade_private.has_role(role text)
+returns boolean
+language sql stable
+-- Definer: as operator_role, which nobody else may call.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    array_position('{viewer,operator,admin}'::text[], crossfade_private.operator_role())
+      >= array_position('{viewer,operator,admin}'::text[], has_role.role), false);
+$$;
+
+comment on function crossfade_private.has_role is
+  'Whether a signed-in operator asks whose role is this one or a higher one. What the policies use.';
+
+create or replace function crossfade_private.require_role(role text, action text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not crossfade_private.is_api_user() or crossfade_private.has_role(role) then
+    return;
+  end if;
+  perform crossfade_private.fail(
+    403, 'CF020',
+    case when crossfade_private.operator_role() is null
+      then format('Cannot %s: %s is no operator of this project', action, crossfade_private.actor())
+      else format('Cannot %s: %s is %s, and it needs %s', action, crossfade_private.actor(),
+        crossfade_private.operator_role(), role)
+    end,
+    jsonb_build_object('needed', role, 'role', crossfade_private.operator_role()),
+    case when crossfade_private.operator_role() is null
+      then 'An admin can run: crossfade operator add EMAIL --role ' || role
+      else 'An admin can run: crossfade operator set-role EMAIL ' || role
+    end);
+end $$;
+
+comment on function crossfade_private.require_role is
+  'Refuse (CF020) a signed-in user whose role is below viewer, operator or admin; let the secret key and direct connections pass. action completes the sentence "Cannot ...".';
+
+-- flags/changes.sql -------------------------------------------------------------------------------
+
+-- Changing a flag.
+
+create or replace function crossfade_private.check_percentage(value jsonb)
+returns numeric
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_percentage numeric;
+begin
+  if jsonb_typeof(value) in ('number', 'string')
+    and (value #>> '{}') ~ '^[0-9]{1,3}([.][0-9]{1,20})?$' then
+    v_percentage := (value #>> '{}')::numeric;
+  end if;
+  if v_percentage is null or v_percentage > 100 or scale(trim_scale(v_percentage)) > 3 then
+    perform crossfade_private.fail(
+      400, 'CF004',
+      format('Percentage %s is not a number from 0 to 100 with at most three decimals', value),
+      jsonb_build_object('percentage', value));
+  end if;
+  return v_percentage;
+end $$;
+
+comment on function crossfade_private.check_percentage is
+  'A JSON number or numeric string from 0 to 100 with at most three decimals, as numeric. Never rounds. CF004.';
+
+create or replace function crossfade_private.check_changes(object text, changes jsonb, kinds jsonb)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad record;
+begin
+  if jsonb_typeof(changes) is distinct from 'object' then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot change "%s": changes must be a JSON object', object),
+      jsonb_build_object('changes', changes));
+  end if;
+  select c.key, c.value, k.value #>> '{}' as kind into v_bad
+  from jsonb_each(changes) c
+  left join jsonb_each(kinds) k on k.key = c.key
+  where k.value is null or not case k.value #>> '{}'
+    -- Lists hold ids, which are text everywhere: a number would be a second spelling of an id.
+    when 'list' then jsonb_typeof(c.value) = 'array'
+      and not jsonb_path_exists(c.value, 'strict $[*] ? (@.type() != "string")', silent => true)
+    when 'percentage' then true
+    when 'percentage or null' then true
+    else jsonb_typeof(c.value) = k.value #>> '{}'
+  end
+  order by c.key
+  limit 1;
+  if found then
+    perform crossfade_private.fail(
+      400, 'CF012',
+      case when v_bad.kind is null
+        then format('Cannot change "%s": there is no field "%s"', object, v_bad.key)
+        else format('Cannot change "%s": %s must be a %s and not %s', object, v_bad.key,
+          case v_bad.kind when 'list' then 'list of strings' else v_bad.kind end,
+          left(v_bad.value::text, 100))
+      end,
+      jsonb_build_object('field', v_bad.key, 'value', v_bad.value,
+        'fields', (select jsonb_agg(k order by k) from jsonb_object_keys(kinds) k)));
+  end if;
+  if changes ? 'percentage'
+    and not (
+      changes -> 'percentage' = 'null' and kinds ->> 'percentage' = 'percentage or null') then
+    perform crossfade_private.check_percentage(changes -> 'percentage');
+  end if;
+end $$;
+
+comment on function crossfade_private.check_changes is
+  'Refuse changes that are not an object, name an unknown field or hold a value of the wrong type (CF012), or a bad percentage (CF004). kinds: field -> boolean, string, list (of strings), percentage, "percentage or null".';
+
+create or replace function crossfade.set_flag(name text, changes jsonb, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_row crossfade.flags;
+  v_found boolean;
+begin
+  perform crossfade_private.require_reason(
+    set_flag.reason, format('change flag "%s"', set_flag.name));
+  perform crossfade_private.check_changes(set_flag.name, changes, '{
+    "create": "boolean", "description": "string", "enabled": "boolean", "default_value": "boolean",
+    "percentage": "percentage or null", "cohort_key": "string", "allow_user_ids": "list",
+    "allow_agent_ids": "list", "deny_user_ids": "list", "deny_agent_ids": "list",
+    "prerequisites": "list", "killed_by": "list"}');
+  -- Order matters: see before_control_change.
+  perform 1 from crossfade.control c for update;
+  select f.* into v_row from crossfade.flags f where f.name = set_flag.name;
+  v_found := found;
+  if not v_found and not coalesce((changes ->> 'create')::boolean, false) then
+    perform crossfade_private.fail(
+      404, 'CF002', format('Unknown flag "%s"', set_flag.name),
+      jsonb_build_object('flag', set_flag.name,
+        'known', (select coalesce(jsonb_agg(f.name order by f.name), '[]') from crossfade.flags f)),
+      'To add a flag, send "create": true.');
+  end if;
+  if not v_found then
+    insert into crossfade.flags (name, cohort_key)
+    values (set_flag.name, coalesce(changes ->> 'cohort_key', set_flag.name))
+    returning * into v_row;
+  end if;
+  v_row := jsonb_populate_record(v_row, changes - 'create');
+  update crossfade.flags f
+  set description = v_row.description, enabled = v_row.enabled, percentage = v_row.percentage,
+    default_value = v_row.default_value, cohort_key = v_row.cohort_key,
+    allow_user_ids = v_row.allow_user_ids, allow_agent_ids = v_row.allow_agent_ids,
+    deny_user_ids = v_row.deny_user_ids, deny_agent_ids = v_row.deny_agent_ids,
+    prerequisites = v_row.prerequisites, killed_by = v_row.killed_by
+  where f.name = set_flag.name
+  returning f.* into v_row;
+  return jsonb_build_object('flag', to_jsonb(v_row), 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.set_flag is
+  'Change the fields named in changes; the others stay. {"create": true} adds a flag that does not exist. Returns {"flag": row, "flags_version"}; a change that changes nothing raises no version. CF002 unknown flag, CF004 percentage, CF007 no reason, CF012 unknown field or wrong type.';
+
+create or replace trigger crossfade_before_lock
+before insert or update or delete on crossfade.flags
+for each statement execute function crossfade_private.before_control_change();
+
+create or replace trigger crossfade_before_stamp
+before insert or update on crossfade.flags
+for each row execute function crossfade_private.stamp_row();
+
+create or replace trigger crossfade_after_change
+after insert or update or delete on crossfade.flags
+for each row execute function crossfade_private.on_control_change();
+
+-- flags/buckets.sql -------------------------------------------------------------------------------
+
+-- The bucket of a unit. The same algorithm exists in TypeScript and Python; tests/vectors pins
+-- all three.
+
+create or replace function crossfade.bucket(cohort_key text, unit text)
+returns integer
+language plpgsql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- murmur3_x86_32 with seed 0 over UTF-8. In here and not in a function of its own: the call would
+  -- cost a third more.
+  v_bytes bytea := convert_to(cohort_key || ':' || unit, 'UTF8');
+  v_length integer := length(v_bytes);
+  v_hash bigint := 0;
+  v_block bigint;
+  v_at integer := 0;
+begin
+  while v_at < v_length loop
+    v_block := get_byte(v_bytes, v_at);
+    if v_at + 4 <= v_length then
+      v_block := v_block | (get_byte(v_bytes, v_at + 1) << 8) | (get_byte(v_bytes, v_at + 2) << 16)
+        | (get_byte(v_bytes, v_at + 3)::bigint << 24);
+    else
+      if v_at + 1 < v_length then
+        v_block := v_block | (get_byte(v_bytes, v_at + 1) << 8);
+      end if;
+      if v_at + 2 < v_length then
+        v_block := v_block | (get_byte(v_bytes, v_at + 2) << 16);
+      end if;
+    end if;
+    -- SAFETY: a product of two 32-bit numbers overflows bigint, so the left one is split in halves.
+    v_block := ((v_block & 65535) * 3432918353
+      + (((v_block >> 16) * 3432918353 & 65535) << 16)) & 4294967295;
+    v_block := (v_block << 15 & 4294967295) | (v_block >> 17);
+    v_hash := v_hash # (((v_block & 65535) * 461845907
+      + (((v_block >> 16) * 461845907 & 65535) << 16)) & 4294967295);
+    if v_at + 4 <= v_length then
+      v_hash := (((v_hash << 13 & 4294967295) | (v_hash >> 19)) * 5 + 3864292196) & 4294967295;
+    end if;
+    v_at := v_at + 4;
+  end loop;
+  v_hash := v_hash # v_length;
+  v_hash := v_hash # (v_hash >> 16);
+  v_hash := ((v_hash & 65535) * 2246822507
+    + (((v_hash >> 16) * 2246822507 & 65535) << 16)) & 4294967295;
+  v_hash := v_hash # (v_hash >> 13);
+  v_hash := ((v_hash & 65535) * 3266489909
+    + (((v_hash >> 16) * 3266489909 & 65535) << 16)) & 4294967295;
+  v_hash := v_hash # (v_hash >> 16);
+  return v_hash % 100 * 1000 + v_hash / 100 % 1000;
+end $$;
+
+comment on function crossfade.bucket is
+  'Fixed number 0 to 99999 of a unit: h = murmur3_x86_32(utf8(cohort_key:unit)), h % 100 * 1000 + h / 100 % 1000; the unit is in when bucket < percentage * 1000. Equals Unleash at whole percentages. Null when an argument is null.';
+
+-- flags/evaluation.sql ----------------------------------------------------------------------------
+
+-- Evaluating a flag: the rules in their order. The same exists in TypeScript and Python;
+-- tests/vectors pins all three.
+
+create or replace function crossfade_private.unit(context jsonb)
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(nullif(context ->> 'user_id', ''), nullif(context ->> 'agent_id', ''),
+    nullif(context ->> 'conversation_id', ''));
+$$;
+
+comment on function crossfade_private.unit is
+  'What a percentage is taken over: the first of user_id, agent_id, conversation_id that is not empty; else null.';
+
+create or replace function crossfade_private.flag_rules(
+  flag crossfade.flags, context jsonb, follow boolean
+)
+returns table (
+  place integer, rule text, matched boolean, value boolean, reason text, details jsonb
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user text := nullif(context ->> 'user_id', '');
+  v_agent text := nullif(context ->> 'agent_id', '');
+  v_bucket integer := crossfade.bucket(flag.cohort_key, crossfade_private.unit(context));
+  v_threshold integer := flag.percentage * 1000;
+  v_switch text;
+  v_unmet text;
+begin
+  select k.name into v_switch from crossfade.kill_switches k
+  where k.engaged and (k.overrides_all or k.name = any (flag.killed_by))
+  order by k.name collate "C" limit 1;
+  if follow then
+    select p.name into v_unmet
+    from unnest(flag.prerequisites) with ordinality p(name, n)
+    left join crossfade.flags f on f.name = p.name
+    left join lateral (
+      select r.value from crossfade_private.flag_rules(f, context, false) r
+      where f.name is not null and r.matched order by r.place limit 1
+    ) d on true
+    where d.value is distinct from true
+    order by p.n limit 1;
+  end if;
+  return query values
+    (1, 'kill_switch', v_switch is not null, false, 'DISABLED',
+      jsonb_build_object('kill_switch', v_switch)),
+    (2, 'disabled', not flag.enabled, false, 'DISABLED', '{}'::jsonb),
+    (3, 'prerequisite', v_unmet is not null, false, 'DISABLED',
+      jsonb_build_object('prerequisite', v_unmet)),
+    (4, 'deny', coalesce(v_user = any (flag.deny_user_ids), false)
+      or coalesce(v_agent = any (flag.deny_agent_ids), false), false, 'TARGETING_MATCH', '{}'),
+    (5, 'allow', coalesce(v_user = any (flag.allow_user_ids), false)
+      or coalesce(v_agent = any (flag.allow_agent_ids), false), true, 'TARGETING_MATCH', '{}'),
+    (6, 'percentage', v_threshold is not null and (v_threshold = 100000 or v_bucket is not null),
+      coalesce(v_bucket < v_threshold, v_threshold = 100000, false), 'SPLIT',
+      jsonb_build_object(
+        'bucket', case when v_threshold is not null then v_bucket end, 'threshold', v_threshold)),
+    (7, 'default', true, flag.default_value, 'DEFAULT', '{}');
+end $$;
+
+comment on function crossfade_private.flag_rules is
+  'Every rule with whether it applies and what it would answer; the first that applies (by place) decides. follow: look at prerequisites, whose own prerequisites are not looked at, so that a circle ends.';
+
+create or replace function crossfade.explain_flag(name text, context jsonb default '{}')
+returns jsonb
+language plpgsql stable
+-- Definer: API roles hold no right on crossfade_private.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_flag crossfade.flags;
+  v_answer jsonb;
+begin
+  if jsonb_typeof(coalesce(context, '{}')) <> 'object' then
+    perform crossfade_private.fail(
+      400, 'CF012',
+      format('Cannot evaluate "%s": context must be a JSON object', explain_flag.name),
+      jsonb_build_object('context', context));
+  end if;
+  select f.* into v_flag from crossfade.flags f where f.name = explain_flag.name;
+  if not found then
+    return jsonb_build_object(
+      'flag', explain_flag.name, 'value', false, 'variant', 'off', 'reason', 'ERROR',
+      'error_code', 'FLAG_NOT_FOUND', 'steps', '[]'::jsonb,
+      'metadata',
+      jsonb_build_object('rule', 'unknown', 'flags_version', crossfade.flags_version()));
+  end if;
+  with r as materialized (
+    select * from crossfade_private.flag_rules(v_flag, coalesce(context, '{}'), true)
+  )
+  select jsonb_build_object(
+    'flag', explain_flag.name, 'value', d.value,
+    'variant', case when d.value then 'on' else 'off' end, 'reason', d.reason,
+    'metadata', jsonb_strip_nulls(d.details)
+      || jsonb_build_object('rule', d.rule, 'flags_version', crossfade.flags_version()),
+    'steps', (
+      select jsonb_agg(jsonb_strip_nulls(s.details) || jsonb_build_object(
+        'rule', s.rule, 'matched', s.matched, 'value', s.value, 'decides', s.place = d.place)
+        order by s.place)
+      from r s))
+  into v_answer
+  from r d where d.matched order by d.place limit 1;
+  return v_answer;
+end $$;
+
+comment on function crossfade.explain_flag is
+  'evaluate_flag plus "steps": every rule in order with rule, matched, the value it stands for, decides (true for one), and bucket, threshold, kill_switch or prerequisite.';
+
+create or replace function crossfade.evaluate_flag(name text, context jsonb default '{}')
+returns jsonb
+language sql stable
+-- Definer: as explain_flag.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade.explain_flag(evaluate_flag.name, evaluate_flag.context) - 'steps';
+$$;
+
+comment on function crossfade.evaluate_flag is
+  'Value of a flag for {"user_id", "agent_id", "conversation_id"}: {"flag", "value", "variant" on|off, "reason", "metadata": {"rule", "flags_version", ...}}. An unknown flag is false with error_code FLAG_NOT_FOUND. CF012 when context is not an object.';
+
+-- flags/fence.sql ---------------------------------------------------------------------------------
+
+-- The fence: a lock that makes a kill exact.
+
+create or replace function crossfade_private.fence_lock_key()
+returns bigint
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select 7161727193022001::bigint;
+$$;
+
+comment on function crossfade_private.fence_lock_key is
+  'Advisory lock: direct V2 writers hold it shared, engaging a fencing kill switch holds it exclusively, so that no V2 write that began before a kill commits after it.';
+
+create or replace function crossfade_private.fence_engaged(pair text)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from crossfade.kill_switches k
+    where k.engaged and k.fences
+      and (k.overrides_all or coalesce(k.pair = fence_engaged.pair, true)));
+end $$;
+
+comment on function crossfade_private.fence_engaged is
+  'Whether direct V2 writes of this pair are refused now. Reads one page; called once per direct V2 statement.';
+
+create or replace function crossfade_private.close_fence()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_started timestamptz := clock_timestamp();
+  v_wait integer := crossfade_private.setting_number('kill_wait_ms');
+  v_before text := current_setting('lock_timeout');
+  v_in_flight boolean := false;
+begin
+  -- Direct V2 writers hold this lock shared until they end. New ones queue behind us and then see
+  -- the engaged switch, so that nothing which began before the kill commits after it.
+  begin
+    if v_wait = 0 then
+      v_in_flight := not pg_try_advisory_xact_lock(crossfade_private.fence_lock_key());
+    else
+      perform set_config('lock_timeout', v_wait || 'ms', true);
+      perform pg_advisory_xact_lock(crossfade_private.fence_lock_key());
+    end if;
+  exception when lock_not_available then
+    -- A kill is never refused: stragglers may still commit, and the caller is told.
+    v_in_flight := true;
+  end;
+  perform set_config('lock_timeout', v_before, true);
+  -- before_kill_switch_change must not wait a second time.
+  perform set_config('crossfade.fence', 'closed', true);
+  return jsonb_build_object(
+    'waited_ms', round(extract(epoch from clock_timestamp() - v_started) * 1000, 1),
+    'in_flight', v_in_flight);
+end $$;
+
+comment on function crossfade_private.close_fence is
+  'Wait until the direct V2 writes that have begun end, at most setting kill_wait_ms, and hold new ones back until this transaction ends: {"waited_ms", "in_flight": some had not ended}.';
+
+-- flags/kill_switches.sql -------------------------------------------------------------------------
+
+-- Engaging a kill switch is one step; releasing it needs a reason.
+
+create or replace function crossfade_private.before_kill_switch_change()
+returns trigger
+language plpgsql volatile
+-- Definer: as before_control_change.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Order matters: the fence comes before the control row. Only a hand edit has to close it here.
+  if coalesce(current_setting('crossfade.fence', true), '') = '' then
+    perform crossfade_private.close_fence();
+  end if;
+  perform 1 from crossfade.control c for update;
+  return null;
+end $$;
+
+comment on function crossfade_private.before_kill_switch_change is
+  'BEFORE STATEMENT trigger: a hand edit closes the fence like engage_kill_switch, then locks the control row.';
+
+create or replace function crossfade_private.stamp_kill_switch()
+returns trigger
+language plpgsql volatile
+-- Definer: API roles hold no right on crossfade_private.actor().
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if new.engaged and (tg_op = 'INSERT' or not old.engaged) then
+    new.engaged_at := clock_timestamp();
+    new.engaged_by := crossfade_private.actor();
+    if tg_op = 'UPDATE' and new.reason is not distinct from old.reason then
+      new.reason := crossfade_private.reason();
+    end if;
+  end if;
+  return new;
+end $$;
+
+comment on function crossfade_private.stamp_kill_switch is
+  'BEFORE ROW trigger: who engaged the switch, when and why. All three stay when it is released.';
+
+create or replace function crossfade_private.after_kill_switch_change()
+returns trigger
+language plpgsql volatile
+-- Definer: as before_control_change; realtime.messages also refuses most API roles.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.broadcast('kill', jsonb_build_object(
+    'flags_version', crossfade.flags_version(), 'name', new.name, 'engaged', new.engaged));
+  return null;
+end $$;
+
+comment on function crossfade_private.after_kill_switch_change is
+  'AFTER ROW trigger: broadcast "kill" {flags_version, name, engaged} when engaged has changed.';
+
+create or replace function crossfade_private.switch_kill(name text, engaged boolean, reason text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.kill_switches;
+  v_fence jsonb := '{"waited_ms": 0, "in_flight": false}'::jsonb;
+  v_handled text := coalesce(current_setting('crossfade.fence', true), '');
+  v_changed boolean;
+begin
+  select k.* into v_row from crossfade.kill_switches k where k.name = switch_kill.name;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF003', format('Unknown kill switch "%s"', switch_kill.name),
+      jsonb_build_object('kill_switch', switch_kill.name,
+        'known', (select jsonb_agg(k.name order by k.name) from crossfade.kill_switches k)));
+  end if;
+  if v_handled = '' then
+    if switch_kill.engaged and v_row.fences then
+      -- Also when it is engaged already: calling again tells whether stragglers are left.
+      v_fence := crossfade_private.close_fence();
+    else
+      perform set_config('crossfade.fence', 'not needed', true);
+    end if;
+  end if;
+  perform crossfade_private.set_reason(switch_kill.reason);
+  update crossfade.kill_switches k
+  set engaged = switch_kill.engaged
+  where k.name = switch_kill.name and k.engaged is distinct from switch_kill.engaged
+  returning k.* into v_row;
+  v_changed := found;
+  if not v_changed then
+    select k.* into v_row from crossfade.kill_switches k where k.name = switch_kill.name;
+  end if;
+  perform set_config('crossfade.fence', v_handled, true);
+  return v_fence || jsonb_build_object(
+    'kill_switch', to_jsonb(v_row), 'changed', v_changed,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade_private.switch_kill is
+  'What engage_kill_switch and release_kill_switch share. CF003. Takes the fence lock, then the control row.';
+
+create or replace function crossfade.engage_kill_switch(name text, reason text default null)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return crossfade_private.switch_kill(engage_kill_switch.name, true, engage_kill_switch.reason)
+    || jsonb_build_object('committed_at', clock_timestamp());
+end $$;
+
+comment on function crossfade.engage_kill_switch is
+  'Stop, in one step: no reason needed, safe to repeat (changed false). A fencing switch first waits, at most setting kill_wait_ms, for direct V2 writes that have begun, and holds new ones back meanwhile. Returns {"kill_switch": row, "changed", "committed_at", "waited_ms", "in_flight": V2 writes that may still commit, "flags_version"}. Only CF003.';
+
+create or replace function crossfade.release_kill_switch(name text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: as engage_kill_switch.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.require_reason(
+    release_kill_switch.reason, format('release kill switch "%s"', release_kill_switch.name));
+  return crossfade_private.switch_kill(release_kill_switch.name, false, release_kill_switch.reason)
+    - 'waited_ms' - 'in_flight';
+end $$;
+
+comment on function crossfade.release_kill_switch is
+  'End a stop. Returns {"kill_switch": row, "changed", "flags_version"}. CF003 unknown switch, CF007 no reason.';
+
+create or replace trigger crossfade_before_lock
+before insert or update or delete on crossfade.kill_switches
+for each statement execute function crossfade_private.before_kill_switch_change();
+
+create or replace trigger crossfade_before_stamp
+before insert or update on crossfade.kill_switches
+for each row execute function crossfade_private.stamp_kill_switch();
+
+create or replace trigger crossfade_after_change
+after insert or update or delete on crossfade.kill_switches
+for each row execute function crossfade_private.on_control_change();
+
+-- Named so that it fires after crossfade_after_change, which raises the version it sends.
+create or replace trigger crossfade_after_kill
+after update on crossfade.kill_switches
+for each row when (old.engaged is distinct from new.engaged)
+execute function crossfade_private.after_kill_switch_change();
+
+-- flags/reading.sql -------------------------------------------------------------------------------
+
+-- The snapshot that every isolate of the edge keeps.
+
+create or replace function crossfade.read_flags(known_version bigint default null)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version bigint := crossfade.flags_version();
+begin
+  if known_version = v_version then
+    return jsonb_build_object('flags_version', v_version, 'unchanged', true);
+  end if;
+  -- Stable: every query in here sees one moment, so version and rows always belong together.
+  return (
+    select jsonb_build_object(
+      'flags_version', crossfade.flags_version(),
+      'flags', (
+        select coalesce(jsonb_agg(to_jsonb(f) order by f.name), '[]') from crossfade.flags f),
+      'kill_switches', (
+        select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]')
+        from crossfade.kill_switches k),
+      'pairs', (
+        select coalesce(jsonb_agg(jsonb_build_object(
+          'name', p.name, 'stage', p.stage, 'gate_flag', p.gate_flag, 'step', p.step,
+          'cohort', to_jsonb(c)) order by p.name), '[]')
+        from crossfade.pairs p left join crossfade.cohorts c on c.pair = p.name),
+      'settings', (
+        select coalesce(jsonb_object_agg(s.name, s.value), '{}') from crossfade.settings s)));
+end $$;
+
+comment on function crossfade.read_flags is
+  'Everything an evaluator needs, as of one moment: {"flags_version", "flags": [row], "kill_switches": [row], "pairs": [{name, stage, gate_flag, step, cohort}], "settings": {name: value}}; {"flags_version", "unchanged": true} when known_version is current.';
+
+-- flags/exposures.sql -----------------------------------------------------------------------------
+
+-- Feature adoption: how often each flag was answered with what, counted by minute.
+
+create or replace function crossfade_private.check_exposures(batch jsonb)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad record;
+  v_value jsonb;
+begin
+  if jsonb_typeof(batch) is distinct from 'array' or jsonb_array_length(batch) > 10000 then
+    perform crossfade_private.fail(
+      400, 'CF012', 'Cannot record exposures: batch must be a JSON array of at most 10000 entries',
+      jsonb_build_object('field', 'batch'));
+  end if;
+  select e.n - 1 as place, e.entry, f.field into v_bad
+  from jsonb_array_elements(batch) with ordinality e(entry, n)
+  cross join lateral (
+    values
+    (1, 'entry', jsonb_typeof(entry) = 'object'),
+    (2, 'flag', jsonb_typeof(entry -> 'flag') = 'string'),
+    (3, 'variant', jsonb_typeof(entry -> 'variant') = 'string'
+      and entry ->> 'variant' in ('on', 'off')),
+    (4, 'reason', jsonb_typeof(entry -> 'reason') = 'string' and entry ->> 'reason'
+      in ('STATIC', 'DEFAULT', 'TARGETING_MATCH', 'SPLIT', 'DISABLED', 'STALE', 'ERROR')),
+    (5, 'count', case jsonb_typeof(coalesce(entry -> 'count', 'null'))
+      when 'null' then true when 'number' then (entry ->> 'count') ~ '^[1-9][0-9]{0,8}$' end)
+  ) as f (place, field, valid)
+  where f.valid is not true
+  order by e.n, f.place
+  limit 1;
+  if found then
+    v_value := case v_bad.field when 'entry' then v_bad.entry else v_bad.entry -> v_bad.field end;
+    perform crossfade_private.fail(
+      400, 'CF012',
+      format('Cannot record exposures: entry %s has the invalid %s %s', v_bad.place, v_bad.field,
+        left(coalesce(v_value, 'null')::text, 100)),
+      jsonb_build_object('entry', v_bad.place, 'field', v_bad.field, 'value', v_value));
+  end if;
+end $$;
+
+comment on function crossfade_private.check_exposures is
+  'Refuse a batch with an entry that cannot be counted, naming the first one (from 0), its field and value. CF012.';
+
+create or replace function crossfade_private.purge_exposures()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keep_days numeric := crossfade_private.setting_number('exposures_keep_days');
+begin
+  -- A bounded part with every batch: nothing needs a timer, and nobody waits for a large delete.
+  delete from crossfade.flag_exposures x
+  where x.ctid = any (array(
+    select o.ctid from crossfade.flag_exposures o
+    where o.minute
+      < clock_timestamp() - make_interval(secs => v_keep_days::double precision * 86400)
+    order by o.minute
+    limit 1000
+    for update skip locked));
+end $$;
+
+comment on function crossfade_private.purge_exposures is
+  'Delete at most 1000 of the rows that are older than setting exposures_keep_days; skips rows that another caller is deleting.';
+
+create or replace function crossfade.record_exposures(batch jsonb)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_recorded bigint;
+  v_total bigint;
+begin
+  perform crossfade_private.check_exposures(batch);
+  with e as materialized (
+    select a.entry ->> 'flag' as flag, a.entry ->> 'variant' as variant,
+      a.entry ->> 'reason' as reason, coalesce((a.entry ->> 'count')::bigint, 1) as exposures,
+      f.name is not null as is_known
+    from jsonb_array_elements(batch) a(entry)
+    -- An isolate may still count a flag that has been deleted, and names must stay bounded.
+    left join crossfade.flags f on f.name = a.entry ->> 'flag'
+  ),
+  counted as (
+    insert into crossfade.flag_exposures as x (flag, minute, variant, reason, exposures)
+    select e.flag, date_trunc('minute', clock_timestamp()), e.variant, e.reason, sum(e.exposures)
+    from e
+    where e.is_known
+    group by e.flag, e.variant, e.reason
+    -- Order matters: two callers that lock the same rows in one order cannot deadlock.
+    order by e.flag, e.variant, e.reason
+    on conflict (minute, flag, variant, reason)
+    do update set exposures = x.exposures + excluded.exposures
+  )
+  select coalesce(sum(e.exposures) filter (where e.is_known), 0), coalesce(sum(e.exposures), 0)
+  into v_recorded, v_total
+  from e;
+  perform crossfade_private.purge_exposures();
+  return jsonb_build_object(
+    'recorded', v_recorded, 'ignored', v_total - v_recorded,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.record_exposures is
+  'Count answers of flags in the current minute of crossfade.flag_exposures. batch: array of {"flag", "variant": on|off, "reason", "count"?}; all or nothing, except that unknown flags are ignored. Safe for any number of callers at once. Returns {"recorded", "ignored", "flags_version"}. CF012 names the entry, field and value.';
+
+-- pairs/templates.sql -----------------------------------------------------------------------------
+
+-- Filling a template with pieces of SQL.
+
+create or replace function crossfade_private.render(template text, pieces jsonb)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_piece constant text := '\{([a-z][a-z0-9_]*)\}';
+  -- What lies between the pieces, one more than there are pieces.
+  v_between text[] := regexp_split_to_array(template, v_piece);
+  v_name text;
+  v_number integer := 1;
+  v_sql text := v_between[1];
+begin
+  -- Once through the template and not piece by piece: a fragment may hold braces of its own.
+  for v_name in select m[1] from regexp_matches(template, v_piece, 'g') m loop
+    if not pieces ? v_name then
+      raise exception 'crossfade: template has an unknown piece: {%}', v_name;
+    end if;
+    v_number := v_number + 1;
+    v_sql := v_sql || (pieces ->> v_name) || v_between[v_number];
+  end loop;
+  return v_sql;
+end $$;
+
+comment on function crossfade_private.render is
+  'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made. Raises P0001 for a piece that is not there.';
+
+-- pairs/comparison.sql ----------------------------------------------------------------------------
+
+-- Comparing the values of a column, whatever its type.
+
+create or replace function crossfade_private.json_value(source json)
+returns jsonb
+-- Not parallel safe: a subtransaction cannot begin in a worker.
+language plpgsql immutable strict
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return source::jsonb;
+exception when others then
+  -- json holds what jsonb refuses, such as \u0000: that text is its own value.
+  return to_jsonb(source::text);
+end $$;
+
+comment on function crossfade_private.json_value is
+  'A json value to compare by; never raises.';
+
+create or replace function crossfade_private.comparable(type_id oid, collation_id oid default 0)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- `=` must mean equality and must be found with our search_path: operators of extensions are
+  -- not, and some types have none or (boxes) one that compares areas, or (intervals) one by which
+  -- 30 days are a month. The others are compared by their binary form, which no session setting
+  -- rounds, or by their text. A collation may find different texts equal; C does not.
+  select case
+    when exists (
+      select from pg_catalog.pg_collation c
+      where c.oid = collation_id and not c.collisdeterministic
+    ) then '(%s) collate pg_catalog."C"'
+    when y.typtype not in ('b', 'd') then '%s'
+    when coalesce(b.oid, y.oid) = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
+    when e.has_equality and (e.is_builtin or y.typcategory = 'A') then '%s'
+    when y.typcategory = 'A' then 'pg_catalog.array_send(%s)'
+    when y.typcategory = 'S' or y.typsend = 0 or coalesce(b.oid, y.oid) = 'pg_catalog.xml'::regtype
+      then '(%s)::text'
+    else format('%I.%I(%%s)', n.nspname, f.proname)
+  end
+  from pg_catalog.pg_type y
+  left join pg_catalog.pg_type b on b.oid = y.typbasetype
+  left join pg_catalog.pg_proc f on f.oid = y.typsend
+  left join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+  cross join lateral (
+    select i.typnamespace = 'pg_catalog'::regnamespace is_builtin, i.typtype not in ('b', 'd')
+      or exists (
+        select from pg_catalog.pg_opclass c
+        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
+        where c.opcintype in (i.oid, i.typbasetype) and c.opcdefault
+          and c.opcintype <> 'pg_catalog.interval'::regtype) has_equality
+    from pg_catalog.pg_type i
+    where i.oid = case when coalesce(b.typcategory, y.typcategory) = 'A'
+      then coalesce(nullif(b.typelem, 0), nullif(y.typelem, 0)) else coalesce(b.oid, y.oid) end
+  ) e
+  where y.oid = type_id;
+$$;
+
+comment on function crossfade_private.comparable is
+  'Template (%s for the column) of an expression by which values of a type can be compared.';
+
+create or replace function crossfade_private.column_pieces(source regclass)
+returns table (columns text[], compared text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select
+    array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
+    array_agg(
+      replace(crossfade_private.comparable(a.atttypid, a.attcollation), '%s',
+        '%1$s.' || replace(quote_ident(a.attname), '%', '%%'))
+      order by a.attnum
+    ) filter (where a.attgenerated = '')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.column_pieces is
+  'Writable columns of a table, and the expressions to compare them by (with %1$s for the alias).';
+
+create or replace function crossfade_private.always_identity(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(a.attname::text), '{}')
+  from pg_catalog.pg_attribute a where a.attrelid = tab and a.attidentity = 'a';
+$$;
+
+comment on function crossfade_private.always_identity is
+  'Columns that are GENERATED ALWAYS AS IDENTITY.';
+
+-- pairs/keys.sql ----------------------------------------------------------------------------------
+
+-- A key as JSON, and JSON as a key.
+
+create or replace function crossfade_private.key_from_json(
+  names text[], source regclass, source_key text[], expression text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(
+    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)),
+      ', ' order by u.n)
+  from unnest(names, source_key) with ordinality u(name, source_name, n)
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+$$;
+
+comment on function crossfade_private.key_from_json is
+  'Typed key columns read from a JSON key, as a list of SQL expressions in key order.';
+
+create or replace function crossfade_private.key_part(value timestamptz)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $$
+  select to_jsonb(value);
+$$;
+
+comment on function crossfade_private.key_part(timestamptz) is
+  'A part of a key as JSON that is the same whatever the session''s time zone: keys are compared as JSON.';
+
+create or replace function crossfade_private.key_part(value bytea)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+set bytea_output = 'hex'
+as $$
+  select to_jsonb(value);
+$$;
+
+comment on function crossfade_private.key_part(bytea) is
+  'A part of a key as JSON that is the same whatever the session''s bytea_output.';
+
+create or replace function crossfade_private.key_to_json(
+  names text[], tab regclass, columns text[], alias text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
+    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+      in ('timestamptz'::regtype, 'bytea'::regtype)
+      then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
+  from unnest(names, columns) with ordinality u(name, c, n)
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
+  join pg_catalog.pg_type y on y.oid = a.atttypid;
+$$;
+
+comment on function crossfade_private.key_to_json is
+  'SQL expression that makes the JSON key, with the V1 names, of a row.';
+
+-- pairs/pieces.sql --------------------------------------------------------------------------------
+
+-- The pieces of SQL that are made of a pair's tables.
+
+create or replace function crossfade_private.make_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_source regclass := case side when 1 then pair.v1_table else pair.v2_table end::regclass;
+  v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
+  v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
+  v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
+  v_source_columns record;
+  v_target_columns record;
+  -- PostgreSQL lets nobody update these.
+  v_source_identity text[] := crossfade_private.always_identity(v_source);
+  v_target_identity text[] := crossfade_private.always_identity(v_target);
+  v_name text;
+  v_alias text;
+  v_pieces jsonb;
+begin
+  select * into v_source_columns from crossfade_private.column_pieces(v_source);
+  select * into v_target_columns from crossfade_private.column_pieces(v_target);
+  v_pieces := jsonb_build_object(
+    'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
+    'source', case side when 1 then pair.v1_table else pair.v2_table end,
+    'target', case side when 1 then pair.v2_table else pair.v1_table end,
+    -- Conversions are written {convert} ROW {with} COUNTERPART {converted}: a call, which
+    -- install_mirror replaces by the text of the converter where that can be done.
+    'convert', case side when 1 then pair.to_v2 else pair.to_v1 end || '(',
+    'with', ',', 'converted', ')',
+    'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
+    'with_back', ',', 'converted_back', ')',
+    'target_columns',
+    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
+    'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
+    'set_list', coalesce(
+      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
+        from unnest(v_target_columns.columns) c
+       where c <> all (v_target_key) and c <> all (v_target_identity)),
+      -- A target that is nothing but its key: setting a key column to itself keeps the
+      -- statement valid.
+      format('%1$I = cf_c.%1$I', v_target_key[1])),
+    'source_set_list', coalesce(
+      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
+        from unnest(v_source_columns.columns) c
+       where c <> all (v_source_key) and c <> all (v_source_identity)),
+      format('%1$I = cf_c.%1$I', v_source_key[1])),
+    -- Only what differs between cf_b (before) and cf_c (after).
+    'merge_list', coalesce(
+      (select string_agg(format(
+          '%1$I = case when %2$s is distinct from %3$s then cf_c.%1$I else cf_t.%1$I end', u.c,
+          format(u.compared, 'cf_b'), format(u.compared, 'cf_c')), ', ')
+        from unnest(v_target_columns.columns, v_target_columns.compared) u(c, compared)
+       where u.c <> all (v_target_key) and u.c <> all (v_target_identity)),
+      format('%1$I = cf_c.%1$I', v_target_key[1])));
+  v_pieces := v_pieces || jsonb_build_object(
+    'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
+    -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
+    'skey_1', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$1'),
+    'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
+    'skey_z',
+    crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
+  -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
+  -- Aliases in templates begin with cf_: a column of the owner's with the same name would win
+  -- over a row.
+  foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new',
+    'old'] loop
+    v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
+    v_pieces := v_pieces || jsonb_build_object(
+      'skey_' || v_name,
+      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
+      'tkey_' || v_name,
+      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
+      'scompare_' || v_name,
+      (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
+      'tcompare_' || v_name,
+      (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
+      'sfields_' || v_name,
+      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
+        from unnest(v_source_columns.compared) c),
+      'tfields_' || v_name,
+      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
+        from unnest(v_target_columns.compared) c),
+      'tcolumns_' || v_name,
+      (select string_agg(format('%s.%I', v_alias, c), ', ')
+        from unnest(v_target_columns.columns) c),
+      -- Keys travel as JSON with the V1 names, whichever side they were read from.
+      'skey_json_' || v_name,
+      crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),
+      'tkey_json_' || v_name,
+      crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, v_alias));
+  end loop;
+  return v_pieces || jsonb_build_object('move', case
+    -- The statement trigger that comes next inserts the row under its new key.
+    when v_target_identity && v_target_key then format('delete from %s cf_t where (%s) = (%s)',
+      v_pieces ->> 'target', v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
+    else format('update %s cf_t set %s where (%s) = (%s)', v_pieces ->> 'target', (
+      select string_agg(format('%I = new.%I', t.c, s.c), ', ')
+      from unnest(v_target_key) with ordinality t(c, n)
+      join unnest(v_source_key) with ordinality s(c, n) using (n)),
+      v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
+    end);
+end $$;
+
+comment on function crossfade_private.make_pieces is
+  'SQL fragments of a pair with side (1 or 2) as the source and the other one as the target.';
+
+-- pairs/inlining.sql ------------------------------------------------------------------------------
+
+-- Converters in the engine's own statements. A converter in SQL with a pinned search_path, which
+-- the advisors ask for (lint 0011), is one that PostgreSQL calls for every row: a function with a
+-- SET clause is never inlined. All our statements run with that setting anyway, so the text of such
+-- a converter can stand in them, and converting many rows is one plan.
+
+create or replace function crossfade_private.converter_text(converter text)
+returns text
+language plpgsql volatile -- makes a function and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_proc pg_catalog.pg_proc;
+  v_arguments text;
+  v_text text;
+begin
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
+  if v_proc.prolang <> (select l.oid from pg_catalog.pg_language l where l.lanname = 'sql')
+    or v_proc.prosecdef or cardinality(v_proc.proconfig) is distinct from 1
+    or v_proc.proconfig[1] not in ('search_path=pg_catalog, pg_temp', 'search_path=""')
+    or cardinality(array_remove(v_proc.proargnames, '')) is distinct from 2 then
+    return null;
+  end if;
+  v_text := pg_catalog.pg_get_function_sqlbody(v_proc.oid);
+  if v_text is null then
+    -- A body that is a string: PostgreSQL parses it, and prints it with every name qualified.
+    -- SAFETY: whoever wrote it gains nothing; the mirror runs converters with the same rights.
+    v_arguments := format('%s, %s', v_proc.proargtypes[0]::regtype, v_proc.proargtypes[1]::regtype);
+    execute format(
+      'create function pg_temp.%I(%I %s, %I %s) returns setof %s language sql stable begin atomic %s
+       ; end',
+      v_proc.proname, v_proc.proargnames[1], v_proc.proargtypes[0]::regtype,
+      v_proc.proargnames[2], v_proc.proargtypes[1]::regtype, v_proc.prorettype::regtype,
+      v_proc.prosrc);
+    v_text := pg_catalog.pg_get_function_sqlbody(
+      to_regprocedure(format('pg_temp.%I(%s)', v_proc.proname, v_arguments)));
+    execute format('drop function pg_temp.%I(%s)', v_proc.proname, v_arguments);
+  end if;
+  v_text := substring(v_text from '^BEGIN ATOMIC\s+(.*);\s*END$');
+  -- SAFETY: inside a trigger function an unqualified column of that name would be ambiguous, and
+  -- these quotes would end its text.
+  if regexp_replace(v_text, '''([^'']|'''')*''', '', 'g')
+      ~* '\m(v_[a-z_]+|found|tg_[a-z]+|sqlstate|sqlerrm|new|old)\M'
+    or v_text ~ '\$(body|sql|template)\$' then
+    return null;
+  end if;
+  return v_text;
+exception when others then
+  return null; -- Whatever keeps it from being inlined: it is called, as before.
+end $$;
+
+comment on function crossfade_private.converter_text is
+  'The one SELECT of a converter in SQL whose only setting is a search_path that is pg_catalog, pg_temp or empty; it reads its arguments as columns of a row that has the name of the function. Null for any other, which is called.';
+
+create or replace function crossfade_private.conversion_pieces(
+  converter text, source regclass, target regclass, suffix text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := crossfade_private.converter_text(converter);
+  v_proc pg_catalog.pg_proc;
+  v_pieces jsonb;
+begin
+  if v_text is null then
+    return '{}'::jsonb;
+  end if;
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
+  select jsonb_build_object(
+    'convert' || suffix, format('(select %s from (select ', string_agg(
+      -- The type without its length: a value too long must be refused by the table, not cut.
+      format('cf_made.%I::%s as %1$I', a.attname, format_type(a.atttypid, -1)),
+      ', ' order by a.attnum)),
+    'with' || suffix, format(' as %I, ', v_proc.proargnames[1]),
+    'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
+      v_proc.proargnames[2], v_proc.proname, v_text,
+      string_agg(quote_ident(a.attname), ', ' order by a.attnum)))
+  into v_pieces
+  from pg_catalog.pg_attribute a
+  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
+  -- Several statements, or what else PostgreSQL would not plan: then it is called.
+  execute crossfade_private.render(format('explain select from {source} cf_n
+    cross join lateral {convert%1$s} row(cf_n.*)::{source} {with%1$s} null::{target} {converted%1$s}
+      cf_c', suffix), v_pieces || jsonb_build_object('source', source, 'target', target));
+  return v_pieces;
+exception when others then
+  return '{}'::jsonb;
+end $$;
+
+comment on function crossfade_private.conversion_pieces is
+  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; empty when it has to be called. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.inlined_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.conversion_pieces(s.there, s.source, s.target, '')
+    || crossfade_private.conversion_pieces(s.back, s.target, s.source, '_back')
+  from (values
+    (1, (pair).to_v2, (pair).to_v1, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
+    (2, (pair).to_v1, (pair).to_v2, ((pair).v2_table)::regclass, ((pair).v1_table)::regclass)
+  ) s(side, there, back, source, target)
+  where s.side = inlined_pieces.side;
+$$;
+
+comment on function crossfade_private.inlined_pieces is
+  'Pieces that replace calls of the converters of a pair by their text, with side as the source. A converter that is replaced later is taken up by registering the pair again.';
+
+-- pairs/fingerprints.sql --------------------------------------------------------------------------
+
+-- What must not change unseen: the columns of a table, the text of a converter.
+
+create or replace function crossfade_private.table_fingerprint(v1 regclass, v2 regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select md5(string_agg(
+    format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod),
+      a.attnotnull, a.attgenerated),
+    ';' order by a.attrelid = v1, a.attnum))
+  from pg_catalog.pg_attribute a
+  where a.attrelid in (v1, v2) and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.table_fingerprint is
+  'Hash of names, types and nullability of the columns of both tables.';
+
+create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
+    union
+    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
+    -- read.
+    select p.oid
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral pg_catalog.regexp_matches(
+      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+  )
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';' order by c.id))
+  from called c;
+$$;
+
+comment on function crossfade_private.converter_hash is
+  'Hash of the definitions of both converters and of all functions they call by their qualified names. Calls without a schema or by dynamic SQL are not seen.';
+
+-- pairs/lookup.sql --------------------------------------------------------------------------------
+
+-- Finding a pair. A change of one is a change of control rows.
+
+create or replace function crossfade_private.get_pair(pair text)
+returns crossfade.pairs
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+begin
+  select p.* into v_pair from crossfade.pairs p where p.name = get_pair.pair;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF001', format('Unknown pair "%s"', get_pair.pair),
+      jsonb_build_object('pair', get_pair.pair,
+        'known', (select coalesce(jsonb_agg(p.name order by p.name), '[]') from crossfade.pairs p)),
+      'crossfade pair list shows the pairs; register one with the SQL in sql/pairs.');
+  end if;
+  return v_pair;
+end $$;
+
+comment on function crossfade_private.get_pair is
+  'The pair''s row; CF001 with the known names when there is none.';
+
+create or replace trigger crossfade_on_pair_change
+after insert or delete or update of stage, gate_flag, to_v2, to_v1, latched_at, step
+  on crossfade.pairs
+for each row execute function crossfade_private.on_control_change();
+
+create or replace trigger crossfade_on_cohort_change
+after insert or update or delete on crossfade.cohorts
+for each row execute function crossfade_private.on_control_change();
+
+-- pairs/locking.sql -------------------------------------------------------------------------------
+
+-- The locks of whoever changes more than one control row, in the one order.
+
+create or replace function crossfade_private.lock_control(fence boolean, pair_names text[])
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Order matters: fence, pairs by name, control row. See before_control_change.
+  if fence then
+    perform crossfade_private.close_fence();
+  end if;
+  perform 1 from crossfade.pairs p where p.name = any (pair_names) order by p.name
+  for no key update;
+  perform 1 from crossfade.control c for update;
+end $$;
+
+comment on function crossfade_private.lock_control is
+  'Take the locks of a change of several control objects in the order that never deadlocks, until the transaction ends.';
+
+-- pairs/backends.sql ------------------------------------------------------------------------------
+
+-- Which backend serves a request.
+
+create or replace function crossfade_private.backend_rules(pair_name text, context jsonb)
+returns table (
+  place integer, rule text, matched boolean, backend integer, reason text, details jsonb
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user text := nullif(context ->> 'user_id', '');
+  v_agent text := nullif(context ->> 'agent_id', '');
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair_name);
+  v_cohort crossfade.cohorts;
+  v_gate jsonb;
+  v_bucket integer;
+  v_threshold integer;
+begin
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = pair_name;
+  v_bucket := crossfade.bucket(v_cohort.cohort_key, crossfade_private.unit(context));
+  v_threshold := coalesce(v_cohort.percentage, 0) * 1000;
+  if v_pair.gate_flag is not null then
+    v_gate := crossfade.evaluate_flag(v_pair.gate_flag, context);
+  end if;
+  return query values
+    -- In stage complete V1 is an archive, so no switch can serve it.
+    (1, 'kill_switch', v_pair.stage <> 'complete' and exists (
+      select from crossfade.kill_switches k
+      where k.engaged and (k.overrides_all or k.fences and coalesce(k.pair = pair_name, true))
+    ), 1, 'DISABLED', '{}'::jsonb),
+    (2, 'stage', v_pair.stage in ('off', 'dualwrite', 'shadow', 'complete'),
+      case v_pair.stage when 'complete' then 2 else 1 end, 'STATIC', '{}'),
+    (3, 'gate_flag', v_gate -> 'value' is not distinct from 'false', 1, v_gate ->> 'reason', '{}'),
+    (4, 'stage', v_pair.stage = 'rampdown', 2, 'STATIC', '{}'),
+    (5, 'deny', coalesce(v_user = any (v_cohort.denied_user_ids), false)
+      or coalesce(v_agent = any (v_cohort.denied_agent_ids), false), 1, 'TARGETING_MATCH', '{}'),
+    (6, 'allow', coalesce(v_user = any (v_cohort.enabled_user_ids), false)
+      or coalesce(v_agent = any (v_cohort.enabled_agent_ids), false), 2, 'TARGETING_MATCH', '{}'),
+    (7, 'percentage', v_threshold = 100000 or v_bucket is not null,
+      case when coalesce(v_bucket < v_threshold, true) then 2 else 1 end, 'SPLIT',
+      jsonb_build_object('bucket', v_bucket, 'threshold', v_threshold)),
+    (8, 'default', true, 1, 'DEFAULT', '{}');
+end $$;
+
+comment on function crossfade_private.backend_rules is
+  'Like flag_rules, for the backend version that serves a request. CF001 unknown pair.';
+
+create or replace function crossfade.choose_backend(pair text, context jsonb default '{}')
+returns jsonb
+language plpgsql stable
+-- Definer: API roles hold no right on crossfade_private.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_answer jsonb;
+begin
+  if jsonb_typeof(coalesce(context, '{}')) <> 'object' then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot choose a backend for "%s": context must be a JSON object', pair),
+      jsonb_build_object('context', context));
+  end if;
+  select jsonb_strip_nulls(r.details) || jsonb_build_object(
+    'backend', r.backend, 'reason', r.reason, 'rule', r.rule,
+    'flags_version', crossfade.flags_version())
+  into v_answer
+  from crossfade_private.backend_rules(choose_backend.pair, coalesce(context, '{}')) r
+  where r.matched order by r.place limit 1;
+  return v_answer;
+end $$;
+
+comment on function crossfade.choose_backend is
+  'Which backend version serves the unit of context: {"backend": 1 or 2, "reason", "rule", "flags_version"}, and bucket and threshold when the percentage decided. CF001 unknown pair, CF012 context is not an object.';
+
+-- pairs/table_problems.sql ------------------------------------------------------------------------
+
+-- What keeps a table from being mirrored, by name and with the reason.
+
+create or replace function crossfade_private.table_problems(
+  tab regclass, label text, key_columns text[]
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with t as (select c.* from pg_catalog.pg_class c where c.oid = tab)
+  select format('%s %s is %s; only ordinary tables can be mirrored', label, tab,
+    case t.relkind when 'p' then 'partitioned' when 'v' then 'a view' when 'm'
+      then 'a materialized view'
+      when 'f' then 'a foreign table' else 'not a table' end)
+  from t where t.relkind <> 'r'
+  union all
+  select format('%s %s is %s: a crash would empty it, and no trigger sees that', label, tab,
+    case t.relpersistence when 'u' then 'unlogged' else 'temporary' end)
+  from t where t.relpersistence <> 'p'
+  union all
+  select format('%s %s is a partition or inherits: its rows would be written without our triggers',
+    label, tab)
+  from t where t.relispartition or exists (
+    select from pg_catalog.pg_inherits i where tab in (i.inhrelid, i.inhparent))
+  union all
+  select format('%s %s has no primary key and no key was given', label, tab)
+  where coalesce(cardinality(key_columns), 0) = 0
+  union all
+  select format('%s %s has no key column "%s"', label, tab, k)
+  from unnest(key_columns) k
+  where not exists (
+    select from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attname = k and a.attnum > 0 and not a.attisdropped)
+  union all
+  select format('%s %s: key column "%s" is generated from other columns', label, tab, a.attname)
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
+  union all
+  -- Keys are noted as JSON, by one session, and read by another one.
+  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
+    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = any (key_columns)
+    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+  union all
+  select format(
+    '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
+    label, tab, a.attname, c.collname)
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_collation c on c.oid = a.attcollation
+  where a.attrelid = tab and a.attname = any (key_columns) and not c.collisdeterministic
+  union all
+  select format('%s %s is fed by logical replication, which fires no statement triggers',
+    label, tab)
+  where exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = tab)
+  union all
+  select format('%s %s: no immediate unique constraint or index on exactly (%s), not null', label,
+    tab,
+    array_to_string(key_columns, ', '))
+  where cardinality(key_columns) > 0 and not exists (
+    select from pg_catalog.pg_index i
+    where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
+      and i.indpred is null and i.indexprs is null
+      and (select array_agg(a.attname::text order by a.attname)
+           from pg_catalog.pg_attribute a
+           where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
+             and a.attnotnull)
+        = (select array_agg(k order by k) from unnest(key_columns) k))
+  union all
+  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run',
+    label, tab, g.tgname)
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable
+  union all
+  select format(
+    '%s %s: foreign key "%s" is initially deferred: a mirrored row could fail at COMMIT', label,
+    tab, c.conname)
+  from pg_catalog.pg_constraint c where c.conrelid = tab and c.contype = 'f' and c.condeferred
+  union all
+  select format('%s %s: %s may not write it past row-level security (owner %s%s)', label, tab,
+    current_user,
+    t.relowner::regrole, case when t.relforcerowsecurity then ', FORCE' else '' end)
+  from t
+  where t.relrowsecurity and (t.relforcerowsecurity or not pg_has_role(t.relowner, 'usage'))
+    and not (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r
+      where r.rolname = current_user)
+  union all
+  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created',
+    label, tab,
+    t.relowner::regrole, current_user)
+  from t where not pg_has_role(t.relowner, 'usage');
+$$;
+
+comment on function crossfade_private.table_problems is
+  'What keeps a table from being mirrored, one sentence a row.';
+
+-- pairs/problems.sql ------------------------------------------------------------------------------
+
+-- What keeps a pair from being mirrored.
+
+create or replace function crossfade_private.converter_problems(
+  converter text, label text, source regclass, target regclass
+)
+returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_oid regproc := to_regproc(converter);
+  v_proc pg_catalog.pg_proc;
+  v_wanted text := format('%s(%s, %s) returns setof %s', converter, source, target, target);
+begin
+  if v_oid is null then
+    return next format('function %s "%s" is missing or its name is not unique', label, converter);
+    return;
+  end if;
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = v_oid;
+  -- oidvector counts from 0 and an array from 1, so they never compare equal: compare their text.
+  if v_proc.proargtypes::text <> (
+      select string_agg(c.reltype::text, ' ' order by c.oid = target)
+      from pg_catalog.pg_class c where c.oid in (source, target))
+    or not v_proc.proretset
+    or v_proc.prorettype <> (select c.reltype from pg_catalog.pg_class c where c.oid = target) then
+    return next format('function %s has the wrong type: wanted %s', label, v_wanted);
+  end if;
+  if v_proc.provolatile = 'v' then
+    return next format('function %s %s is volatile: the same row must always give the same result',
+      label, converter);
+  end if;
+  if v_proc.proisstrict then
+    return next format(
+      'function %s %s is strict: it would return nothing for a row without a counterpart', label,
+      converter);
+  end if;
+end $$;
+
+comment on function crossfade_private.converter_problems is
+  'What is wrong with a converter, one sentence a row.';
+
+create or replace function crossfade_private.primary_key(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(a.attname::text order by u.n)
+  from pg_catalog.pg_index i
+  cross join lateral unnest(i.indkey::smallint[]) with ordinality u(attnum, n)
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.attnum
+  where i.indrelid = tab and i.indisprimary;
+$$;
+
+comment on function crossfade_private.primary_key is
+  'Names of the primary key columns in key order; null without one.';
+
+create or replace function crossfade_private.pair_problems(pair crossfade.pairs)
+returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 regclass := (pair).v1_table;
+  v_2 regclass := (pair).v2_table;
+begin
+  return query select crossfade_private.table_problems(v_1, 'V1', (pair).key_columns);
+  return query select crossfade_private.table_problems(v_2, 'V2', (pair).v2_key_columns);
+  return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
+  return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
+  return query
+    select format('key column "%s" is %s in V1 but "%s" is %s in V2', k1,
+      format_type(a1.atttypid, a1.atttypmod),
+      k2, format_type(a2.atttypid, a2.atttypmod))
+    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
+    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
+    where a1.atttypid <> a2.atttypid;
+  return query
+    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
+    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
+    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
+    where a1.attcollation <> a2.attcollation;
+  return query
+    select format(
+      'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
+      c.conname)
+    from pg_catalog.pg_constraint c
+    where c.contype = 'f' and (c.conrelid, c.confrelid) in ((v_1, v_2), (v_2, v_1));
+  return query
+    select format('table %s already belongs to pair "%s"', p.t, p.name)
+    from (select q.name, unnest(array[q.v1_table, q.v2_table]) t from crossfade.pairs q) p
+    where p.name <> (pair).name and p.t::regclass in (v_1, v_2);
+  if v_1 = v_2 then
+    return next format('V1 and V2 are the same table %s', v_1);
+  end if;
+end $$;
+
+comment on function crossfade_private.pair_problems is
+  'Everything that keeps the two tables from being a pair.';
+
+create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
+returns setof text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null then
+    return query select format('table %s does not exist', t)
+      from unnest(array[(pair).v1_table, (pair).v2_table]) t where to_regclass(t) is null;
+    return;
+  end if;
+  return query select crossfade_private.pair_problems(pair);
+  -- Also seen here: another table that has taken the name.
+  return query
+    select format('trigger crossfade_mirror_%s of %s is missing or not enabled always', o.name, t)
+    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
+    cross join unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o(name)
+    where not exists (
+      select from pg_catalog.pg_trigger g
+      join pg_catalog.pg_proc f on f.oid = g.tgfoid
+      where g.tgrelid = t::regclass and g.tgname = 'crossfade_mirror_' || o.name
+        and g.tgenabled = 'A'
+        and f.proname = format('mirror_%s_v%s_%s', (pair).name, u.side, o.name));
+end $$;
+
+comment on function crossfade_private.mirror_problems is
+  'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
+
+-- pairs/drafts.sql --------------------------------------------------------------------------------
+
+-- The row that a registration would write, and what its owner should know.
+
+create or replace function crossfade_private.pair_row(
+  name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[], options jsonb
+)
+returns crossfade.pairs
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.pairs;
+  v_name text;
+begin
+  if coalesce(name, '') !~ '^[a-z][a-z0-9_]{0,39}$' then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid pair name "%s"', name),
+      jsonb_build_object('name', name), 'Use 1 to 40 of a-z, 0-9 and _, starting with a letter.');
+  end if;
+  foreach v_name in array array[v1, v2] loop
+    if to_regclass(v_name) is null then
+      perform crossfade_private.fail(400, 'CF008',
+        format('Cannot register pair "%s": table "%s" does not exist', name, v_name),
+        jsonb_build_object('pair', name, 'problems',
+          jsonb_build_array(format('table "%s" does not exist', v_name))),
+        'Write the name with its schema, for example public.messages.');
+    end if;
+  end loop;
+  v_row.name := name;
+  select format('%I.%I', n.nspname, c.relname) into v_row.v1_table
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.oid = to_regclass(v1);
+  select format('%I.%I', n.nspname, c.relname) into v_row.v2_table
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.oid = to_regclass(v2);
+  select format('%I.%I', n.nspname, p.proname) into v_row.to_v2
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where p.oid = to_regproc(pair_row.to_v2);
+  select format('%I.%I', n.nspname, p.proname) into v_row.to_v1
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where p.oid = to_regproc(pair_row.to_v1);
+  v_row.to_v2 := coalesce(v_row.to_v2, pair_row.to_v2);
+  v_row.to_v1 := coalesce(v_row.to_v1, pair_row.to_v1);
+  v_row.key_columns := coalesce(key, crossfade_private.primary_key(v_row.v1_table::regclass), '{}');
+  v_row.v2_key_columns := coalesce(
+    (select array_agg(k) from jsonb_array_elements_text(options -> 'v2_key') k), v_row.key_columns);
+  v_row.gate_flag := options ->> 'gate_flag';
+  v_row.options := coalesce(options, '{}');
+  return v_row;
+end $$;
+
+comment on function crossfade_private.pair_row is
+  'Resolve the names given to register_pair; CF012 for a bad name, CF008 for a missing table.';
+
+create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(w), '[]') from (
+    select format(
+      'foreign key "%s" of %s points to %s: register that table''s own pair first, if it has one',
+      c.conname, (pair).v2_table, c.confrelid::regclass) w
+    from pg_catalog.pg_constraint c
+    where c.contype = 'f' and c.conrelid = ((pair).v2_table)::regclass and c.confrelid <> c.conrelid
+    union all
+    select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
+      g.tgrelid::regclass)
+    from pg_catalog.pg_trigger g
+    where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
+      and not g.tgisinternal and g.tgname not like 'crossfade\_%'
+    union all
+    select format(
+      'converter %s is called for every row: in SQL, with set search_path = pg_catalog, pg_temp as its only setting, its text would stand in our statements',
+      c.converter)
+    from (values (1, (pair).to_v2), (2, (pair).to_v1)) c(side, converter)
+    join crossfade_private.pair_pieces q on q.pair = (pair_warnings.pair).name and q.side = c.side
+    join pg_catalog.pg_proc f on f.oid = to_regproc(c.converter)
+    join pg_catalog.pg_language l on l.oid = f.prolang
+    where q.pieces ->> 'convert' = c.converter || '('
+      -- This one PostgreSQL inlines by itself.
+      and not (l.lanname = 'sql' and f.proconfig is null and not f.prosecdef)
+  ) q;
+$$;
+
+comment on function crossfade_private.pair_warnings is
+  'What an owner should know about a pair that is not a reason to refuse it.';
+
+-- pairs/catalog.sql -------------------------------------------------------------------------------
+
+-- What the catalog says about a table, for those who write a pair for it.
+
+create or replace function crossfade_private.find_table(name text)
+returns regclass
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_schema text := case when name like '%.%' then split_part(name, '.', 1) else 'public' end;
+  v_table text := case when name like '%.%' then split_part(name, '.', 2) else name end;
+  v_found regclass;
+begin
+  select c.oid::regclass into v_found
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = v_schema and c.relname = v_table and c.relkind in ('r', 'p', 'v', 'm', 'f');
+  if v_found is null then
+    perform crossfade_private.fail(404, 'CF012',
+      format('Table "%s.%s" does not exist', v_schema, v_table),
+      jsonb_build_object('table', name, 'known', (
+        select coalesce(jsonb_agg(k.t order by k.t), '[]') from (
+          select format('%s.%s', n.nspname, c.relname) t
+          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = v_schema and c.relkind = 'r' limit 50) k)),
+      coalesce(format('There are: %s', (
+        select string_agg(k.t, ', ' order by k.t) from (
+          select format('%s.%s', n.nspname, c.relname) t
+          from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = v_schema and c.relkind = 'r' order by 1 limit 10) k)),
+        'Write the name with its schema, for example public.messages.'));
+  end if;
+  return v_found;
+end $$;
+
+comment on function crossfade_private.find_table is
+  'The table of a name, with schema or in public; CF012 with the names there are.';
+
+create or replace function crossfade_private.table_columns(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+    'base_type', format_type(case when y.typtype = 'd' then y.typbasetype else y.oid end, null),
+    'not_null', a.attnotnull,
+    'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
+    'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+    'identity', a.attidentity <> '',
+    'labels', (select coalesce(jsonb_agg(e.enumlabel order by e.enumsortorder), '[]')
+      from pg_catalog.pg_enum e where e.enumtypid = y.oid),
+    'checked', exists (
+      select from pg_catalog.pg_constraint o
+      where o.conrelid = tab and o.contype in ('c', 'f') and a.attnum = any (o.conkey)),
+    'comment', col_description(tab, a.attnum)) order by a.attnum), '[]')
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_type y on y.oid = a.atttypid
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.table_columns is
+  'The columns of a table in their order.';
+
+create or replace function crossfade_private.table_hindrances(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'triggers', (
+      select coalesce(jsonb_agg(jsonb_build_object('name', g.tgname,
+        'definition', pg_get_triggerdef(g.oid), 'enabled', g.tgenabled <> 'D') order by g.tgname),
+        '[]')
+      from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
+      where g.tgrelid = tab and not g.tgisinternal
+        and p.pronamespace <> 'crossfade_private'::regnamespace),
+    'policies', (
+      select coalesce(jsonb_agg(jsonb_build_object('name', l.polname, 'command', l.polcmd,
+        'permissive', l.polpermissive, 'roles', (
+          select jsonb_agg(case when r = 0 then 'public' else r::regrole::text end)
+          from unnest(l.polroles) r),
+        'using', pg_get_expr(l.polqual, l.polrelid),
+        'check', pg_get_expr(l.polwithcheck, l.polrelid)) order by l.polname), '[]')
+      from pg_catalog.pg_policy l where l.polrelid = tab),
+    'constraints', (
+      select coalesce(jsonb_agg(jsonb_build_object('name', o.conname, 'kind', o.contype,
+        'definition', pg_get_constraintdef(o.oid)) order by o.conname), '[]')
+      from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype <> 'n'),
+    'referenced_by', (
+      select coalesce(jsonb_agg(format('%s (%s)', o.conrelid::regclass, o.conname)
+        order by o.conname), '[]')
+      from pg_catalog.pg_constraint o where o.confrelid = tab and o.contype = 'f'),
+    'indexes', (
+      select coalesce(jsonb_agg(pg_get_indexdef(i.indexrelid)
+        order by i.indexrelid::regclass::text), '[]')
+      from pg_catalog.pg_index i where i.indrelid = tab),
+    'grants', (
+      select coalesce(jsonb_object_agg(g.role, g.rights), '{}') from (
+        select a.grantee::regrole::text as role,
+          jsonb_agg(lower(a.privilege_type) order by a.privilege_type) as rights
+        from pg_catalog.pg_class c
+        cross join lateral pg_catalog.aclexplode(c.relacl) a
+        where c.oid = tab and a.grantee <> c.relowner and a.grantee <> 0
+        group by a.grantee) g),
+    'publications', (
+      select coalesce(jsonb_agg(p.pubname order by p.pubname), '[]')
+      from pg_catalog.pg_publication p
+      where p.puballtables or exists (
+        select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab)));
+$$;
+
+comment on function crossfade_private.table_hindrances is
+  'What takes part in every write to a table, or decides who sees it; without crossfade''s triggers.';
+
+create or replace function crossfade_private.table_size(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('rows', greatest(c.reltuples, 0)::bigint,
+    'analyzed', c.reltuples >= 0,
+    'bytes', pg_table_size(tab), 'index_bytes', pg_indexes_size(tab))
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.table_size is
+  'Bytes of a table and its indexes, and the planner''s estimate of its rows.';
+
+create or replace function crossfade.describe_table(name text, sample_rows integer default 0)
+returns jsonb
+language plpgsql stable
+security definer -- reads the catalog and, where service_role may, some rows; only it may call this
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass := crossfade_private.find_table(name);
+  v_key text[] := crossfade_private.primary_key(v_table);
+  v_sample jsonb := '[]'::jsonb;
+begin
+  if sample_rows not between 0 and 100 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid sample_rows %s', sample_rows),
+      jsonb_build_object('sample_rows', sample_rows), 'It is 0 to 100.');
+  end if;
+  if sample_rows > 0 and pg_catalog.has_table_privilege('service_role', v_table, 'select') then
+    execute format('select coalesce(jsonb_agg(to_jsonb(x)), ''[]'') from (
+        select s.* from %s s order by %s limit $1) x', v_table,
+      coalesce((select string_agg(format('s.%I', k), ', ') from unnest(v_key) k), '1'))
+    into v_sample using sample_rows;
+  end if;
+  return (
+    select jsonb_build_object(
+      'table', format('%I.%I', n.nspname, c.relname), 'schema', n.nspname, 'name', c.relname,
+      'key', coalesce(to_jsonb(v_key), '[]'), 'columns', crossfade_private.table_columns(v_table),
+      'row_security', c.relrowsecurity, 'comment', obj_description(v_table, 'pg_class'),
+      'problems', (
+        select coalesce(jsonb_agg(p), '[]')
+        from crossfade_private.table_problems(v_table, 'table', coalesce(v_key, '{}')) p),
+      'pair', (select p.name from crossfade.pairs p
+        where v_table in (to_regclass(p.v1_table), to_regclass(p.v2_table)) limit 1),
+      'sample', v_sample)
+      || crossfade_private.table_hindrances(v_table) || crossfade_private.table_size(v_table)
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.oid = v_table);
+end $$;
+
+comment on function crossfade.describe_table is
+  'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
+
+-- mirror/support.sql ------------------------------------------------------------------------------
+
+-- What the generated functions call.
+
+create or replace function crossfade_private.mirror_mode(pair text)
+returns crossfade_private.mirror_state
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state crossfade_private.mirror_state;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.* into v_state from crossfade_private.mirror_state m where m.pair = mirror_mode.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on;
+    -- the row
+    -- lock makes PostgreSQL answer with a serialization failure instead.
+    select m.* into v_state from crossfade_private.mirror_state m
+    where m.pair = mirror_mode.pair for share;
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.mirror_mode is
+  'The mirror row of a pair, read once per statement. Locks the row FOR SHARE only above READ COMMITTED.';
+
+create or replace function crossfade_private.record_failure(
+  pair text, written_side integer, key jsonb, operation text, error_code text, message text
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
+    message)
+  values (
+    record_failure.pair, record_failure.written_side, record_failure.key,
+    record_failure.operation, record_failure.error_code, left(record_failure.message, 500)
+  )
+  on conflict (pair, key) where resolved_at is null do update
+  set written_side = excluded.written_side, operation = excluded.operation,
+    error_code = excluded.error_code, message = excluded.message,
+    at = clock_timestamp(), attempts = f.attempts + 1;
+$$;
+
+comment on function crossfade_private.record_failure is
+  'Note a write that reached one table only. One open row per key; the last written side wins.';
+
+create or replace function crossfade_private.refuse_archived_write(pair text, side integer)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- A cascade from a parent table must still be able to delete, hence depth 1 only.
+  if side = 1 and pg_trigger_depth() = 1 and coalesce(current_setting('crossfade.engine', true),
+    '') <> 'on' then
+    perform crossfade_private.fail(
+      409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": it is a read-only archive', pair),
+      jsonb_build_object('pair', pair),
+      'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  end if;
+  return true;
+end $$;
+
+comment on function crossfade_private.refuse_archived_write is
+  'In stage complete a direct write to V1 is refused (PT409 CF_ARCHIVED).';
+
+-- mirror/fence.sql --------------------------------------------------------------------------------
+
+-- The trigger that refuses a direct write to V2 while a fencing kill switch stands.
+
+create or replace function crossfade_private.refuse_fenced_write()
+returns trigger
+language plpgsql volatile
+security definer -- API roles may not read the switches
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair text := tg_argv[0];
+begin
+  -- Mirrored writes do not even get here: the trigger has a condition (install_mirror).
+  if current_setting('crossfade.engine', true) = 'on' then
+    return null;
+  end if;
+  -- A cascade of a mirrored write (from a parent table, or within this one) belongs to that write.
+  if pg_trigger_depth() > 1 and exists (
+    select from crossfade.pairs p
+    where coalesce(current_setting(format('crossfade.echo_%s_v2', p.name), true), '') <> ''
+  ) then
+    return null;
+  end if;
+  -- current_user is the owner in here; the role setting still names who came through the Data API,
+  -- also when they went through a SECURITY DEFINER function of the project.
+  if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
+    'service_role')
+    and session_user <> 'authenticator' then
+    return null;
+  end if;
+  -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
+  perform pg_advisory_xact_lock_shared(crossfade_private.fence_lock_key());
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- SAFETY: with an older snapshot a plain read could miss a switch; the row lock makes
+    -- PostgreSQL answer with a serialization failure instead. It is given back at once (a
+    -- subtransaction that is undone), or a kill would wait for this transaction without limit. The
+    -- lock above is what holds a kill off.
+    begin
+      perform from crossfade.kill_switches k where k.fences for share;
+      raise exception using errcode = 'CF000', message = 'nothing is wrong';
+    exception when sqlstate 'CF000' then
+      null;
+    end;
+  end if;
+  if crossfade_private.fence_engaged(v_pair) then
+    perform crossfade_private.fail(
+      409, 'CF_FENCED', format('Cannot write %s: a kill switch stops writes to version 2 of "%s"',
+        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
+      jsonb_build_object('pair', v_pair, 'flags_version', crossfade.flags_version()),
+      'Write version 1: both stay the same. An operator releases the switch with crossfade kill release.');
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.refuse_fenced_write is
+  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED). Mirrored and engine writes pass. Holds the fence lock shared until the transaction ends.';
+
+-- mirror/put.sql ----------------------------------------------------------------------------------
+
+-- The text that carries rows over: static SQL, made once per pair, no dynamic SQL at run time but
+-- constant statements that must be planned for the number of rows at hand.
+--
+-- Few rows go one by one through plans with scalar parameters. Many rows go through EXECUTE: a plan
+-- cached for one row would be slow for 40,000, and one cached for 40,000 would scan the table
+-- for one.
+
+create or replace function crossfade_private.mirror_put_template()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select $template$
+      -- Insert and update take turns until one of them finds the row: between the two statements a
+      -- writer of the other table may have inserted or deleted it.
+      v_present := false;
+      for v_attempt in {first_attempt}..5 loop
+        if v_attempt % 2 = 0 then
+          insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from {convert} v_row {with} null::{target} {converted} cf_c
+          on conflict ({target_key}) do nothing;
+          v_present := found;
+        else
+          -- SAFETY: lock before converting, or the merge would start from a version
+          -- already replaced.
+          select cf_t.* into v_counterpart from {target} cf_t
+          where ({tkey_t}) = ({skey_v_row}) for update;
+          v_present := found;
+          if v_present then
+            update {target} cf_t set {set_list}
+            from {convert} v_row {with} v_counterpart {converted} cf_c
+            where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct
+              from row({tcompare_c});
+          end if;
+        end if;
+        exit when v_present;
+      end loop;
+      if not v_present then
+        raise exception using errcode = 'CF017',
+          message =
+            'the mirrored row is missing after the write (a trigger or rule of the table may drop it)';
+      end if;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_put_template is
+  'One row v_row of the source becomes its counterpart in the target, merged with what is there.';
+
+create or replace function crossfade_private.mirror_insert_template()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select $template$
+  -- New rows have no counterpart as a rule: one statement whose plan is the same for one row and
+  -- for 40,000, because it joins nothing. Without ON CONFLICT a row costs one index search and one
+  -- WAL record less; if a counterpart is there after all, the same with it leaves that to the
+  -- statements below.
+  if not v_nested then
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c} from crossfade_rows cf_n
+      cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+      order by {tkey_c};
+      get diagnostics v_count = row_count;
+      v_done := v_count = (select count(*) from crossfade_rows);
+    exception when others then
+      v_taken := sqlstate = '23505';
+      if not v_taken and (v_state.failure_policy = 'raise' or sqlstate = '40001') then
+        raise;
+      end if;
+    end;
+  end if;
+  if v_taken then
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c} from crossfade_rows cf_n
+      cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+      order by {tkey_c} on conflict ({target_key}) do nothing;
+      get diagnostics v_count = row_count;
+      v_done := v_count = (select count(*) from crossfade_rows);
+    exception when others then
+      if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+        raise;
+      end if;
+    end;
+  end if;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_insert_template is
+  'First statement for inserted rows; v_done says whether it was enough.';
+
+create or replace function crossfade_private.mirror_bulk_template(operation text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select case operation
+    when 'delete' then $template$
+      execute $sql$select count(*) from (
+        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+      -- With an old snapshot every missing row must be looked at: see the deletion of one row.
+      v_done := v_count >= v_rows or not v_frozen;
+      if v_done then
+        execute $sql$delete from {target} cf_t using crossfade_rows cf_n
+          where ({tkey_t}) = ({skey_n})$sql$;
+      end if;$template$
+    else $template$
+      -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
+      execute $sql$select count(*) from (
+        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
+        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
+      execute $sql$update {target} cf_t set {set_list}
+        from (
+          select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
+          cross join lateral {convert} row(cf_n.*)::{source} {with} cf_o {converted} cf_c
+        ) cf_c
+        where ({tkey_t}) = ({tkey_c})
+          and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
+      if v_count < v_rows and tg_op = 'UPDATE' then
+        execute $sql$insert into {target} ({target_columns}) overriding system value
+          select {tcolumns_c} from crossfade_rows cf_n
+          cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+          where not exists (select from {target} cf_o where ({tkey_o}) = ({skey_n}))
+          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
+        get diagnostics v_added = row_count;
+        v_count := v_count + v_added;
+      end if;
+      v_done := v_count >= v_rows;$template$
+  end;
+$outer$;
+
+comment on function crossfade_private.mirror_bulk_template is
+  'All rows of a large statement at once; v_done stays false when a row is missing afterwards.';
+
+-- mirror/rows.sql ---------------------------------------------------------------------------------
+
+-- The text that carries the rows of a statement over, few and many.
+
+create or replace function crossfade_private.mirror_rows_template(operation text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select case operation when 'insert' then crossfade_private.mirror_insert_template() else '' end
+    || replace(replace($template$
+  if not v_done then
+    select count(*) into v_rows from crossfade_rows;
+  end if;
+  v_bulk := v_rows > 8 and not v_nested;
+  while not v_done loop
+    if v_bulk then
+      v_bulk := false;
+      v_tried := true;
+      begin
+        <<bulk>>
+      exception when others then
+        -- A serialization failure spoils the whole transaction whatever we record.
+        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+          raise;
+        end if;
+      end;
+      continue;
+    end if;
+    for v_row in select cf_n.* from crossfade_rows cf_n order by {skey_n} loop
+      -- Looked at again for every row: a trigger on the row before may have written this one.
+      v_nested := v_nested or v_rows > 1
+        and coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
+      if v_nested then
+        -- The owner's own trigger wrote this table after the statement did: the transition table is
+        -- older than the row, and the nested statement has been mirrored already.
+        select cf_s.* into v_current from {source} cf_s where ({skey_s}) = ({skey_v_row});
+        continue when found = (tg_op = 'DELETE');
+        if tg_op <> 'DELETE' then
+          v_row := v_current;
+        end if;
+      end if;
+      begin
+        <<row>>
+      exception when others then
+        -- Unique values that change places: one statement can do what single rows cannot, where the
+        -- constraint is deferrable.
+        v_bulk := v_rows > 1 and not v_tried and not v_nested and sqlstate in ('23505', '23P01');
+        exit when v_bulk;
+        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+          raise;
+        end if;
+        perform crossfade_private.record_failure(
+          {pair_literal}, {side}, {skey_json_v_row}, tg_op, sqlstate, sqlerrm);
+      end;
+    end loop;
+    v_done := not v_bulk;
+  end loop;
+  if tg_op = 'DELETE' and v_state.tombstones then
+    insert into crossfade_private.tombstones (pair, side, key)
+    select {pair_literal}, {side}, {skey_json_n} from crossfade_rows cf_n;
+  end if;$template$,
+    '<<bulk>>', crossfade_private.mirror_bulk_template(operation)),
+    '<<row>>', case operation
+      when 'delete' then $delete$
+        delete from {target} cf_t where ({tkey_t}) = ({skey_v_row});
+        -- SAFETY: a copy made by backfill or repair after the snapshot was taken is not visible
+        -- here and would outlive the row. Repair looks with a snapshot of its own.
+        if v_frozen and not found and not v_state.tombstones then
+          perform crossfade_private.record_failure({pair_literal}, {side}, {skey_json_v_row}, tg_op,
+            'CF017', 'the row to be deleted is not visible to the transaction, or not there');
+        end if;$delete$
+      else crossfade_private.mirror_put_template() end);
+$outer$;
+
+comment on function crossfade_private.mirror_rows_template is
+  'Body for insert, update and delete: in bulk when there are many rows, else or after an error one by one, so that one bad row of a thousand costs one failure record and not a thousand.';
+
+-- mirror/merge.sql --------------------------------------------------------------------------------
+
+-- The text that merges an update into the row of the other side, and the text that only logs.
+
+create or replace function crossfade_private.mirror_merge_template()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select $template$
+  -- A trigger of the owner's wrote this row. When a statement on the other table, whose turn to be
+  -- mirrored has not come, changed the counterpart as well, then neither row holds both changes,
+  -- and mirroring this one would undo the other. So both are merged by column, here and now.
+  begin
+    select cf_t.* into v_counterpart from {target} cf_t where ({tkey_t}) = ({skey_old}) for update;
+    if exists (
+      select from {target} cf_t cross join lateral {convert} old {with} cf_t {converted} cf_b
+      where ({tkey_t}) = ({skey_old}) and row({tcompare_b}) is distinct from row({tcompare_t})
+    ) then
+      update {target} cf_t set {merge_list}
+      from {convert} old {with} v_counterpart {converted} cf_b,
+        {convert} new {with} v_counterpart {converted} cf_c
+      where ({tkey_t}) = ({skey_old})
+      returning cf_t.* into v_counterpart;
+      v_own_guard := current_setting('crossfade.echo_{pair}_v{side}', true);
+      v_set := set_config('crossfade.echo_{pair}_v{side}', (pg_trigger_depth() + 1)::text, true);
+      update {source} cf_s set {source_set_list}
+      from {convert_back} v_counterpart {with_back} new {converted_back} cf_c
+      where ({skey_s}) = ({skey_new}) and row({scompare_s}) is distinct from row({scompare_c});
+      v_set := set_config('crossfade.echo_{pair}_v{side}', coalesce(v_own_guard, ''), true);
+    end if;
+  exception when others then
+    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {skey_json_old}, 'MERGE', sqlstate, sqlerrm);
+  end;$template$;
+$outer$;
+
+comment on function crossfade_private.mirror_merge_template is
+  'Body for a row that a trigger updated: take in what waits to be mirrored from the other side.';
+
+create or replace function crossfade_private.mirror_log_template(operation text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select case operation
+    -- The rows of a TRUNCATE are gone, so there is no key to note: it is mirrored all the same.
+    when 'truncate' then ''
+    when 'merge' then $template$
+  if v_state.mirror = 'log_only' then
+    return null;
+  end if;$template$
+    else replace(replace($template$
+  if v_state.mirror = 'log_only' then
+    insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
+      message)
+    select {pair_literal}, {side}, <<key>>, tg_op, 'LOGGED', 'only noted: the mirror is log_only'
+    from <<rows>> order by 3
+    on conflict (pair, key) where resolved_at is null do update
+    set written_side = excluded.written_side, at = clock_timestamp();
+    return null;
+  end if;$template$,
+      '<<key>>', case operation when 'move' then '{skey_json_old}' else '{skey_json_n}' end),
+      '<<rows>>',
+      case operation when 'move' then '(select) one' else 'crossfade_rows cf_n' end) end;
+$outer$;
+
+comment on function crossfade_private.mirror_log_template is
+  'Body for mirror mode log_only: note the keys and do nothing else.';
+
+-- mirror/functions.sql ----------------------------------------------------------------------------
+
+-- The complete text of one generated trigger function.
+
+create or replace function crossfade_private.mirror_template(operation text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select replace(replace(replace(replace(replace($template$
+create or replace function crossfade_private.mirror_{pair}_v{side}_{operation}()
+returns trigger
+language plpgsql volatile
+security definer -- who may write one table often has no right on the other
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+  v_state crossfade_private.mirror_state;
+  v_guard text;
+  v_set text;
+  v_frozen constant boolean := current_setting('transaction_isolation') <> 'read committed';
+  v_nested boolean := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
+<<variables>>
+begin
+  if v_frozen then
+    v_state := crossfade_private.mirror_mode({pair_literal});
+  else
+    select m.* into v_state from crossfade_private.mirror_state m where m.pair = {pair_literal};
+  end if;
+  if v_state.mirror is null or v_state.mirror = 'off' then
+    return null;
+  end if;
+  if (v_state.mirror = 'archived' or v_state.mirror = 'reverse' and {side} = 1)
+    and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
+    return null;
+  end if;
+<<log>>
+  v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);
+  -- Assignments and not PERFORM: those are evaluated without a query.
+  v_set := set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
+<<action>>
+  v_set := set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
+  if pg_trigger_depth() > 1 then
+    -- Both tables have been written while a statement on either may wait for its own mirror.
+    v_set := set_config('crossfade.nested_{pair}_v{side}', 'on', true);
+    v_set := set_config('crossfade.nested_{pair}_v{other}', 'on', true);
+  elsif v_nested then
+    v_set := set_config('crossfade.nested_{pair}_v{side}', '', true);
+  end if;
+  return null;
+end $body$
+$template$, '<<variables>>', case
+    when operation = 'merge' then '  v_own_guard text; v_counterpart {target};'
+    when operation in ('insert', 'update', 'delete') then
+      '  v_row {source}; v_current {source}; v_rows bigint; v_count bigint;
+  v_bulk boolean; v_tried boolean := false; v_done boolean := false;'
+      || case operation when 'delete' then ''
+        else ' v_counterpart {target}; v_added bigint; v_present boolean;' end
+      || case operation when 'insert' then ' v_taken boolean := false;' else '' end
+    else '' end), '<<action>>', case operation
+    when 'truncate' then
+      -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows
+      -- its cascades. But TRUNCATE also removes rows younger than the snapshot, and DELETE
+      -- above READ COMMITTED does not even see them.
+      $truncate$
+  begin
+    if v_frozen then
+      truncate {target};
+    else
+      delete from {target};
+    end if;
+  exception when others then
+    if v_state.failure_policy = 'raise' or v_frozen or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {tkey_json_t}, tg_op, sqlstate, sqlerrm)
+    from {target} cf_t order by {tkey_t};
+  end;$truncate$
+    when 'move' then $move$
+  begin
+    {move};
+    if v_frozen and not found then
+      perform crossfade_private.record_failure({pair_literal}, {side}, {skey_json_old}, 'MOVE',
+        'CF017', 'the row to be moved is not visible to the transaction, or not there');
+    end if;
+  exception when others then
+    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {skey_json_old}, 'MOVE', sqlstate, sqlerrm);
+  end;$move$
+    when 'merge' then crossfade_private.mirror_merge_template()
+    else crossfade_private.mirror_rows_template(operation)
+  end), '<<log>>', crossfade_private.mirror_log_template(operation)), '{operation}', operation),
+  '{first_attempt}', case operation when 'insert' then '2' else '1' end);
+$outer$;
+
+comment on function crossfade_private.mirror_template is
+  'The text of a mirror trigger function: operation is insert, update, delete, truncate, move (a changed key) or merge (a row updated by a trigger).';
+
+-- mirror/install.sql ------------------------------------------------------------------------------
+
+-- Generating the trigger functions of a pair, and removing them.
+
+create or replace function crossfade_private.install_mirror(pair crossfade.pairs, side integer)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  -- Echo guard: false only for statements of our own inner write, at exactly that depth, so that a
+  -- write made by the owner's own trigger is still mirrored. As a condition it costs no function
+  -- call.
+  v_pieces jsonb := crossfade_private.make_pieces(pair, side)
+    || crossfade_private.inlined_pieces(pair, side)
+    || jsonb_build_object('not_echo', format(
+    'current_setting(%L, true) is distinct from (pg_catalog.pg_trigger_depth() + 1)::text',
+    format('crossfade.echo_%s_v%s', (pair).name, side)));
+  v_operation text;
+begin
+  insert into crossfade_private.pair_pieces (pair, side, pieces)
+  values ((pair).name, install_mirror.side, v_pieces)
+  on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
+
+  foreach v_operation in array array['insert', 'update', 'delete', 'truncate', 'move',
+    'merge'] loop
+    execute crossfade_private.render(crossfade_private.mirror_template(v_operation), v_pieces);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s() from public',
+      (pair).name, side, v_operation);
+    execute crossfade_private.render(
+      format(
+        'create or replace trigger crossfade_mirror_%s after %s on {source} %s execute function crossfade_private.mirror_{pair}_v{side}_%s()',
+        v_operation,
+        case when v_operation in ('move', 'merge') then 'update' else v_operation end,
+        case v_operation
+          when 'move' then 'for each row when (row({skey_old}) is distinct from row({skey_new})
+            and {not_echo})'
+          when 'merge' then
+            'for each row when (pg_catalog.pg_trigger_depth() > 0
+              and row({skey_old}) is not distinct from row({skey_new}) and {not_echo})'
+          when 'truncate' then 'for each statement when ({not_echo})'
+          when 'delete' then
+            'referencing old table as crossfade_rows for each statement when ({not_echo})'
+          else 'referencing new table as crossfade_rows for each statement when ({not_echo})'
+        end, v_operation), v_pieces);
+    -- ALWAYS: imports that run with session_replication_role = replica must be mirrored as well.
+    execute crossfade_private.render(
+      format('alter table {source} enable always trigger crossfade_mirror_%s', v_operation),
+        v_pieces);
+  end loop;
+  if side = 2 then
+    execute crossfade_private.render(
+      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when ({not_echo}) execute function crossfade_private.refuse_fenced_write({pair_literal})',
+      v_pieces);
+  end if;
+end $$;
+
+comment on function crossfade_private.install_mirror is
+  'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table for milliseconds (waits at most 2 s for it, then fails with 55P03).';
+
+create or replace function crossfade_private.remove_mirror(pair crossfade.pairs, side integer)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_trigger record;
+  v_name text;
+begin
+  -- By function and argument: the table may have another name by now.
+  for v_trigger in
+    select g.tgname, g.tgrelid::regclass as tab
+    from pg_catalog.pg_trigger g
+    join pg_catalog.pg_proc f on f.oid = g.tgfoid
+    where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
+      and (f.proname = any (array(
+          select format('mirror_%s_v%s_%s', (pair).name, side, o)
+          from unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o))
+        or side = 2 and f.proname = 'refuse_fenced_write'
+          and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
+    order by g.tgname
+  loop
+    execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.tab);
+  end loop;
+  foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move', 'merge'] loop
+    execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name,
+      side, v_name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.remove_mirror is
+  'Drop the triggers and functions of one side. Takes ACCESS EXCLUSIVE on that table (waits at most 2 s): never part of a rollback.';
+
+-- mirror/registration.sql -------------------------------------------------------------------------
+
+-- Registering a pair: refuse what cannot be mirrored; then install.
+
+create or replace function crossfade.register_pair(
+  name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[] default null,
+    options jsonb default '{}'
+)
+returns jsonb
+language plpgsql volatile
+security definer -- creates triggers on the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.pairs := crossfade_private.pair_row(name, v1, v2, to_v2, to_v1, key, options);
+  v_known crossfade.pairs;
+  v_problems text[];
+begin
+  select p.* into v_known from crossfade.pairs p where p.name = register_pair.name
+  for no key update;
+  if found and (v_known.v1_table, v_known.v2_table, v_known.key_columns, v_known.v2_key_columns)
+    is distinct from (v_row.v1_table, v_row.v2_table, v_row.key_columns, v_row.v2_key_columns) then
+    perform crossfade_private.fail(409, 'CF016',
+      format('Pair "%s" exists with other tables or another key', name),
+      jsonb_build_object('pair', name, 'v1', v_known.v1_table, 'v2', v_known.v2_table, 'key',
+        v_known.key_columns),
+      'Remove it first (crossfade pair remove), or choose another name.');
+  end if;
+  select array_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+  if v_problems is not null then
+    perform crossfade_private.fail(400, 'CF008',
+      format('Cannot register pair "%s": %s', name, array_to_string(v_problems, '; ')),
+      jsonb_build_object('pair', name, 'problems', to_jsonb(v_problems)),
+        'Change what is named, then register again.');
+  end if;
+  perform crossfade_private.set_reason(coalesce(crossfade_private.reason(), 'register_pair'));
+  perform set_config('crossfade.engine', 'on', true);
+  insert into crossfade.pairs as p (
+    name, v1_table, v2_table, to_v2, to_v1, key_columns, v2_key_columns, gate_flag, options,
+    fingerprint, converter_hash, step_flags_version)
+  values (
+    v_row.name, v_row.v1_table, v_row.v2_table, v_row.to_v2, v_row.to_v1, v_row.key_columns,
+      v_row.v2_key_columns,
+    v_row.gate_flag, v_row.options,
+    crossfade_private.table_fingerprint(v_row.v1_table::regclass, v_row.v2_table::regclass),
+    crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
+  on conflict on constraint pairs_pkey do update
+  set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
+    options = excluded.options, fingerprint = excluded.fingerprint,
+      converter_hash = excluded.converter_hash
+  returning * into v_row;
+  insert into crossfade_private.mirror_state as m (pair, failure_policy)
+  values (v_row.name, coalesce(options ->> 'failure_policy', 'record'))
+  on conflict on constraint mirror_state_pkey do update
+  set failure_policy = excluded.failure_policy where m.failure_policy <> excluded.failure_policy;
+  insert into crossfade.cohorts (pair, cohort_key)
+  values (v_row.name, coalesce(options ->> 'cohort_key', v_row.name))
+  on conflict on constraint cohorts_pkey do nothing;
+  perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  return jsonb_build_object('pair', to_jsonb(v_row), 'warnings',
+    crossfade_private.pair_warnings(v_row),
+    'already', v_known.name is not null);
+end $$;
+
+comment on function crossfade.register_pair is
+  'Register two tables as a pair and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key. Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
+
+create or replace function crossfade.unregister_pair(pair text, reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- drops triggers on the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+begin
+  perform crossfade_private.require_reason(reason, format('remove pair "%s"', pair));
+  if v_pair.stage not in ('off', 'complete') then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot remove pair "%s": it is in stage %s', pair, v_pair.stage),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage),
+        'Set the stage to off (or complete) first.');
+  end if;
+  perform crossfade_private.remove_mirror(v_pair, 1);
+  perform crossfade_private.remove_mirror(v_pair, 2);
+  perform set_config('crossfade.engine', 'on', true);
+  delete from crossfade.pairs p where p.name = unregister_pair.pair;
+  perform set_config('crossfade.engine', '', true);
+  return jsonb_build_object('pair', pair, 'removed', true, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.unregister_pair is
+  'Remove triggers, generated functions and rows of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';
+
+-- runs/runs.sql -----------------------------------------------------------------------------------
+
+-- A run: how it is shown, paused and stopped.
+
+create or replace function crossfade_private.run_json(run bigint)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'id', r.id, 'kind', r.kind, 'pair', r.pair, 'direction', r.direction, 'state', r.state,
+    'reason', r.reason, 'rows_total', r.rows_total, 'swept_rows', r.swept_rows,
+    'rows_done', g.rows_done, 'rows_written', g.rows_written, 'mismatches', g.mismatches,
+    'batches', g.batches, 'batch_rows', g.batch_rows, 'ranges', g.ranges,
+    'ranges_done', g.ranges_done,
+    'started_at', r.started_at, 'progress_at', g.progress_at, 'finished_at', r.finished_at)
+  from crossfade.runs r
+  cross join lateral (
+    select sum(a.rows_done) rows_done, sum(a.rows_written) rows_written,
+      sum(a.mismatches) mismatches,
+      sum(a.batches) batches, max(a.batch_rows) batch_rows, count(*) ranges,
+      count(*) filter (where a.done) ranges_done, max(a.progress_at) progress_at
+    from crossfade.run_ranges a where a.run = r.id
+  ) g
+  where r.id = run_json.run;
+$$;
+
+comment on function crossfade_private.run_json is 'A run with the sums over its ranges.';
+
+create or replace function crossfade_private.get_run(run bigint)
+returns crossfade.runs
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run crossfade.runs;
+begin
+  select r.* into v_run from crossfade.runs r where r.id = get_run.run;
+  if not found then
+    perform crossfade_private.fail(404, 'CF009',
+      format('Unknown run %s', coalesce(get_run.run::text, 'null')),
+      jsonb_build_object('run', get_run.run), 'crossfade backfill status lists the runs.');
+  end if;
+  return v_run;
+end $$;
+
+comment on function crossfade_private.get_run is 'The run''s row; CF009 when there is none.';
+
+create or replace function crossfade.run_status(run bigint)
+returns jsonb
+language plpgsql stable
+security definer -- API roles hold no right on crossfade_private
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.get_run(run);
+  return jsonb_build_object('run', crossfade_private.run_json(run), 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.run_status is 'Progress of a run. CF009 for an unknown id.';
+
+create or replace function crossfade.control_run(run bigint, action text, reason text default null)
+returns jsonb
+language plpgsql volatile
+security definer -- runs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run crossfade.runs := crossfade_private.get_run(run);
+  v_state text := case action when 'pause' then 'paused' when 'resume' then 'running' when 'cancel'
+    then 'cancelled' end;
+begin
+  if v_state is null then
+    perform crossfade_private.fail(400, 'CF012', format('Unknown action "%s"', action),
+      jsonb_build_object('action', action), 'Use pause, resume or cancel.');
+  end if;
+  -- Locks the run after the batches of all workers: a worker holds it only at the end of a batch.
+  select r.* into v_run from crossfade.runs r where r.id = control_run.run for update;
+  if v_run.state not in ('running', 'paused') and v_run.state <> v_state then
+    perform crossfade_private.fail(409, 'CF010',
+      format('Cannot %s run %s: it is %s', action, run, v_run.state),
+      jsonb_build_object('run', run, 'state', v_run.state), 'Start a new run.');
+  end if;
+  if v_run.state <> v_state then
+    update crossfade.runs r
+    set state = v_state, reason = control_run.reason,
+      finished_at = case when v_state = 'cancelled' then clock_timestamp() end
+    where r.id = control_run.run;
+    perform crossfade_private.audit(format('%s.%s', v_run.kind, action), v_run.pair, reason, null,
+      crossfade_private.run_json(run));
+  end if;
+  return jsonb_build_object('run', crossfade_private.run_json(run));
+end $$;
+
+comment on function crossfade.control_run is
+  'Pause, resume or cancel a run; a batch under way ends first. Safe to repeat. CF009, CF010 when it has ended, CF012.';
+
+-- runs/starting.sql -------------------------------------------------------------------------------
+
+-- Starting a run of any kind, with its ranges of keys.
+
+create or replace function crossfade_private.split_keys(
+  pieces jsonb, ranges integer, bounded boolean, sample_pct real
+)
+returns table (range integer, after_key jsonb, upto_key jsonb)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
+  -- a run going.
+  -- Cuts come from a sample, so that starting a run costs the same on ten rows and on ten million.
+  return query execute crossfade_private.render($sql$
+    with cf_sample as (
+      select {skey_json_s} cf_key, ntile($1) over (order by {skey_s}) cf_part, {skey_s}
+      from {source} cf_s tablesample system ($3)
+      where $1 > 1
+    ),
+    cut as (
+      select distinct on (cf_sample.cf_part) cf_sample.cf_part, cf_sample.cf_key
+      from cf_sample order by cf_sample.cf_part, ({skey_sample}) desc
+    ),
+    bound (part, k) as (
+      select c.cf_part::integer, c.cf_key from cut c where c.cf_part < $1
+      union all
+      select $1, (select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1)
+    )
+    select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part),
+      case when $2 or b.part < $1 then b.k end
+    from bound b
+  $sql$, pieces) using ranges, bounded, sample_pct;
+end $$;
+
+comment on function crossfade_private.split_keys is
+  'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
+
+create or replace function crossfade_private.start_run(
+  kind text, pair crossfade.pairs, direction text, ranges integer
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_side integer := case direction when 'v1_to_v2' then 1 else 2 end;
+  v_problems text[] := array(select crossfade_private.mirror_problems(pair));
+  v_pieces jsonb;
+  v_rows bigint;
+  v_run bigint;
+begin
+  if v_problems <> '{}' then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the tables of "%s" cannot be mirrored any more: %s', (pair).name,
+        array_to_string(v_problems, '; ')),
+      jsonb_build_object('pair', (pair).name, 'problems', to_jsonb(v_problems)),
+      'Change what is named, then register the pair again.');
+  end if;
+  if (pair).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+    ((pair).v2_table)::regclass) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the columns of "%s" have changed since it was registered', (pair).name),
+      jsonb_build_object('pair', (pair).name), 'Adapt the converters and register the pair again.');
+  end if;
+  if (pair).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot start: the converters of "%s" have changed since it was registered',
+        (pair).name),
+      jsonb_build_object('pair', (pair).name),
+      'Register the pair again: the mirror may still convert as it did then.');
+  end if;
+  v_pieces := crossfade_private.make_pieces(pair, v_side);
+  -- Fresh statistics: without them the planner sorts the whole table for each batch.
+  execute crossfade_private.render('analyze {source}', v_pieces);
+  select greatest(c.reltuples, 0)::bigint into v_rows
+  from pg_catalog.pg_class c where c.oid = (v_pieces ->> 'source')::regclass;
+  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash)
+  values (start_run.kind, (pair).name, start_run.direction, v_rows,
+    crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
+    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1))
+  returning id into v_run;
+  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key)
+  select v_run, s.range, s.after_key, s.upto_key, s.after_key
+  from crossfade_private.split_keys(
+    v_pieces, start_run.ranges, start_run.kind = 'backfill',
+    least(100, 2000000 / greatest(v_rows, 1))::real) s;
+  -- A backfill of an empty table has no upper bound and nothing to do.
+  update crossfade.run_ranges a set done = true
+  where a.run = v_run and a.upto_key is null and start_run.kind = 'backfill';
+  return v_run;
+end $$;
+
+comment on function crossfade_private.start_run is
+  'Create a run and its ranges. ANALYZEs the source (SHARE UPDATE EXCLUSIVE); rows_total is the estimate that gives.';
+
+-- runs/waiting.sql --------------------------------------------------------------------------------
+
+-- Reasons to wait before the next batch.
+
+create or replace function crossfade_private.throttle_reason()
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when a.active > crossfade_private.setting_number('throttle_active_sessions')
+      then format('%s sessions are active (limit %s)', a.active,
+        crossfade_private.setting_number('throttle_active_sessions'))
+    when a.waiting > crossfade_private.setting_number('throttle_lock_waits')
+      then format('%s sessions wait for a lock (limit %s)', a.waiting,
+        crossfade_private.setting_number('throttle_lock_waits'))
+    when l.lag_s > crossfade_private.setting_number('throttle_replay_lag_s')
+      then format('a replica is %s s behind (limit %s)', round(l.lag_s, 1),
+        crossfade_private.setting_number('throttle_replay_lag_s'))
+  end
+  from (
+    select count(*) filter (where s.state = 'active') active,
+      count(*) filter (where s.wait_event_type = 'Lock') waiting
+    from pg_catalog.pg_stat_activity s
+    where s.backend_type = 'client backend' and s.pid <> pg_backend_pid()
+  ) a
+  cross join (
+    select extract(epoch from max(r.replay_lag))::numeric lag_s
+      from pg_catalog.pg_stat_replication r
+  ) l;
+$$;
+
+comment on function crossfade_private.throttle_reason is
+  'Why a batch should wait (sessions, lock waits, replication lag against the settings throttle_*), or null.';
+
+create or replace function crossfade_private.wait_reason(run crossfade.runs)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since bigint;
+begin
+  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
+  -- last of them got its number before the switch was committed, which it is by now.
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  where p.name = (run).pair and p.stage_xid is null;
+  select p.stage_xid into v_since from crossfade.pairs p where p.name = (run).pair;
+  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
+    return 'transactions older than the switch to dualwrite are still open';
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.wait_reason is
+  'Why the first batches of a run must wait, or null. Uses the oldest open writing transaction of the cluster.';
+
+-- runs/batches.sql --------------------------------------------------------------------------------
+
+-- What one batch of any run needs besides rows: its size, its end, what must not have changed.
+
+create or replace function crossfade_private.next_batch_rows(
+  old_rows integer, ms_per_1000_rows numeric[], target_ms integer
+)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The servo of Spirit (block/spirit, pkg/table): p90 of the last ten batches, growth at most
+  -- 1.5x.
+  select greatest(
+    crossfade_private.setting_number('batch_min_rows'),
+    least(
+      crossfade_private.setting_number('batch_max_rows'),
+      old_rows * 1.5 + 1,
+      target_ms * 1000 / greatest(percentile_disc(0.9) within group (order by m), 0.001)
+    )
+  )::integer
+  from unnest(ms_per_1000_rows) m;
+$$;
+
+comment on function crossfade_private.next_batch_rows is
+  'Rows of the next batch so that it takes about target_ms.';
+
+create or replace function crossfade_private.finish_batch(
+  run_range crossfade.run_ranges, boundary jsonb, rows_read bigint, rows_written bigint,
+  mismatches bigint, started_at timestamptz, target_ms integer
+)
+returns numeric
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ms numeric := extract(epoch from clock_timestamp() - started_at) * 1000;
+  v_speed numeric[] := (run_range).ms_per_1000_rows;
+begin
+  if rows_read > 0 then
+    v_speed := (v_speed || round(v_ms * 1000 / rows_read, 3))[greatest(cardinality(v_speed) - 8,
+      1):];
+  end if;
+  update crossfade.run_ranges a
+  set cursor_key = boundary, done = boundary is not distinct from a.upto_key,
+    rows_done = a.rows_done + finish_batch.rows_read,
+      rows_written = a.rows_written + finish_batch.rows_written,
+    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
+    ms_per_1000_rows = v_speed,
+    batch_rows = case when cardinality(v_speed) = 0 then a.batch_rows
+      else crossfade_private.next_batch_rows(a.batch_rows, v_speed,
+        coalesce(target_ms, crossfade_private.setting_number('batch_target_ms')::integer)) end,
+    progress_at = clock_timestamp()
+  where a.run = (run_range).run and a.range = (run_range).range;
+  return round(v_ms, 1);
+end $$;
+
+comment on function crossfade_private.finish_batch is
+  'Move the cursor in the batch''s own transaction and size the next batch. Returns the milliseconds it took.';
+
+create or replace function crossfade_private.check_unchanged(
+  run crossfade.runs, pair crossfade.pairs
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null
+    or (run).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+      ((pair).v2_table)::regclass)
+    or (run).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+    perform crossfade_private.fail(409, 'CF011',
+      format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
+        (run).id, (pair).name),
+      jsonb_build_object('run', (run).id, 'pair', (pair).name),
+      'Cancel the run, register the pair again, and start a new run.');
+  end if;
+end $$;
+
+comment on function crossfade_private.check_unchanged is
+  'CF011 when the tables or converters are not those the run began with.';
+
+create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.pieces from crossfade_private.pair_pieces q
+  where q.pair = (run_pieces.pair).name
+    and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
+$$;
+
+comment on function crossfade_private.run_pieces is
+  'SQL fragments of the pair with the source of the direction as the source.';
+
+create or replace function crossfade_private.batch_json(run bigint, state text, reason text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'run', j.run, 'state', coalesce(batch_json.state, j.run ->> 'state'),
+    'reason', batch_json.reason,
+    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0,
+    'flags_version', crossfade.flags_version())
+  from (select crossfade_private.run_json(batch_json.run) run) j;
+$$;
+
+comment on function crossfade_private.batch_json is
+  'The answer of a batch call before its own figures are added.';
+
+-- runs/ranges.sql ---------------------------------------------------------------------------------
+
+-- The rows of a batch: a range of keys that nobody else works on, and a part of it.
+
+create or replace function crossfade_private.batch_boundary(
+  pieces jsonb, run_range crossfade.run_ranges
+)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_boundary jsonb;
+begin
+  execute crossfade_private.render($sql$
+    select {skey_json_s} from {source} cf_s
+    where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+    order by {skey_s} offset $3 - 1 limit 1
+  $sql$, pieces) into v_boundary
+  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows;
+  return coalesce(v_boundary, (run_range).upto_key);
+end $$;
+
+comment on function crossfade_private.batch_boundary is
+  'Key of the last row of the next batch; the end of the range when fewer rows are left (null when it is open).';
+
+create or replace function crossfade_private.claim_range(run crossfade.runs)
+returns crossfade.run_ranges
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.* from crossfade.run_ranges a
+  where a.run = (claim_range.run).id and not a.done
+  order by a.range
+  limit 1
+  for update skip locked;
+$$;
+
+comment on function crossfade_private.claim_range is
+  'Take a range that no other worker holds, until the transaction ends. A null row when there is none.';
+
+create or replace function crossfade_private.range_rows(
+  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb
+)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rows bigint := (run_range).batch_rows;
+begin
+  -- Only the last batch of a range can hold another number of rows than was asked for.
+  if boundary is not distinct from (run_range).upto_key then
+    execute crossfade_private.render($sql$
+      select count(*) from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary;
+  end if;
+  return v_rows;
+end $$;
+
+comment on function crossfade_private.range_rows is
+  'Rows of the source that a batch up to boundary covers.';
+
+-- runs/copy.sql -----------------------------------------------------------------------------------
+
+-- Copying one batch of a backfill: all rows at once, and one by one when one of them is special.
+
+create or replace function crossfade_private.copy_sql(
+  range text, on_conflict text default 'on conflict ({target_key}) do nothing'
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- SAFETY: FOR SHARE holds off deletes and updates of these rows until the copy is committed; a
+  -- newer counterpart is left alone (DO NOTHING) or raises. Without either, stale or deleted rows
+  -- would appear.
+  select replace(replace($sql$
+    insert into {target} ({target_columns}) overriding system value
+    select {tcolumns_c}
+    from (
+      select cf_s.* from {source} cf_s
+      where <<range>>
+      order by {skey_s} for share of cf_s
+    ) cf_n
+    cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+    <<on_conflict>>
+  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict);
+$outer$;
+
+comment on function crossfade_private.copy_sql is
+  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty.';
+
+create or replace function crossfade_private.is_free(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_free boolean;
+begin
+  execute crossfade_private.render($sql$
+    select not exists (select from {target} cf_t
+      where ($1 is null or ({tkey_t}) > ({skey_1})) and ({tkey_t}) <= ({skey_2}))
+  $sql$, pieces) into v_free using after_key, boundary;
+  return v_free;
+end $$;
+
+comment on function crossfade_private.is_free is
+  'Whether the target has no row with a key in (after_key, boundary].';
+
+create or replace function crossfade_private.copy_range(
+  pieces jsonb, after_key jsonb, boundary jsonb, skips boolean
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '5s'
+-- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
+set work_mem = '32MB'
+as $$
+declare
+  v_written bigint;
+  v_special boolean;
+begin
+  execute crossfade_private.render(crossfade_private.copy_sql(
+    '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})',
+    case when skips then 'on conflict ({target_key}) do nothing' else '' end), pieces)
+  using after_key, boundary;
+  get diagnostics v_written = row_count;
+  -- Order matters: look after the copy has waited for every writer of these keys. A failure that
+  -- names the target as the written side may be a delete that the copy would undo.
+  execute crossfade_private.render($sql$
+    select exists (
+      select from crossfade.mirror_failures cf_z
+      where cf_z.pair = {pair_literal} and cf_z.resolved_at is null and cf_z.written_side = {other}
+        and ($1 is null or ({skey_z}) > ({skey_1})) and ({skey_z}) <= ({skey_2}))
+  $sql$, pieces) into v_special using after_key, boundary;
+  if v_special then
+    raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+  end if;
+  return v_written;
+end $$;
+
+comment on function crossfade_private.copy_range is
+  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row; uses up to some 32 MB. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
+
+create or replace function crossfade_private.copy_singly(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '5s'
+as $$
+declare
+  v_key jsonb;
+  v_added bigint;
+  v_written bigint := 0;
+begin
+  for v_key in execute crossfade_private.render($sql$
+    select {skey_json_s} from {source} cf_s
+    where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
+      and not exists (select from {target} cf_t where ({tkey_t}) = ({skey_s}))
+    order by {skey_s}
+  $sql$, pieces) using after_key, boundary
+  loop
+    begin
+      execute crossfade_private.render(
+        crossfade_private.copy_sql('({skey_s}) = ({skey_1}) and $2 is null'), pieces)
+      using v_key, null::jsonb;
+      get diagnostics v_added = row_count;
+      if exists (select from crossfade.mirror_failures f
+        where f.pair = pieces ->> 'pair' and f.key = v_key and f.resolved_at is null
+          and f.written_side = (pieces ->> 'other')::integer) then
+        raise exception using errcode = 'CF019', message = 'the key is to be repaired';
+      end if;
+      v_written := v_written + v_added;
+    exception
+      when sqlstate 'CF019' then
+        null; -- Repair will do what the failure says.
+      when others then
+        if crossfade_private.is_passing(sqlstate) then
+          raise;
+        end if;
+        -- DO NOTHING: a failure that is open already may name the other side, and then it is right.
+        insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code,
+          message)
+        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, v_key, 'BACKFILL', sqlstate,
+          left(sqlerrm, 500))
+        on conflict (pair, key) where resolved_at is null do nothing;
+    end;
+  end loop;
+  return v_written;
+end $$;
+
+comment on function crossfade_private.copy_singly is
+  'Copy as copy_range does, row by row: what the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
+
+create or replace function crossfade_private.is_passing(error_code text)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select left(error_code, 2) in ('40', '53', '55', '57', '58', 'XX');
+$$;
+
+comment on function crossfade_private.is_passing is
+  'Whether an error says nothing about the row: lost conflicts, locks, resources, the system. The same statement may succeed later.';
+
+create or replace function crossfade_private.copy_batch(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_skips boolean;
+begin
+  -- Without ON CONFLICT a row costs one index search and one WAL record less. A counterpart that
+  -- is written meanwhile raises, and the second try leaves it alone.
+  foreach v_skips in array array[false, true] loop
+    continue when not v_skips and not crossfade_private.is_free(pieces, after_key, boundary);
+    begin
+      return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
+    exception when others then
+      if crossfade_private.is_passing(sqlstate) then
+        raise;
+      end if;
+    end;
+  end loop;
+  return crossfade_private.copy_singly(pieces, after_key, boundary);
+end $$;
+
+comment on function crossfade_private.copy_batch is
+  'Copy a batch; one row that cannot be copied neither stops the run nor goes unnoticed. Returns the rows written.';
+
+-- runs/backfill_end.sql ---------------------------------------------------------------------------
+
+-- The end of a backfill: what was deleted while it ran.
+
+create or replace function crossfade_private.sweep(run crossfade.runs, pieces jsonb)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_swept bigint;
+begin
+  -- Order matters: the deleters that may leave a tombstone hold this row FOR SHARE until they end,
+  -- so the update waits for them, and those who come later see every copy.
+  update crossfade_private.mirror_state m set tombstones = false where m.pair = (run).pair;
+  execute crossfade_private.render($sql$
+    select count(*) from (
+      select from {target} cf_t
+      join crossfade_private.tombstones cf_z on ({tkey_t}) = ({skey_z})
+      where cf_z.pair = $1 and cf_z.side = {side}
+      order by {tkey_t} for update of cf_t) l
+  $sql$, pieces) into v_swept using (run).pair;
+  -- A second statement: it sees the row that somebody inserted anew while the first one waited.
+  execute crossfade_private.render($sql$
+    delete from {target} cf_t
+    using crossfade_private.tombstones cf_z
+    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+      and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = $1 and f.key = cf_z.key and f.resolved_at is null
+          and f.written_side = {other})
+  $sql$, pieces) using (run).pair;
+  get diagnostics v_swept = row_count;
+  delete from crossfade_private.tombstones z where z.pair = (run).pair;
+  return v_swept;
+end $$;
+
+comment on function crossfade_private.sweep is
+  'Remove copies whose source row was deleted while the backfill ran and whose deleter could not see the copy.';
+
+create or replace function crossfade_private.finish_backfill(
+  run crossfade.runs, pair crossfade.pairs, pieces jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_swept bigint;
+begin
+  if exists (select from crossfade.run_ranges a where a.run = (finish_backfill.run).id
+    and not a.done) then
+    return;
+  end if;
+  -- The last workers may get here together; one of them finishes the run. The pair before the
+  -- run, as everywhere: a worker in its first batch may hold the pair already.
+  perform from crossfade.pairs p where p.name = (pair).name for no key update;
+  perform from crossfade.runs r where r.id = (finish_backfill.run).id
+    and r.state = 'running' for update;
+  if not found then
+    return;
+  end if;
+  v_swept := crossfade_private.sweep(run, pieces);
+  update crossfade.runs r
+  set state = 'finished', finished_at = clock_timestamp(), swept_rows = v_swept
+  where r.id = (finish_backfill.run).id;
+  update crossfade.pairs p
+  set last_backfill_at = clock_timestamp(),
+    needs_reverse_backfill = p.needs_reverse_backfill
+      and (finish_backfill.run).direction <> 'v2_to_v1'
+  where p.name = (pair).name;
+  perform crossfade_private.audit(
+    'backfill.finish', (pair).name, null, null,
+    crossfade_private.run_json((finish_backfill.run).id));
+end $$;
+
+comment on function crossfade_private.finish_backfill is
+  'When no range is left: sweep, and mark the run and the pair.';
+
+-- runs/backfill.sql -------------------------------------------------------------------------------
+
+-- Backfill: copy the rows that were there before mirroring began.
+
+create or replace function crossfade.start_backfill(
+  pair text, direction text default 'v1_to_v2', ranges integer default 1
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads and analyzes the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_run bigint;
+begin
+  if direction not in ('v1_to_v2', 'v2_to_v1') or ranges not between 1 and 64 then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid direction "%s" or ranges %s', direction, ranges),
+      jsonb_build_object('direction', direction, 'ranges', ranges),
+        'direction is v1_to_v2 or v2_to_v1, ranges 1 to 64.');
+  end if;
+  perform from crossfade.pairs p where p.name = start_backfill.pair for no key update;
+  select r.id into v_run from crossfade.runs r
+  where r.pair = start_backfill.pair and r.kind = 'backfill' and r.state in ('running', 'paused');
+  if found then
+    return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
+  end if;
+  if (select m.mirror from crossfade_private.mirror_state m
+    where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
+      v_pair.stage = 'complete' and direction = 'v2_to_v1') then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage),
+        'crossfade stage set PAIR dualwrite, then backfill.');
+  end if;
+  update crossfade_private.mirror_state m
+  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
+  where m.pair = start_backfill.pair;
+  delete from crossfade_private.tombstones z where z.pair = start_backfill.pair;
+  if v_pair.stage = 'complete' then
+    -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
+    update crossfade.pairs p set stage_xid = null where p.name = start_backfill.pair;
+  end if;
+  v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
+  perform crossfade_private.audit('backfill.start', pair, null, null,
+    crossfade_private.run_json(v_run));
+  return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', false);
+end $$;
+
+comment on function crossfade.start_backfill is
+  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
+
+create or replace function crossfade.backfill_batch(run bigint, target_ms integer default null)
+returns jsonb
+language plpgsql volatile
+security definer -- copies rows of the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run crossfade.runs := crossfade_private.get_run(run);
+  v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
+  v_range crossfade.run_ranges;
+  v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
+  v_reason text;
+  v_started timestamptz := clock_timestamp();
+  v_boundary jsonb;
+  v_read bigint := 0;
+  v_written bigint := 0;
+  v_ms numeric := 0;
+begin
+  if v_run.kind <> 'backfill' then
+    perform crossfade_private.fail(409, 'CF010',
+      format('Run %s is a %s, not a backfill', run, v_run.kind),
+      jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
+  end if;
+  if v_run.state <> 'running' then
+    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+  end if;
+  perform crossfade_private.check_unchanged(v_run, v_pair);
+  v_reason := crossfade_private.wait_reason(v_run);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_reason);
+  end if;
+  v_reason := crossfade_private.throttle_reason();
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  end if;
+  perform set_config('crossfade.engine', 'on', true);
+  -- The copies are not news for the other side.
+  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'),
+    (pg_trigger_depth() + 1)::text, true);
+  v_range := crossfade_private.claim_range(v_run);
+  if v_range.run is not null then
+    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
+    v_written := crossfade_private.copy_batch(v_pieces, v_range.cursor_key, v_boundary);
+    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
+    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
+      target_ms);
+  end if;
+  perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), '', true);
+  perform set_config('crossfade.engine', '', true);
+  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
+    'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
+end $$;
+
+comment on function crossfade.backfill_batch is
+  'Copy the next batch of a run in this transaction, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
+
+-- runs/comparison.sql -----------------------------------------------------------------------------
+
+-- Comparing both tables through the converters, by value.
+
+create or replace function crossfade_private.compare_sql()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
+  -- null.
+  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose
+  -- the rows.
+  select $sql$
+    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
+        else 'different' end as kind,
+      cf_a.cf_row as v1, cf_b.cf_row as v2, row(cf_c.*)::{target} as made_v2,
+      row(cf_d.*)::{source} as made_v1
+    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
+      where {range_b}) cf_b
+      on ({skey_a}) = ({tkey_b})
+    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
+      on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
+      on cf_a.cf_here and cf_b.cf_here
+    where cf_a.cf_here is null or cf_b.cf_here is null
+      or row({tcompare_c}) is distinct from row({tfields_b})
+      or row({scompare_d}) is distinct from row({sfields_a})$sql$;
+$outer$;
+
+comment on function crossfade_private.compare_sql is
+  'Template of the comparison; one row per differing key with both rows and what the converters make of them.';
+
+create or replace function crossfade_private.diff_sql(
+  tab regclass, found text, made text, prefix text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('array_remove(array[%s]::text[], null)', string_agg(format(
+    'case when %s is distinct from %s then %L end', format(u.compared, diff_sql.found),
+    format(u.compared, made), prefix || u.name), ', ' order by u.name))
+  from crossfade_private.column_pieces(tab) p
+  cross join lateral unnest(p.columns, p.compared) u(name, compared);
+$$;
+
+comment on function crossfade_private.diff_sql is
+  'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+
+create or replace function crossfade_private.find_mismatches(
+  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
+)
+returns table (key jsonb, kind text, columns text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute format($sql$
+    select m.key, m.kind, case m.kind when 'different' then %s || %s else '{}' end
+    from (%s) m order by m.key$sql$,
+    crossfade_private.diff_sql((pieces ->> 'source')::regclass, '(m.v1)', '(m.made_v1)', ''),
+    crossfade_private.diff_sql((pieces ->> 'target')::regclass, '(m.v2)', '(m.made_v2)', 'v2.'),
+    crossfade_private.render(
+      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
+        pieces))
+  using lower_key, upper_key;
+end $$;
+
+comment on function crossfade_private.find_mismatches is
+  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
+
+create or replace function crossfade_private.find_in_range(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces,
+    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
+    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
+    after_key, boundary) f;
+$$;
+
+comment on function crossfade_private.find_in_range is
+  'Differing keys in (after_key, boundary]; null is open.';
+
+create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
+returns table (kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
+      null) f;
+$$;
+
+comment on function crossfade_private.find_one is
+  'How the two rows of one key differ; no row when they agree.';
+
+-- runs/mismatches.sql -----------------------------------------------------------------------------
+
+-- A difference counts when it is still there under lock.
+
+create or replace function crossfade_private.lock_both(pieces jsonb, key jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  execute crossfade_private.render(
+    'select from {source} cf_t where ({skey_t}) = ({skey_1}) for no key update', pieces) using key;
+  execute crossfade_private.render(
+    'select from {target} cf_t where ({tkey_t}) = ({skey_1}) for no key update', pieces) using key;
+end $$;
+
+comment on function crossfade_private.lock_both is
+  'Lock both rows of a key, the source''s first. Waits at most 2 s a row (55P03).';
+
+create or replace function crossfade_private.record_mismatches(
+  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found record;
+  v_again record;
+  v_count bigint := 0;
+begin
+  for v_found in select f.key from crossfade_private.find_in_range(pieces, after_key,
+    boundary) f loop
+    -- A second look under lock, so that nothing in flight is ever counted.
+    begin
+      perform crossfade_private.lock_both(pieces, v_found.key);
+    exception when lock_not_available or deadlock_detected then
+      null; -- Somebody is writing it right now: what a plain read finds is good enough.
+    end;
+    select f.kind, f.columns into v_again from crossfade_private.find_one(pieces, v_found.key) f;
+    -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
+    if found and not exists (
+      select from crossfade_private.tombstones z
+      where z.pair = for_pair and z.key = v_found.key
+        and v_again.kind = format('missing_v%s', z.side)
+    ) then
+      v_count := v_count + 1;
+      insert into crossfade.mismatches as m (pair, run, key, kind, columns)
+      values (for_pair, for_run, v_found.key, v_again.kind,
+        v_again.columns)
+      on conflict (pair, key) where resolved_at is null do update
+      set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
+        found_at = clock_timestamp();
+    end if;
+  end loop;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_mismatches is
+  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. Returns how many.';
+
+-- runs/verification.sql ---------------------------------------------------------------------------
+
+-- Verify runs.
+
+create or replace function crossfade.start_verify(pair text, ranges integer default 1)
+returns jsonb
+language plpgsql volatile
+security definer -- reads and analyzes the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_run bigint;
+begin
+  if ranges not between 1 and 64 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid ranges %s', ranges),
+      jsonb_build_object('ranges', ranges), 'Use 1 to 64.');
+  end if;
+  perform from crossfade.pairs p where p.name = start_verify.pair for no key update;
+  select r.id into v_run from crossfade.runs r
+  where r.pair = start_verify.pair and r.kind = 'verify' and r.state in ('running', 'paused');
+  if found then
+    return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
+  end if;
+  v_run := crossfade_private.start_run('verify', v_pair, 'v1_to_v2', ranges);
+  return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', false);
+end $$;
+
+comment on function crossfade.start_verify is
+  'Start a full comparison of both tables, or return the active one (already: true). CF001, CF011, CF012.';
+
+create or replace function crossfade_private.finish_verify(run crossfade.runs, pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mismatches bigint;
+begin
+  if exists (select from crossfade.run_ranges a where a.run = (finish_verify.run).id
+    and not a.done) then
+    return;
+  end if;
+  -- The pair before the run, as everywhere.
+  perform from crossfade.pairs p where p.name = (pair).name for no key update;
+  perform from crossfade.runs r where r.id = (finish_verify.run).id
+    and r.state = 'running' for update;
+  if not found then
+    return;
+  end if;
+  update crossfade.runs r set state = 'finished', finished_at = clock_timestamp()
+  where r.id = (finish_verify.run).id;
+  select sum(a.mismatches) into v_mismatches from crossfade.run_ranges a
+    where a.run = (finish_verify.run).id;
+  if v_mismatches = 0 then
+    -- A clean full pass also settles what earlier passes found and something else has mended.
+    update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'equal'
+    where m.pair = (finish_verify.pair).name and m.resolved_at is null
+      and m.found_at < (finish_verify.run).started_at;
+    update crossfade.pairs p
+    set last_clean_verify_at = (finish_verify.run).started_at,
+      verified_converter_hash = (finish_verify.run).converter_hash
+    where p.name = (finish_verify.pair).name;
+  end if;
+  perform crossfade_private.audit('verify.finish', (pair).name, null, null,
+    crossfade_private.run_json((finish_verify.run).id));
+end $$;
+
+comment on function crossfade_private.finish_verify is
+  'When no range is left: end the run; without a mismatch the pair counts as clean since the run began.';
+
+create or replace function crossfade.verify_batch(run bigint, target_ms integer default null)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run crossfade.runs := crossfade_private.get_run(run);
+  v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
+  v_range crossfade.run_ranges;
+  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
+  v_reason text;
+  v_started timestamptz := clock_timestamp();
+  v_boundary jsonb;
+  v_read bigint := 0;
+  v_mismatches bigint := 0;
+  v_ms numeric := 0;
+begin
+  if v_run.kind <> 'verify' then
+    perform crossfade_private.fail(409, 'CF010',
+      format('Run %s is a %s, not a verify pass', run, v_run.kind),
+      jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade backfill run.');
+  end if;
+  if v_run.state <> 'running' then
+    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+  end if;
+  perform crossfade_private.check_unchanged(v_run, v_pair);
+  v_reason := crossfade_private.throttle_reason();
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  end if;
+  v_range := crossfade_private.claim_range(v_run);
+  if v_range.run is not null then
+    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
+    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces,
+      v_range.cursor_key,
+      v_boundary);
+    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
+    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,
+      target_ms);
+  end if;
+  perform crossfade_private.finish_verify(v_run, v_pair);
+  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
+    'rows_read', v_read, 'mismatches', v_mismatches, 'batch_ms', v_ms);
+end $$;
+
+comment on function crossfade.verify_batch is
+  'Compare the next batch of a verify run, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';
+
+-- runs/repair_row.sql -----------------------------------------------------------------------------
+
+-- Repair of one row: make the follower equal to the leader; the audit keeps what is replaced.
+
+create or replace function crossfade_private.leader(stage text)
+returns integer
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when stage in ('rampdown', 'complete') then 2 else 1 end;
+$$;
+
+comment on function crossfade_private.leader is
+  'The table that wins a repair when no record says which side was written: V1 up to live, V2 from rampdown on.';
+
+create or replace function crossfade_private.put_one(pieces jsonb, key jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  execute crossfade_private.render($sql$
+    delete from {target} cf_t
+    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s
+      where ({skey_s}) = ({skey_1}))
+  $sql$, pieces) using key;
+  execute crossfade_private.render($sql$
+    update {target} cf_t set {set_list}
+    from (
+      select cf_c.* from {source} cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
+      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
+      where ({skey_n}) = ({skey_1})
+    ) cf_c
+    where ({tkey_t}) = ({tkey_c})
+  $sql$, pieces) using key;
+  execute crossfade_private.render($sql$
+    insert into {target} ({target_columns}) overriding system value
+    select {tcolumns_c} from {source} cf_n
+    cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
+    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o
+      where ({tkey_o}) = ({skey_1}))
+    on conflict ({target_key}) do nothing
+  $sql$, pieces) using key;
+end $$;
+
+comment on function crossfade_private.put_one is
+  'Make the target''s row of one key what the source''s row says: deleted, merged or inserted. Both rows must be locked.';
+
+create or replace function crossfade_private.repair_one(
+  pair crossfade.pairs, key jsonb, side integer, reason text
+)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
+    else 'v2_to_v1' end);
+  v_guard text := format('crossfade.echo_%s_v%s', (pair).name, 3 - side);
+  v_before jsonb;
+  v_after jsonb;
+begin
+  perform crossfade_private.lock_both(v_pieces, key);
+  if not exists (select from crossfade_private.find_one(v_pieces, key)) then
+    return true;
+  end if;
+  execute crossfade_private.render(
+    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
+      where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
+  perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
+  perform crossfade_private.put_one(v_pieces, key);
+  perform set_config(v_guard, '', true);
+  execute crossfade_private.render(
+    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
+      where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
+  perform crossfade_private.audit(
+    'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
+  return not exists (select from crossfade_private.find_one(v_pieces, key));
+end $$;
+
+comment on function crossfade_private.repair_one is
+  'Repair one key from side (1 or 2); true when both rows agree afterwards. The replaced or deleted row is kept in crossfade.audit.';
+
+-- runs/repair.sql ---------------------------------------------------------------------------------
+
+-- Repair of the rows that a verify run found.
+
+create or replace function crossfade.repair(
+  pair text, max_rows integer default 500, reason text default null
+)
+returns jsonb
+language plpgsql volatile
+security definer -- writes the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s' -- a writer may hold a row for long: it stays open then
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_leader integer := crossfade_private.leader(v_pair.stage);
+  v_open record;
+  v_failure crossfade.mirror_failures;
+  v_repaired bigint := 0;
+  v_failed bigint := 0;
+  v_equal boolean;
+  v_error text;
+begin
+  perform set_config('crossfade.engine', 'on', true);
+  for v_open in
+    select f.key from crossfade.mirror_failures f
+    where f.pair = repair.pair and f.resolved_at is null
+    union
+    select m.key from crossfade.mismatches m
+    where m.pair = repair.pair and m.resolved_at is null
+    order by key limit repair.max_rows
+  loop
+    v_error := null;
+    begin
+      -- Order matters: rows first, as writers do, then the failure, which may have been recorded
+      -- anew since the list was made. Only this one, held until we commit, is settled below.
+      perform crossfade_private.lock_both(crossfade_private.run_pieces(
+        v_pair, case v_leader when 1 then 'v1_to_v2' else 'v2_to_v1' end), v_open.key);
+      select f.* into v_failure from crossfade.mirror_failures f
+      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null for update;
+      v_equal := crossfade_private.repair_one(
+        v_pair, v_open.key, coalesce(v_failure.written_side, v_leader), reason);
+    exception when others then
+      v_equal := false;
+      v_error := format('%s: %s', sqlstate, sqlerrm);
+    end;
+    if v_equal then
+      v_repaired := v_repaired + 1;
+      update crossfade.mirror_failures f set resolved_at = clock_timestamp(),
+        resolution = 'repaired'
+      where f.id = v_failure.id and f.resolved_at is null;
+      update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
+      where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
+    else
+      v_failed := v_failed + 1;
+      update crossfade.mirror_failures f
+      set attempts = f.attempts + 1, message = coalesce(v_error,
+        'the rows still differ after the repair')
+      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
+    end if;
+  end loop;
+  perform set_config('crossfade.engine', '', true);
+  return jsonb_build_object(
+    'repaired', v_repaired, 'failed', v_failed, 'remaining', (
+      select count(distinct k.key) from (
+        select f.key from crossfade.mirror_failures f where f.pair = repair.pair
+          and f.resolved_at is null
+        union all
+        select m.key from crossfade.mismatches m where m.pair = repair.pair
+          and m.resolved_at is null) k),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.repair is
+  'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
+
+-- runs/conversion_check.sql -----------------------------------------------------------------------
+
+-- Proving converters on stored rows.
+
+create or replace function crossfade_private.check_sql(pieces jsonb, side integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- Law 1: to_v1(to_v2(a, null), null) = a. Law 2: to_v2(to_v1(b, null), b) = b. Law 7: what
+  -- comes out
+  -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain
+  -- columns.
+  select crossfade_private.render(
+    replace(replace(replace($sql$
+      select {skey_json_n} as key,
+        case when cf_q.broken is not null then 7 else <<side>> end as law,
+        coalesce(cf_q.broken, <<different>>) as columns,
+        -- What is stored, and what came back (law 7: what would be written), for people.
+        case when cf_q.broken is null then (
+          select jsonb_object_agg(u.c, to_jsonb(cf_n) -> u.c) from unnest(<<different>>) u(c)
+        ) end as stored,
+        case when cf_q.broken is not null then to_jsonb(cf_c) else (
+          select jsonb_object_agg(u.c, to_jsonb(cf_d) -> u.c) from unnest(<<different>>) u(c)
+        ) end as converted
+      from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
+        order by {skey_s} limit $2) cf_n
+      left join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+        on true
+      left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
+      -- Not called with a row that could not be stored: it need not be able to convert that.
+      left join lateral (
+        select cf_e.*
+        from {convert_back} cf_c {with_back} case when <<side>> = 2
+          then row(cf_n.*)::{source} end {converted_back} cf_e
+        where cf_q.broken is null offset 0) cf_d on true
+      where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
+      limit 100
+    $sql$, '<<side>>', side::text), '<<different>>',
+      crossfade_private.diff_sql((pieces ->> 'source')::regclass, 'cf_n', 'cf_d', '')),
+    '<<broken>>', coalesce((
+      select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
+      from (
+        select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid),
+          o.conname) test
+        from pg_catalog.pg_constraint o
+        where o.conrelid = (pieces ->> 'target')::regclass and o.contype = 'c'
+        union all
+        select format('case when made.%I is null then %L end', a.attname,
+          a.attname || ' is not null')
+        from pg_catalog.pg_attribute a
+        where a.attrelid = (pieces ->> 'target')::regclass and a.attnum > 0 and a.attnotnull
+          and not a.attisdropped and a.attgenerated = ''
+        union all
+        -- Mirror, backfill and verify find a counterpart by its key.
+        select 'case when row({tkey_c}) is distinct from row({skey_n}) then ''the same key'' end'
+      ) k), 'null::text[]')), pieces);
+$outer$;
+
+comment on function crossfade_private.check_sql is
+  'The query that finds rows of one side whose conversion breaks a law.';
+
+create or replace function crossfade_private.next_key(
+  pieces jsonb, after_key jsonb, max_rows integer
+)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_key jsonb;
+begin
+  execute crossfade_private.render($sql$
+    select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
+    order by {skey_s} offset $2 - 1 limit 1
+  $sql$, pieces) into v_key using after_key, max_rows;
+  return v_key;
+end $$;
+
+comment on function crossfade_private.next_key is
+  'Key of the max_rows-th row after a key; null when fewer are left.';
+
+create or replace function crossfade_private.check_rows(
+  pieces jsonb, side integer, after_key jsonb, max_rows integer
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found jsonb;
+  v_key jsonb;
+  v_all jsonb := '[]'::jsonb;
+begin
+  begin
+    execute format(
+      'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
+      crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
+    return v_found;
+  exception when others then
+    null; -- Law 5 is broken somewhere: find the rows one by one.
+  end;
+  v_key := after_key;
+  for i in 1..max_rows loop
+    exit when jsonb_array_length(v_all) >= 100;
+    begin
+      execute format(
+        'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
+        crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
+    exception when others then
+      v_found := jsonb_build_array(jsonb_build_object(
+        'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
+        'error', format('%s: %s', sqlstate, sqlerrm)));
+    end;
+    v_all := v_all || v_found;
+    v_key := crossfade_private.next_key(pieces, v_key, 1);
+    exit when v_key is null;
+  end loop;
+  return v_all;
+end $$;
+
+comment on function crossfade_private.check_rows is
+  'Violations among the next max_rows rows, at most 100.';
+
+create or replace function crossfade.check_conversion(
+  pair text, side integer default 1, after jsonb default null, max_rows integer default 1000
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_pieces jsonb;
+  v_rows bigint := max_rows;
+  v_last jsonb;
+  v_violations jsonb;
+begin
+  if side not in (1, 2) or max_rows not between 1 and 100000 then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid side %s or max_rows %s', side, max_rows),
+      jsonb_build_object('side', side, 'max_rows', max_rows),
+        'side is 1 or 2, max_rows 1 to 100000.');
+  end if;
+  v_pieces := crossfade_private.make_pieces(v_pair, side);
+  v_violations := crossfade_private.check_rows(v_pieces, side, after, max_rows);
+  v_last := crossfade_private.next_key(v_pieces, after, max_rows);
+  if v_last is null then
+    execute crossfade_private.render(
+      'select count(*) from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})',
+      v_pieces) into v_rows using after;
+  end if;
+  return jsonb_build_object(
+    'rows_checked', v_rows, 'violations', v_violations, 'last_key', v_last, 'done', v_last is null,
+    'rows_total', (
+      select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
+      where c.oid = (v_pieces ->> 'source')::regclass));
+end $$;
+
+comment on function crossfade.check_conversion is
+  'Prove the laws of both converters on the next max_rows live rows of a side: {"rows_checked", "violations": [{"key", "law", "columns", "error", "stored", "converted"}], "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 5 a converter raised, 7 a constraint of the other table (columns names it; "the same key": the converter changes it). Reads only. CF001, CF012.';
+
+-- runs/continuous.sql -----------------------------------------------------------------------------
+
+-- Continuous verification: a few rows all the time.
+
+create or replace function crossfade.verify_some(pair text, max_rows integer default 200)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
+  v_cursor crossfade_private.verify_cursors;
+  v_boundary jsonb;
+  v_mismatches bigint := 0;
+begin
+  if max_rows is null or max_rows not between 1 and 10000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid max_rows %s', max_rows),
+      jsonb_build_object('max_rows', max_rows), 'Use 1 to 10000.');
+  end if;
+  -- Before the backfill has finished most rows are missing, and that is no news.
+  if v_pair.stage not in ('dualwrite', 'shadow', 'live', 'rampdown')
+    or v_pair.last_backfill_at is null then
+    return jsonb_build_object('pair', pair, 'state', 'waiting', 'mismatches', 0);
+  end if;
+  insert into crossfade_private.verify_cursors (pair) values (verify_some.pair)
+  on conflict on constraint verify_cursors_pkey do nothing;
+  select c.* into v_cursor from crossfade_private.verify_cursors c
+  where c.pair = verify_some.pair for update skip locked;
+  if not found then
+    return jsonb_build_object('pair', pair, 'state', 'busy', 'mismatches', 0);
+  end if;
+  v_boundary := crossfade_private.next_key(v_pieces, v_cursor.cursor_key, max_rows);
+  v_mismatches := crossfade_private.record_mismatches(
+    v_pair.name, null, v_pieces, v_cursor.cursor_key, v_boundary);
+  update crossfade_private.verify_cursors c
+  set cursor_key = v_boundary, rows_checked = c.rows_checked + max_rows,
+    passes = c.passes + case when v_boundary is null then 1 else 0 end,
+      checked_at = clock_timestamp()
+  where c.pair = verify_some.pair
+  returning * into v_cursor;
+  return jsonb_build_object('pair', pair, 'state', 'running', 'mismatches', v_mismatches,
+    'passes', v_cursor.passes, 'rows_checked', v_cursor.rows_checked);
+end $$;
+
+comment on function crossfade.verify_some is
+  'Compare the next max_rows rows and go on there next time, round and round: {"pair", "state": running|waiting|busy, "mismatches", "passes", "rows_checked" (about)}. What differs after a second look under lock becomes an open mismatch, which blocks the next stage and feeds the monitor. Meant for a call every few seconds. CF001, CF012.';
+
+-- runs/cron.sql -----------------------------------------------------------------------------------
+
+-- Jobs of pg_cron. Nothing here needs it to be installed: it is found, and called, by name.
+
+create or replace function crossfade_private.has_cron()
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Looking up a name in a schema that one may not use is an error, so ask for the right first.
+  return exists (
+    select from pg_catalog.pg_namespace n
+    where n.nspname = 'cron' and has_schema_privilege(n.oid, 'usage')
+  ) and coalesce(
+    has_function_privilege(to_regprocedure('cron.schedule(text,text,text)'), 'execute')
+    and has_function_privilege(to_regprocedure('cron.unschedule(bigint)'), 'execute'), false);
+end $$;
+
+comment on function crossfade_private.has_cron is
+  'Whether this role can schedule jobs of pg_cron (1.4 or later) in this database.';
+
+create or replace function crossfade_private.drive_job(run bigint)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'crossfade_run_' || run;
+$$;
+
+comment on function crossfade_private.drive_job is 'Name of the pg_cron job that drives a run.';
+
+create or replace function crossfade_private.unschedule_run(run bigint)
+returns boolean
+language plpgsql volatile
+security definer -- pg_cron shows a job only to the role that scheduled it, the owner of drive_run
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_jobs bigint := 0;
+begin
+  if crossfade_private.has_cron() then
+    execute 'select count(cron.unschedule(j.jobid)) from cron.job j where j.jobname = $1
+      and j.username = current_user'
+    into v_jobs using crossfade_private.drive_job(run);
+  end if;
+  return v_jobs > 0;
+end $$;
+
+comment on function crossfade_private.unschedule_run is
+  'Remove the job of a run; false when there is none.';
+
+create or replace function crossfade_private.on_run_over()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'DELETE' or new.state in ('finished', 'cancelled') then
+    perform crossfade_private.unschedule_run(old.id);
+  end if;
+  return null;
+exception when others then
+  -- Best effort: a run can be cancelled whatever pg_cron says; the job removes itself next time.
+  raise warning 'crossfade: cannot unschedule run %: %', old.id, sqlerrm;
+  return null;
+end $$;
+
+comment on function crossfade_private.on_run_over is
+  'Trigger: a run that is over, or gone, leaves no job.';
+
+create or replace trigger crossfade_after_over
+after update of state or delete on crossfade.runs
+for each row execute function crossfade_private.on_run_over();
+
+-- runs/self_drive.sql -----------------------------------------------------------------------------
+
+-- Self-drive: where pg_cron is installed, a job of it does the batches of a run, with no client.
+
+create or replace function crossfade_private.note_drive(run bigint, reason text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The prefix tells our words from those of the person who resumed the run.
+  update crossfade.runs r set reason = 'self-drive: ' || note_drive.reason
+  where r.id = note_drive.run and r.state = 'running'
+    and r.reason is distinct from 'self-drive: ' || note_drive.reason
+    and (note_drive.reason is not null or r.reason like 'self-drive: %');
+$$;
+
+comment on function crossfade_private.note_drive is
+  'Say in the run why nothing happens; null when something does again. Writes only what is new.';
+
+create or replace function crossfade_private.drive_once(
+  run bigint, started_at timestamptz, seconds integer
+)
+returns double precision
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run crossfade.runs;
+  v_batch jsonb;
+  v_wait_s double precision := 0;
+begin
+  select r.* into v_run from crossfade.runs r where r.id = drive_once.run;
+  if not found or v_run.state in ('finished', 'cancelled') then
+    perform crossfade_private.unschedule_run(run);
+    return null;
+  end if;
+  begin
+    v_batch := case v_run.kind when 'backfill' then crossfade.backfill_batch(run)
+      else crossfade.verify_batch(run) end;
+    perform crossfade_private.note_drive(run, (v_batch ->> 'state') || ': '
+      || (v_batch ->> 'reason'));
+    v_wait_s := case when v_batch ->> 'state' in ('waiting', 'throttled') then 1
+      when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end;
+  exception when others then
+    -- Deadlocks, locks, memory, connections: the next try may work, as for a client that drives.
+    if sqlstate !~ '^(40|53)' and sqlstate <> '55P03' then
+      perform crossfade.control_run(run, 'pause', format('self-drive: %s (%s)', sqlerrm, sqlstate));
+      return null;
+    end if;
+    perform crossfade_private.note_drive(run, format('%s (%s)', sqlerrm, sqlstate));
+    v_wait_s := 1;
+  end;
+  if v_batch ->> 'state' in ('finished', 'cancelled', 'paused')
+    or clock_timestamp() >= started_at + make_interval(secs => seconds) then
+    return null;
+  end if;
+  return v_wait_s;
+end $$;
+
+comment on function crossfade_private.drive_once is
+  'Do one batch: seconds to wait before the next one, or null when this turn is over. An error that would come again pauses the run with the error as its reason; any other is noted there and tried again.';
+
+create or replace function crossfade_private.drive_command(run bigint, seconds integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A DO block and not a procedure: each batch has to be a transaction of its own, or locks would
+  -- pile up and a crash undo the whole turn, and a procedure with a pinned search_path may not
+  -- COMMIT. In the block every name is qualified, no operator is used, and all that decides is in
+  -- drive_once.
+  select format($command$do $drive$
+declare
+  v_started timestamptz := pg_catalog.clock_timestamp();
+  v_wait_s double precision;
+begin
+  loop
+    v_wait_s := crossfade_private.drive_once(%s, v_started, %s);
+    commit;
+    exit when v_wait_s is null;
+    perform pg_catalog.pg_sleep(v_wait_s);
+    commit; -- the next batch must not see with the eyes of before the wait
+  end loop;
+end $drive$;
+$command$, run, seconds);
+$$;
+
+comment on function crossfade_private.drive_command is
+  'What the job of a run executes: batches, each its own transaction, for about so many seconds. Runs as the role that scheduled it, the owner of drive_run. Outside a transaction only.';
+
+create or replace function crossfade_private.schedule_run(run bigint)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_schedule text := '5 seconds';
+begin
+  begin
+    execute 'select cron.schedule($1, $2, $3)'
+    using crossfade_private.drive_job(run), v_schedule, crossfade_private.drive_command(run, 30);
+  exception when invalid_parameter_value then
+    -- Before 1.5 pg_cron knew only minutes: let each turn fill its minute.
+    v_schedule := '* * * * *';
+    execute 'select cron.schedule($1, $2, $3)'
+    using crossfade_private.drive_job(run), v_schedule, crossfade_private.drive_command(run, 55);
+  end;
+  return v_schedule;
+end $$;
+
+comment on function crossfade_private.schedule_run is
+  'Make the job of a run, or make it again; returns its schedule. pg_cron never runs a job beside itself, so a turn may be longer than the interval.';
+
+create or replace function crossfade.drive_run(run bigint, enabled boolean default true)
+returns jsonb
+language plpgsql volatile
+security definer -- the job must belong to the owner, who may run the batches
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_run crossfade.runs := crossfade_private.get_run(run);
+  v_schedule text;
+begin
+  if enabled and not crossfade_private.has_cron() then
+    perform crossfade_private.fail(409, 'CF018',
+      format('Cannot drive run %s inside the database: pg_cron is not installed', run),
+      jsonb_build_object('run', run),
+      'Run: create extension pg_cron, or drive the run with the crossfade command.');
+  end if;
+  -- Not while somebody ends it: a job for a run that is over would be left.
+  select r.* into v_run from crossfade.runs r where r.id = drive_run.run for update;
+  if enabled and v_run.state not in ('running', 'paused') then
+    perform crossfade_private.fail(409, 'CF010',
+      format('Cannot drive run %s: it is %s', run, v_run.state),
+      jsonb_build_object('run', run, 'state', v_run.state), 'Start a new run.');
+  end if;
+  if enabled then
+    v_schedule := crossfade_private.schedule_run(run);
+    perform crossfade_private.audit(v_run.kind || '.drive', v_run.pair, null, null,
+      crossfade_private.run_json(run));
+  elsif crossfade_private.unschedule_run(run) then
+    perform crossfade_private.audit(v_run.kind || '.undrive', v_run.pair, null, null,
+      crossfade_private.run_json(run));
+  end if;
+  return jsonb_build_object('run', crossfade_private.run_json(run), 'driven', enabled,
+    'job', crossfade_private.drive_job(run), 'schedule', v_schedule,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.drive_run is
+  'Let a job of pg_cron do the batches of a backfill or verify run, or (enabled: false) no longer: {"run", "driven", "job", "schedule"}. The job belongs to the owner of crossfade, skips a paused run and goes when the run is over; crossfade.runs.reason says why it waits. Clients may work on the same run. Safe to repeat. CF009, CF010 when the run is over, CF018 without pg_cron.';
+
+-- runs/plan.sql -----------------------------------------------------------------------------------
+
+-- What going through the stages will do to a database, measured before anything is switched on.
+
+create or replace function crossfade.sample_keys(
+  pair text, side integer default 1, keys integer default 20
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pieces jsonb := crossfade_private.make_pieces(crossfade_private.get_pair(pair), side);
+  v_rows double precision;
+  v_keys jsonb;
+begin
+  if side not in (1, 2) or keys not between 1 and 1000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid side %s or keys %s', side, keys),
+      jsonb_build_object('side', side, 'keys', keys), 'side is 1 or 2, keys 1 to 1000.');
+  end if;
+  select c.reltuples into v_rows from pg_catalog.pg_class c
+  where c.oid = (v_pieces ->> 'source')::regclass;
+  execute crossfade_private.render($sql$
+    select coalesce(jsonb_agg(cf_q.key), '[]') from (
+      select {skey_json_s} as key from {source} cf_s tablesample bernoulli ($1)
+      order by random() limit $2) cf_q
+  $sql$, v_pieces) into v_keys
+  -- Four times as many as asked for, because the estimate of the rows may be old.
+  using case when v_rows <= 4.0 * keys then 100 else 400.0 * keys / v_rows end, keys;
+  return jsonb_build_object('keys', v_keys);
+end $$;
+
+comment on function crossfade.sample_keys is
+  'Up to keys (1 to 1000) random keys of a side: {"keys": [...]}. Reads the whole table once. CF001, CF012.';
+
+create or replace function crossfade_private.measure_copy(pieces jsonb, sample_rows integer)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from timestamptz;
+  v_rows bigint;
+  v_ms double precision;
+begin
+  -- A temporary copy of the target: nothing is written to the owner's tables, and none of their
+  -- triggers runs, whose effects (a request by HTTP) could not be taken back.
+  execute format('create temporary table cf_plan (like %s including indexes including generated)
+    on commit drop', pieces ->> 'target');
+  v_from := clock_timestamp();
+  execute crossfade_private.render($sql$
+    insert into pg_temp.cf_plan ({target_columns}) overriding system value
+    select {tcolumns_c}
+    from (select cf_s.* from {source} cf_s order by {skey_s} limit $1) cf_n
+    cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
+  $sql$, pieces) using sample_rows;
+  get diagnostics v_rows = row_count;
+  v_ms := extract(epoch from clock_timestamp() - v_from) * 1000;
+  drop table pg_temp.cf_plan;
+  return jsonb_build_object('rows', v_rows, 'elapsed_ms', round(v_ms::numeric, 1),
+    'rows_per_s', case when v_rows > 0 then round((v_rows / greatest(v_ms, 0.001) * 1000)::numeric)
+      end, 'error', null);
+exception when others then
+  return jsonb_build_object('rows', 0, 'elapsed_ms', null, 'rows_per_s', null,
+    'error', format('%s: %s', sqlstate, sqlerrm));
+end $$;
+
+comment on function crossfade_private.measure_copy is
+  'Convert some rows into a temporary copy of the target, with its indexes, and say how fast it was. Foreign keys, triggers and the log are not measured.';
+
+create or replace function crossfade_private.plan_steps(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_agg(jsonb_build_object('step', s.step, 'command', s.command, 'does', s.does,
+    'lock', s.lock, 'held', s.held) order by s.n)
+  from (values
+    (1, 'dualwrite', format('crossfade stage set %s dualwrite', (pair).name),
+      'updates rows of crossfade and crossfade_private; from then on each write is converted and written to the other table as well',
+      'none on your tables', 'one short transaction'),
+    (2, 'backfill', format('crossfade backfill run %s', (pair).name),
+      format('in batches: insert into %s select ... from %s ... on conflict do nothing',
+        (pair).v2_table, (pair).v1_table),
+      format('ROW EXCLUSIVE on %s; FOR SHARE on each copied row of %s: writers of that row wait',
+        (pair).v2_table, (pair).v1_table),
+      'one batch, about 500 ms'),
+    (3, 'shadow', format('crossfade stage set %s shadow', (pair).name),
+      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+    (4, 'verify', format('crossfade verify run %s', (pair).name),
+      'in batches: joins both tables through the converters',
+      'ACCESS SHARE; a row that differs is locked for a moment to look again',
+      'one batch, about 500 ms'),
+    (5, 'live', format('crossfade stage set %s live', (pair).name),
+      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+    (6, 'rampdown', format('crossfade stage set %s rampdown', (pair).name),
+      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+    (7, 'complete', format('crossfade stage set %s complete --confirm', (pair).name),
+      format(
+        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
+        (pair).v1_table),
+      format('SHARE on %s: waits for its writers, at most 2 s', (pair).v1_table),
+      'one short transaction')
+  ) s(n, step, command, does, lock, held);
+$$;
+
+comment on function crossfade_private.plan_steps is
+  'The steps of a migration: what each runs, and what it locks for how long.';
+
+create or replace function crossfade_private.plan_sql(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'backfill', btrim(crossfade_private.render(crossfade_private.copy_sql(
+      '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})'),
+      crossfade_private.make_pieces(pair, 1))),
+    'triggers', (
+      select coalesce(jsonb_agg(pg_get_triggerdef(g.oid) order by g.tgrelid, g.tgname), '[]')
+      from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
+      where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
+        and p.pronamespace = 'crossfade_private'::regnamespace),
+    'trigger_functions', (
+      select coalesce(jsonb_agg(pg_get_functiondef(f.tgfoid) order by f.tgfoid::text), '[]')
+      from (
+        select distinct g.tgfoid from pg_catalog.pg_trigger g
+        join pg_catalog.pg_proc p on p.oid = g.tgfoid
+        where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
+          and p.pronamespace = 'crossfade_private'::regnamespace) f));
+$$;
+
+comment on function crossfade_private.plan_sql is
+  'The statements that will run: the backfill''s, and the triggers with their functions.';
+
+create or replace function crossfade.plan_pair(pair text, sample_rows integer default 2000)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_measured jsonb;
+begin
+  if sample_rows not between 1 and 100000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid sample_rows %s', sample_rows),
+      jsonb_build_object('sample_rows', sample_rows), 'It is 1 to 100000.');
+  end if;
+  v_measured := crossfade_private.measure_copy(
+    crossfade_private.make_pieces(v_pair, 1), sample_rows);
+  return jsonb_build_object(
+    'pair', v_pair.name, 'stage', v_pair.stage,
+    'problems', (select coalesce(jsonb_agg(p), '[]')
+      from crossfade_private.pair_problems(v_pair) p),
+    'warnings', crossfade_private.pair_warnings(v_pair),
+    'tables', (
+      select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
+        || crossfade_private.table_hindrances(t.name::regclass)
+        || crossfade_private.table_size(t.name::regclass) order by t.side)
+      from (values (1, v_pair.v1_table), (2, v_pair.v2_table)) t(side, name)),
+    -- A backfill waits for whoever was writing when mirroring began.
+    'oldest_transaction_s', (
+      select round(max(extract(epoch from clock_timestamp() - a.xact_start)))
+      from pg_catalog.pg_stat_activity a
+      where a.backend_xid is not null and a.pid <> pg_backend_pid()),
+    'measured', v_measured,
+    'steps', crossfade_private.plan_steps(v_pair), 'sql', crossfade_private.plan_sql(v_pair));
+end $$;
+
+comment on function crossfade.plan_pair is
+  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
+
+-- health/request_checks.sql -----------------------------------------------------------------------
+
+-- What a report of requests must be, and its parts as rows.
+
+create or replace function crossfade_private.latency_bucket(latency_ms numeric)
+returns smallint
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The tiny addition keeps exact powers of two from falling one bucket short.
+  select case when latency_bucket.latency_ms < 1 then 0
+    else least(floor(4 * ln(l.ms) / ln(2::double precision) + 1e-9) + 1, 79)
+  end::smallint
+  from (select least(latency_bucket.latency_ms, 1e9)::double precision as ms) l;
+$$;
+
+comment on function crossfade_private.latency_bucket is
+  'Histogram bucket of a latency in ms, 0 to 79.';
+
+create or replace function crossfade_private.check_requests(batch jsonb)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad record;
+  v_value jsonb;
+begin
+  if jsonb_typeof(batch) is distinct from 'array' or jsonb_array_length(batch) > 10000 then
+    perform crossfade_private.fail(
+      400, 'CF012', 'Cannot record requests: batch must be a JSON array of at most 10000 events',
+      jsonb_build_object('field', 'batch'));
+  end if;
+  select e.n - 1 as place, e.event, f.field into v_bad
+  from jsonb_array_elements(batch) with ordinality e(event, n)
+  cross join lateral (
+    values
+    (1, 'event', jsonb_typeof(event) = 'object'),
+    (2, 'pair', jsonb_typeof(event -> 'pair') = 'string'),
+    (3, 'backend_version', jsonb_typeof(event -> 'backend_version') = 'number'
+      and event ->> 'backend_version' in ('1', '2')),
+    (4, 'wire_version', jsonb_typeof(event -> 'wire_version') = 'number'
+      and event ->> 'wire_version' in ('1', '2')),
+    (5, 'flag_set', jsonb_typeof(coalesce(event -> 'flag_set', 'null')) in ('string', 'null')
+      and length(coalesce(event ->> 'flag_set', '')) <= 200),
+    (6, 'outcome', event ->> 'outcome'
+      in ('ok', 'error', 'fallback', 'client_error', 'shadow_match', 'shadow_mismatch')),
+    (7, 'latency_ms', case when jsonb_typeof(event -> 'latency_ms') = 'number'
+      then (event ->> 'latency_ms')::numeric >= 0 end),
+    (8, 'flags_version', case jsonb_typeof(coalesce(event -> 'flags_version', 'null'))
+      when 'null' then true when 'number' then (event ->> 'flags_version') ~ '^[0-9]{1,18}$' end),
+    (9, 'count', case jsonb_typeof(coalesce(event -> 'count', 'null'))
+      when 'null' then true when 'number' then (event ->> 'count') ~ '^[1-9][0-9]{0,8}$' end),
+    (10, 'memory_bytes', case jsonb_typeof(coalesce(event -> 'memory_bytes', 'null'))
+      when 'null' then true
+      when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end)
+  ) as f (place, field, valid)
+  where f.valid is not true
+  order by e.n, f.place
+  limit 1;
+  if found then
+    v_value := case v_bad.field when 'event' then v_bad.event else v_bad.event -> v_bad.field end;
+    perform crossfade_private.fail(
+      400, 'CF012',
+      format('Cannot record requests: event %s has the invalid %s %s', v_bad.place, v_bad.field,
+        left(coalesce(v_value, 'null')::text, 100)),
+      jsonb_build_object('event', v_bad.place, 'field', v_bad.field, 'value', v_value));
+  end if;
+end $$;
+
+comment on function crossfade_private.check_requests is
+  'Refuse a batch with an event that cannot be counted, naming the first one (from 0), its field and value. CF012.';
+
+create or replace function crossfade_private.request_events(batch jsonb)
+returns table (
+  place bigint, pair text, step bigint, in_streak boolean, backend_version smallint,
+  wire_version smallint, flag_set text, outcome text, latency_bucket smallint, requests bigint
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select e.n, p.name, p.step - case when v.is_current then 0 else 1 end,
+    v.is_current and v.backend_version = 2 and v.outcome in ('ok', 'error', 'fallback'),
+    v.backend_version, (e.event ->> 'wire_version')::smallint,
+    coalesce(e.event ->> 'flag_set', ''), v.outcome,
+    crossfade_private.latency_bucket((e.event ->> 'latency_ms')::numeric),
+    coalesce((e.event ->> 'count')::bigint, 1)
+  from jsonb_array_elements(batch) with ordinality e(event, n)
+  join crossfade.pairs p on p.name = e.event ->> 'pair'
+  cross join lateral (
+    select e.event ->> 'outcome' as outcome,
+      -- A fallback is a failure of V2 that V1 answered, whichever version the caller names.
+      case e.event ->> 'outcome' when 'fallback' then 2
+        else (e.event ->> 'backend_version')::integer end::smallint as backend_version,
+      -- Decided before the step began: it says nothing about the step.
+      coalesce((e.event ->> 'flags_version')::bigint >= p.step_flags_version, true) as is_current
+  ) v;
+end $$;
+
+comment on function crossfade_private.request_events is
+  'The events of a checked batch as rows: place from 1; step is the pair''s, or the one before for an event whose flags_version is older than the step; in_streak: it continues or ends the streak of V2 errors.';
+
+-- health/requests.sql -----------------------------------------------------------------------------
+
+-- Recording requests.
+
+create or replace function crossfade_private.record_streak(
+  pair text, step bigint, has_ok boolean, errors bigint
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- The usual batch is all ok and there is no streak: take no lock, or every caller would queue
+  -- here. A streak that starts at this moment in another session is ended by the next batch.
+  if errors = 0 and not exists (
+    select from crossfade_private.request_streaks s
+    where s.pair = record_streak.pair and s.errors > 0) then
+    return;
+  end if;
+  insert into crossfade_private.request_streaks as s (pair, step, errors)
+  values (record_streak.pair, record_streak.step, record_streak.errors)
+  on conflict on constraint request_streaks_pkey do update
+  set step = excluded.step,
+    errors = excluded.errors
+      + case when record_streak.has_ok or s.step <> excluded.step then 0 else s.errors end;
+end $$;
+
+comment on function crossfade_private.record_streak is
+  'Carry the streak of consecutive V2 errors of a pair on. has_ok: the batch has an ok, so that only errors, those after the last ok, count. A new step starts at 0.';
+
+create or replace function crossfade_private.record_memory(batch jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into crossfade.memory_reports (pair, used_bytes)
+  select e.value ->> 'pair', (e.value ->> 'memory_bytes')::bigint
+  from jsonb_array_elements(batch) e
+  where e.value ? 'memory_bytes' and jsonb_typeof(e.value -> 'memory_bytes') = 'number';
+  if found then
+    delete from crossfade.memory_reports m
+    where m.at < clock_timestamp() - interval '1 hour'
+      and m.pair in (select e.value ->> 'pair' from jsonb_array_elements(batch) e);
+  end if;
+end $$;
+
+comment on function crossfade_private.record_memory is
+  'Keep the memory that events of a checked batch report, and forget what is older than an hour.';
+
+create or replace function crossfade.record_requests(batch jsonb)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_recorded bigint;
+  v_streaks jsonb;
+begin
+  perform crossfade_private.check_requests(batch);
+  perform crossfade_private.get_pair(e.pair)
+  from (select distinct a.value ->> 'pair' as pair from jsonb_array_elements(batch) a) e;
+
+  with e as materialized (
+    select r.*, max(r.place) filter (where r.outcome = 'ok' and r.in_streak)
+      over (partition by r.pair) as last_ok
+    from crossfade_private.request_events(batch) r
+  ),
+  counted as (
+    insert into crossfade.request_minutes as m (
+      pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket,
+      requests, last_at)
+    select e.pair, date_trunc('minute', clock_timestamp()), e.step, e.backend_version,
+      e.wire_version, e.flag_set, e.outcome, e.latency_bucket, sum(e.requests), clock_timestamp()
+    from e
+    group by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
+      e.latency_bucket
+    -- Order matters: two callers that lock the same rows in one order cannot deadlock.
+    order by e.pair, e.step, e.backend_version, e.wire_version, e.flag_set, e.outcome,
+      e.latency_bucket
+    on conflict (
+      pair, minute, step, backend_version, wire_version, flag_set, outcome, latency_bucket)
+    do update set requests = m.requests + excluded.requests, last_at = excluded.last_at
+  ),
+  streaks as (
+    select e.pair, e.step, bool_or(e.last_ok is not null) as has_ok,
+      coalesce(sum(e.requests) filter (where e.place > coalesce(e.last_ok, 0)), 0) as errors
+    from e where e.in_streak
+    group by e.pair, e.step
+  )
+  select (select coalesce(sum(e.requests), 0) from e),
+    (select coalesce(jsonb_agg(to_jsonb(s) order by s.pair), '[]') from streaks s)
+  into v_recorded, v_streaks;
+
+  perform crossfade_private.record_streak(s.pair, s.step, s.has_ok, s.errors)
+  from jsonb_to_recordset(v_streaks) s(pair text, step bigint, has_ok boolean, errors bigint);
+  perform crossfade_private.record_memory(batch);
+  return jsonb_build_object('recorded', v_recorded, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.record_requests is
+  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
+
+-- health/windows.sql ------------------------------------------------------------------------------
+
+-- The requests of a stretch of time.
+
+create or replace function crossfade_private.quantile_ms(
+  histogram bigint[], quantile double precision
+)
+returns double precision
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  with b as (
+    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
+    from unnest(histogram) with ordinality h(n, i)
+  )
+  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
+    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
+    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
+  from b where b.n > 0 and b.upto >= b.wanted
+  order by b.bucket limit 1;
+$$;
+
+comment on function crossfade_private.quantile_ms is
+  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
+
+create or replace function crossfade_private.backend_window(
+  pair text, step bigint, backend_version integer, since timestamptz
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with m as (
+    select r.outcome, r.latency_bucket, r.requests from crossfade.request_minutes r
+    where r.pair = backend_window.pair and r.minute >= backend_window.since
+      and r.step = backend_window.step and r.backend_version = backend_window.backend_version
+  ),
+  n as (
+    select
+      coalesce(sum(m.requests) filter (where m.outcome in ('ok', 'error', 'fallback')), 0)
+        as requests,
+      coalesce(sum(m.requests) filter (where m.outcome in ('error', 'fallback')), 0) as errors,
+      coalesce(sum(m.requests) filter (where m.outcome = 'client_error'), 0) as client_errors
+    from m
+  ),
+  h as (
+    select array_agg(coalesce(c.requests, 0)::bigint order by b) as histogram
+    from generate_series(0, 79) b
+    left join (
+      select m.latency_bucket, sum(m.requests) as requests from m
+      where m.outcome in ('ok', 'error', 'fallback') group by m.latency_bucket
+    ) c on c.latency_bucket = b
+  )
+  select jsonb_build_object(
+    'requests', n.requests, 'errors', n.errors, 'client_errors', n.client_errors,
+    'error_rate', round(n.errors / nullif(n.requests, 0), 6),
+    'p50_ms', round(crossfade_private.quantile_ms(h.histogram, 0.5)::numeric, 1),
+    'p95_ms', round(crossfade_private.quantile_ms(h.histogram, 0.95)::numeric, 1))
+  from n, h;
+$$;
+
+comment on function crossfade_private.backend_window is
+  'Requests of one backend in a step since a minute: {"requests": ok + errors, "errors": error + fallback, "client_errors", "error_rate", "p50_ms", "p95_ms"}; the last three are null without requests.';
+
+create or replace function crossfade_private.backend_counts(
+  pair text, step bigint, backend_version integer, since timestamptz
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'requests', coalesce(sum(r.requests), 0),
+    'errors', coalesce(sum(r.requests) filter (where r.outcome <> 'ok'), 0))
+  from crossfade.request_minutes r
+  where r.pair = backend_counts.pair and r.minute >= date_trunc('minute', backend_counts.since)
+    and r.step = backend_counts.step and r.backend_version = backend_counts.backend_version
+    and r.outcome in ('ok', 'error', 'fallback');
+$$;
+
+comment on function crossfade_private.backend_counts is
+  'Requests and errors of one backend in a step, without latencies: cheap enough for weeks.';
+
+create or replace function crossfade_private.window_start(
+  pair text, step bigint, step_started_at timestamptz
+)
+returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with s as (
+    select now() - crossfade_private.setting_number('health_window_s') * interval '1 s' as usual,
+      now() - crossfade_private.setting_number('health_window_max_s') * interval '1 s' as longest
+  ),
+  v2 as (
+    select r.minute, sum(sum(r.requests)) over (order by r.minute desc) as upto
+    from crossfade.request_minutes r
+    where r.pair = window_start.pair and r.step = window_start.step and r.backend_version = 2
+      and r.outcome in ('ok', 'error', 'fallback') and r.minute >= (select s.longest from s)
+    group by r.minute
+  )
+  select date_trunc('minute', greatest(
+    window_start.step_started_at,
+    s.longest,
+    least(
+      s.usual,
+      -- Too few V2 requests in the whole step: then all of it.
+      coalesce(
+        (select max(v2.minute) from v2
+         where v2.upto >= crossfade_private.setting_number('health_window_requests')),
+        '-infinity'))))
+  from s;
+$$;
+
+comment on function crossfade_private.window_start is
+  'First minute of the window: the larger of the last 5 min and the last 50 V2 requests, within the step and the last 60 min (settings health_window_*).';
+
+-- health/samples.sql ------------------------------------------------------------------------------
+
+-- What the health rules look at. The rules themselves are in the control plane.
+
+create or replace function crossfade_private.engaged_fences(pair text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(k.name order by k.name), '[]')
+  from crossfade.kill_switches k
+  where k.engaged and k.fences
+    and (k.overrides_all or coalesce(k.pair = engaged_fences.pair, true));
+$$;
+
+comment on function crossfade_private.engaged_fences is
+  'Names of the engaged kill switches that keep backend 2 from serving a pair.';
+
+create or replace function crossfade_private.health_inputs(pair text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object(
+    'memory_bytes', (
+      select coalesce(jsonb_agg(m.used_bytes order by m.id desc), '[]')
+      from (
+        -- Of this step: what made the one before go back must not make this one go back again.
+        select r.id, r.used_bytes from crossfade.memory_reports r
+        join crossfade.pairs p on p.name = r.pair and r.at >= p.step_started_at
+        where r.pair = health_inputs.pair and r.at > clock_timestamp()
+          - crossfade_private.setting_number('r6_window_s') * interval '1 s'
+        order by r.id desc limit 100
+      ) m),
+    'baseline', (
+      select to_jsonb(b) - 'pair' from crossfade.baselines b where b.pair = health_inputs.pair),
+    'heartbeat_at', (select m.heartbeat_at from crossfade.monitors m),
+    'engaged', crossfade_private.engaged_fences(health_inputs.pair),
+    'lost_rows', (
+      select count(*) from crossfade.mismatches x
+      where x.pair = health_inputs.pair and x.resolved_at is null and x.kind <> 'different'),
+    'checked', (
+      select crossfade_private.run_json(r.id) from crossfade.runs r
+      where r.pair = health_inputs.pair and r.kind = 'verify' order by r.id desc limit 1),
+    'rollout', (
+      select jsonb_build_object('id', r.id, 'plan', r.plan ->> 'name', 'state', r.state,
+        'reason', r.reason, 'changed_by', r.changed_by)
+      from crossfade.rollouts r
+      where r.pair = health_inputs.pair and r.state not in ('aborted', 'finished')));
+end $$;
+
+comment on function crossfade_private.health_inputs is
+  'The part of a health sample that is not about requests.';
+
+create or replace function crossfade.health_sample(pair text)
+returns jsonb
+language plpgsql stable
+-- Definer: API roles hold no right on crossfade_private.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair record := crossfade_private.get_pair(pair);
+  v_since timestamptz := crossfade_private.window_start(
+    v_pair.name, v_pair.step, v_pair.step_started_at);
+  v_recent timestamptz := date_trunc('minute', greatest(v_pair.step_started_at,
+    now() - crossfade_private.setting_number('health_window_s') * interval '1 s'));
+begin
+  return (
+    select jsonb_build_object(
+      'pair', v_pair.name, 'at', clock_timestamp(), 'stage', v_pair.stage,
+      'percentage', coalesce(
+        (select c.percentage from crossfade.cohorts c where c.pair = v_pair.name), 0),
+      'step', v_pair.step, 'step_started_at', v_pair.step_started_at,
+      'latched', v_pair.latched_at is not null, 'window_from', v_since,
+      'backends', (
+        select jsonb_object_agg(b,
+          crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_since)
+          || jsonb_build_object('recent',
+            crossfade_private.backend_window(v_pair.name, v_pair.step, b, v_recent),
+            'whole', crossfade_private.backend_counts(
+              v_pair.name, v_pair.step, b, v_pair.step_started_at)))
+        from generate_series(1, 2) b),
+      'streak', coalesce((
+        select s.errors from crossfade_private.request_streaks s
+        where s.pair = v_pair.name and s.step = v_pair.step), 0),
+      -- Not through pair_status: its blockers may fail when a table has gone, and this must not.
+      'open_failures', (
+        select count(*) from crossfade.mirror_failures f
+        where f.pair = v_pair.name and f.resolved_at is null),
+      'open_mismatches', (
+        select count(*) from crossfade.mismatches x
+        where x.pair = v_pair.name and x.resolved_at is null),
+      'drift_count', (select count(*) from crossfade.mirror_failures f where f.pair = v_pair.name),
+      'runs', (
+        select coalesce(jsonb_agg(crossfade_private.run_json(r.id) order by r.id), '[]')
+        from crossfade.runs r where r.pair = v_pair.name and r.state in ('running', 'paused')),
+      'shadow', (
+        select jsonb_build_object('compared', coalesce(sum(r.requests), 0),
+          'mismatched', coalesce(sum(r.requests) filter (where r.outcome = 'shadow_mismatch'), 0))
+        from crossfade.request_minutes r
+        where r.pair = v_pair.name and r.step = v_pair.step
+          and r.outcome in ('shadow_match', 'shadow_mismatch')
+          and r.minute >= date_trunc('minute', v_pair.step_started_at)),
+      'newest_request_at', (
+        select max(r.last_at) from crossfade.request_minutes r
+        where r.pair = v_pair.name and r.minute >= now() - interval '1 day'),
+      'flags_version', crossfade.flags_version())
+      || crossfade_private.health_inputs(v_pair.name));
+end $$;
+
+comment on function crossfade.health_sample is
+  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min) and "whole" (counts of the whole step), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, newest_request_at (of the last day), active runs, the last verify run (checked), lost_rows, memory_bytes of the last r6_window_s, baseline of V1, heartbeat_at of the monitor, engaged fences, rollout. Windows begin at a full minute. CF001.';
+
+-- health/verdicts.sql -----------------------------------------------------------------------------
+
+-- What the health rules said.
+
+create or replace function crossfade.record_verdicts(pair text, verdicts jsonb)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the table it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_pair record := crossfade_private.get_pair(record_verdicts.pair);
+  v_answer jsonb;
+begin
+  if jsonb_typeof(verdicts) is distinct from 'array' then
+    perform crossfade_private.fail(
+      400, 'CF012', 'Cannot record verdicts: verdicts must be a JSON array',
+      jsonb_build_object('field', 'verdicts', 'value', verdicts));
+  end if;
+  with given as (
+    select v.* from jsonb_to_recordset(verdicts) as v(
+      rule text, verdict text, mode text, value double precision, n bigint, bound double precision,
+      threshold double precision, window_s double precision, rule_version integer, details jsonb)
+  ),
+  stored as (
+    insert into crossfade.verdicts (
+      pair, rule, verdict, mode, value, n, bound, threshold, window_s, rule_version, details,
+      breach_since)
+    select v_pair.name, g.rule, g.verdict, coalesce(g.mode, 'enforce'), g.value, g.n, g.bound,
+      g.threshold, g.window_s, coalesce(g.rule_version, 1), coalesce(g.details, '{}'),
+      case when g.verdict in ('HOLD', 'FAIL') then coalesce(l.breach_since, clock_timestamp()) end
+    from given g
+    left join lateral (
+      select o.breach_since from crossfade.verdicts o
+      -- A breach of an earlier step says nothing about this one.
+      where o.pair = v_pair.name and o.rule = g.rule and o.at >= v_pair.step_started_at
+      order by o.id desc limit 1
+    ) l on true
+    returning id, rule, breach_since
+  )
+  select coalesce(jsonb_agg(
+    jsonb_build_object('rule', s.rule, 'breach_since', s.breach_since) order by s.id), '[]')
+  into v_answer
+  from stored s;
+  return jsonb_build_object('verdicts', v_answer);
+exception when check_violation or not_null_violation or invalid_text_representation then
+  perform crossfade_private.fail(
+    400, 'CF012', format('Cannot record verdicts of "%s": %s', record_verdicts.pair, sqlerrm),
+    jsonb_build_object('field', 'verdicts', 'value', verdicts));
+end $$;
+
+comment on function crossfade.record_verdicts is
+  'Store one evaluation: array of {"rule", "verdict", "mode", "value", "n", "bound", "threshold", "window_s", "rule_version", "details"}. Returns {"verdicts": [{"rule", "breach_since"}]}: since when the rule has said HOLD or FAIL without a break in this step, else null. CF001, CF012.';
+
+-- health/baselines.sql ----------------------------------------------------------------------------
+
+-- How V1 answered before it was mirrored (R9).
+
+create or replace function crossfade_private.keep_baseline()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_window jsonb := crossfade_private.backend_window(old.name, old.step, 1,
+    date_trunc('minute', greatest(old.step_started_at, now()
+      - crossfade_private.setting_number('health_window_max_s') * interval '1 s')));
+begin
+  if (v_window ->> 'requests')::bigint < crossfade_private.setting_number('r9_min_requests') then
+    return null;
+  end if;
+  insert into crossfade.baselines as b (pair, requests, p50_ms, p95_ms)
+  values (new.name, (v_window ->> 'requests')::bigint, (v_window ->> 'p50_ms')::double precision,
+    (v_window ->> 'p95_ms')::double precision)
+  on conflict on constraint baselines_pkey do update
+  set at = clock_timestamp(), requests = excluded.requests, p50_ms = excluded.p50_ms,
+    p95_ms = excluded.p95_ms;
+  return null;
+end $$;
+
+comment on function crossfade_private.keep_baseline is
+  'Trigger: when mirroring begins, keep how backend 1 answered until then.';
+
+create or replace trigger crossfade_after_mirrored
+after update of stage on crossfade.pairs
+for each row when (old.stage = 'off' and new.stage = 'dualwrite')
+execute function crossfade_private.keep_baseline();
+
+-- health/monitors.sql -----------------------------------------------------------------------------
+
+-- Who watches (R12).
+
+create or replace function crossfade.monitor_beat(
+  holder text, lease_s numeric default null, release boolean default false
+)
+returns jsonb
+language plpgsql volatile
+security definer -- written by this function only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.monitors;
+  v_now timestamptz := clock_timestamp();
+  v_lease_s numeric := coalesce(lease_s, crossfade_private.setting_number('monitor_lease_s'));
+begin
+  if coalesce(btrim(holder), '') = '' or v_lease_s not between 1 and 3600 then
+    perform crossfade_private.fail(400, 'CF012', 'Cannot beat: holder or lease_s is invalid',
+      jsonb_build_object('holder', holder, 'lease_s', lease_s), 'lease_s is 1 to 3600 seconds.');
+  end if;
+  -- The row lock makes one of several monitors the first.
+  select m.* into v_row from crossfade.monitors m for update;
+  if release then
+    update crossfade.monitors m set holder = null, heartbeat_at = null, lease_until = null
+    where m.holder = monitor_beat.holder returning m.* into v_row;
+  elsif v_row.holder is null or v_row.holder = monitor_beat.holder or v_row.lease_until < v_now then
+    update crossfade.monitors m
+    set holder = monitor_beat.holder, heartbeat_at = v_now,
+      lease_until = v_now + make_interval(secs => v_lease_s::double precision),
+      generation = m.generation
+        + case when m.holder is distinct from monitor_beat.holder then 1 else 0 end
+    returning m.* into v_row;
+  end if;
+  return jsonb_build_object('held', not release and v_row.holder is not distinct from
+    monitor_beat.holder, 'holder', v_row.holder, 'generation', v_row.generation,
+    'heartbeat_at', v_row.heartbeat_at, 'lease_until', v_row.lease_until,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.monitor_beat is
+  'Say that a monitor lives. However many beat, one holds the lease (setting monitor_lease_s) and decides: {"held", "holder", "generation", "heartbeat_at", "lease_until", "flags_version"}. Another takes over when the lease has run out. release: stop holding it. CF012.';
+
+-- health/judging.sql ------------------------------------------------------------------------------
+
+-- The rules that the database judges by itself: R1, R1s, R1k and R12.
+
+create or replace function crossfade_private.wilson_lower(
+  hits bigint, n bigint, z double precision
+)
+returns double precision
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when wilson_lower.n = 0 then 0 else greatest(0, (
+    r.rate + z * z / (2 * n) - z * sqrt(r.rate * (1 - r.rate) / n + z * z / (4.0 * n * n)))
+    / (1 + z * z / n)) end
+  from (select hits::double precision / nullif(n, 0) as rate) r;
+$$;
+
+comment on function crossfade_private.wilson_lower is
+  'One-sided lower Wilson bound of the true rate; 0 without data.';
+
+create or replace function crossfade_private.breach_since(
+  rule text, sample jsonb, previous jsonb, settings jsonb
+)
+returns timestamptz
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A breach last seen long ago, or in an earlier step, is over: it begins now.
+  select coalesce(case
+    when b.at < (sample ->> 'at')::timestamptz - make_interval(secs => greatest(120,
+      4 * (settings ->> 'monitor_interval_s')::double precision)) then null
+    when b.at < (sample ->> 'step_started_at')::timestamptz then null
+    else (previous -> rule ->> 'since')::timestamptz end,
+    (sample ->> 'at')::timestamptz)
+  from (select (previous -> rule ->> 'at')::timestamptz as at) b;
+$$;
+
+comment on function crossfade_private.breach_since is
+  'When the breach of a rule that is seen now began: as the verdict before says, or now.';
+
+create or replace function crossfade_private.judge_error_rate(
+  sample jsonb, previous jsonb, settings jsonb
+)
+returns table (
+  rule text, verdict text, message text, value double precision, n bigint, bound double precision,
+  threshold double precision, level text, since timestamptz, details jsonb
+)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with q as (
+    select coalesce((sample #>> '{backends,2,requests}')::bigint, 0) as n,
+      coalesce((sample #>> '{backends,2,errors}')::bigint, 0) as k,
+      coalesce((sample #>> '{backends,1,requests}')::bigint, 0) as n1,
+      coalesce((sample #>> '{backends,1,errors}')::bigint, 0) as k1
+  ),
+  w as (
+    select q.*, case when q.n = 0 then 0 else q.k::double precision / q.n end as rate,
+      crossfade_private.wilson_lower(q.k, q.n, (settings ->> 'wilson_z')::double precision) as bound
+    from q
+  ),
+  b as (
+    select r.rule, r.threshold, r.level, r.hold_s, w.*, r.breach,
+      r.breach and w.n1 >= (settings ->> 'r1_min_requests')::bigint
+        and w.k1::double precision / nullif(w.n1, 0)
+          >= w.rate - (settings ->> 'shared_cause_margin_rate')::double precision as shared,
+      case when r.breach
+        then crossfade_private.breach_since(r.rule, sample, previous, settings) end as since
+    from w
+    cross join lateral (
+      values
+      ('R1', (settings ->> 'r1_error_rate')::double precision, 'COMPLETE',
+        (settings ->> 'r1_hold_s')::double precision,
+        w.n >= (settings ->> 'r1_min_requests')::bigint
+        and w.rate >= (settings ->> 'r1_error_rate')::double precision
+        and w.bound >= (settings ->> 'r1_lower_bound_rate')::double precision),
+      ('R1s', (settings ->> 'r1s_lower_bound_rate')::double precision, 'EMERGENCY', 0,
+        w.n >= (settings ->> 'r1s_min_requests')::bigint
+        and w.bound >= (settings ->> 'r1s_lower_bound_rate')::double precision)
+    ) as r (rule, threshold, level, hold_s, breach)
+  )
+  select b.rule, case
+      when not b.breach then 'PASS'
+      when b.shared and settings ->> 'shared_cause' = 'suppress' then 'HOLD'
+      when extract(epoch from (sample ->> 'at')::timestamptz - b.since) >= b.hold_s then 'FAIL'
+      else 'HOLD' end,
+    format('%s of %s V2 requests failed%s', b.k, b.n, case when b.shared then ', V1 as well'
+      else '' end),
+    b.rate, b.n, b.bound, b.threshold, b.level, b.since,
+    jsonb_build_object('errors', b.k, 'shared_cause', coalesce(b.shared, false))
+  from b;
+$$;
+
+comment on function crossfade_private.judge_error_rate is 'R1 and R1s, as the control plane has them.';
+
+create or replace function crossfade_private.judge(sample jsonb, previous jsonb, settings jsonb)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v as (
+    select * from crossfade_private.judge_error_rate(sample, previous, settings)
+    union all
+    select 'R1k', case when s.streak >= s.wanted then 'FAIL' else 'PASS' end,
+      case when s.streak > 0 then format('the last %s V2 requests failed', s.streak)
+        else 'the last V2 request worked' end,
+      s.streak::double precision, s.streak, null, s.wanted::double precision, 'EMERGENCY',
+      case when s.streak >= s.wanted
+        then crossfade_private.breach_since('R1k', sample, previous, settings) end, '{}'
+    from (select coalesce((sample ->> 'streak')::bigint, 0) as streak,
+      (settings ->> 'r1k_streak')::bigint as wanted) s
+    union all
+    select 'R12', case when h.dead then 'HOLD' else 'PASS' end,
+      case when h.age_s is null then 'no monitor runs'
+        else format('the monitor was heard %s s ago', round(h.age_s::numeric)) end,
+      h.age_s, null, null, h.limit_s, null,
+      case when h.dead then crossfade_private.breach_since('R12', sample, previous, settings) end,
+      jsonb_build_object('page', h.dead)
+    from (
+      select a.age_s, a.limit_s,
+        -- Nobody ever started one: that is news only while a plan relies on it.
+        coalesce(a.age_s > a.limit_s, sample #>> '{rollout,state}' = 'running', false) as dead
+      from (
+        select extract(epoch from (sample ->> 'at')::timestamptz
+          - (sample ->> 'heartbeat_at')::timestamptz)::double precision as age_s,
+          (settings ->> 'r12_dead_s')::double precision as limit_s
+      ) a
+    ) h
+  )
+  select jsonb_agg(jsonb_build_object(
+    'rule', v.rule, 'verdict', v.verdict, 'mode', m.mode, 'value', v.value, 'n', v.n,
+    'bound', v.bound, 'threshold', v.threshold, 'level', v.level,
+    'window_s', extract(epoch from (sample ->> 'at')::timestamptz - coalesce(
+      (sample ->> 'window_from')::timestamptz, (sample ->> 'at')::timestamptz
+        - (settings ->> 'health_window_s')::double precision * interval '1 s')),
+    'rule_version', settings -> 'rule_version',
+    'details', v.details || jsonb_build_object('message', v.message, 'since', v.since))
+    order by v.rule)
+  from v
+  cross join lateral (
+    select coalesce(settings #>> array['rule_modes', v.rule], 'enforce') as mode
+  ) m
+  where m.mode <> 'off';
+$$;
+
+comment on function crossfade_private.judge is
+  'Verdicts of R1, R1s, R1k and R12 on a health sample, equal to those of the control plane (tests/vectors/health_rules.json): rows for record_verdicts, with "level". previous: rule -> {"at", "since"} of the verdict before. settings: name -> value.';
+
+-- health/hours.sql --------------------------------------------------------------------------------
+
+-- Request counts by hour.
+
+create or replace function crossfade_private.rolled_up_to()
+returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.upto from crossfade_private.rollup r;
+$$;
+
+comment on function crossfade_private.rolled_up_to is
+  'Minutes before it are in request_hours; -infinity before the first roll-up.';
+
+create or replace function crossfade_private.counted_pairs()
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- One index probe a pair: PostgreSQL has no skip scan for distinct.
+  with recursive p (pair) as (
+    select min(m.pair) from crossfade.request_minutes m
+    union all
+    select (select min(m.pair) from crossfade.request_minutes m where m.pair > p.pair)
+    from p where p.pair is not null
+  )
+  select p.pair from p where p.pair is not null;
+$$;
+
+comment on function crossfade_private.counted_pairs is
+  'Pairs that request_minutes knows, registered or not.';
+
+create or replace function crossfade.roll_up_requests(max_hours integer default 24)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from timestamptz;
+  v_to timestamptz;
+  -- A caller of record_requests that began before the hour ended commits long before that.
+  v_end timestamptz := date_trunc('hour', clock_timestamp() - interval '10 minutes');
+begin
+  if max_hours is null or max_hours not between 1 and 744 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid max_hours %s', max_hours),
+      jsonb_build_object('max_hours', max_hours), 'Use 1 to 744.');
+  end if;
+  select r.upto into v_from from crossfade_private.rollup r for update skip locked;
+  if not found then
+    return jsonb_build_object('state', 'busy', 'upto', crossfade_private.rolled_up_to());
+  end if;
+  if v_from = '-infinity' then
+    select date_trunc('hour', min(f.minute)) into v_from
+    from crossfade_private.counted_pairs() p
+    cross join lateral (
+      select min(m.minute) as minute from crossfade.request_minutes m where m.pair = p.p
+    ) f;
+    v_from := coalesce(v_from, v_end);
+  end if;
+  v_to := least(v_from + make_interval(hours => max_hours), v_end);
+  if v_to > v_from then
+    with hours as (
+      insert into crossfade.request_hours (
+        pair, hour, backend_version, wire_version, outcome, latency_bucket, requests)
+      select m.pair, date_trunc('hour', m.minute), m.backend_version, m.wire_version, m.outcome,
+        m.latency_bucket, sum(m.requests)
+      from crossfade_private.counted_pairs() p
+      join crossfade.request_minutes m on m.pair = p.p and m.minute >= v_from and m.minute < v_to
+      group by 1, 2, 3, 4, 5, 6
+      returning *
+    )
+    insert into crossfade.request_totals as t (
+      pair, backend_version, wire_version, outcome, latency_bucket, requests)
+    select h.pair, h.backend_version, h.wire_version, h.outcome, h.latency_bucket, sum(h.requests)
+    from hours h
+    group by 1, 2, 3, 4, 5
+    on conflict on constraint request_totals_pkey do update
+    set requests = t.requests + excluded.requests;
+  end if;
+  update crossfade_private.rollup r set upto = greatest(v_to, v_from) where r.upto < v_end;
+  return jsonb_build_object('state', case when v_to < v_end then 'running' else 'finished' end,
+    'upto', crossfade_private.rolled_up_to());
+end $$;
+
+comment on function crossfade.roll_up_requests is
+  'Sum the next max_hours hours that are over into request_hours: {"state": running (call again), finished or busy (another call is at it), "upto"}. Dashboard and metrics call it; nothing depends on it but the speed of long windows. CF012.';
+
+-- health/points.sql -------------------------------------------------------------------------------
+
+-- Requests as the points of a curve.
+
+create or replace function crossfade_private.point_width_s(minutes integer)
+returns integer
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select min(w.minutes) * 60
+  from (values (1), (2), (5), (10), (15), (30), (60), (120), (240), (360), (720), (1440))
+    as w (minutes)
+  where ceil(point_width_s.minutes::numeric / w.minutes) <= 200;
+$$;
+
+comment on function crossfade_private.point_width_s is
+  'Seconds of one point, so that a window has at most 200 points.';
+
+create or replace function crossfade_private.request_points(
+  pair text, since timestamptz, upto timestamptz, width_s integer
+)
+returns table (
+  point integer, backend_version smallint, wire_version smallint, outcome text,
+  latency_bucket smallint, requests numeric
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  -- Hours hold only whole hours; a narrower point needs minutes.
+  v_hours timestamptz := case when width_s % 3600 = 0 and since = date_trunc('hour', since)
+    then greatest(crossfade_private.rolled_up_to(), request_points.since)
+    else request_points.since end;
+begin
+  return query
+  select floor(extract(epoch from r.minute - request_points.since) / width_s)::integer,
+    r.backend_version, r.wire_version, r.outcome, r.latency_bucket, sum(r.requests)
+  from (
+    select h.hour as minute, h.backend_version, h.wire_version, h.outcome, h.latency_bucket,
+      h.requests
+    from crossfade.request_hours h
+    where h.pair = request_points.pair and h.hour >= request_points.since
+      and h.hour < least(v_hours, request_points.upto)
+    union all
+    select m.minute, m.backend_version, m.wire_version, m.outcome, m.latency_bucket, m.requests
+    from crossfade.request_minutes m
+    where m.pair = request_points.pair and m.minute >= v_hours and m.minute < request_points.upto
+  ) r
+  group by 1, 2, 3, 4, 5;
+end $$;
+
+comment on function crossfade_private.request_points is
+  'Requests of [since, upto) summed over points of width_s seconds, 0 first. Minutes and hours give the same.';
+
+create or replace function crossfade_private.summed_points(
+  pair text, since timestamptz, upto timestamptz, width_s integer
+)
+returns table (
+  point integer, backend_version smallint, requests numeric, errors numeric, fallbacks numeric,
+  client_errors numeric, p50_ms numeric, p95_ms numeric, p99_ms numeric
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with r as materialized (
+    select p.point, p.backend_version, p.outcome, p.latency_bucket, sum(p.requests) as requests
+    from crossfade_private.request_points(
+      summed_points.pair, summed_points.since, summed_points.upto, summed_points.width_s) p
+    where p.outcome in ('ok', 'error', 'fallback', 'client_error')
+    group by 1, 2, 3, 4
+  ),
+  n as (
+    select r.point, r.backend_version,
+      coalesce(sum(r.requests) filter (where r.outcome <> 'client_error'), 0) as requests,
+      coalesce(sum(r.requests) filter (where r.outcome in ('error', 'fallback')), 0) as errors,
+      coalesce(sum(r.requests) filter (where r.outcome = 'fallback'), 0) as fallbacks,
+      coalesce(sum(r.requests) filter (where r.outcome = 'client_error'), 0) as client_errors
+    from r group by 1, 2
+  ),
+  h as (
+    select b.*, sum(b.n) over (partition by b.point, b.backend_version order by b.latency_bucket)
+        as upto,
+      sum(b.n) over (partition by b.point, b.backend_version) as total
+    from (
+      select r.point, r.backend_version, r.latency_bucket, sum(r.requests) as n
+      from r where r.outcome <> 'client_error'
+      group by 1, 2, 3
+    ) b
+  ),
+  -- As quantile_ms, but for all points at once.
+  q as (
+    select h.point, h.backend_version, v.quantile, round((case when h.latency_bucket = 0
+      then (h.total * v.quantile - h.upto + h.n) / h.n
+      else power(2::double precision,
+        ((h.latency_bucket - 1 + (h.total * v.quantile - h.upto + h.n) / h.n) / 4)
+          ::double precision) end)::numeric, 1) as ms
+    from h
+    join (values (0.5), (0.95), (0.99)) as v (quantile)
+      on h.upto >= h.total * v.quantile and h.upto - h.n < h.total * v.quantile
+  )
+  select n.point, n.backend_version, n.requests, n.errors, n.fallbacks, n.client_errors,
+    max(q.ms) filter (where q.quantile = 0.5), max(q.ms) filter (where q.quantile = 0.95),
+    max(q.ms) filter (where q.quantile = 0.99)
+  from n
+  left join q on q.point = n.point and q.backend_version = n.backend_version
+  group by 1, 2, 3, 4, 5, 6;
+$$;
+
+comment on function crossfade_private.summed_points is
+  'One row a point and backend that had requests. requests = ok + error + fallback; errors = error + fallback; fallbacks: V2 failed and V1 answered.';
+
+-- health/traffic.sql ------------------------------------------------------------------------------
+
+-- Requests over time for people: counts, error rates and latency quantiles by version.
+
+create or replace function crossfade_private.traffic_window(
+  pair text, since timestamptz, upto timestamptz
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('since', traffic_window.since, 'upto', traffic_window.upto,
+    'backends', jsonb_object_agg(b.version::text, jsonb_build_object(
+      'requests', coalesce(s.requests, 0), 'errors', coalesce(s.errors, 0),
+      'fallbacks', coalesce(s.fallbacks, 0), 'client_errors', coalesce(s.client_errors, 0),
+      'error_rate', round(s.errors / nullif(s.requests, 0), 6),
+      'p50_ms', s.p50_ms, 'p95_ms', s.p95_ms, 'p99_ms', s.p99_ms)))
+  from generate_series(1, 2) b (version)
+  left join crossfade_private.summed_points(
+    traffic_window.pair, traffic_window.since, traffic_window.upto, 2147482800) s
+    on s.backend_version = b.version;
+$$;
+
+comment on function crossfade_private.traffic_window is
+  'Both backends over one window, whatever the step: {"since", "upto", "backends": {"1", "2"}}; error_rate and latencies are null without requests.';
+
+create or replace function crossfade_private.traffic_series(pair text, minutes integer)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_width_s integer := crossfade_private.point_width_s(minutes);
+  v_points integer := ceil(minutes * 60.0 / v_width_s);
+  v_upto timestamptz := to_timestamp(
+    (floor(extract(epoch from now()) / v_width_s) + 1) * v_width_s);
+  v_since timestamptz := v_upto - make_interval(secs => v_points * v_width_s);
+begin
+  return (
+    with s as materialized (
+      select * from crossfade_private.summed_points(pair, v_since, v_upto, v_width_s)
+    ),
+    w as materialized (
+      select p.point, p.wire_version, sum(p.requests) as requests
+      from crossfade_private.request_points(pair, v_since, v_upto, v_width_s) p
+      where p.outcome in ('ok', 'error', 'fallback', 'client_error')
+      group by 1, 2
+    )
+    select jsonb_build_object(
+      'pair', pair, 'since', v_since, 'upto', v_upto, 'width_s', v_width_s, 'points', v_points,
+      'backends', (
+        select jsonb_object_agg(b.version::text, (
+          select jsonb_build_object(
+            'requests', jsonb_agg(coalesce(s.requests, 0) order by g.point),
+            'errors', jsonb_agg(coalesce(s.errors, 0) order by g.point),
+            'fallbacks', jsonb_agg(coalesce(s.fallbacks, 0) order by g.point),
+            'client_errors', jsonb_agg(coalesce(s.client_errors, 0) order by g.point),
+            'p50_ms', jsonb_agg(s.p50_ms order by g.point),
+            'p95_ms', jsonb_agg(s.p95_ms order by g.point),
+            'p99_ms', jsonb_agg(s.p99_ms order by g.point))
+          from generate_series(0, v_points - 1) g (point)
+          left join s on s.point = g.point and s.backend_version = b.version))
+        from generate_series(1, 2) b (version)),
+      'wires', (
+        select jsonb_object_agg(v.version::text, (
+          select jsonb_agg(coalesce(w.requests, 0) order by g.point)
+          from generate_series(0, v_points - 1) g (point)
+          left join w on w.point = g.point and w.wire_version = v.version))
+        from generate_series(1, 2) v (version)),
+      'total', crossfade_private.traffic_window(pair, v_since, v_upto)));
+end $$;
+
+comment on function crossfade_private.traffic_series is
+  'The last minutes of a pair in at most 200 points, oldest first, the last one still filling: per backend arrays of requests, errors, fallbacks, client_errors and latencies (null without requests), per wire version requests, and "total" over all of it.';
+
+-- stages/evidence.sql -----------------------------------------------------------------------------
+
+-- What the data, the shadow reads and the row level security say against the next stage.
+
+create or replace function crossfade_private.stage_number(stage text)
+returns integer
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_position(array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'], stage);
+$$;
+
+comment on function crossfade_private.stage_number is
+  'Place of a stage, 1 (off) to 6 (complete); null for an unknown one.';
+
+create or replace function crossfade_private.blocker(code text, message text, hint text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('code', code, 'message', message, 'hint', hint);
+$$;
+
+comment on function crossfade_private.blocker is 'One reason why a stage cannot be entered yet.';
+
+create or replace function crossfade_private.data_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('verify_needed',
+    case when (data_blockers.pair).last_clean_verify_at is null
+      then 'no full verify pass has been clean yet'
+      when (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
+        then 'the last clean verify pass is older than the backfill'
+      else 'the converters have changed since the last clean verify pass' end,
+    'crossfade verify run')
+  where (data_blockers.pair).last_clean_verify_at is null
+    or (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
+    or (data_blockers.pair).verified_converter_hash is distinct
+      from crossfade_private.converter_hash((data_blockers.pair).to_v2, (data_blockers.pair).to_v1)
+  union all
+  select crossfade_private.blocker('open_mismatches',
+    format('%s rows differ between the tables', count(*)),
+    'crossfade repair, then crossfade verify run')
+  from crossfade.mismatches m where m.pair = (data_blockers.pair).name
+    and m.resolved_at is null having count(*) > 0
+  union all
+  select crossfade_private.blocker('open_failures',
+    format('%s writes reached one table only', count(*)),
+    'crossfade repair, then crossfade verify run')
+  from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
+    and f.resolved_at is null having count(*) > 0
+  union all
+  select crossfade_private.blocker('drift_since_verify',
+    format('%s writes were not mirrored since the last clean verify pass', count(*)),
+    'crossfade verify run')
+  from crossfade.mirror_failures f
+  where f.pair = (data_blockers.pair).name and f.resolved_at is not null
+    and f.at > (data_blockers.pair).last_clean_verify_at
+  having count(*) > 0;
+$$;
+
+comment on function crossfade_private.data_blockers is
+  'Why the two tables cannot be trusted to be equal right now.';
+
+create or replace function crossfade_private.shadow_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('shadow_reads',
+    format('%s shadow reads compared, %s of them equal (wanted: %s, share %s)', s.compared, s.equal,
+      crossfade_private.setting_number('shadow_min_reads'),
+        crossfade_private.setting_number('shadow_match_rate')),
+    'Leave it in shadow under traffic; settings shadow_min_reads and shadow_match_rate decide.')
+  from (
+    select coalesce(sum(r.requests), 0) compared,
+      coalesce(sum(r.requests) filter (where r.outcome = 'shadow_match'), 0) equal
+    from crossfade.request_minutes r
+    where r.pair = (shadow_blockers.pair).name and r.outcome in ('shadow_match', 'shadow_mismatch')
+      and r.minute >= date_trunc('minute', (shadow_blockers.pair).last_clean_verify_at)
+  ) s
+  where s.compared < crossfade_private.setting_number('shadow_min_reads')
+    or s.equal < s.compared * crossfade_private.setting_number('shadow_match_rate');
+$$;
+
+comment on function crossfade_private.shadow_blockers is
+  'Why the comparison of live reads does not yet allow live.';
+
+create or replace function crossfade_private.rls_blockers(pair crossfade.pairs)
+returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+    select crossfade_private.blocker('rls_parity',
+      format('users see different rows in the two tables (%s found)', c.differences),
+      'Make the policies equal, then run crossfade pair check-rls again.')
+    from crossfade.rls_checks c
+    where c.pair = (rls_blockers.pair).name and c.differences > 0;
+end $$;
+
+comment on function crossfade_private.rls_blockers is
+  'Why the row-level security of the two tables does not allow live.';
+
+-- stages/blockers.sql -----------------------------------------------------------------------------
+
+-- Everything that keeps a pair from the next stage.
+
+create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
+returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_next text := (array['dualwrite', 'shadow', 'live', 'rampdown',
+    'complete'])[crossfade_private.stage_number((pair).stage)];
+  v_cohort crossfade.cohorts;
+  v_problem text;
+begin
+  if stage <> v_next then
+    return next crossfade_private.blocker('stage_order',
+      format('%s comes after %s', v_next, (pair).stage),
+      format('crossfade stage set %s %s', (pair).name, v_next));
+    return;
+  end if;
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
+  for v_problem in select crossfade_private.mirror_problems(pair) loop
+    return next crossfade_private.blocker('mirror_broken', v_problem,
+      'Change what is named, then register the pair again.');
+  end loop;
+  if (pair).fingerprint is distinct from crossfade_private.table_fingerprint(
+    to_regclass((pair).v1_table), to_regclass((pair).v2_table)) then
+    return next crossfade_private.blocker('tables_changed',
+      'columns have changed since the pair was registered',
+      'Adapt the converters and register the pair again.');
+  end if;
+  if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
+    and r.kind = 'backfill' and r.state in ('running', 'paused')) then
+    return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
+      'crossfade backfill run');
+  end if;
+  if stage <> 'dualwrite' and (pair).last_backfill_at is null then
+    return next crossfade_private.blocker('backfill_needed',
+      'no backfill has finished since mirroring began', 'crossfade backfill run');
+  end if;
+  if stage in ('live', 'rampdown', 'complete') then
+    return query select crossfade_private.data_blockers(pair);
+  end if;
+  if stage in ('live', 'rampdown')
+    and (select m.mirror from crossfade_private.mirror_state m
+      where m.pair = (stage_blockers.pair).name) <> 'both' then
+    return next crossfade_private.blocker('mirror_paused',
+      'the mirror only notes changed rows (log_only)',
+      'crossfade pair mirror PAIR both, then crossfade repair');
+  end if;
+  if stage = 'live' then
+    return query select crossfade_private.shadow_blockers(pair);
+    return query select crossfade_private.rls_blockers(pair);
+  end if;
+  if stage = 'rampdown' and v_cohort.percentage < 100 then
+    return next crossfade_private.blocker('percentage',
+      format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
+      'crossfade cohort set --percentage 100');
+  end if;
+  if stage = 'complete'
+    and coalesce((pair).full_since > clock_timestamp() - make_interval(
+    secs => crossfade_private.setting_number('stage_bake_s')::double precision), true) then
+    return next crossfade_private.blocker('bake_time',
+      format('backend 2 has served everybody since %s; setting stage_bake_s wants %s s',
+      coalesce((pair).full_since::text, 'never'), crossfade_private.setting_text('stage_bake_s')),
+      'Wait.');
+  end if;
+end $$;
+
+comment on function crossfade_private.stage_blockers is
+  'What stands between a pair and its next stage; no row when nothing does.';
+
+-- stages/changing.sql -----------------------------------------------------------------------------
+
+-- The parts of a change of stage.
+
+create or replace function crossfade_private.refuse_stage(
+  pair crossfade.pairs, stage text, blockers jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.fail(409, 'CF005',
+    format('Cannot set "%s" to %s: %s', (pair).name, stage,
+      (select string_agg(b ->> 'message', '; ') from jsonb_array_elements(blockers) b)),
+    jsonb_build_object('pair', (pair).name, 'stage', (pair).stage, 'wanted', stage, 'blockers',
+      blockers),
+    coalesce(nullif(blockers -> 0 ->> 'hint', ''), 'crossfade stage blockers PAIR'));
+end $$;
+
+comment on function crossfade_private.refuse_stage is
+  'Raise CF005 with every blocker in the detail.';
+
+create or replace function crossfade_private.check_way_back(pair crossfade.pairs, stage text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blockers jsonb;
+begin
+  if (pair).stage <> 'complete' then
+    return;
+  end if;
+  -- V1 is an archive by now: it must be current again before anything may be served from it.
+  select jsonb_agg(b) into v_blockers from (
+    select crossfade_private.blocker('stage_order', 'from complete the way back leads to rampdown',
+      'crossfade stage set PAIR rampdown') b
+    where stage <> 'rampdown'
+    union all
+    select crossfade_private.blocker('reverse_backfill',
+      'version 1 has not been brought up to date', 'crossfade backfill run --direction v2_to_v1')
+    where (pair).needs_reverse_backfill
+    union all
+    select crossfade_private.data_blockers(pair)
+  ) q;
+  if v_blockers is not null then
+    perform crossfade_private.refuse_stage(pair, stage, v_blockers);
+  end if;
+end $$;
+
+comment on function crossfade_private.check_way_back is
+  'Only complete has preconditions on the way back (CF005).';
+
+create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
+returns crossfade.pairs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version bigint := crossfade_private.bump_version();
+  v_forward boolean := crossfade_private.stage_number(stage) > crossfade_private.stage_number(
+    (pair).stage);
+  v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
+  v_row crossfade.pairs;
+  v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+begin
+  update crossfade_private.mirror_state m set mirror = v_mirror
+  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+    -- A paused mirror stays paused between the two stages that allow it.
+    and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
+  update crossfade.pairs p
+  set stage = enter_stage.stage, step = p.step + 1, step_started_at = clock_timestamp(),
+    step_flags_version = v_version,
+    stage_xid = case when p.stage <> 'off' then p.stage_xid end,
+    last_backfill_at = case when enter_stage.stage <> 'off' then p.last_backfill_at end,
+    last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
+    full_since = case when enter_stage.stage in ('rampdown', 'complete')
+      then coalesce(p.full_since, clock_timestamp()) end,
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+  where p.name = (enter_stage.pair).name
+  returning * into v_row;
+  if not v_forward and stage in ('off', 'dualwrite', 'shadow') then
+    -- Going forward again must not put the old share of users on version 2 at once.
+    perform set_config('crossfade.stepping', 'on', true);
+    update crossfade.cohorts c set percentage = 0 where c.pair = v_row.name and c.percentage <> 0;
+    perform set_config('crossfade.stepping', v_stepping, true);
+  end if;
+  if stage = 'off' then
+    update crossfade.runs r set state = 'cancelled', reason = 'stage off',
+      finished_at = clock_timestamp()
+    where r.pair = v_row.name and r.state in ('running', 'paused');
+    delete from crossfade_private.tombstones z where z.pair = v_row.name;
+    update crossfade_private.mirror_state m set tombstones = false where m.pair = v_row.name
+      and m.tombstones;
+  end if;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.enter_stage is
+  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+
+create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  -- A writer of V1 under way could still record a failure that names V1 as the right side. In
+  -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
+  execute format('lock table %s in share mode', (pair).v1_table);
+end $$;
+
+comment on function crossfade_private.await_v1_writers is
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+
+-- stages/stages.sql -------------------------------------------------------------------------------
+
+-- Stages: one way forward, with every precondition; the way back needs only a reason.
+
+create or replace function crossfade.set_stage(
+  pair text, stage text, reason text, confirm boolean default false
+)
+returns jsonb
+language plpgsql volatile
+security definer -- stages are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before text;
+  v_blockers jsonb;
+begin
+  if crossfade_private.stage_number(stage) is null then
+    perform crossfade_private.fail(400, 'CF012', format('Unknown stage "%s"', stage),
+      jsonb_build_object('stage', stage),
+      'Stages: off, dualwrite, shadow, live, rampdown, complete.');
+  end if;
+  perform crossfade_private.require_reason(reason, format('set "%s" to %s', pair, stage));
+  select p.* into v_pair from crossfade.pairs p where p.name = set_stage.pair for no key update;
+  v_before := v_pair.stage;
+  if stage <> v_before
+    and crossfade_private.stage_number(stage) > crossfade_private.stage_number(v_before) then
+    if v_pair.latched_at is not null then
+      perform crossfade_private.fail(409, 'CF006',
+        format('Cannot set "%s" to %s: it was rolled back automatically (%s)', pair, stage,
+        v_pair.latch_reason),
+        jsonb_build_object('pair', pair, 'latched_at', v_pair.latched_at, 'latch_reason',
+          v_pair.latch_reason),
+        'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
+    end if;
+    if stage = 'complete' then
+      perform crossfade_private.await_v1_writers(v_pair);
+    end if;
+    select jsonb_agg(b) into v_blockers from crossfade_private.stage_blockers(v_pair, stage) b;
+    if v_blockers is not null then
+      perform crossfade_private.refuse_stage(v_pair, stage, v_blockers);
+    end if;
+    if stage = 'complete' and not coalesce(confirm, false) then
+      perform crossfade_private.fail(409, 'CF013',
+        format(
+        'Setting "%s" to complete needs a confirmation: version 1 becomes a read-only archive',
+        pair),
+        jsonb_build_object('pair', pair), 'crossfade stage set PAIR complete --confirm');
+    end if;
+    v_pair := crossfade_private.enter_stage(v_pair, stage);
+  elsif stage <> v_before then
+    perform crossfade_private.check_way_back(v_pair, stage);
+    v_pair := crossfade_private.enter_stage(v_pair, stage);
+  end if;
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', stage, 'step', v_pair.step,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.set_stage is
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete); back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify. Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
+
+-- stages/cohorts.sql ------------------------------------------------------------------------------
+
+-- Cohorts: who is served by V2.
+
+create or replace function crossfade_private.check_raise(pair crossfade.pairs, percentage numeric)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (pair).latched_at is not null then
+    perform crossfade_private.fail(409, 'CF006',
+      format('Cannot raise "%s" to %s %%: it was rolled back automatically (%s)', (pair).name,
+      percentage, (pair).latch_reason),
+      jsonb_build_object('pair', (pair).name, 'latched_at', (pair).latched_at, 'latch_reason',
+        (pair).latch_reason),
+      'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
+  end if;
+  if (pair).stage <> 'live' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot raise "%s" to %s %%: it is in stage %s, not live', (pair).name, percentage,
+      (pair).stage),
+      jsonb_build_object('pair', (pair).name, 'stage', (pair).stage, 'blockers', jsonb_build_array(
+        crossfade_private.blocker('stage', format('the stage is %s', (pair).stage),
+          'crossfade stage set PAIR live'))),
+      'crossfade stage set PAIR live');
+  end if;
+end $$;
+
+comment on function crossfade_private.check_raise is
+  'Refuse more version 2 while latched (CF006) or outside stage live (CF005).';
+
+create or replace function crossfade.set_cohort(pair text, changes jsonb, reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- cohorts are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_cohort crossfade.cohorts;
+  v_new crossfade.cohorts;
+  v_unknown text;
+begin
+  perform crossfade_private.require_reason(reason, format('change the cohort of "%s"', pair));
+  select k into v_unknown from jsonb_object_keys(changes) k
+  where k not in ('percentage', 'cohort_key', 'enabled_user_ids', 'enabled_agent_ids',
+    'denied_user_ids', 'denied_agent_ids') limit 1;
+  if v_unknown is not null then
+    perform crossfade_private.fail(400, 'CF012', format('Unknown cohort field "%s"', v_unknown),
+      jsonb_build_object('field', v_unknown),
+      'Fields: percentage, cohort_key, enabled_user_ids, enabled_agent_ids, denied_user_ids, denied_agent_ids.');
+  end if;
+  if changes ? 'percentage' then
+    perform crossfade_private.check_percentage(changes -> 'percentage');
+  end if;
+  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair for no key update;
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = set_cohort.pair for update;
+  v_new := jsonb_populate_record(v_cohort, changes);
+  if v_new.percentage > v_cohort.percentage then
+    perform crossfade_private.check_raise(v_pair, v_new.percentage);
+  end if;
+  if v_new is distinct from v_cohort then
+    update crossfade.cohorts c
+    set percentage = v_new.percentage, cohort_key = v_new.cohort_key,
+      enabled_user_ids = v_new.enabled_user_ids, enabled_agent_ids = v_new.enabled_agent_ids,
+      denied_user_ids = v_new.denied_user_ids, denied_agent_ids = v_new.denied_agent_ids
+    where c.pair = set_cohort.pair returning * into v_new;
+    v_pair := crossfade_private.get_pair(pair);
+  end if;
+  return jsonb_build_object('cohort', to_jsonb(v_new), 'step', v_pair.step, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.set_cohort is
+  'Change percentage or lists of a pair''s cohort: {"cohort", "step", "flags_version"}. Raising the percentage needs stage live and no latch (CF005, CF006); lowering is always allowed. Percentage 0 to 100 with at most three decimals (CF004). CF001, CF007, CF012.';
+
+create or replace trigger crossfade_before_lock
+before insert or update or delete on crossfade.cohorts
+for each statement execute function crossfade_private.before_control_change();
+
+create or replace trigger crossfade_before_stamp
+before update on crossfade.cohorts
+for each row execute function crossfade_private.stamp_row();
+
+-- stages/hand_edits.sql ---------------------------------------------------------------------------
+
+-- Hand edits of pairs and cohorts, in Studio or by SQL: either they do all that the functions do,
+-- or they are refused with the name of the function.
+
+create or replace function crossfade_private.is_engine()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(current_setting('crossfade.engine', true), '') = 'on';
+$$;
+
+comment on function crossfade_private.is_engine is
+  'Whether a function of crossfade is at work, which has asked everything already.';
+
+create or replace function crossfade_private.refuse_pair_edit(
+  pair text, what text, instead text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.fail(409, 'CF016',
+    format('Cannot %s of pair "%s" by hand: its mirror would not follow', what, pair),
+    jsonb_build_object('pair', pair), instead);
+end $$;
+
+comment on function crossfade_private.refuse_pair_edit is 'Raise CF016 with the function to call.';
+
+create or replace function crossfade_private.guard_pair()
+returns trigger
+language plpgsql volatile
+-- Definer: API roles hold no right on crossfade_private.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mirror text;
+begin
+  if crossfade_private.is_engine() then
+    return coalesce(new, old);
+  end if;
+  if tg_op = 'DELETE' then
+    -- The triggers would stay and find no state: writes would silently not be mirrored.
+    perform crossfade_private.refuse_pair_edit(
+      old.name, 'delete the row', 'crossfade.unregister_pair(pair, reason)');
+  end if;
+  if row(new.name, new.v1_table, new.v2_table, new.to_v2, new.to_v1, new.key_columns,
+      new.v2_key_columns)
+    is distinct from row(old.name, old.v1_table, old.v2_table, old.to_v2, old.to_v1,
+      old.key_columns, old.v2_key_columns) then
+    perform crossfade_private.refuse_pair_edit(old.name, 'change name, tables, key or converters',
+      'crossfade.register_pair(...), after crossfade.unregister_pair when it is not the converters');
+  end if;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = new.name;
+  if new.stage <> old.stage and (
+    (new.stage = 'off') is distinct from (v_mirror = 'off')
+    or (new.stage = 'complete') is distinct from (v_mirror in ('archived', 'reverse'))) then
+    perform crossfade_private.refuse_pair_edit(
+      old.name, 'set the stage', 'crossfade.set_stage(pair, stage, reason)');
+  end if;
+  return new;
+end $$;
+
+comment on function crossfade_private.guard_pair is
+  'Trigger: what the mirror depends on is changed by functions only (CF016).';
+
+create or replace function crossfade_private.lock_pairs()
+returns trigger
+language plpgsql volatile
+security definer -- the hand edit may come from a role that cannot lock them
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Order matters: pairs, the control row, cohorts, as in set_cohort and set_stage.
+  perform from crossfade.pairs p order by p.name for no key update;
+  return null;
+end $$;
+
+comment on function crossfade_private.lock_pairs is
+  'BEFORE STATEMENT trigger of cohorts: take the locks in the order of set_cohort.';
+
+create or replace function crossfade_private.follow_percentage()
+returns trigger
+language plpgsql volatile
+security definer -- the hand edit may come from a role that cannot write pairs
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+begin
+  select p.* into v_pair from crossfade.pairs p where p.name = new.pair;
+  if new.percentage > coalesce(old.percentage, 0) and not crossfade_private.is_engine() then
+    perform crossfade_private.check_raise(v_pair, new.percentage);
+  end if;
+  update crossfade.pairs p
+  set step = p.step + 1, step_started_at = clock_timestamp(),
+    step_flags_version = crossfade_private.bump_version(),
+    full_since = case when p.stage = 'rampdown' then p.full_since
+      when new.percentage = 100 then clock_timestamp() end
+  where p.name = new.pair
+    -- enter_stage has made the step already.
+    and coalesce(current_setting('crossfade.stepping', true), '') <> 'on';
+  return null;
+end $$;
+
+comment on function crossfade_private.follow_percentage is
+  'AFTER ROW trigger: another percentage is another step, whoever wrote it; more of version 2 is refused outside live (CF005) and while latched (CF006).';
+
+create or replace trigger crossfade_before_hand
+before update or delete on crossfade.pairs
+for each row execute function crossfade_private.guard_pair();
+
+create or replace trigger crossfade_before_hand
+before update of percentage on crossfade.cohorts
+for each statement execute function crossfade_private.lock_pairs();
+
+create or replace trigger crossfade_after_first_percentage
+after insert on crossfade.cohorts
+for each row when (new.percentage > 0)
+execute function crossfade_private.follow_percentage();
+
+create or replace trigger crossfade_after_percentage
+after update of percentage on crossfade.cohorts
+for each row when (old.percentage is distinct from new.percentage)
+execute function crossfade_private.follow_percentage();
+
+-- stages/pausing.sql ------------------------------------------------------------------------------
+
+-- A real pause of the mirror for an overloaded database.
+
+create or replace function crossfade.set_mirror(pair text, mode text, reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- pairs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before text;
+begin
+  if mode is null or mode not in ('both', 'log_only') then
+    perform crossfade_private.fail(400, 'CF012', format('Unknown mirror mode "%s"', mode),
+      jsonb_build_object('mode', mode), 'Use both or log_only.');
+  end if;
+  perform crossfade_private.require_reason(reason,
+    format('set the mirror of "%s" to %s', pair, mode));
+  select p.* into v_pair from crossfade.pairs p where p.name = set_mirror.pair for no key update;
+  if v_pair.stage not in ('dualwrite', 'shadow') then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot set the mirror of "%s" to %s: in stage %s users depend on it', pair, mode,
+        v_pair.stage),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage, 'blockers', jsonb_build_array(
+        crossfade_private.blocker('stage', format('the stage is %s', v_pair.stage),
+          'crossfade stage set PAIR shadow'))),
+      'Go back to shadow first; that takes milliseconds.');
+  end if;
+  select m.mirror into v_before from crossfade_private.mirror_state m
+    where m.pair = set_mirror.pair;
+  if v_before <> mode then
+    update crossfade_private.mirror_state m set mirror = set_mirror.mode
+      where m.pair = set_mirror.pair;
+    perform crossfade_private.bump_version();
+    perform crossfade_private.audit('pair.mirror', pair, reason,
+      jsonb_build_object('mirror', v_before), jsonb_build_object('mirror', mode));
+  end if;
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', mode,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.set_mirror is
+  'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
+
+-- stages/visibility.sql ---------------------------------------------------------------------------
+
+-- Comparing who may see what.
+
+create or replace function crossfade.visible_keys_sql(pair text)
+returns text
+language plpgsql stable
+security definer -- the caller acts as an ordinary user by then and may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return crossfade_private.render($sql$
+    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
+    from (select {skey_json_s} as k from {source} cf_s) a
+    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
+    where a.k is null or b.k is null
+    limit 100
+  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+end $$;
+
+comment on function crossfade.visible_keys_sql is
+  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+
+create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
+returns void
+language sql volatile
+security definer -- written by check_rls only
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.rls_checks as r (pair, users, differences)
+  values (record_rls_check.pair, record_rls_check.users, record_rls_check.differences)
+  on conflict on constraint rls_checks_pkey do update
+  set at = clock_timestamp(), users = excluded.users, differences = excluded.differences;
+$$;
+
+comment on function crossfade.record_rls_check is 'Keep the outcome of check_rls.';
+
+create or replace function crossfade.check_rls(pair text, user_ids jsonb)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sql text := crossfade.visible_keys_sql(pair);
+  v_role text := current_setting('role', true);
+  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_user text;
+  v_key jsonb;
+  v_visible_in integer;
+  v_found jsonb := '[]'::jsonb;
+begin
+  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
+  -- the user they are written for.
+  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
+    perform set_config('request.jwt.claims',
+      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
+    perform set_config('role', 'authenticated', true);
+    for v_key, v_visible_in in execute v_sql loop
+      v_found := v_found || jsonb_build_array(jsonb_build_object(
+        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+    end loop;
+    perform set_config('role', coalesce(v_role, 'none'), true);
+    perform set_config('request.jwt.claims', v_claims, true);
+  end loop;
+  perform crossfade.record_rls_check(
+    pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
+  return jsonb_build_object(
+    'pair', pair, 'users', jsonb_array_length(user_ids), 'differences', v_found);
+end $$;
+
+comment on function crossfade.check_rls is
+  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+
+-- rollouts/plan_steps.sql -------------------------------------------------------------------------
+
+-- Which steps of its plan a pair has reached. The step is never stored: it follows from stage and
+-- percentage, so that no change by hand can contradict it.
+
+create or replace function crossfade_private.step_order(stage text, percentage numeric)
+returns numeric
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- In rampdown and complete everybody is on V2, whatever the cohort says.
+  select crossfade_private.stage_number(step_order.stage) * 1000
+    + case when step_order.stage in ('rampdown', 'complete') then 100
+      when step_order.stage = 'live' then step_order.percentage else 0 end;
+$$;
+
+comment on function crossfade_private.step_order is
+  'A number that grows on the way from stage off to complete.';
+
+create or replace function crossfade_private.reached_steps(
+  plan jsonb, stage text, percentage numeric
+)
+returns integer
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(max(s.n), 0)::integer
+  from jsonb_array_elements(reached_steps.plan -> 'steps') with ordinality s(value, n)
+  where crossfade_private.step_order(s.value ->> 'stage', (s.value ->> 'percentage')::numeric)
+    <= crossfade_private.step_order(reached_steps.stage, reached_steps.percentage);
+$$;
+
+comment on function crossfade_private.reached_steps is
+  'How many steps of a plan a pair in this stage, at this percentage, has reached; 0 before the first.';
+
+create or replace function crossfade_private.active_plan(pair text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.plan from crossfade.rollouts r
+  where r.pair = active_plan.pair and r.state not in ('aborted', 'finished');
+$$;
+
+comment on function crossfade_private.active_plan is 'The plan under way for a pair; null without one.';
+
+create or replace function crossfade_private.flags_beyond(
+  pair text, stage text, percentage numeric
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with s as (
+    select f.key as flag, f.value not in ('false', '0') as is_on,
+      n > crossfade_private.reached_steps(a.plan, flags_beyond.stage, flags_beyond.percentage)
+        as is_beyond
+    from (select crossfade_private.active_plan(flags_beyond.pair) as plan) a
+    cross join lateral jsonb_array_elements(a.plan -> 'steps') with ordinality e(value, n)
+    cross join lateral jsonb_each(coalesce(e.value -> 'flags', '{}')) f
+  )
+  select s.flag from s where s.is_on
+  group by s.flag having bool_and(s.is_beyond) order by s.flag;
+$$;
+
+comment on function crossfade_private.flags_beyond is
+  'Flags that only steps beyond this point of the plan under way switch on.';
+
+-- rollouts/plans.sql ------------------------------------------------------------------------------
+
+-- What is a rollout plan.
+
+create or replace function crossfade_private.bad_plan(step integer, field text, problem text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.fail(400, 'CF012',
+    format('Invalid plan: %s%s %s',
+      case when bad_plan.step is null then '' else 'step ' || bad_plan.step || ', ' end,
+      bad_plan.field, bad_plan.problem),
+    jsonb_build_object('step', bad_plan.step, 'field', bad_plan.field));
+end $$;
+
+comment on function crossfade_private.bad_plan is
+  'Raise CF012 with the number of the step (from 1, null for the plan itself) and the field.';
+
+create or replace function crossfade_private.check_plan_flags(place integer, flags jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_flag record;
+begin
+  if jsonb_typeof(flags) is distinct from 'object' then
+    perform crossfade_private.bad_plan(place, 'flags', 'must be an object');
+  end if;
+  for v_flag in select f.key as name, f.value from jsonb_each(flags) f loop
+    if not exists (select from crossfade.flags g where g.name = v_flag.name) then
+      perform crossfade_private.fail(404, 'CF002',
+        format('Invalid plan: step %s, unknown flag "%s"', place, v_flag.name),
+        jsonb_build_object('step', place, 'flag', v_flag.name));
+    elsif jsonb_typeof(v_flag.value) = 'number' then
+      perform crossfade_private.check_percentage(v_flag.value);
+    elsif jsonb_typeof(v_flag.value) <> 'boolean' then
+      perform crossfade_private.bad_plan(place, 'flags', 'must be true, false or a percentage');
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.check_plan_flags is
+  'Refuse flags of a step that do not exist (CF002) or have another value than true, false or a percentage (CF004, CF012).';
+
+create or replace function crossfade_private.check_plan_step(place integer, step jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_stage text := step ->> 'stage';
+  v_wrong text;
+begin
+  if jsonb_typeof(step) is distinct from 'object' then
+    perform crossfade_private.bad_plan(place, 'step', 'must be an object');
+  end if;
+  perform crossfade_private.check_percentage(step -> 'percentage');
+  select f.field into v_wrong from (
+    values
+    (1, 'name', coalesce(btrim(step ->> 'name'), '') <> ''),
+    (2, 'stage', v_stage in ('dualwrite', 'shadow', 'live', 'rampdown', 'complete')),
+    (3, 'percentage', case when v_stage in ('dualwrite', 'shadow') then step -> 'percentage' = '0'
+      when v_stage in ('rampdown', 'complete') then step -> 'percentage' = '100' else true end),
+    (4, 'min_s', coalesce(step ->> 'min_s', '0') ~ '^[0-9]{1,9}(\.[0-9]+)?$'),
+    (5, 'min_requests', coalesce(step ->> 'min_requests', '0') ~ '^[0-9]{1,9}$'),
+    (6, 'max_extension_s', coalesce(step ->> 'max_extension_s', '0') ~ '^[0-9]{1,9}(\.[0-9]+)?$'),
+    -- Version 1 becomes an archive: that is for a person to decide.
+    (7, 'approval', coalesce(step ->> 'approval', 'auto') in ('auto', 'manual')
+      and (v_stage <> 'complete' or step ->> 'approval' = 'manual')),
+    (8, 'gates', jsonb_typeof(coalesce(step -> 'gates', '[]')) = 'array' and not exists (
+      select from jsonb_array_elements_text(case jsonb_typeof(step -> 'gates')
+        when 'array' then step -> 'gates' else '[]' end) g
+      where g !~ '^R([1-9]|1[0-3])[sk]?$'))
+  ) as f (place, field, valid)
+  where f.valid is not true order by f.place limit 1;
+  if found then
+    perform crossfade_private.bad_plan(place, v_wrong,
+      format('is invalid: %s', coalesce(step ->> v_wrong, 'null')));
+  end if;
+  perform crossfade_private.check_plan_flags(place, coalesce(step -> 'flags', '{}'));
+end $$;
+
+comment on function crossfade_private.check_plan_step is
+  'Refuse a step that cannot be taken. dualwrite and shadow have percentage 0, rampdown and complete 100; complete needs approval manual. CF002, CF004, CF012.';
+
+create or replace function crossfade_private.check_plan(plan jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_step record;
+  v_before numeric := -1;
+  v_order numeric;
+begin
+  if jsonb_typeof(plan) is distinct from 'object' or coalesce(btrim(plan ->> 'name'), '') = '' then
+    perform crossfade_private.bad_plan(null, 'name', 'is missing');
+  elsif jsonb_typeof(plan -> 'steps') is distinct from 'array'
+    or jsonb_array_length(plan -> 'steps') not between 1 and 100 then
+    perform crossfade_private.bad_plan(null, 'steps', 'must be a list of 1 to 100 steps');
+  end if;
+  for v_step in
+    select s.value, s.n::integer as place
+    from jsonb_array_elements(plan -> 'steps') with ordinality s(value, n) order by s.n
+  loop
+    perform crossfade_private.check_plan_step(v_step.place, v_step.value);
+    v_order := crossfade_private.step_order(v_step.value ->> 'stage',
+      (v_step.value ->> 'percentage')::numeric);
+    if v_order <= v_before then
+      perform crossfade_private.bad_plan(v_step.place, 'percentage',
+        'must be above the step before, or its stage later');
+    end if;
+    v_before := v_order;
+  end loop;
+  if (select count(*) <> count(distinct s.value ->> 'name')
+    from jsonb_array_elements(plan -> 'steps') s) then
+    perform crossfade_private.bad_plan(null, 'steps', 'have the same name twice');
+  end if;
+end $$;
+
+comment on function crossfade_private.check_plan is
+  'Refuse a plan that cannot be followed; each step must be further than the one before. CF002, CF004, CF012 with detail.step and detail.field.';
+
+-- rollouts/waits.sql ------------------------------------------------------------------------------
+
+-- What a rollout waits for before its next step.
+
+create or replace function crossfade_private.rollout_facts(
+  pair crossfade.pairs, rollout crossfade.rollouts
+)
+returns table (
+  steps integer, reached integer, current jsonb, next jsonb, elapsed_s numeric, requests bigint
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_array_length((rollout_facts.rollout).plan -> 'steps'), k.reached,
+    (rollout_facts.rollout).plan -> 'steps' -> (k.reached - 1),
+    -- ->-1 would be the last one.
+    (rollout_facts.rollout).plan -> 'steps' -> k.reached,
+    -- A step begins when the pair got there, or when the plan found it there.
+    round((extract(epoch from clock_timestamp() - greatest((rollout_facts.pair).step_started_at,
+      (rollout_facts.rollout).started_at)) * (rollout_facts.rollout).speed)::numeric, 1),
+    (
+      select coalesce(sum(m.requests), 0)::bigint from crossfade.request_minutes m
+      where m.pair = (rollout_facts.pair).name and m.step = (rollout_facts.pair).step
+        and m.minute >= date_trunc('minute', (rollout_facts.pair).step_started_at)
+        and m.backend_version = 2 and m.outcome in ('ok', 'error', 'fallback'))
+  from (
+    select crossfade_private.reached_steps((rollout_facts.rollout).plan,
+      (rollout_facts.pair).stage, c.percentage) as reached
+    from crossfade.cohorts c where c.pair = (rollout_facts.pair).name
+  ) k;
+$$;
+
+comment on function crossfade_private.rollout_facts is
+  'Where a pair stands in its plan: reached counts from 1 (0: before the first step), elapsed_s includes the rollout''s speed, requests are those of V2 in the whole step.';
+
+create or replace function crossfade_private.wait_for(code text, message text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('code', wait_for.code, 'message', wait_for.message);
+$$;
+
+comment on function crossfade_private.wait_for is 'One thing a rollout waits for.';
+
+create or replace function crossfade_private.person_waits(
+  pair crossfade.pairs, rollout crossfade.rollouts, next jsonb
+)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select w.wait from (
+    select 1 as place, crossfade_private.wait_for((rollout).state,
+      format('%s: %s', replace((rollout).state, '_', ' '), (rollout).reason)) as wait
+    where (rollout).state <> 'running'
+    union all
+    select 2, crossfade_private.wait_for('latched', format(
+      'rolled back automatically (%s); crossfade rollout rearm %s', (pair).latch_reason,
+      (pair).name))
+    where (pair).latched_at is not null
+    union all
+    select 3, crossfade_private.wait_for('kill_switch', format('kill switch %s is engaged', k))
+    from jsonb_array_elements_text(crossfade_private.engaged_fences((pair).name)) k
+    union all
+    select 4, crossfade_private.wait_for('cool_down', format(
+      'cooling down until %s after an automatic rollback', c.ends_at::timestamp(0)))
+    from (
+      select max(b.at) + make_interval(secs => (crossfade_private.setting_number(
+        'rollout_cooldown_s') / (rollout).speed)::double precision) as ends_at
+      from crossfade.rollbacks b where b.automatic and b.scope in ((pair).name, '*')
+    ) c
+    where c.ends_at > clock_timestamp()
+    union all
+    select 5, crossfade_private.wait_for('approval', format(
+      'a person approves step "%s": crossfade rollout approve %s', next ->> 'name', (pair).name))
+    where next ->> 'approval' = 'manual' and not (next ->> 'name') = any ((rollout).approved)
+  ) w order by w.place;
+$$;
+
+comment on function crossfade_private.person_waits is
+  'What only a person can end: a hold, the latch, a kill switch, an approval; and the cool-down.';
+
+create or replace function crossfade_private.gate_waits(pair crossfade.pairs, gates jsonb)
+returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  with newest as (
+    select distinct on (v.rule) v.rule, v.verdict, v.mode, v.details
+    from crossfade.verdicts v
+    where v.pair = (gate_waits.pair).name and v.at >= (gate_waits.pair).step_started_at
+      and v.at > clock_timestamp() - make_interval(secs => greatest(60,
+        4 * crossfade_private.setting_number('monitor_interval_s'))::double precision)
+    order by v.rule, v.id desc
+  )
+  select crossfade_private.wait_for('verdict', case
+    when n.rule is null then 'no fresh verdict: is crossfade monitor running?'
+    else format('%s says %s: %s', n.rule, n.verdict, n.details ->> 'message') end)
+  from newest n
+  full join (
+    -- Whoever evaluates the rules stores this one, and R13 cannot be switched off.
+    select case when crossfade_private.setting('rule_modes') ->> 'R3' = 'off' then 'R13'
+      else 'R3' end as rule
+  ) needed on n.rule = needed.rule
+  where n.rule is null or (n.mode = 'enforce' and n.verdict <> 'PASS'
+    and (gate_waits.gates = '[]' or gate_waits.gates ? n.rule))
+  order by n.rule;
+end $$;
+
+comment on function crossfade_private.gate_waits is
+  'Rules whose newest verdict in this step objects; no verdict at all, or only old ones, is no consent. gates []: every enforced rule.';
+
+create or replace function crossfade_private.rollout_waits(
+  pair crossfade.pairs, rollout crossfade.rollouts, automatic boolean
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with f as materialized (
+    select * from crossfade_private.rollout_facts(rollout_waits.pair, rollout_waits.rollout)
+  ),
+  waits as (
+    select 1 as place, w as wait from f
+    cross join lateral crossfade_private.person_waits(
+      rollout_waits.pair, rollout_waits.rollout, f.next) w
+    union all
+    select 2, crossfade_private.wait_for('monitor',
+      case when m.heartbeat_at is null then 'no monitor runs'
+      else format('the monitor has been silent since %s', m.heartbeat_at::timestamp(0)) end)
+    from crossfade.monitors m
+    where rollout_waits.automatic and coalesce(m.heartbeat_at < clock_timestamp()
+      - crossfade_private.setting_number('r12_dead_s') * interval '1 s', true)
+    union all
+    select 3, crossfade_private.wait_for('time',
+      format('%s of %s s on this step', f.elapsed_s, f.current ->> 'min_s'))
+    from f where f.elapsed_s < (f.current ->> 'min_s')::numeric
+    union all
+    select 4, crossfade_private.wait_for('requests',
+      format('%s of %s V2 requests on this step', f.requests, f.current ->> 'min_requests'))
+    from f where f.requests < (f.current ->> 'min_requests')::bigint
+    union all
+    select 5, w from f
+    cross join lateral crossfade_private.gate_waits(
+      rollout_waits.pair, coalesce(f.current -> 'gates', '[]')) w
+    where f.reached > 0
+    union all
+    select 6, crossfade_private.wait_for('stage', b ->> 'message') || jsonb_build_object(
+      'blocker', b ->> 'code', 'hint', b ->> 'hint')
+    from f
+    cross join lateral crossfade_private.stage_blockers(rollout_waits.pair,
+      (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
+        crossfade_private.stage_number((rollout_waits.pair).stage)]) b
+    where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
+      -- On the way through live the percentage rises first.
+      and b ->> 'code' <> 'percentage'
+  )
+  select coalesce(jsonb_agg(w.wait order by w.place), '[]') from waits w;
+$$;
+
+comment on function crossfade_private.rollout_waits is
+  'Everything the next step waits for: [{"code", "message"}]; [] when it may be taken now. automatic: a living monitor is needed as well.';
+
+-- rollouts/rollouts.sql ---------------------------------------------------------------------------
+
+-- A rollout under way: showing it, changing its state.
+
+create or replace function crossfade_private.active_rollout(pair text)
+returns crossfade.rollouts
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.rollouts;
+begin
+  select r.* into v_row from crossfade.rollouts r
+  where r.pair = active_rollout.pair and r.state not in ('aborted', 'finished');
+  if not found then
+    perform crossfade_private.fail(409, 'CF023',
+      format('No rollout is under way for "%s"', active_rollout.pair),
+      jsonb_build_object('pair', active_rollout.pair), 'crossfade rollout start PAIR');
+  end if;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.active_rollout is
+  'The rollout under way for a pair; CF023 without one.';
+
+create or replace function crossfade_private.rollout_json(pair text, automatic boolean default true)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'pair', p.name, 'stage', p.stage, 'percentage', c.percentage, 'step', p.step,
+    'latched', p.latched_at is not null, 'rollout', to_jsonb(r) - 'plan' - 'pair',
+    'plan', r.plan, 'steps', f.steps, 'reached', f.reached, 'current', f.current, 'next', f.next,
+    'elapsed_s', f.elapsed_s, 'requests', f.requests,
+    'waits', case when r.state in ('aborted', 'finished') then '[]'
+      else crossfade_private.rollout_waits(p, r, rollout_json.automatic) end,
+    'flags_version', crossfade.flags_version())
+  from crossfade.pairs p
+  join crossfade.cohorts c on c.pair = p.name
+  left join lateral (
+    select o.* from crossfade.rollouts o where o.pair = p.name order by o.id desc limit 1
+  ) r on true
+  left join lateral crossfade_private.rollout_facts(p, r) f on r.id is not null
+  where p.name = rollout_json.pair;
+$$;
+
+comment on function crossfade_private.rollout_json is 'What rollout_status answers.';
+
+create or replace function crossfade.rollout_status(pair text)
+returns jsonb
+language plpgsql stable
+security definer -- API roles hold no right on crossfade_private
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.get_pair(pair);
+  return crossfade_private.rollout_json(pair);
+end $$;
+
+comment on function crossfade.rollout_status is
+  'The newest rollout of a pair and where it stands: {"pair", "stage", "percentage", "step", "latched", "rollout": {id, state, speed, reason, approved, ...} or null, "plan", "steps", "reached", "current", "next", "elapsed_s", "requests", "waits": [{"code", "message"}], "flags_version"}. Waits [] while running: the next step may be taken. CF001.';
+
+create or replace function crossfade_private.put_rollout(
+  rollout crossfade.rollouts, state text, reason text
+)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update crossfade.rollouts r
+  set state = put_rollout.state, reason = put_rollout.reason, changed_at = clock_timestamp(),
+    changed_by = crossfade_private.actor(),
+    -- What was approved before something broke has to be approved again.
+    approved = case when put_rollout.state = 'rolled_back' then '{}' else r.approved end,
+    extended_at = case when put_rollout.state = 'running' then clock_timestamp()
+      else r.extended_at end,
+    finished_at = case when put_rollout.state in ('aborted', 'finished') then clock_timestamp() end
+  where r.id = (put_rollout.rollout).id and r.state <> put_rollout.state;
+  if not found then
+    return false;
+  end if;
+  perform crossfade_private.bump_version();
+  perform crossfade_private.audit('rollout.' || state, (rollout).pair, reason,
+    jsonb_build_object('state', (rollout).state), jsonb_build_object('state', state));
+  return true;
+end $$;
+
+comment on function crossfade_private.put_rollout is
+  'Change the state of a rollout, audited; false when it has it already.';
+
+create or replace function crossfade_private.approve_step(
+  rollout crossfade.rollouts, step text, next jsonb
+)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_names text[] := array(
+    select s ->> 'name' from jsonb_array_elements((rollout).plan -> 'steps') s
+    where s ->> 'approval' = 'manual'
+      and (approve_step.step = '*' or s ->> 'name' = coalesce(approve_step.step, next ->> 'name')));
+begin
+  if v_names = '{}' then
+    perform crossfade_private.fail(400, 'CF012',
+      format('No step "%s" that a person approves', coalesce(step, next ->> 'name')),
+      jsonb_build_object('field', 'step', 'value', step, 'known', (
+        select jsonb_agg(s ->> 'name') from jsonb_array_elements((rollout).plan -> 'steps') s
+        where s ->> 'approval' = 'manual')),
+      'Leave the step out to approve the next one.');
+  elsif (rollout).approved @> v_names then
+    return false;
+  end if;
+  update crossfade.rollouts r
+  set approved = array(select distinct a from unnest(r.approved || v_names) a order by a)
+  where r.id = (rollout).id;
+  perform crossfade_private.bump_version();
+  perform crossfade_private.audit('rollout.approve', (rollout).pair, null,
+    to_jsonb((rollout).approved), to_jsonb(v_names));
+  return true;
+end $$;
+
+comment on function crossfade_private.approve_step is
+  'Approve a manual step by name, the next one (null) or all of them (*). CF012.';
+
+-- rollouts/starting.sql ---------------------------------------------------------------------------
+
+-- Starting a rollout.
+
+create or replace function crossfade.start_rollout(
+  pair text, plan jsonb, reason text, speed numeric default 1
+)
+returns jsonb
+language plpgsql volatile
+security definer -- rollouts are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_row crossfade.rollouts;
+begin
+  perform crossfade_private.require_reason(reason, format('start a rollout of "%s"', pair));
+  perform crossfade_private.check_plan(plan);
+  if speed is null or speed not between 1 and 1000000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid speed %s', speed),
+      jsonb_build_object('field', 'speed', 'value', speed), 'Use 1 to 1000000.');
+  end if;
+  -- Order matters: the pair's row first, as everywhere.
+  perform 1 from crossfade.pairs p where p.name = start_rollout.pair for no key update;
+  select r.* into v_row from crossfade.rollouts r
+  where r.pair = start_rollout.pair and r.state not in ('aborted', 'finished');
+  if found and v_row.plan = start_rollout.plan and v_row.speed = start_rollout.speed then
+    return crossfade_private.rollout_json(pair) || '{"already": true}';
+  elsif found then
+    perform crossfade_private.fail(409, 'CF024',
+      format('A rollout of "%s" by plan "%s" is under way', pair, v_row.plan ->> 'name'),
+      jsonb_build_object('pair', pair, 'plan', v_row.plan ->> 'name', 'state', v_row.state),
+      'Follow it, or end it first: crossfade rollout abort PAIR --keep.');
+  elsif v_pair.latched_at is not null then
+    perform crossfade_private.fail(409, 'CF006',
+      format('Cannot start a rollout of "%s": it was rolled back automatically (%s)', pair,
+        v_pair.latch_reason),
+      jsonb_build_object('pair', pair, 'latch_reason', v_pair.latch_reason),
+      'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
+  end if;
+  insert into crossfade.rollouts (pair, plan, speed, reason)
+  values (start_rollout.pair, start_rollout.plan, start_rollout.speed, start_rollout.reason)
+  returning * into v_row;
+  perform crossfade_private.bump_version();
+  perform crossfade_private.audit('rollout.start', pair, reason, null,
+    jsonb_build_object('plan', plan ->> 'name', 'speed', speed));
+  return crossfade_private.rollout_json(pair) || '{"already": false}';
+end $$;
+
+comment on function crossfade.start_rollout is
+  'Begin to follow a plan; nothing moves yet, advance_rollout does. Starting the same plan again while it is under way changes nothing ("already": true). speed: time runs so many times faster, for rehearsals. Returns rollout_status and "already". CF001, CF002, CF004, CF006 latched, CF007, CF012 with step and field, CF024 another plan is under way.';
+
+-- rollouts/advance.sql ----------------------------------------------------------------------------
+
+-- Following a plan. Widening is one function that compares before it sets, so that two controllers
+-- or operators cannot take a step twice, and nothing but this file widens by itself.
+
+create or replace function crossfade_private.enter_step(
+  pair crossfade.pairs, step jsonb, reason text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
+  v_flag record;
+begin
+  -- Flags first: whoever the step lets in finds them as the step wants them.
+  for v_flag in select f.key as name, f.value from jsonb_each(step -> 'flags') f order by f.key loop
+    perform crossfade.set_flag(v_flag.name, case jsonb_typeof(v_flag.value)
+      when 'number' then jsonb_build_object('enabled', true, 'percentage', v_flag.value)
+      when 'boolean' then jsonb_build_object('enabled', v_flag.value)
+        || case when v_flag.value = 'true' then '{"percentage": 100}' else '{}' end::jsonb
+      end, reason);
+  end loop;
+  for v_place in crossfade_private.stage_number((pair).stage) + 1
+    .. crossfade_private.stage_number(step ->> 'stage')
+  loop
+    if v_stages[v_place] = 'rampdown' then
+      perform crossfade.set_cohort((pair).name, '{"percentage": 100}', reason);
+    end if;
+    perform crossfade.set_stage((pair).name, v_stages[v_place], reason, true);
+  end loop;
+  if step ->> 'stage' = 'live' then
+    perform crossfade.set_cohort((pair).name,
+      jsonb_build_object('percentage', step -> 'percentage'), reason);
+  end if;
+end $$;
+
+comment on function crossfade_private.enter_step is
+  'Set flags, stage and percentage of a step through set_flag, set_stage and set_cohort, with their refusals (CF005, CF006).';
+
+create or replace function crossfade_private.may_give_up(
+  pair crossfade.pairs, rollout crossfade.rollouts, waits jsonb
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (rollout).state = 'running'
+    and not exists (
+      select from jsonb_array_elements(waits) w
+      where w ->> 'code' in ('approval', 'kill_switch', 'cool_down', 'monitor', 'time'))
+    and f.reached > 0 and f.current ? 'max_extension_s'
+    and extract(epoch from clock_timestamp() - greatest((pair).step_started_at,
+      (rollout).started_at, (rollout).extended_at)) * (rollout).speed
+      > coalesce((f.current ->> 'min_s')::numeric, 0) + (f.current ->> 'max_extension_s')::numeric
+  from crossfade_private.rollout_facts(pair, rollout) f;
+$$;
+
+comment on function crossfade_private.may_give_up is
+  'Whether a step has waited for requests, verdicts or blockers longer than its max_extension_s.';
+
+create or replace function crossfade.advance_rollout(
+  pair text, expected_step bigint, automatic boolean default true, reason text default null
+)
+returns jsonb
+language plpgsql volatile
+security definer -- the only way a rollout goes forward
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_row crossfade.rollouts;
+  v_next jsonb;
+  v_waits jsonb;
+  v_why text;
+  v_advanced boolean := false;
+begin
+  perform crossfade_private.lock_control(false, array[pair]);
+  select p.* into v_pair from crossfade.pairs p where p.name = advance_rollout.pair;
+  v_row := crossfade_private.active_rollout(pair);
+  if v_pair.step is distinct from expected_step then
+    -- Somebody else moved the pair: what the caller decided on is no longer so.
+    return crossfade_private.rollout_json(pair, automatic)
+      || '{"advanced": false, "stale": true}';
+  end if;
+  v_waits := crossfade_private.rollout_waits(v_pair, v_row, automatic);
+  select f.next into v_next from crossfade_private.rollout_facts(v_pair, v_row) f;
+  v_why := coalesce(nullif(btrim(reason), ''),
+    format('plan "%s": %s', v_row.plan ->> 'name', coalesce(v_next ->> 'name', 'the end')));
+  if v_waits <> '[]' then
+    if automatic and crossfade_private.may_give_up(v_pair, v_row, v_waits) then
+      perform crossfade_private.set_reason(v_why);
+      perform crossfade_private.put_rollout(v_row, 'held', format('the extension is over: %s',
+        v_waits -> 0 ->> 'message'));
+    end if;
+  else
+    perform crossfade_private.set_reason(v_why);
+    v_advanced := true;
+    if v_next is null then
+      perform crossfade_private.put_rollout(v_row, 'finished', 'the plan is done');
+    else
+      perform crossfade_private.enter_step(v_pair, v_next, v_why);
+      perform crossfade_private.bump_version();
+      perform crossfade_private.audit('rollout.advance', pair, v_why,
+        jsonb_build_object('stage', v_pair.stage, 'step', v_pair.step),
+        v_next || jsonb_build_object('automatic', automatic));
+    end if;
+  end if;
+  return crossfade_private.rollout_json(pair, automatic)
+    || jsonb_build_object('advanced', v_advanced, 'stale', false);
+end $$;
+
+comment on function crossfade.advance_rollout is
+  'Take the next step of the plan if nothing stands against it. expected_step is the "step" the caller has seen: when the pair has moved since, nothing happens ("stale": true), so two callers never take two steps. automatic: also needs a living monitor; a step that waits beyond its max_extension_s is held for a person. Returns rollout_status with "advanced" and "stale". CF001, CF005, CF006, CF023.';
+
+-- rollouts/change_sets.sql ------------------------------------------------------------------------
+
+-- Change sets: several changes of flags, cohorts and kill switches as one transaction.
+
+create or replace function crossfade_private.check_change_set(changes jsonb)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad jsonb;
+begin
+  if jsonb_typeof(changes) is distinct from 'array' then
+    perform crossfade_private.fail(400, 'CF012', 'Changes must be a JSON array', '{}');
+  end if;
+  select c.value into v_bad from jsonb_array_elements(changes) c
+  where jsonb_typeof(c.value) <> 'object'
+    or coalesce(c.value ->> 'kind', '') not in ('flag', 'cohort', 'kill_switch')
+    or coalesce(c.value ->> 'action', '') not in ('create', 'change', 'delete')
+    or c.value ->> 'kind' = 'cohort' and c.value ->> 'action' <> 'change'
+    or jsonb_typeof(c.value -> 'name') is distinct from 'string'
+    or c.value ->> 'action' <> 'delete'
+      and jsonb_typeof(c.value -> 'changes') is distinct from 'object'
+  limit 1;
+  if found then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Not a change: %s', left(v_bad::text, 200)),
+      jsonb_build_object('change', v_bad),
+      'Each is {"kind": flag, cohort or kill_switch, "name", "action": create, change or delete, "changes"}.');
+  end if;
+end $$;
+
+comment on function crossfade_private.check_change_set is
+  'Refuse (CF012) what is no list of changes. The values are checked when they are applied.';
+
+create or replace function crossfade_private.change_switch(change jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text := change ->> 'name';
+  v_fields jsonb := coalesce(change -> 'changes', '{}');
+  v_row crossfade.kill_switches;
+begin
+  -- Never engaged or released by a file: that is what engage and release are for.
+  perform crossfade_private.check_changes(v_name, v_fields - 'pair', '{
+    "description": "string", "fences": "boolean", "overrides_all": "boolean"}');
+  if coalesce(jsonb_typeof(v_fields -> 'pair'), 'null') not in ('string', 'null') then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot change "%s": pair must be a string or null', v_name),
+      jsonb_build_object('field', 'pair', 'value', v_fields -> 'pair'));
+  end if;
+  select k.* into v_row from crossfade.kill_switches k where k.name = v_name;
+  if not found and change ->> 'action' <> 'create' then
+    perform crossfade_private.fail(
+      404, 'CF003', format('Unknown kill switch "%s"', v_name),
+      jsonb_build_object('kill_switch', v_name));
+  end if;
+  if v_row.engaged then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot change "%s": it is engaged', v_name),
+      jsonb_build_object('kill_switch', v_name), 'Release it first.');
+  end if;
+  -- An edit of a definition stops nobody, so that it need not wait for writers.
+  perform set_config('crossfade.fence', 'not needed', true);
+  if change ->> 'action' = 'delete' then
+    delete from crossfade.kill_switches k where k.name = v_name;
+  elsif v_row.name is null then
+    insert into crossfade.kill_switches (name, description, fences, overrides_all, pair)
+    values (v_name, coalesce(v_fields ->> 'description', ''),
+      coalesce((v_fields ->> 'fences')::boolean, false),
+      coalesce((v_fields ->> 'overrides_all')::boolean, false), v_fields ->> 'pair');
+  else
+    v_row := jsonb_populate_record(v_row, v_fields);
+    update crossfade.kill_switches k
+    set description = v_row.description, fences = v_row.fences,
+      overrides_all = v_row.overrides_all, pair = v_row.pair
+    where k.name = v_name;
+  end if;
+  perform set_config('crossfade.fence', '', true);
+end $$;
+
+comment on function crossfade_private.change_switch is
+  'Create, change or delete the definition of a kill switch that is not engaged. CF003, CF012.';
+
+create or replace function crossfade_private.apply_change(change jsonb, reason text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text := change ->> 'name';
+begin
+  if change ->> 'kind' = 'cohort' then
+    perform crossfade.set_cohort(v_name, change -> 'changes', reason);
+  elsif change ->> 'kind' = 'kill_switch' then
+    perform crossfade_private.change_switch(change);
+  elsif change ->> 'action' = 'delete' then
+    delete from crossfade.flags f where f.name = v_name;
+    if not found then
+      perform crossfade_private.fail(
+        404, 'CF002', format('Unknown flag "%s"', v_name), jsonb_build_object('flag', v_name));
+    end if;
+  else
+    perform crossfade.set_flag(v_name, case change ->> 'action'
+      when 'create' then change -> 'changes' || '{"create": true}' else change -> 'changes' end,
+      reason);
+  end if;
+end $$;
+
+comment on function crossfade_private.apply_change is
+  'Do one change. CF001 CF002 CF003, and what set_flag and set_cohort raise.';
+
+create or replace function crossfade_private.apply_change_set(changes jsonb, reason text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change jsonb;
+begin
+  -- Order matters: pairs by name, then the control row. See before_control_change.
+  perform crossfade_private.lock_control(false, array(
+    select c ->> 'name' from jsonb_array_elements(changes) c where c ->> 'kind' = 'cohort'));
+  perform crossfade_private.set_reason(reason);
+  for v_change in
+    select c.value from jsonb_array_elements(changes) with ordinality c (value, place)
+    order by c.place
+  loop
+    perform crossfade_private.apply_change(v_change, reason);
+  end loop;
+end $$;
+
+comment on function crossfade_private.apply_change_set is
+  'Do all changes in their order, or none.';
+
+create or replace function crossfade.apply_changes(
+  changes jsonb, reason text, expected_version bigint default null
+)
+returns jsonb
+language plpgsql volatile
+-- Definer: as set_flag.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.require_reason(reason, 'apply changes');
+  perform crossfade_private.check_change_set(changes);
+  perform crossfade_private.lock_control(false, array(
+    select c ->> 'name' from jsonb_array_elements(changes) c where c ->> 'kind' = 'cohort'));
+  if expected_version <> crossfade.flags_version() then
+    perform crossfade_private.fail(
+      409, 'CF025',
+      format('Cannot apply the changes: flags have changed since version %s', expected_version),
+      jsonb_build_object('expected', expected_version, 'found', crossfade.flags_version()),
+      'Look at the difference again, then repeat.');
+  end if;
+  perform crossfade_private.apply_change_set(changes, reason);
+  return jsonb_build_object(
+    'applied', jsonb_array_length(changes), 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.apply_changes is
+  'Apply a list of {"kind": flag|cohort|kill_switch, "name", "action": create|change|delete, "changes": {field: value}} in one transaction: all or nothing. expected_version: refuse (CF025) when flags have changed since it was read. Kill switches are defined, never engaged or released. Returns {"applied", "flags_version"}. CF007, CF012, and what set_flag and set_cohort raise.';
+
+-- rollouts/scheduled_changes.sql ------------------------------------------------------------------
+
+-- Change sets that wait for their time.
+
+create or replace function crossfade.schedule_changes(
+  changes jsonb, due_at timestamptz, reason text
+)
+returns jsonb
+language plpgsql volatile
+-- Definer: as set_flag.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.scheduled_changes;
+begin
+  perform crossfade_private.require_reason(reason, 'schedule changes');
+  perform crossfade_private.check_change_set(changes);
+  if due_at is null or due_at = any ('{infinity,-infinity}'::timestamptz[])
+    or due_at < clock_timestamp() - interval '1 minute' then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot schedule changes for %s: it is over', due_at),
+      jsonb_build_object('due_at', due_at, 'now', clock_timestamp()));
+  end if;
+  insert into crossfade.scheduled_changes (due_at, changes, reason, created_by)
+  values (schedule_changes.due_at, schedule_changes.changes, schedule_changes.reason,
+    crossfade_private.actor())
+  returning * into v_row;
+  perform crossfade_private.audit(
+    'schedule.create', v_row.id::text, reason, null, to_jsonb(v_row));
+  return jsonb_build_object(
+    'scheduled', to_jsonb(v_row), 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.schedule_changes is
+  'Apply a change set (see apply_changes) at a time: by the monitor, or by pg_cron after crossfade monitor drive. The values are checked then. Returns {"scheduled": row, "flags_version"}. CF007 no reason, CF012 no change set or a time that is over.';
+
+create or replace function crossfade.cancel_changes(id bigint, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: as set_flag.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_row crossfade.scheduled_changes;
+begin
+  perform crossfade_private.require_reason(reason, format('cancel scheduled changes %s', id));
+  select s.* into v_row from crossfade.scheduled_changes s
+  where s.id = cancel_changes.id for update;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF026', format('Unknown scheduled changes %s', cancel_changes.id),
+      jsonb_build_object('id', cancel_changes.id), 'See: crossfade flags schedules');
+  end if;
+  if v_row.state in ('applied', 'refused') then
+    perform crossfade_private.fail(
+      404, 'CF026', format('Scheduled changes %s are %s already', v_row.id, v_row.state),
+      jsonb_build_object('id', v_row.id, 'state', v_row.state));
+  end if;
+  if v_row.state = 'pending' then
+    update crossfade.scheduled_changes s set state = 'cancelled', done_at = clock_timestamp()
+    where s.id = v_row.id returning s.* into v_row;
+    perform crossfade_private.audit(
+      'schedule.cancel', v_row.id::text, reason, null, to_jsonb(v_row));
+  end if;
+  return jsonb_build_object(
+    'scheduled', to_jsonb(v_row), 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.cancel_changes is
+  'Take back scheduled changes; no error when they were cancelled before. CF007, CF026 unknown or done already.';
+
+-- rollouts/due_changes.sql ------------------------------------------------------------------------
+
+-- Applying a change set when its time has come.
+
+create or replace function crossfade_private.raises_flag(flag crossfade.flags, changes jsonb)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select n.enabled and (
+    not flag.enabled
+    or coalesce(n.percentage, 0) > coalesce(flag.percentage, 0)
+    or n.default_value and not flag.default_value
+    or not n.allow_user_ids <@ flag.allow_user_ids
+    or not n.allow_agent_ids <@ flag.allow_agent_ids
+    or not flag.deny_user_ids <@ n.deny_user_ids
+    or not flag.deny_agent_ids <@ n.deny_agent_ids
+    or not flag.killed_by <@ n.killed_by
+    or not flag.prerequisites <@ n.prerequisites)
+  from jsonb_populate_record(flag, changes - 'create') n;
+$$;
+
+comment on function crossfade_private.raises_flag is
+  'Whether the changes may turn a flag on for somebody who does not have it.';
+
+create or replace function crossfade_private.apply_scheduled(scheduled crossfade.scheduled_changes)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_latched text;
+  v_code text;
+  v_detail text;
+  v_message text;
+begin
+  -- A block of its own: whatever refuses it takes back all of its changes and nothing else.
+  begin
+    perform crossfade_private.lock_control(false, array(select p.name from crossfade.pairs p));
+    select p.name into v_latched from crossfade.pairs p
+    where p.latched_at is not null order by p.name limit 1;
+    if v_latched is not null and exists (
+      select from jsonb_array_elements((scheduled).changes) c
+      left join crossfade.flags f on f.name = c ->> 'name'
+      where c ->> 'kind' = 'flag' and c ->> 'action' <> 'delete'
+        and (f.name is null or crossfade_private.raises_flag(f, c -> 'changes'))) then
+      -- Nobody is watching when it acts, and what went wrong may be this very flag.
+      perform crossfade_private.fail(
+        409, 'CF006',
+        format('Cannot raise a flag by schedule: "%s" was rolled back automatically', v_latched),
+        jsonb_build_object('pair', v_latched));
+    end if;
+    perform crossfade_private.apply_change_set(
+      (scheduled).changes, format('%s (scheduled by %s)', (scheduled).reason,
+        (scheduled).created_by));
+  exception when others then
+    get stacked diagnostics v_detail = pg_exception_detail, v_message = message_text;
+    v_code := coalesce(substring(v_detail from '"code": "(\w+)"'), sqlstate);
+    return jsonb_build_object('state', 'refused',
+      'outcome', jsonb_build_object('code', v_code, 'message', v_message));
+  end;
+  return jsonb_build_object('state', 'applied',
+    'outcome', jsonb_build_object('flags_version', crossfade.flags_version()));
+end $$;
+
+comment on function crossfade_private.apply_scheduled is
+  'Apply one scheduled change set: {"state": applied or refused, "outcome"}. Refused (CF006) when it raises a flag while a pair is latched.';
+
+create or replace function crossfade.apply_due_changes()
+returns jsonb
+language plpgsql volatile
+-- Definer: as set_flag.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.scheduled_changes;
+  v_done jsonb;
+  v_all jsonb := '[]'::jsonb;
+begin
+  for v_row in
+    -- Exactly once: the row stays locked until its new state is committed with what it did.
+    select s.* from crossfade.scheduled_changes s
+    where s.state = 'pending' and s.due_at <= clock_timestamp()
+    order by s.due_at, s.id
+    for update skip locked
+  loop
+    v_done := crossfade_private.apply_scheduled(v_row);
+    update crossfade.scheduled_changes s
+    set state = v_done ->> 'state', outcome = v_done -> 'outcome', done_at = clock_timestamp()
+    where s.id = v_row.id
+    returning s.* into v_row;
+    perform crossfade_private.audit(
+      'schedule.' || v_row.state, v_row.id::text, v_row.reason, null, to_jsonb(v_row));
+    v_all := v_all || to_jsonb(v_row);
+  end loop;
+  return jsonb_build_object('done', v_all, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.apply_due_changes is
+  'Apply the change sets whose time has come, each all or nothing and exactly once however many callers there are; one that is refused is marked so and not tried again. Returns {"done": [row], "flags_version"}. What the monitor and the pg_cron job call.';
+
+-- rollback/snapshots.sql --------------------------------------------------------------------------
+
+-- Snapshots: the control state saved whole.
+
+create or replace function crossfade_private.control_state()
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'flags_version', crossfade.flags_version(),
+    'wal_lsn', pg_catalog.pg_current_wal_lsn()::text,
+    'flags', (select coalesce(jsonb_agg(to_jsonb(f) order by f.name), '[]') from crossfade.flags f),
+    'kill_switches', (
+      select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]') from crossfade.kill_switches k),
+    'cohorts', (
+      select coalesce(jsonb_agg(to_jsonb(c) order by c.pair), '[]') from crossfade.cohorts c),
+    'pairs', (
+      select coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object(
+        'v1_rows', (
+          select r.reltuples::bigint from pg_catalog.pg_class r
+          where r.oid = to_regclass(p.v1_table)),
+        'v2_rows', (
+          select r.reltuples::bigint from pg_catalog.pg_class r
+          where r.oid = to_regclass(p.v2_table)),
+        'open_failures', (
+          select count(*) from crossfade.mirror_failures m
+          where m.pair = p.name and m.resolved_at is null)
+      ) order by p.name), '[]')
+      from crossfade.pairs p));
+$$;
+
+comment on function crossfade_private.control_state is 'What a snapshot saves. Reads only.';
+
+create or replace function crossfade_private.save_snapshot(reason text)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.snapshots (actor, reason, state)
+  values (crossfade_private.actor(), save_snapshot.reason, crossfade_private.control_state())
+  returning jsonb_build_object('id', id, 'at', at, 'actor', actor, 'reason', reason);
+$$;
+
+comment on function crossfade_private.save_snapshot is
+  'Insert a snapshot and return {"id", "at", "actor", "reason"}.';
+
+create or replace function crossfade.take_snapshot(reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_snapshot jsonb;
+begin
+  perform crossfade_private.require_reason(take_snapshot.reason, 'take a snapshot');
+  v_snapshot := crossfade_private.save_snapshot(take_snapshot.reason);
+  perform crossfade_private.audit('snapshot.insert', v_snapshot ->> 'id', null, null, null);
+  return jsonb_build_object('snapshot', v_snapshot, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.take_snapshot is
+  'Save flags, cohorts, kill switches and pairs as they are now. Returns {"snapshot": {id, at, actor, reason}, "flags_version"}. CF007 no reason.';
+
+-- rollback/restoring_parts.sql --------------------------------------------------------------------
+
+-- Bringing back the parts of a snapshot: switches, flags, cohorts, pairs.
+
+create or replace function crossfade_private.restore_switches(
+  snapshot crossfade.snapshots, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_switch record;
+  v_kept jsonb := '[]'::jsonb;
+begin
+  for v_switch in
+    select k.name, s.engaged as wanted,
+      -- Engaged by the rollback that took this snapshot: undoing it is what is asked for.
+      -- Whatever somebody else engaged later is a decision this snapshot knows nothing of.
+      s.engaged or exists (
+        select from crossfade.rollbacks r
+        where r.snapshot = snapshot.id
+          and (r.after -> k.name ->> 'engaged_at')::timestamptz = k.engaged_at) as known
+    from crossfade.kill_switches k
+    join jsonb_populate_recordset(
+      null::crossfade.kill_switches, snapshot.state -> 'kill_switches') s on s.name = k.name
+    where k.engaged <> s.engaged
+    -- Fences first, as everywhere: see before_control_change.
+    order by k.fences desc, k.name
+  loop
+    if v_switch.known then
+      perform crossfade_private.switch_kill(v_switch.name, v_switch.wanted, reason);
+    else
+      v_kept := v_kept || to_jsonb(v_switch.name);
+    end if;
+  end loop;
+  return v_kept;
+end $$;
+
+comment on function crossfade_private.restore_switches is
+  'Engage what the snapshot has engaged. Release only what the rollback of this very snapshot engaged and nobody has engaged again; the names of other engaged switches are returned and stay engaged.';
+
+create or replace function crossfade_private.restore_flags(snapshot crossfade.snapshots)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.flags as f (
+    name, description, enabled, percentage, default_value, cohort_key, allow_user_ids,
+    allow_agent_ids, deny_user_ids, deny_agent_ids, prerequisites, killed_by)
+  select s.name, s.description, s.enabled, s.percentage, s.default_value, s.cohort_key,
+    s.allow_user_ids, s.allow_agent_ids, s.deny_user_ids, s.deny_agent_ids,
+    s.prerequisites, s.killed_by
+  from jsonb_populate_recordset(null::crossfade.flags, restore_flags.snapshot.state -> 'flags') s
+  order by s.name
+  on conflict (name) do update
+  set description = excluded.description, enabled = excluded.enabled,
+    percentage = excluded.percentage, default_value = excluded.default_value,
+    cohort_key = excluded.cohort_key,
+    allow_user_ids = excluded.allow_user_ids, allow_agent_ids = excluded.allow_agent_ids,
+    deny_user_ids = excluded.deny_user_ids, deny_agent_ids = excluded.deny_agent_ids,
+    prerequisites = excluded.prerequisites, killed_by = excluded.killed_by;
+$$;
+
+comment on function crossfade_private.restore_flags is
+  'Bring the flags of a snapshot back, deleted ones too. Flags that were added later stay as they are.';
+
+create or replace function crossfade_private.restore_cohort(wanted crossfade.cohorts, reason text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_cohort crossfade.cohorts;
+begin
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = wanted.pair;
+  update crossfade.cohorts c
+  set cohort_key = wanted.cohort_key, enabled_user_ids = wanted.enabled_user_ids,
+    enabled_agent_ids = wanted.enabled_agent_ids, denied_user_ids = wanted.denied_user_ids,
+    denied_agent_ids = wanted.denied_agent_ids
+  where c.pair = wanted.pair;
+  if v_cohort.percentage <> wanted.percentage then
+    perform crossfade.set_cohort(
+      wanted.pair, jsonb_build_object('percentage', wanted.percentage), restore_cohort.reason);
+  end if;
+end $$;
+
+comment on function crossfade_private.restore_cohort is
+  'Make the cohort of a pair equal to a saved one, the percentage through set_cohort''s own checks.';
+
+create or replace function crossfade_private.restore_pair(
+  pair text, wanted_stage text, cohort crossfade.cohorts, reason text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
+  v_at integer := array_position(v_stages, (crossfade_private.get_pair(pair)).stage);
+  v_wanted integer := array_position(v_stages, wanted_stage);
+begin
+  if v_wanted < v_at then
+    perform crossfade.set_stage(pair, wanted_stage, reason);
+  end if;
+  -- Forward one stage at a time, so that every precondition is asked. The cohort belongs to live.
+  for v_next in v_at + 1 .. v_wanted loop
+    if v_stages[v_next] = 'rampdown' then
+      perform crossfade_private.restore_cohort(cohort, reason);
+    end if;
+    perform crossfade.set_stage(pair, v_stages[v_next], reason, true);
+  end loop;
+  perform crossfade_private.restore_cohort(cohort, reason);
+end $$;
+
+comment on function crossfade_private.restore_pair is
+  'Bring stage and cohort of a pair back on set_stage''s and set_cohort''s own paths, with their refusals (CF005, CF006).';
+
+-- rollback/restoring.sql --------------------------------------------------------------------------
+
+-- Bringing a snapshot back.
+
+create or replace function crossfade.restore_snapshot(id bigint, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_snapshot crossfade.snapshots;
+  v_previous jsonb;
+  v_kept jsonb;
+  v_pair record;
+begin
+  perform crossfade_private.require_reason(
+    restore_snapshot.reason, format('restore snapshot %s', restore_snapshot.id));
+  select s.* into v_snapshot from crossfade.snapshots s where s.id = restore_snapshot.id;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF014', format('Unknown snapshot %s', restore_snapshot.id),
+      jsonb_build_object('snapshot', restore_snapshot.id));
+  end if;
+  perform crossfade_private.lock_control(
+    exists (
+      select from crossfade.kill_switches k
+      join jsonb_populate_recordset(
+        null::crossfade.kill_switches, v_snapshot.state -> 'kill_switches') s on s.name = k.name
+      where k.fences and s.engaged and not k.engaged),
+    array(select p.name from crossfade.pairs p));
+  v_previous := crossfade_private.save_snapshot(
+    format('before restoring snapshot %s: %s', restore_snapshot.id, restore_snapshot.reason));
+  v_kept := crossfade_private.restore_switches(v_snapshot, restore_snapshot.reason);
+  perform crossfade_private.restore_flags(v_snapshot);
+  for v_pair in
+    select s.name, s.stage, c as cohort
+    from jsonb_populate_recordset(null::crossfade.pairs, v_snapshot.state -> 'pairs') s
+    join crossfade.pairs p on p.name = s.name
+    join jsonb_populate_recordset(null::crossfade.cohorts, v_snapshot.state -> 'cohorts') c
+      on c.pair = s.name
+    order by s.name
+  loop
+    perform crossfade_private.restore_pair(
+      v_pair.name, v_pair.stage, v_pair.cohort, restore_snapshot.reason);
+  end loop;
+  perform crossfade_private.audit('snapshot.restore', v_snapshot.id::text, null, v_previous, null);
+  return jsonb_build_object(
+    'snapshot', to_jsonb(v_snapshot) - 'state', 'previous', v_previous,
+    'kept_kill_switches', v_kept, 'skipped_pairs', (
+      select coalesce(jsonb_agg(s.value ->> 'name' order by s.value ->> 'name'), '[]')
+      from jsonb_array_elements(v_snapshot.state -> 'pairs') s
+      where not exists (select from crossfade.pairs p where p.name = s.value ->> 'name')),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.restore_snapshot is
+  'Make flags, cohorts, kill switches and stages what they were, in one transaction, all or nothing. Takes a snapshot first ("previous"), so it can be undone. A switch engaged after the snapshot stays engaged (kept_kill_switches) unless the rollback that took this snapshot engaged it. Stages and percentages go through set_stage and set_cohort and are refused like there: CF005 preconditions, CF006 latched (rearm first). Flags added and pairs registered later stay, pairs removed since are skipped (skipped_pairs); settings are not restored. CF007 no reason, CF014 unknown snapshot.';
+
+-- rollback/plan.sql -------------------------------------------------------------------------------
+
+-- Rollback: one transaction that moves reads back. It never touches data, and dual write stays on.
+
+create or replace function crossfade_private.previous_step(pair text, percentage numeric)
+returns numeric
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with a as (select crossfade_private.active_plan(previous_step.pair) as plan)
+  select coalesce(max(s.percentage), 0)
+  from (
+    select (e ->> 'percentage')::numeric as percentage
+    from a cross join lateral jsonb_array_elements(a.plan -> 'steps') e
+    union all
+    select t.value::numeric
+    from a cross join lateral jsonb_array_elements_text(
+      crossfade_private.setting('rollout_steps')) t
+    where a.plan is null
+  ) s
+  where s.percentage < previous_step.percentage;
+$$;
+
+comment on function crossfade_private.previous_step is
+  'The largest percentage below this one among the steps of the plan under way, else of setting rollout_steps; 0 below the first one.';
+
+create or replace function crossfade_private.plan_pair(level text, pair crossfade.pairs)
+returns table (place integer, action text, object text, before jsonb, after jsonb)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_percentage numeric := coalesce(
+    (select trim_scale(c.percentage) from crossfade.cohorts c
+     where c.pair = (plan_pair.pair).name), 0);
+  v_stage text := (plan_pair.pair).stage;
+  v_to_stage text := v_stage;
+  v_to_percentage numeric := 0;
+begin
+  -- Complete has no instant way back: V1 is an archive. An emergency can still stop its flags.
+  if v_stage = 'complete' then
+    return;
+  end if;
+  if level = 'PARTIAL' then
+    -- In rampdown everybody is on V2 whatever the percentage says: the step before is in live.
+    v_to_percentage := crossfade_private.previous_step((plan_pair.pair).name,
+      case v_stage when 'rampdown' then 100 else v_percentage end);
+    v_to_stage := case v_stage when 'rampdown' then 'live' else v_stage end;
+  elsif v_stage in ('live', 'rampdown') then
+    v_to_stage := 'shadow';
+  end if;
+  return query
+  select v.* from (
+    values
+    (2, 'set_stage', (plan_pair.pair).name,
+      jsonb_build_object('stage', v_stage), jsonb_build_object('stage', v_to_stage)),
+    (3, 'set_percentage', (plan_pair.pair).name,
+      jsonb_build_object('percentage', v_percentage),
+      jsonb_build_object('percentage', v_to_percentage))
+  ) as v (place, action, object, before, after)
+  where v.before <> v.after;
+  if level = 'PARTIAL' then
+    -- The step before had not switched these on: one of them may be what broke.
+    return query
+    select 1, 'disable_flag', f.name, '{"enabled": true}'::jsonb, '{"enabled": false}'::jsonb
+    from crossfade_private.flags_beyond((plan_pair.pair).name, v_to_stage, v_to_percentage) b
+    join crossfade.flags f on f.name = b and f.enabled;
+  end if;
+end $$;
+
+comment on function crossfade_private.plan_pair is
+  'What a PARTIAL, COMPLETE or EMERGENCY rollback changes on one pair; no row when there is nothing to do.';
+
+create or replace function crossfade_private.rollback_pairs(level text, scope text)
+returns setof crossfade.pairs
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.* from crossfade.pairs p
+  where case when rollback_pairs.level = 'FEATURE' then p.gate_flag = rollback_pairs.scope
+    else rollback_pairs.scope = '*' or p.name = rollback_pairs.scope end
+  order by p.name;
+$$;
+
+comment on function crossfade_private.rollback_pairs is
+  'Pairs a rollback is about: the named one, all of them for *, those gated by the flag for FEATURE.';
+
+create or replace function crossfade_private.rollback_plan(
+  level text, scope text, reason text, automatic boolean
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with steps as (
+    select 1 as place, 'engage_kill_switch' as action, k.name as object,
+      '{"engaged": false}'::jsonb as before, '{"engaged": true}'::jsonb as after
+    from crossfade.kill_switches k
+    where rollback_plan.level = 'EMERGENCY' and k.name = 'emergency_rollback' and not k.engaged
+    union all
+    select 1, 'disable_flag', f.name, '{"enabled": true}', '{"enabled": false}'
+    from crossfade.flags f
+    where rollback_plan.level = 'FEATURE' and f.name = rollback_plan.scope and f.enabled
+    union all
+    select s.*
+    from crossfade_private.rollback_pairs(rollback_plan.level, rollback_plan.scope) p
+    cross join lateral crossfade_private.plan_pair(rollback_plan.level, p) s
+    where rollback_plan.level <> 'FEATURE'
+    union all
+    select 4, 'latch', p.name, '{"latched": false}',
+      jsonb_build_object('latched', true, 'latch_reason', rollback_plan.reason)
+    from crossfade_private.rollback_pairs(rollback_plan.level, rollback_plan.scope) p
+    where rollback_plan.automatic and p.latched_at is null
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'action', s.action, 'object', s.object, 'before', s.before, 'after', s.after)
+    order by s.place, s.object), '[]')
+  from steps s;
+$$;
+
+comment on function crossfade_private.rollback_plan is
+  'Changes that a rollback would make now, in the order they are made: [{"action": engage_kill_switch|disable_flag|set_stage|set_percentage|latch, "object", "before", "after"}]; [] when that state is reached already.';
+
+create or replace function crossfade_private.check_rollback(level text, scope text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+begin
+  if level is null or level not in ('FEATURE', 'PARTIAL', 'COMPLETE', 'EMERGENCY') then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Unknown rollback level "%s"', level),
+      jsonb_build_object('level', level), 'Levels: FEATURE, PARTIAL, COMPLETE, EMERGENCY.');
+  elsif level = 'FEATURE' then
+    if not exists (select from crossfade.flags f where f.name = scope) then
+      perform crossfade_private.fail(
+        404, 'CF002', format('Unknown flag "%s"', scope), jsonb_build_object('flag', scope));
+    end if;
+  elsif scope is distinct from '*' then
+    v_pair := crossfade_private.get_pair(scope);
+    if v_pair.stage = 'complete' and level <> 'EMERGENCY' then
+      perform crossfade_private.fail(
+        409, 'CF005',
+        format('Cannot roll "%s" back: stage complete has no instant way back', scope),
+        jsonb_build_object('pair', scope, 'stage', v_pair.stage, 'blockers', jsonb_build_array(
+          crossfade_private.blocker('archived', 'V1 is a read-only archive', ''))),
+        'Run a reverse backfill and a clean verify, then set the stage to rampdown.');
+    end if;
+  end if;
+end $$;
+
+comment on function crossfade_private.check_rollback is
+  'Refuse an unknown level (CF012), flag (CF002) or pair (CF001), and a pair in stage complete (CF005; EMERGENCY still engages its switch).';
+
+-- rollback/preserving.sql -------------------------------------------------------------------------
+
+-- What a rollback keeps: the rows that only V2 has.
+
+create or replace function crossfade_private.unmirrored_rows(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_condition text;
+  v_rows jsonb;
+begin
+  -- In here and not in declare: the table may be gone, and only the block's errors are caught.
+  v_table := case side when 1 then (pair).v1_table else (pair).v2_table end::regclass;
+  -- Cast to the column's type, so that each row is found by its index.
+  select string_agg(
+    format('t.%I = (f.key ->> %L)::%s',
+      k.side_name, k.key_name, format_type(a.atttypid, a.atttypmod)), ' and ')
+  into v_condition
+  from unnest(
+    (pair).key_columns, case side when 1 then (pair).key_columns else (pair).v2_key_columns end
+  ) k(key_name, side_name)
+  join pg_catalog.pg_attribute a on a.attrelid = v_table and a.attname = k.side_name;
+  execute format($sql$
+    select coalesce(jsonb_agg(
+      jsonb_build_object('failure', to_jsonb(f), 'row', to_jsonb(t)) order by f.id), '[]')
+    from (
+      select m.* from crossfade.mirror_failures m
+      where m.pair = $1 and m.written_side = $2 and m.resolved_at is null
+      order by m.id limit 1000
+    ) f
+    left join %s t on %s$sql$, v_table, v_condition)
+  into v_rows using (pair).name, side;
+  return v_rows;
+exception when others then
+  -- Keeping a copy is a precaution: nothing is deleted, and a rollback must not fail for it.
+  return jsonb_build_array(jsonb_build_object('error', sqlerrm));
+end $$;
+
+comment on function crossfade_private.unmirrored_rows is
+  'Open mirror failures of one side with the row that only this side holds (null: it was deleted), at most 1000. Never raises: an error becomes [{"error"}].';
+
+create or replace function crossfade_private.preserve(pairs crossfade.pairs[])
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(f.name, jsonb_build_object(
+    'open_failures', f.open_failures, 'rows', f.kept,
+    'truncated', f.open_failures > jsonb_array_length(f.kept))), '{}')
+  from (
+    select p.name, n.open_failures,
+      crossfade_private.unmirrored_rows(p, 1) || crossfade_private.unmirrored_rows(p, 2) as kept
+    from unnest(preserve.pairs) p
+    cross join lateral (
+      select count(*) as open_failures from crossfade.mirror_failures m
+      where m.pair = p.name and m.resolved_at is null
+    ) n
+    where n.open_failures > 0
+  ) f;
+$$;
+
+comment on function crossfade_private.preserve is
+  'What one table of a pair holds alone: pair -> {"open_failures", "rows", "truncated"}; {} when nothing is open.';
+
+-- rollback/run.sql --------------------------------------------------------------------------------
+
+-- Carrying a rollback out.
+
+create or replace function crossfade_private.apply_rollback_step(step jsonb, reason text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_object text := step ->> 'object';
+begin
+  case step ->> 'action'
+    when 'engage_kill_switch' then
+      perform crossfade_private.switch_kill(v_object, true, reason);
+    when 'disable_flag' then
+      update crossfade.flags f set enabled = false where f.name = v_object;
+    when 'set_stage' then
+      perform crossfade.set_stage(v_object, step -> 'after' ->> 'stage', reason);
+    when 'set_percentage' then
+      perform crossfade.set_cohort(v_object, step -> 'after', reason);
+    when 'latch' then
+      update crossfade.pairs p
+      set latched_at = clock_timestamp(), latch_reason = apply_rollback_step.reason
+      where p.name = v_object;
+  end case;
+end $$;
+
+comment on function crossfade_private.apply_rollback_step is 'Make one change of a rollback plan.';
+
+create or replace function crossfade_private.plan_values(plan jsonb, field text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(o.object, o.fields), '{}')
+  from (
+    select s.value ->> 'object' as object, jsonb_object_agg(e.key, e.value) as fields
+    from jsonb_array_elements(plan_values.plan) s
+    cross join lateral jsonb_each(s.value -> plan_values.field) e
+    group by s.value ->> 'object'
+  ) o;
+$$;
+
+comment on function crossfade_private.plan_values is
+  'The before or after values of a plan: object -> {field: value}.';
+
+create or replace function crossfade_private.run_rollback(
+  level text, scope text, reason text, automatic boolean, plan jsonb
+)
+returns crossfade.rollbacks
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pairs crossfade.pairs[] := array(
+    select p from crossfade_private.rollback_pairs(level, scope) p);
+  v_row crossfade.rollbacks;
+  v_step jsonb;
+begin
+  v_row.snapshot := (crossfade_private.save_snapshot(
+    format('before %s rollback of %s: %s', level, scope, reason)) ->> 'id')::bigint;
+  v_row.preserved := crossfade_private.preserve(v_pairs);
+  for v_step in
+    select s.value from jsonb_array_elements(plan) with ordinality s(value, n) order by s.n
+  loop
+    perform crossfade_private.apply_rollback_step(v_step, reason);
+  end loop;
+  v_row.after := crossfade_private.plan_values(plan, 'after');
+  -- restore_snapshot releases exactly this engagement and no later one.
+  select v_row.after || coalesce(jsonb_object_agg(k.name, v_row.after -> k.name
+    || jsonb_build_object('engaged_at', k.engaged_at)), '{}')
+  into v_row.after
+  from jsonb_array_elements(plan) s
+  join crossfade.kill_switches k on k.name = s.value ->> 'object'
+  where s.value ->> 'action' = 'engage_kill_switch';
+  insert into crossfade.rollbacks (
+    actor, level, scope, reason, automatic, before, after, snapshot, flags_version, preserved)
+  values (
+    crossfade_private.actor(), run_rollback.level, run_rollback.scope, run_rollback.reason,
+    run_rollback.automatic, crossfade_private.plan_values(plan, 'before'), v_row.after,
+    v_row.snapshot, crossfade.flags_version(), v_row.preserved)
+  returning * into v_row;
+  perform crossfade_private.audit(
+    'rollback.' || lower(level), scope, reason, v_row.before, v_row.after);
+  perform crossfade_private.broadcast('rollback', jsonb_build_object(
+    'flags_version', v_row.flags_version, 'pair', p.name, 'level', run_rollback.level))
+  from unnest(v_pairs) p;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.run_rollback is
+  'Snapshot, keep what is unmirrored, make the changes of the plan, log, audit, broadcast "rollback" for each pair.';
+
+-- rollback/rollback.sql ---------------------------------------------------------------------------
+
+-- Rolling back, and arming again afterwards.
+
+create or replace function crossfade.rollback(
+  level text, scope text, reason text,
+  automatic boolean default false, dry_run boolean default false,
+  expected_step bigint default null
+)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan jsonb;
+  v_done crossfade.rollbacks;
+begin
+  perform crossfade_private.check_rollback(level, scope);
+  if not dry_run then
+    perform crossfade_private.require_reason(rollback.reason, 'roll back');
+    perform crossfade_private.lock_control(
+      level = 'EMERGENCY' and exists (
+        select from crossfade.kill_switches k
+        where k.name = 'emergency_rollback' and not k.engaged),
+      array(select p.name from crossfade_private.rollback_pairs(level, scope) p));
+  end if;
+  v_plan := crossfade_private.rollback_plan(level, scope, rollback.reason, automatic);
+  -- Somebody has moved the pair since the caller looked: going back again would be once too often.
+  if exists (
+    select from crossfade.pairs p
+    where p.name = rollback.scope and p.step <> rollback.expected_step) then
+    v_plan := '[]';
+  end if;
+  if not dry_run and v_plan <> '[]' then
+    v_done := crossfade_private.run_rollback(level, scope, rollback.reason, automatic, v_plan);
+  end if;
+  return jsonb_build_object(
+    'level', level, 'scope', scope, 'plan', v_plan, 'dry_run', dry_run, 'snapshot', v_done.snapshot,
+    'rollback', v_done.id, 'flags_version', crossfade.flags_version(),
+    'committed_at', case when not dry_run then clock_timestamp() end);
+end $$;
+
+comment on function crossfade.rollback is
+  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback); scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
+
+create or replace function crossfade.rearm(pair text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: pairs are changed by functions only.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.get_pair(pair);
+  perform crossfade_private.require_reason(rearm.reason, format('rearm "%s"', rearm.pair));
+  perform crossfade_private.lock_control(false, array[pair]);
+  update crossfade.pairs p set latched_at = null, latch_reason = null
+  where p.name = rearm.pair and p.latched_at is not null;
+  perform crossfade_private.put_rollout(r, 'running', rearm.reason)
+  from crossfade.rollouts r where r.pair = rearm.pair and r.state = 'rolled_back';
+  return jsonb_build_object('pair', rearm.pair, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.rearm is
+  'Allow a pair to go forward again after an automatic rollback; a rollout that was rolled back goes on from the step the pair is at. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';
+
+-- rollback/rollout_guards.sql ---------------------------------------------------------------------
+
+-- A rollout yields to whoever goes back: a person, a rollback, a restored snapshot.
+
+create or replace function crossfade_private.yield_to_rollback()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.put_rollout(
+    r, case when new.automatic then 'rolled_back' else 'held' end, new.reason)
+  from crossfade.rollouts r
+  where r.state not in ('aborted', 'finished')
+    and r.pair in (
+      select p.name from crossfade_private.rollback_pairs(new.level, new.scope) p);
+  return null;
+end $$;
+
+comment on function crossfade_private.yield_to_rollback is
+  'Trigger: a rollback ends the widening, until rearm after an automatic one, until resume after one by a person.';
+
+create or replace function crossfade_private.yield_to_step_back()
+returns trigger
+language plpgsql volatile
+security definer -- a hand edit of a cohort comes from a role that may not change rollouts
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair text := coalesce(to_jsonb(new) ->> 'pair', to_jsonb(new) ->> 'name');
+begin
+  perform crossfade_private.put_rollout(r, 'held',
+    coalesce(crossfade_private.reason(), 'somebody went back by hand'))
+  from crossfade.rollouts r where r.pair = v_pair and r.state = 'running';
+  return null;
+end $$;
+
+comment on function crossfade_private.yield_to_step_back is
+  'Trigger: stage or percentage went back, so the plan holds until a person resumes it.';
+
+create or replace trigger crossfade_after_rollback
+after insert on crossfade.rollbacks
+for each row execute function crossfade_private.yield_to_rollback();
+
+create or replace trigger crossfade_after_stage_back
+after update of stage on crossfade.pairs
+for each row
+when (
+  crossfade_private.stage_number(new.stage) < crossfade_private.stage_number(old.stage)
+)
+execute function crossfade_private.yield_to_step_back();
+
+create or replace trigger crossfade_after_percentage_back
+after update of percentage on crossfade.cohorts
+for each row when (new.percentage < old.percentage)
+execute function crossfade_private.yield_to_step_back();
+
+-- rollback/rollout_control.sql --------------------------------------------------------------------
+
+-- Steering a rollout. Here, because to abort one is to roll back.
+
+create or replace function crossfade.control_rollout(
+  pair text, action text, reason text, step text default null, keep boolean default false
+)
+returns jsonb
+language plpgsql volatile
+security definer -- rollouts are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_row crossfade.rollouts;
+  v_changed boolean := false;
+begin
+  perform crossfade_private.require_reason(reason, format('%s the rollout of "%s"', action, pair));
+  -- Order matters: fence, pair, control row, then the rollout.
+  perform crossfade_private.lock_control(false, array[pair]);
+  select p.* into v_pair from crossfade.pairs p where p.name = control_rollout.pair;
+  v_row := crossfade_private.active_rollout(pair);
+  if action = 'hold' then
+    v_changed := v_row.state = 'running' and crossfade_private.put_rollout(v_row, 'held', reason);
+  elsif action = 'resume' then
+    if v_pair.latched_at is not null then
+      perform crossfade_private.fail(409, 'CF006',
+        format('Cannot resume the rollout of "%s": it was rolled back automatically (%s)', pair,
+          v_pair.latch_reason),
+        jsonb_build_object('pair', pair, 'latch_reason', v_pair.latch_reason),
+        'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
+    end if;
+    v_changed := crossfade_private.put_rollout(v_row, 'running', reason);
+  elsif action = 'approve' then
+    v_changed := crossfade_private.approve_step(v_row, step,
+      (select f.next from crossfade_private.rollout_facts(v_pair, v_row) f));
+  elsif action = 'abort' then
+    if not keep and v_pair.stage in ('live', 'rampdown') then
+      perform crossfade.rollback('COMPLETE', pair, reason);
+    end if;
+    v_changed := crossfade_private.put_rollout(v_row, 'aborted', reason);
+  else
+    perform crossfade_private.fail(400, 'CF012', format('Unknown action "%s"', action),
+      jsonb_build_object('field', 'action', 'value', action), 'hold, resume, approve or abort.');
+  end if;
+  return crossfade_private.rollout_json(pair) || jsonb_build_object('changed', v_changed);
+end $$;
+
+comment on function crossfade.control_rollout is
+  'hold: nothing advances until somebody resumes; the rules go on. resume. approve: a manual step, the next one unless step names it (* = all). abort: end the plan and, unless keep, take all users back to V1 in the same transaction (rollback COMPLETE). Safe to repeat ("changed": false). Returns rollout_status and "changed". CF001, CF006, CF007, CF012, CF023 no rollout is under way.';
+
+-- rollback/self_watch.sql -------------------------------------------------------------------------
+
+-- Watching without Python (R12): where pg_cron is installed, a job of it evaluates the rules of
+-- health/judging.sql whenever no monitor is alive, and goes back by itself. It never goes forward.
+
+create or replace function crossfade_private.watch_pair(pair text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sample jsonb := crossfade.health_sample(pair);
+  v_verdicts jsonb;
+  v_level text;
+  v_reason text;
+begin
+  v_verdicts := crossfade_private.judge(v_sample,
+    (
+      select coalesce(jsonb_object_agg(l.rule,
+        jsonb_build_object('at', l.at, 'since', l.details -> 'since')), '{}')
+      from (
+        select distinct on (o.rule) o.rule, o.at, o.details from crossfade.verdicts o
+        where o.pair = watch_pair.pair and o.rule in ('R1', 'R1s', 'R1k', 'R12')
+        order by o.rule, o.id desc
+      ) l),
+    (select jsonb_object_agg(s.name, s.value) from crossfade.settings s));
+  perform crossfade.record_verdicts(pair, v_verdicts);
+  select max(v ->> 'level'),  -- EMERGENCY comes after COMPLETE, by luck of the alphabet
+    string_agg(format('%s: %s', v ->> 'rule', v #>> '{details,message}'), '; ')
+  into v_level, v_reason
+  from jsonb_array_elements(v_verdicts) v
+  where v ->> 'verdict' = 'FAIL' and v ->> 'mode' = 'enforce';
+  if v_level is null or v_sample ->> 'stage' not in ('live', 'rampdown') then
+    return jsonb_build_object('pair', pair, 'verdicts', v_verdicts, 'rollback', null);
+  end if;
+  return jsonb_build_object('pair', pair, 'verdicts', v_verdicts, 'rollback',
+    crossfade.rollback(v_level, pair, 'watched by pg_cron: ' || v_reason, true, false,
+      (v_sample ->> 'step')::bigint));
+end $$;
+
+comment on function crossfade_private.watch_pair is
+  'Evaluate one pair as the monitor would, with the rules that SQL has, and go back when they say so.';
+
+create or replace function crossfade_private.watch_once()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair text;
+  v_done jsonb := '[]'::jsonb;
+begin
+  if (select m.heartbeat_at from crossfade.monitors m) >= clock_timestamp()
+    - crossfade_private.setting_number('r12_dead_s') * interval '1 s' then
+    return jsonb_build_object('idle', true, 'pairs', v_done);
+  end if;
+  perform crossfade.apply_due_changes();
+  for v_pair in
+    select p.name from crossfade.pairs p where p.stage in ('live', 'rampdown') order by p.name
+  loop
+    begin
+      v_done := v_done || crossfade_private.watch_pair(v_pair);
+    exception when others then
+      -- One pair that cannot be judged must not keep the others from being watched.
+      raise warning 'crossfade: cannot watch %: % (%)', v_pair, sqlerrm, sqlstate;
+    end;
+  end loop;
+  return jsonb_build_object('idle', false, 'pairs', v_done);
+end $$;
+
+comment on function crossfade_private.watch_once is
+  'One evaluation of every pair that serves V2, unless a monitor is alive (setting r12_dead_s).';
+
+create or replace function crossfade_private.watch_command(seconds integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A DO block for the same reason as in crossfade_private.drive_command.
+  select format($command$do $watch$
+declare
+  v_until timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => %s);
+  v_interval interval;
+begin
+  loop
+    perform crossfade_private.watch_once();
+    commit;
+    v_interval := pg_catalog.make_interval(
+      secs => crossfade_private.setting_number('monitor_interval_s')::double precision);
+    exit when pg_catalog.clock_timestamp() + v_interval > v_until;
+    perform pg_catalog.pg_sleep(extract(epoch from v_interval)::double precision);
+    commit;
+  end loop;
+end $watch$;
+$command$, seconds);
+$$;
+
+comment on function crossfade_private.watch_command is
+  'What the pg_cron job executes: evaluations every monitor_interval_s for about so many seconds. Outside a transaction only.';
+
+create or replace function crossfade_private.unschedule_watch()
+returns boolean
+language plpgsql volatile
+security definer -- pg_cron shows a job only to the role that scheduled it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_jobs bigint := 0;
+begin
+  if crossfade_private.has_cron() then
+    execute 'select count(cron.unschedule(j.jobid)) from cron.job j where j.jobname = $1
+      and j.username = current_user'
+    into v_jobs using 'crossfade_monitor';
+  end if;
+  return v_jobs > 0;
+end $$;
+
+comment on function crossfade_private.unschedule_watch is
+  'Remove the job that watches; false when there is none.';
+
+create or replace function crossfade.drive_monitor(enabled boolean default true)
+returns jsonb
+language plpgsql volatile
+security definer -- the job must belong to the owner, who may judge and go back
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if enabled and not crossfade_private.has_cron() then
+    perform crossfade_private.fail(409, 'CF018',
+      'Cannot watch inside the database: pg_cron is not installed', '{}',
+      'Run: create extension pg_cron, or keep crossfade monitor running.');
+  end if;
+  if enabled then
+    -- Every minute, for a minute: works with every version of pg_cron, which never runs a job
+    -- beside itself.
+    execute 'select cron.schedule($1, $2, $3)'
+    using 'crossfade_monitor', '* * * * *', crossfade_private.watch_command(55);
+    perform crossfade_private.audit('monitor.drive', 'crossfade_monitor', null, null, null);
+  elsif crossfade_private.unschedule_watch() then
+    perform crossfade_private.audit('monitor.undrive', 'crossfade_monitor', null, null, null);
+  end if;
+  return jsonb_build_object('driven', enabled, 'job', 'crossfade_monitor',
+    'schedule', case when enabled then '* * * * *' end,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.drive_monitor is
+  'Let a job of pg_cron watch while no monitor is alive, or (enabled: false) no longer: {"driven", "job", "schedule", "flags_version"}. It has R1, R1s, R1k and R12 and goes back by itself. Safe to repeat. CF018 without pg_cron.';
+
+-- views/pair_status.sql ---------------------------------------------------------------------------
+
+-- What an operator sees of the pairs.
+
+create or replace function crossfade_private.pair_json(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'name', (pair_json.pair).name, 'v1_table', (pair_json.pair).v1_table,
+    'v2_table', (pair_json.pair).v2_table,
+    'to_v2', (pair_json.pair).to_v2, 'to_v1', (pair_json.pair).to_v1,
+    'key_columns', (pair_json.pair).key_columns,
+    'stage', (pair_json.pair).stage, 'gate_flag', (pair_json.pair).gate_flag,
+    'mirror', m.mirror, 'failure_policy', m.failure_policy,
+    'latched_at', (pair_json.pair).latched_at, 'latch_reason', (pair_json.pair).latch_reason,
+    'step', (pair_json.pair).step, 'step_started_at', (pair_json.pair).step_started_at,
+    'percentage', c.percentage, 'cohort', to_jsonb(c),
+    'open_failures', (
+      select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name
+        and f.resolved_at is null),
+    'open_mismatches', (
+      select count(*) from crossfade.mismatches x where x.pair = (pair_json.pair).name
+        and x.resolved_at is null),
+    'drift_count',
+    (select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name),
+    'last_backfill_at', (pair_json.pair).last_backfill_at,
+    'last_clean_verify_at', (pair_json.pair).last_clean_verify_at,
+    'full_since', (pair_json.pair).full_since,
+    'needs_reverse_backfill', (pair_json.pair).needs_reverse_backfill,
+    'registered_at', (pair_json.pair).registered_at,
+    'runs', (
+      select coalesce(jsonb_agg(crossfade_private.run_json(r.id) order by r.id), '[]')
+      from crossfade.runs r where r.pair = (pair_json.pair).name
+        and r.state in ('running', 'paused')),
+    'last_runs', (
+      select coalesce(jsonb_agg(crossfade_private.run_json(l.id) order by l.id), '[]')
+      from (
+        select max(r.id) id from crossfade.runs r
+          where r.pair = (pair_json.pair).name group by r.kind
+      ) l),
+    'next_stage', n.stage,
+    'blockers', (
+      select coalesce(jsonb_agg(b), '[]')
+      from crossfade_private.stage_blockers(pair_json.pair, n.stage) b
+      where n.stage is not null))
+  from crossfade_private.mirror_state m
+  join crossfade.cohorts c on c.pair = m.pair
+  cross join lateral (
+    select (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
+      crossfade_private.stage_number((pair_json.pair).stage)] stage
+  ) n
+  where m.pair = (pair_json.pair).name;
+$$;
+
+comment on function crossfade_private.pair_json is 'Everything status shows of one pair.';
+
+create or replace function crossfade.pair_status(pair text default null)
+returns jsonb
+language plpgsql stable
+security definer -- one door to what an operator may see of a pair
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pair is not null then
+    perform crossfade_private.get_pair(pair);
+  end if;
+  return jsonb_build_object(
+    'pairs', (
+      select coalesce(jsonb_agg(crossfade_private.pair_json(p) order by p.name), '[]')
+      from crossfade.pairs p where pair_status.pair is null or p.name = pair_status.pair),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.pair_status is
+  'Stage, cohort, mirror, latch, open failures and mismatches, runs, next_stage and what blocks it, of one pair or of all: {"pairs": [...], "flags_version"}. drift_count counts every write ever recorded as not mirrored. CF001.';
+
+-- views/overview_pair.sql -------------------------------------------------------------------------
+
+-- The part of the overview that is about one pair.
+
+create or replace function crossfade_private.last_verdicts(pair text)
+returns setof crossfade.verdicts
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- One index probe a rule, however many verdicts are kept.
+  with recursive r (rule) as (
+    select min(v.rule) from crossfade.verdicts v where v.pair = last_verdicts.pair
+    union all
+    select (
+      select min(v.rule) from crossfade.verdicts v
+      where v.pair = last_verdicts.pair and v.rule > r.rule)
+    from r where r.rule is not null
+  )
+  select l.*
+  from r
+  cross join lateral (
+    select v.* from crossfade.verdicts v
+    where v.pair = last_verdicts.pair and v.rule = r.rule
+    order by v.id desc limit 1
+  ) l;
+$$;
+
+comment on function crossfade_private.last_verdicts is 'The newest verdict of each rule on a pair.';
+
+create or replace function crossfade_private.sees_rows()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select not crossfade_private.is_api_user() or crossfade_private.has_role('operator');
+$$;
+
+comment on function crossfade_private.sees_rows is
+  'Whether the caller may see keys and values of the user''s tables: everybody but viewers.';
+
+create or replace function crossfade_private.overview_runs(pair text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(j.run || jsonb_build_object(
+    'rows_per_s', round(j.rows_per_s, 1),
+    -- Beyond the estimate, or not running: nobody can say.
+    'left_s', case when j.run ->> 'state' = 'running' and j.rows_total >= j.rows_done
+      then round((j.rows_total - j.rows_done) / nullif(j.rows_per_s, 0), 1) end)
+    order by (j.run ->> 'id')::bigint desc), '[]')
+  from (
+    select l.run, (l.run ->> 'rows_total')::numeric as rows_total,
+      (l.run ->> 'rows_done')::numeric as rows_done,
+      (l.run ->> 'rows_done')::numeric / nullif(extract(epoch from
+        (l.run ->> 'progress_at')::timestamptz - (l.run ->> 'started_at')::timestamptz), 0)
+        as rows_per_s
+    from (
+      select crossfade_private.run_json(max(r.id)) as run from crossfade.runs r
+      where r.pair = overview_runs.pair group by r.kind
+    ) l
+  ) j;
+$$;
+
+comment on function crossfade_private.overview_runs is
+  'The newest run of each kind with "rows_per_s" (since it began) and "left_s" (null when unknown).';
+
+create or replace function crossfade_private.overview_differences(pair text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'failures', (
+      select coalesce(jsonb_agg(to_jsonb(f) - 'pair' - 'resolved_at' - 'resolution'
+        order by f.id desc), '[]')
+      from (
+        select m.* from crossfade.mirror_failures m
+        where m.pair = overview_differences.pair and m.resolved_at is null
+          and crossfade_private.sees_rows()
+        order by m.id desc limit 20
+      ) f),
+    'mismatches', (
+      select coalesce(jsonb_agg(to_jsonb(x)
+        - '{pair,resolved_at,resolution,preserved}'::text[] order by x.id desc), '[]')
+      from (
+        select m.* from crossfade.mismatches m
+        where m.pair = overview_differences.pair and m.resolved_at is null
+          and crossfade_private.sees_rows()
+        order by m.id desc limit 20
+      ) x));
+$$;
+
+comment on function crossfade_private.overview_differences is
+  'The newest 20 open mirror failures and mismatches of a pair; none for viewers, because they hold keys and values.';
+
+create or replace function crossfade_private.overview_pair(pair crossfade.pairs)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := pair;
+  v_name text := v_pair.name;
+  v_now timestamptz := date_trunc('minute', now());
+  v_status jsonb;
+begin
+  begin
+    v_status := crossfade_private.pair_json(v_pair)
+      || jsonb_build_object('rollout', crossfade_private.rollout_json(v_name));
+  exception when others then
+    -- A table of the pair may be gone. The rest is then needed more than ever.
+    v_status := jsonb_build_object('name', v_name, 'stage', v_pair.stage,
+      'v1_table', v_pair.v1_table, 'v2_table', v_pair.v2_table, 'problem', sqlerrm);
+  end;
+  return v_status || jsonb_build_object(
+    'progress', crossfade_private.overview_runs(v_name),
+    'traffic', crossfade_private.traffic_window(v_name,
+      v_now - crossfade_private.setting_number('health_window_s') * interval '1 s',
+      v_now + interval '1 minute'),
+    'shadow', (
+      select jsonb_build_object('compared', coalesce(sum(m.requests), 0),
+        'mismatched', coalesce(sum(m.requests) filter (where m.outcome = 'shadow_mismatch'), 0))
+      from crossfade.request_minutes m
+      where m.pair = v_name and m.minute >= date_trunc('minute', greatest(v_pair.step_started_at,
+          now() - interval '1 day'))
+        and m.step = v_pair.step and m.outcome in ('shadow_match', 'shadow_mismatch')
+        and v_pair.stage = 'shadow'),
+    'streak', coalesce((
+      select s.errors from crossfade_private.request_streaks s
+      where s.pair = v_name and s.step = v_pair.step), 0),
+    'baseline', (select to_jsonb(b) - 'pair' from crossfade.baselines b where b.pair = v_name),
+    'newest_request_at', (
+      select max(m.last_at) from crossfade.request_minutes m
+      where m.pair = v_name and m.minute = (
+        select max(n.minute) from crossfade.request_minutes n where n.pair = v_name)),
+    'verdicts', (
+      select coalesce(jsonb_agg(to_jsonb(v) - 'id' - 'pair' order by v.rule), '[]')
+      from crossfade_private.last_verdicts(v_name) v))
+    || crossfade_private.overview_differences(v_name);
+end $$;
+
+comment on function crossfade_private.overview_pair is
+  'pair_status of one pair (or "problem" when it fails) and what is measured of it now. Never raises for what a project may do.';
+
+-- views/overview.sql ------------------------------------------------------------------------------
+
+-- One answer with every number that status, dashboard and metrics show, read at one moment.
+
+create or replace function crossfade_private.changed_values(before jsonb, after jsonb)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(coalesce(b.key, a.key),
+    jsonb_build_array(b.value, a.value)), '{}')
+  from jsonb_each(case jsonb_typeof(before) when 'object' then before else '{}' end) b
+  full join jsonb_each(case jsonb_typeof(after) when 'object' then after else '{}' end) a
+    on a.key = b.key
+  where a.value is distinct from b.value
+    and coalesce(b.key, a.key) not in ('updated_at', 'updated_by', 'engaged_at', 'engaged_by');
+$$;
+
+comment on function crossfade_private.changed_values is
+  'What differs between two JSON objects: key -> [before, after]; {} when nothing does.';
+
+create or replace function crossfade_private.overview_flags(minutes integer)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'name', f.name, 'description', f.description, 'enabled', f.enabled,
+    'percentage', f.percentage, 'killed_by', (
+      select coalesce(jsonb_agg(k.name order by k.name), '[]') from crossfade.kill_switches k
+      where k.engaged and (k.overrides_all or k.name = any (f.killed_by))),
+    'on', coalesce(x.is_on, 0), 'off', coalesce(x.is_off, 0)) order by f.name), '[]')
+  from crossfade.flags f
+  left join (
+    select e.flag, sum(e.exposures) filter (where e.variant = 'on') as is_on,
+      sum(e.exposures) filter (where e.variant = 'off') as is_off
+    from crossfade.flag_exposures e
+    where e.minute > now() - make_interval(mins => overview_flags.minutes)
+    group by e.flag
+  ) x on x.flag = f.name;
+$$;
+
+comment on function crossfade_private.overview_flags is
+  'Every flag with how often it was answered on and off in the last minutes; killed_by: engaged switches that turn it off now.';
+
+create or replace function crossfade_private.overview_timeline(events integer)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', a.id, 'at', a.at, 'actor', a.actor, 'action', a.action, 'object', a.object,
+    'reason', a.reason, 'changes', crossfade_private.changed_values(a.before, a.after))
+    order by a.id desc), '[]')
+  from (
+    select u.* from crossfade.audit u order by u.id desc limit overview_timeline.events
+  ) a;
+$$;
+
+comment on function crossfade_private.overview_timeline is
+  'The newest audit rows: who did what, when and why, and which values changed.';
+
+create or replace function crossfade_private.overview_totals()
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]')
+  from (
+    select c.pair, c.backend_version, c.wire_version, c.outcome, sum(c.requests) as requests,
+      jsonb_object_agg(c.latency_bucket, c.requests) as histogram
+    from (
+      select u.pair, u.backend_version, u.wire_version, u.outcome, u.latency_bucket,
+        sum(u.requests) as requests
+      from (
+        select * from crossfade.request_totals
+        union all
+        select m.pair, m.backend_version, m.wire_version, m.outcome, m.latency_bucket, m.requests
+        from crossfade_private.counted_pairs() p
+        join crossfade.request_minutes m
+          on m.pair = p.p and m.minute >= crossfade_private.rolled_up_to()
+      ) u
+      group by 1, 2, 3, 4, 5
+    ) c
+    group by 1, 2, 3, 4
+    order by 1, 2, 3, 4
+  ) t;
+$$;
+
+comment on function crossfade_private.overview_totals is
+  'All requests ever counted, by pair, versions and outcome, with "histogram": latency bucket -> requests.';
+
+create or replace function crossfade.overview(
+  minutes integer default 60, series text default null, totals boolean default false
+)
+returns jsonb
+language plpgsql stable
+security definer -- one door to what an operator may see
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if minutes is null or minutes not between 1 and 44640 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid minutes %s', minutes),
+      jsonb_build_object('minutes', minutes), 'Use 1 to 44640 (31 days).');
+  end if;
+  if series is not null then
+    perform crossfade_private.get_pair(series);
+  end if;
+  return jsonb_build_object(
+    'at', clock_timestamp(), 'flags_version', crossfade.flags_version(), 'minutes', minutes,
+    'pairs', (
+      select coalesce(jsonb_agg(crossfade_private.overview_pair(p) order by p.name), '[]')
+      from crossfade.pairs p),
+    'series', case when series is not null
+      then crossfade_private.traffic_series(series, minutes) end,
+    'kill_switches', (
+      select coalesce(jsonb_agg(to_jsonb(k) order by k.name), '[]')
+      from crossfade.kill_switches k),
+    'flags', crossfade_private.overview_flags(least(minutes, 1440)),
+    'settings', (select jsonb_object_agg(t.name, t.value) from crossfade.settings t),
+    'throttle', crossfade_private.throttle_reason(),
+    'monitor', (select to_jsonb(m) - 'singleton' from crossfade.monitors m),
+    'rollbacks', jsonb_build_object(
+      'count', (select count(*) from crossfade.rollbacks),
+      'newest', (
+        select coalesce(jsonb_agg(to_jsonb(r) order by r.id desc), '[]')
+        from (
+          select b.id, b.at, b.actor, b.level, b.scope, b.reason, b.automatic, b.snapshot
+          from crossfade.rollbacks b order by b.id desc limit 20
+        ) r)),
+    'timeline', crossfade_private.overview_timeline(60),
+    'rolled_up_to', nullif(crossfade_private.rolled_up_to(), '-infinity'),
+    'totals', case when totals then crossfade_private.overview_totals() end);
+end $$;
+
+comment on function crossfade.overview is
+  'Everything that status, dashboard and metrics show, at one moment: {"at", "flags_version", "pairs": [pair_status with "traffic" of the last health_window_s, "verdicts", "progress" of the newest runs, "failures", "mismatches", ...], "series": traffic of one pair over the last minutes, null unless asked for, "kill_switches", "flags" with exposures of the last minutes (at most a day), "settings": name -> value, "throttle": why batches wait, "monitor", "rollbacks": {"count", "newest"}, "timeline", "rolled_up_to", "totals": counters since the beginning, null unless asked for}. Reads only. CF001, CF012.';
+
+-- views/rows.sql ----------------------------------------------------------------------------------
+
+-- The rows behind a difference.
+
+create or replace function crossfade.show_rows(pair text, key jsonb)
+returns jsonb
+language plpgsql stable
+security definer -- reads the owner's tables; operators and the secret key only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
+  v_v1 jsonb;
+  v_v2 jsonb;
+begin
+  execute crossfade_private.render(
+    'select to_jsonb(cf_t) from {source} cf_t where ({skey_t}) = ({skey_1})', v_pieces)
+  into v_v1 using key;
+  execute crossfade_private.render(
+    'select to_jsonb(cf_t) from {target} cf_t where ({tkey_t}) = ({skey_1})', v_pieces)
+  into v_v2 using key;
+  return jsonb_build_object('pair', pair, 'key', key, 'v1', v_v1, 'v2', v_v2);
+end $$;
+
+comment on function crossfade.show_rows is
+  'Both rows of a key (V1 column names): {"pair", "key", "v1": row or null, "v2": row or null}. Holds the user''s data. CF001; 22P02 for a key of another type.';
+
+-- views/doctor.sql --------------------------------------------------------------------------------
+
+-- What crossfade doctor asks the database.
+
+create or replace function crossfade_private.known_checks()
+returns table (name text, sha256 text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Digests of sql/checks/*.sql, whose texts doctor sends: each check has one home, in a file that
+  -- people run with psql, and nothing but these very texts is ever executed.
+  values
+    ('changed_tables',
+      'c31b1ee3bd7ad722092f2334176cd70c342c3e885abf2e7f83d6e6f0bdfefc25'),
+    ('comments',
+      '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
+    ('converters',
+      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
+    ('definer_functions',
+      'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
+    ('drift',
+      '92620b02ed3c4f37cc0f9fc379d09303929354d6f352373c5442b173763814c8'),
+    ('foreign_keys',
+      '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
+    ('open_failures',
+      '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
+    ('open_mismatches',
+      '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+    ('rights_missing',
+      '7994da0e363091b92d1ee9acb83801893bbbb1a112211ccd126c31056c9151eb'),
+    ('rights_too_wide',
+      'e99aec14628ab17d51477b5381299c74b98f9ee4e1bbff1dda5063f1aae22398'),
+    ('row_level_security',
+      '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
+    ('search_path',
+      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+    ('stalled_runs',
+      '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
+    ('triggers',
+      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+$$;
+
+comment on function crossfade_private.known_checks is
+  'The checks that run_check executes: name and SHA-256 of the file sql/checks/NAME.sql.';
+
+create or replace function crossfade.run_check(name text, query text)
+returns jsonb
+language plpgsql volatile
+-- Definer: checks read catalogs and private tables that no API role may read.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_rows jsonb;
+begin
+  if not exists (
+    select from crossfade_private.known_checks() k
+    where k.name = run_check.name
+      and k.sha256 = encode(sha256(convert_to(run_check.query, 'UTF8')), 'hex')
+  ) then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Check "%s" is not the one of this schema', run_check.name),
+      jsonb_build_object('check', run_check.name),
+      'Command and schema are of different versions: apply the migrations of this command.');
+  end if;
+  execute format('select coalesce(jsonb_agg(to_jsonb(cf_row)), ''[]'') from (%s) cf_row',
+    regexp_replace(run_check.query, ';\s*$', E'\n'))
+  into v_rows;
+  return jsonb_build_object('rows', v_rows, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.run_check is
+  'Run one of the checks of sql/checks, recognised by its digest: {"rows": [{check_name, object, problem, hint}], "flags_version"}; no row = healthy. Reads only. CF012 for any other text.';
+
+create or replace function crossfade.diagnose()
+returns jsonb
+language plpgsql stable
+-- Not definer: the timeouts and the role are those of the caller.
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object(
+    'at', clock_timestamp(),
+    'postgres_version', current_setting('server_version_num')::integer,
+    'statement_timeout', current_setting('statement_timeout'),
+    'lock_timeout', current_setting('lock_timeout'),
+    'role', current_setting('role', true),
+    'has_cron', exists (select from pg_catalog.pg_extension e where e.extname = 'pg_cron'),
+    'has_realtime', to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null,
+    'has_auth', to_regclass('auth.users') is not null,
+    'admins', (select count(*) from crossfade.operators o where o.role = 'admin'),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.diagnose is
+  'Facts about the database for crossfade doctor: {"at", "postgres_version", "statement_timeout", "lock_timeout", "role", "has_cron", "has_realtime", "has_auth", "admins", "flags_version"}.';
+
+-- people/operator_rows.sql ------------------------------------------------------------------------
+
+-- What happens when a row of an operator changes. The last admin stays.
+
+create or replace function crossfade_private.stamp_operator()
+returns trigger
+language plpgsql volatile
+-- Definer: as stamp_row.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'INSERT' then
+    new.added_by := crossfade_private.actor();
+  end if;
+  if tg_op = 'INSERT' or new is distinct from old then
+    new.updated_at := clock_timestamp();
+    new.updated_by := crossfade_private.actor();
+  end if;
+  return new;
+end $$;
+
+comment on function crossfade_private.stamp_operator is
+  'BEFORE ROW trigger: who added and who changed an operator, and when.';
+
+create or replace function crossfade_private.on_operator_change()
+returns trigger
+language plpgsql volatile
+-- Definer: as on_control_change.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
+  v_after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
+  v_row jsonb := coalesce(v_after, v_before);
+begin
+  if v_before is not distinct from v_after then
+    return null;
+  end if;
+  if v_before ->> 'role' = 'admin' and v_after ->> 'role' is distinct from 'admin'
+    and not exists (select from crossfade.operators o where o.role = 'admin') then
+    perform crossfade_private.fail(
+      409, 'CF022',
+      format('Cannot %s "%s": it is the last admin',
+        case when v_after is null then 'remove' else 'change the role of' end,
+        coalesce(v_row ->> 'email', v_row ->> 'user_id')),
+      jsonb_build_object('operator', v_row ->> 'user_id'), 'Make somebody else admin first.');
+  end if;
+  perform crossfade_private.audit(
+    'operator.' || lower(tg_op), coalesce(v_row ->> 'email', v_row ->> 'user_id'), null,
+    v_before, v_after);
+  return null;
+end $$;
+
+comment on function crossfade_private.on_operator_change is
+  'AFTER ROW trigger: audit the change, and refuse (CF022) one that leaves no admin where there was one. Changes are serial (before_control_change), so that two admins cannot remove each other.';
+
+create or replace trigger crossfade_before_lock
+before insert or update or delete on crossfade.operators
+for each statement execute function crossfade_private.before_control_change();
+
+create or replace trigger crossfade_before_stamp
+before insert or update on crossfade.operators
+for each row execute function crossfade_private.stamp_operator();
+
+create or replace trigger crossfade_after_change
+after insert or update or delete on crossfade.operators
+for each row execute function crossfade_private.on_operator_change();
+
+-- people/operators.sql ----------------------------------------------------------------------------
+
+-- Adding and removing operators.
+
+create or replace function crossfade_private.check_operator_role(role text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if role is null or role not in ('viewer', 'operator', 'admin') then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Unknown role "%s"', role), jsonb_build_object('role', role),
+      'Use viewer, operator or admin.');
+  end if;
+end $$;
+
+comment on function crossfade_private.check_operator_role is 'Refuse an unknown role (CF012).';
+
+create or replace function crossfade_private.find_operator(who text)
+returns crossfade.operators
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.operators;
+begin
+  select o.* into v_row from crossfade.operators o
+  where o.user_id = who or lower(o.email) = lower(who)
+  order by o.user_id = who desc limit 1;
+  if not found then
+    perform crossfade_private.fail(
+      404, 'CF021', format('No operator "%s"', who), jsonb_build_object('operator', who),
+      'See: crossfade operator list');
+  end if;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.find_operator is
+  'The operator with this user id or email address, case ignored. CF021.';
+
+create or replace function crossfade_private.find_user(who text)
+returns table (user_id text, email text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_confirmed boolean;
+begin
+  email := null;
+  -- By id also when Auth does not know it: a third-party sign-in has no row there.
+  user_id := case when position('@' in who) = 0 then who end;
+  if to_regclass('auth.users') is not null then
+    execute 'select u.id::text, u.email::text, u.email_confirmed_at is not null from auth.users u'
+      ' where u.id::text = $1 or lower(u.email) = lower($1)'
+      ' order by u.id::text = $1 desc, u.email_confirmed_at is not null desc limit 1'
+    into user_id, email, v_confirmed using who;
+    user_id := coalesce(user_id, case when position('@' in who) = 0 then who end);
+  end if;
+  if user_id is null then
+    perform crossfade_private.fail(
+      404, 'CF021', format('Nobody has signed up as "%s"', who),
+      jsonb_build_object('operator', who),
+      'Add the user first (Authentication, Users), or give the user id.');
+  end if;
+  -- Anybody may sign up with an address that is not theirs; only its owner can confirm it.
+  if not v_confirmed and position('@' in who) > 0 then
+    perform crossfade_private.fail(
+      404, 'CF021', format('The address "%s" is not confirmed', who),
+      jsonb_build_object('operator', who),
+      'Let its owner open the confirmation mail, or give the user id.');
+  end if;
+  return next;
+end $$;
+
+comment on function crossfade_private.find_user is
+  'Who is meant by an email address or a user id, one row. CF021 when nobody signed up with the address or it is not confirmed.';
+
+create or replace function crossfade.add_operator(who text, role text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: operators are changed by functions only.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_user record;
+  v_row crossfade.operators;
+  v_changed boolean;
+begin
+  perform crossfade_private.require_reason(reason, format('add operator "%s"', who));
+  perform crossfade_private.check_operator_role(add_operator.role);
+  select * into v_user from crossfade_private.find_user(who);
+  insert into crossfade.operators (user_id, email, role)
+  values (v_user.user_id, v_user.email, add_operator.role)
+  on conflict on constraint operators_pkey do nothing;
+  v_changed := found;
+  select o.* into v_row from crossfade.operators o where o.user_id = v_user.user_id;
+  if v_row.role <> add_operator.role then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot add "%s": it is %s already', who, v_row.role),
+      jsonb_build_object('operator', who, 'role', v_row.role),
+      format('Run: crossfade operator set-role %s %s', who, add_operator.role));
+  end if;
+  return jsonb_build_object('operator', to_jsonb(v_row), 'changed', v_changed);
+exception when unique_violation then
+  -- The user was deleted in Auth and has signed up again: a new id with the same address.
+  perform crossfade_private.fail(
+    400, 'CF012', format('Cannot add "%s": another user id has that address', who),
+    jsonb_build_object('operator', who),
+    format('Run first: crossfade operator remove %s', who));
+  return null;
+end $$;
+
+comment on function crossfade.add_operator is
+  'Let a user of Supabase Auth operate. who: email address or user id. Returns {"operator": row, "changed": false when it was so already}. CF007 no reason, CF012 unknown role or another role, CF021 unknown user.';
+
+create or replace function crossfade.set_operator_role(who text, role text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: as add_operator.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.operators;
+  v_changed boolean;
+begin
+  perform crossfade_private.require_reason(reason, format('change the role of "%s"', who));
+  perform crossfade_private.check_operator_role(set_operator_role.role);
+  v_row := crossfade_private.find_operator(who);
+  update crossfade.operators o set role = set_operator_role.role
+  where o.user_id = v_row.user_id and o.role <> set_operator_role.role
+  returning o.* into v_row;
+  v_changed := found;
+  if not v_changed then
+    v_row := crossfade_private.find_operator(who);
+  end if;
+  return jsonb_build_object('operator', to_jsonb(v_row), 'changed', v_changed);
+end $$;
+
+comment on function crossfade.set_operator_role is
+  'Change the role of an operator, from the next request on. Returns {"operator": row, "changed"}. CF007, CF012 unknown role, CF021 no such operator, CF022 the last admin.';
+
+create or replace function crossfade.remove_operator(who text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: as add_operator.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.operators;
+begin
+  perform crossfade_private.require_reason(reason, format('remove operator "%s"', who));
+  v_row := crossfade_private.find_operator(who);
+  delete from crossfade.operators o where o.user_id = v_row.user_id;
+  return jsonb_build_object('operator', to_jsonb(v_row));
+end $$;
+
+comment on function crossfade.remove_operator is
+  'Take all rights from an operator, from the next request on; the user of Supabase Auth stays. CF007, CF021 no such operator, CF022 the last admin.';
+
+-- people/operate.sql ------------------------------------------------------------------------------
+
+-- The one door of operators: which role may call what, and the call.
+
+create or replace function crossfade_private.rights()
+returns table (rpc text, role text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An RPC that is not named here needs the secret key: a new one is closed until somebody decides.
+  select unnest(r.rpcs), r.role
+  from (
+    values
+    ('viewer', '{
+      bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, health_sample,
+      overview, pair_status, read_flags, rollout_status, run_status, whoami
+    }'::text[]),
+    ('operator', '{
+      advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
+      check_conversion, control_rollout, control_run, drive_monitor, drive_run,
+      engage_kill_switch, monitor_beat, plan_pair, rearm, record_verdicts,
+      release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback, run_check,
+      sample_keys, schedule_changes, set_cohort, set_flag, set_mirror, set_stage, show_rows,
+      start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
+    }'),
+    ('admin', '{
+      add_operator, describe_table, register_pair, remove_operator, set_operator_role,
+      set_setting, unregister_pair
+    }')
+  ) as r (role, rpcs);
+$$;
+
+comment on function crossfade_private.rights is
+  'The lowest role of an operator that may call an RPC through crossfade.operate. control/OPERATORS.md shows the same to people, and a test compares them.';
+
+create or replace function crossfade_private.operate(rpc text, params jsonb)
+returns jsonb
+language plpgsql volatile
+-- Definer: operators hold no right on any other function. Not in the exposed schema, so that
+-- crossfade.operate is the only way in.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text;
+  v_columns text;
+  v_arguments text;
+  v_unknown text;
+  v_answer jsonb;
+begin
+  select r.role into v_role from crossfade_private.rights() r where r.rpc = operate.rpc;
+  perform crossfade_private.require_role(coalesce(v_role, 'viewer'), format('call "%s"', rpc));
+  if v_role is null or jsonb_typeof(coalesce(params, '{}')) <> 'object' then
+    perform crossfade_private.fail(
+      case when v_role is null then 403 else 400 end,
+      case when v_role is null then 'CF020' else 'CF012' end,
+      case when v_role is null then format('Cannot call "%s" as an operator', rpc)
+        else format('Cannot call "%s": params must be a JSON object', rpc) end,
+      jsonb_build_object('rpc', rpc),
+      case when v_role is null then 'It needs the secret key of the project.' else '' end);
+  end if;
+  -- As the Data API does it: the arguments that are given, by name, converted from JSON.
+  select
+    string_agg(format('%I %s', a.name, pg_catalog.format_type(a.kind, null)), ', ')
+      filter (where params ? a.name),
+    string_agg(format('%I => cf_given.%I', a.name, a.name), ', ') filter (where params ? a.name)
+  into v_columns, v_arguments
+  from pg_catalog.pg_proc p
+  cross join lateral unnest(p.proargnames, p.proargtypes::oid[]) as a (name, kind)
+  where p.pronamespace = 'crossfade'::regnamespace and p.proname = operate.rpc;
+  select string_agg(k.name, ', ') into v_unknown
+  from jsonb_object_keys(coalesce(params, '{}')) k (name)
+  where not exists (
+    select from pg_catalog.pg_proc p
+    where p.pronamespace = 'crossfade'::regnamespace and p.proname = operate.rpc
+      and k.name = any (p.proargnames));
+  if v_unknown is not null then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot call "%s": it has no parameter %s', rpc, v_unknown),
+      jsonb_build_object('rpc', rpc, 'params', params));
+  end if;
+  execute format('select to_jsonb(crossfade.%I(%s))%s', rpc, coalesce(v_arguments, ''),
+    coalesce(' from jsonb_to_record($1) as cf_given (' || v_columns || ')', ''))
+  into v_answer using params;
+  return v_answer;
+end $$;
+
+comment on function crossfade_private.operate is
+  'What crossfade.operate does, with the rights of its owner.';
+
+-- Standard SQL body: names are bound here, so that callers need no USAGE on crossfade_private.
+create or replace function crossfade.operate(rpc text, params jsonb default '{}')
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+select crossfade_private.operate(rpc, params);
+end;
+
+comment on function crossfade.operate is
+  'Call an RPC as a signed-in operator: params holds its parameters by name, the answer is its answer. The role it needs stands in crossfade_private.rights(). CF020 no operator, role too low, or an RPC that needs the secret key; CF012 unknown parameter; else what the RPC raises.';
+
+create or replace function crossfade.whoami()
+returns jsonb
+language plpgsql stable
+-- Definer: API roles hold no right on crossfade_private.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object(
+    'actor', crossfade_private.actor(), 'user_id', crossfade_private.actor_id(),
+    'role', crossfade_private.operator_role(), 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.whoami is
+  'Who asks: {"actor", "user_id", "role": viewer, operator or admin, "flags_version"}; user_id and role are null with the secret key.';
+
+-- api.sql -----------------------------------------------------------------------------------------
+
+-- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
+-- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+
+do $$
+declare
+  v_object record;
+begin
+  -- By name: PostgreSQL grants execute to public when a function is made, and the default
+  -- privileges of a schema cannot take that back.
+  for v_object in
+    select n.nspname = 'crossfade' as is_rpc,
+      format('%I.%I(%s)', n.nspname, p.proname,
+        pg_catalog.pg_get_function_identity_arguments(p.oid)) as name
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname in ('crossfade', 'crossfade_private')
+    order by p.oid
+  loop
+    execute format(
+      'revoke all on routine %s from public, anon, authenticated, service_role', v_object.name);
+    if v_object.is_rpc then
+      execute format('grant execute on routine %s to service_role', v_object.name);
+    end if;
+  end loop;
+
+  for v_object in
+    select c.oid, format('%I.%I', n.nspname, c.relname) as name,
+      n.nspname = 'crossfade' as is_exposed, c.relrowsecurity
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('crossfade', 'crossfade_private') and c.relkind in ('r', 'p')
+    order by c.oid
+  loop
+    -- Only where it is off: the lock would stop every reader for a moment.
+    if not v_object.relrowsecurity then
+      execute format('alter table %s enable row level security', v_object.name);
+    end if;
+    execute format(
+      'revoke all on table %s from public, anon, authenticated, service_role', v_object.name);
+    if v_object.is_exposed then
+      execute format('grant select on table %s to service_role, authenticated', v_object.name);
+      -- Only where it is missing: as above.
+      if not exists (
+        select from pg_catalog.pg_policy p
+        where p.polrelid = v_object.oid and p.polname = 'Operators read'
+      ) then
+        execute format(
+          'create policy "Operators read" on %s for select to authenticated'
+          ' using ((select crossfade_private.has_role(%L)))',
+          v_object.name,
+          -- These keep rows of the user's tables, or keys and values of them in messages.
+          case when v_object.name in (
+            'crossfade.mirror_failures', 'crossfade.mismatches', 'crossfade.rollbacks'
+          ) then 'operator' else 'viewer' end);
+      end if;
+    end if;
+  end loop;
+end $$;
+
+revoke all on schema crossfade, crossfade_private from public, anon, authenticated, service_role;
+
+grant usage on schema crossfade to service_role, authenticated;
+
+-- Everybody who has signed in may knock; require_role refuses those who are no operators. Neither
+-- private function is callable through the Data API, which does not expose their schema.
+grant execute on function crossfade.operate(text, jsonb) to authenticated;
+
+grant execute on function crossfade_private.operate(text, jsonb) to authenticated;
+
+grant execute on function crossfade_private.has_role(text) to authenticated;
+
+-- Control rows may be edited by hand; their triggers audit, version and broadcast the edit.
+-- Everything else is written by functions only.
+grant insert, update, delete
+on table crossfade.settings, crossfade.flags, crossfade.cohorts, crossfade.kill_switches
+to service_role;
+
+-- What operators hear and send on the control topic. The database and the secret key need none.
+do $$
+begin
+  if to_regclass('realtime.messages') is null or exists (
+    select from pg_catalog.pg_policy p
+    where p.polrelid = to_regclass('realtime.messages') and p.polname like 'crossfade operators %'
+  ) then
+    return;
+  end if;
+  create policy "crossfade operators listen" on realtime.messages
+    for select to authenticated
+    using (extension = 'broadcast' and (select realtime.topic()) = 'crossfade:flags'
+      and (select crossfade_private.has_role('viewer')));
+  create policy "crossfade operators hint" on realtime.messages
+    for insert to authenticated
+    with check (extension = 'broadcast' and (select realtime.topic()) = 'crossfade:flags'
+      and (select crossfade_private.has_role('operator')));
+exception when insufficient_privilege then
+  raise warning 'crossfade: operators cannot listen to realtime: %', sqlerrm;
+end $$;
+
+-- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
+notify pgrst, 'reload schema';

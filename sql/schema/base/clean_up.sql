@@ -7,13 +7,20 @@ declare
   v_ours constant text := $functions$
 -- {functions}
 $functions$;
-  v_kept oid[];
+  v_kept oid[] := '{}';
+  v_name text;
   v_gone record;
 begin
-  v_kept := array(
-    select to_regprocedure(substr(f.name, 4))::oid
-    from string_to_table(v_ours, e'\n') f (name)
-    where to_regprocedure(substr(f.name, 4)) is not null);
+  for v_name in
+    select substr(f.line, 4) from string_to_table(v_ours, e'\n') f (line) where f.line like '-- %'
+  loop
+    begin
+      v_kept := v_kept || coalesce(to_regprocedure(v_name)::oid, 0::oid);
+    exception when undefined_object or invalid_schema_name then
+      -- PostgreSQL 15 says so when a type is not there yet, and then the function is not either.
+      null;
+    end;
+  end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,

@@ -25,7 +25,7 @@ create function inner_parts.size_of(note public.notes) returns int language sql 
 """
 BACK = """
 create function public.to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes language sql stable set search_path = ''
+returns setof public.notes language sql stable set search_path = pg_catalog, pg_temp
 as $$ select new_v2.id, new_v2.body, coalesce(old_v1."Odd name", '{}') $$
 """
 HEAD = """
@@ -36,7 +36,7 @@ REGISTER = """
 select crossfade.register_pair('notes', 'public.notes', 'public.notes_v2', 'public.to_v2',
   'public.to_v1')
 """
-STANDARD = "language sql stable set search_path = '' "
+STANDARD = "language sql stable set search_path = pg_catalog, pg_temp "
 ROW = "select new_v1.id, new_v1.body, coalesce(old_v2.kind, 'k'), 'abc', null, 7"
 
 
@@ -57,6 +57,7 @@ def is_inlined(db: Connection) -> bool:
 
 BODIES = {
     "a string": f"{STANDARD} as $$ {ROW} $$",
+    "an empty search_path": f"language sql stable set search_path = '' as $$ {ROW} $$",
     "a comment behind it": f"{STANDARD} as $$ {ROW}; -- done\n $$",
     "standard SQL": f"{STANDARD} begin atomic {ROW}; end",
     "standard SQL with a table of its own": f"""{STANDARD} begin atomic

@@ -162,6 +162,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_SCHEDULE = "CF026"
     FENCED = "CF_FENCED"
     ARCHIVED = "CF_ARCHIVED"
+    CLOSED = "CF_CLOSED"
 
 
 class RolloutState(StrEnum):
@@ -212,6 +213,7 @@ RPCS: Final[tuple[str, ...]] = (
     "record_requests",
     "record_rls_check",
     "record_verdicts",
+    "refresh_pair",
     "register_pair",
     "release_kill_switch",
     "remove_operator",

@@ -29,10 +29,68 @@ comment on schema crossfade_private is
 -- What an older release had and this one has not. Before everything else: a function that is left
 -- beside its successor of other parameters would make calls and comments ambiguous.
 
-do $$
+create or replace function crossfade_private.drop_left_behind()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
-  -- `make migration` writes every function of this release here.
-  v_ours constant text := $functions$
+  v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
+  v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
+  v_kept oid[] := '{}';
+  v_name text;
+  v_gone record;
+begin
+  -- Outside the one transaction of a migration the list is not there.
+  if v_names = '' then
+    return;
+  end if;
+  for v_name in
+    select substr(f.line, 4) from string_to_table(v_names, e'\n') f (line) where f.line like '-- %'
+  loop
+    begin
+      v_kept := v_kept || coalesce(to_regprocedure(v_name)::oid, 0::oid);
+    exception when undefined_object or invalid_schema_name then
+      -- PostgreSQL 15 says so when a type is not there yet, and then the function is not either.
+      null;
+    end;
+  end loop;
+  -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
+  for v_gone in
+    select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
+      0 as rank, t.oid as made
+    from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    where not t.tgisinternal and t.tgfoid <> all (v_kept)
+      and c.relnamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+    union all
+    select format('drop routine %s', p.oid::regprocedure), 1, p.oid
+    from pg_catalog.pg_proc p
+    where p.oid <> all (v_kept)
+      and (
+        p.pronamespace = 'crossfade'::regnamespace
+        -- Those are made for a pair, when it is registered.
+        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
+      )
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
+      and not exists (
+        select from pg_catalog.pg_proc g
+        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    order by rank, made desc
+  loop
+    execute v_gone.statement;
+  end loop;
+end $$;
+
+comment on function crossfade_private.drop_left_behind is
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+
+-- `make migration` writes every function of this release here.
+do $$
+begin
+  perform set_config('crossfade.release_functions', $functions$
+-- crossfade_private.drop_left_behind()
 -- crossfade_private.actor_id()
 -- crossfade_private.actor()
 -- crossfade_private.fail(integer, text, text, jsonb, text)
@@ -77,8 +135,13 @@ declare
 -- crossfade_private.purge_exposures()
 -- crossfade.record_exposures(jsonb)
 -- crossfade_private.render(text, jsonb)
+-- crossfade_private.base_type(oid)
+-- crossfade_private.base_type_name(oid)
+-- crossfade_private.type_parts(oid)
 -- crossfade_private.json_value(json)
+-- crossfade_private.has_true_equality(oid)
 -- crossfade_private.comparable(oid, oid)
+-- crossfade_private.differs_sql(oid, oid, text, text)
 -- crossfade_private.column_pieces(regclass)
 -- crossfade_private.always_identity(regclass)
 -- crossfade_private.key_from_json(text[], regclass, text[], text)
@@ -87,6 +150,14 @@ declare
 -- crossfade_private.key_to_json(text[], regclass, text[], text)
 -- crossfade_private.make_pieces(crossfade.pairs, integer)
 -- crossfade_private.converter_text(text)
+-- crossfade_private.protect_text(text)
+-- crossfade_private.restore_text(text, text[])
+-- crossfade_private.split_select_list(text)
+-- crossfade_private.columns_read(text, text[], text)
+-- crossfade_private.parse_converter(text, text[], text)
+-- crossfade_private.conversion(text, regclass, regclass)
+-- crossfade_private.fill_item(text, text, text)
+-- crossfade_private.convert_sql(jsonb, text, text)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.table_fingerprint(regclass, regclass)
@@ -95,6 +166,8 @@ declare
 -- crossfade_private.lock_control(boolean, text[])
 -- crossfade_private.backend_rules(text, jsonb)
 -- crossfade.choose_backend(text, jsonb)
+-- crossfade_private.generator()
+-- crossfade_private.has_triggers(regclass, text)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
@@ -107,21 +180,68 @@ declare
 -- crossfade_private.table_hindrances(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
--- crossfade_private.mirror_mode(text)
+-- crossfade_private.state_of(text, integer)
+-- crossfade_private.read_state(text, integer)
+-- crossfade_private.set_state_functions(text, integer, text, bigint)
+-- crossfade_private.set_state(text, text)
+-- crossfade_private.follow_mirror_state()
+-- crossfade_private.open_or_close(text)
+-- crossfade_private.is_transient(text)
+-- crossfade_private.is_of_this_transaction(xid)
+-- crossfade_private.begin_engine_write(text)
+-- crossfade_private.end_engine_write(text)
+-- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_own_write(text, integer, text, integer)
+-- crossfade_private.note_nested(text, text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
--- crossfade_private.refuse_archived_write(text, integer)
+-- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
+-- crossfade_private.note_keys(text, integer, text, jsonb[])
+-- crossfade_private.note_unseen(text, integer, jsonb[])
+-- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.note_move(text, jsonb, jsonb)
+-- crossfade_private.noted_move(text, jsonb)
+-- crossfade_private.refuse_archived_write(text, text, integer, text)
 -- crossfade_private.refuse_fenced_write()
--- crossfade_private.mirror_put_template()
--- crossfade_private.mirror_insert_template()
--- crossfade_private.mirror_bulk_template(text)
--- crossfade_private.mirror_rows_template(text)
--- crossfade_private.mirror_merge_template()
--- crossfade_private.mirror_log_template(text)
--- crossfade_private.mirror_template(text)
+-- crossfade_private.mirror_insert_text()
+-- crossfade_private.mirror_put_text()
+-- crossfade_private.mirror_update_text()
+-- crossfade_private.update_many_text()
+-- crossfade_private.mirror_edit_text()
+-- crossfade_private.edit_statement_text(boolean)
+-- crossfade_private.update_named_text()
+-- crossfade_private.mirror_move_text()
+-- crossfade_private.mirror_push_text()
+-- crossfade_private.mirror_delete_text()
+-- crossfade_private.delete_many_text()
+-- crossfade_private.mirror_remove_text()
+-- crossfade_private.mirror_truncate_text()
+-- crossfade_private.mirror_first_text()
+-- crossfade_private.mirror_last_text()
+-- crossfade_private.mirror_key_text()
+-- crossfade_private.key_sql(text, text[], text, text[])
+-- crossfade_private.row_key_sql(text, text[])
+-- crossfade_private.stored_rows_sql(regclass, text)
+-- crossfade_private.any_differs_sql(regclass, text[], text, text)
+-- crossfade_private.unique_key_names(regclass, text[])
+-- crossfade_private.writable_columns(regclass, text[])
+-- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
+-- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
+-- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.mirror_pieces(crossfade.pairs, integer)
+-- crossfade_private.owner_search_path(regclass)
+-- crossfade_private.mirror_body(text, jsonb)
+-- crossfade_private.all_pieces(crossfade.pairs, integer)
+-- crossfade_private.make_mirror_function(text, text, jsonb, text)
+-- crossfade_private.make_mirror_trigger(text, text, text, jsonb)
 -- crossfade_private.install_mirror(crossfade.pairs, integer)
+-- crossfade_private.install_settling(crossfade.pairs, jsonb, regclass)
 -- crossfade_private.remove_mirror(crossfade.pairs, integer)
+-- crossfade_private.install_pair(crossfade.pairs)
 -- crossfade.register_pair(text, text, text, text, text, text[], jsonb)
 -- crossfade.unregister_pair(text, text)
+-- crossfade.refresh_pair(text)
+-- crossfade_private.refresh_pairs()
 -- crossfade_private.run_json(bigint)
 -- crossfade_private.get_run(bigint)
 -- crossfade.run_status(bigint)
@@ -142,7 +262,6 @@ declare
 -- crossfade_private.is_free(jsonb, jsonb, jsonb)
 -- crossfade_private.copy_range(jsonb, jsonb, jsonb, boolean)
 -- crossfade_private.copy_singly(jsonb, jsonb, jsonb)
--- crossfade_private.is_passing(text)
 -- crossfade_private.copy_batch(jsonb, jsonb, jsonb)
 -- crossfade_private.sweep(crossfade.runs, jsonb)
 -- crossfade_private.finish_backfill(crossfade.runs, crossfade.pairs, jsonb)
@@ -319,43 +438,8 @@ declare
 -- crossfade_private.operate(text, jsonb)
 -- crossfade.operate(text, jsonb)
 -- crossfade.whoami()
-$functions$;
-  v_kept oid[] := '{}';
-  v_name text;
-  v_gone record;
-begin
-  for v_name in
-    select substr(f.line, 4) from string_to_table(v_ours, e'\n') f (line) where f.line like '-- %'
-  loop
-    begin
-      v_kept := v_kept || coalesce(to_regprocedure(v_name)::oid, 0::oid);
-    exception when undefined_object or invalid_schema_name then
-      -- PostgreSQL 15 says so when a type is not there yet, and then the function is not either.
-      null;
-    end;
-  end loop;
-  -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
-  for v_gone in
-    select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
-      0 as rank, t.oid as made
-    from pg_catalog.pg_trigger t
-    join pg_catalog.pg_class c on c.oid = t.tgrelid
-    where not t.tgisinternal and t.tgfoid <> all (v_kept)
-      and c.relnamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
-    union all
-    select format('drop routine %s', p.oid::regprocedure), 1, p.oid
-    from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        or p.pronamespace = 'crossfade_private'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        and p.proname !~ '^(mirror_.+_v[12]_[a-z]+|state_.+)$'
-      )
-    order by rank, made desc
-  loop
-    execute v_gone.statement;
-  end loop;
+$functions$, true);
+  perform crossfade_private.drop_left_behind();
 end $$;
 
 -- base/actor.sql ----------------------------------------------------------------------------------
@@ -719,7 +803,9 @@ create table if not exists crossfade.pairs (
   step bigint not null default 1,
   step_started_at timestamptz not null default clock_timestamp(),
   step_flags_version bigint not null default 0,
+  generator text not null default '',
   stage_xid bigint default 0,
+  stage_server_started_at timestamptz,
   latched_at timestamptz,
   latch_reason text,
   fingerprint text not null,
@@ -741,6 +827,10 @@ comment on table crossfade.pairs is
   'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
 comment on column crossfade.pairs.stage_xid is
   'Transactions below it may have written before mirroring was on, so a backfill waits until they have ended. Null after the switch until the first batch knows it: a writer that misses the switch may begin as late as its commit.';
+comment on column crossfade.pairs.stage_server_started_at is
+  'When the server that stage_xid is of was started: transaction numbers mean nothing in another cluster, and after a restart no older transaction is open.';
+comment on column crossfade.pairs.generator is
+  'Release whose texts made the mirror functions of the pair.';
 comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is
@@ -782,12 +872,23 @@ create table if not exists crossfade_private.mirror_state (
   mirror text not null default 'off',
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
+  opened boolean not null default false,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
+comment on column crossfade_private.mirror_state.opened is
+  'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+create table if not exists crossfade_private.engine_writes (
+  transaction_id xid8 primary key,
+  pair text not null
+);
+
+comment on table crossfade_private.engine_writes is
+  'The pair whose tables a batch or repair is writing in this transaction, so that triggers know its rows for copies. A row is there for no longer than that; what a crash leaves names a transaction that is over.';
 
 create table if not exists crossfade.mirror_failures (
   id bigint generated always as identity primary key,
@@ -2263,6 +2364,77 @@ end $$;
 comment on function crossfade_private.render is
   'Fill {piece} by its SQL fragment. Every fragment is quoted with format(%I, %L) when it is made. Raises P0001 for a piece that is not there.';
 
+-- pairs/types.sql ---------------------------------------------------------------------------------
+
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
+-- domain over varchar(n) would cut what the table itself refuses.
+
+create or replace function crossfade_private.base_type(type_id oid)
+returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, depth) as (
+    select type_id, 0
+    union all
+    select y.typbasetype, l.depth + 1
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd'
+  ),
+  base as (select l.id from layer l order by l.depth desc limit 1)
+  -- An array of a domain is an array of what the domain is made of.
+  select coalesce((
+    select a.typarray
+    from pg_catalog.pg_type y
+    join pg_catalog.pg_type e on e.oid = y.typelem and e.typtype = 'd'
+    join pg_catalog.pg_type a on a.oid = crossfade_private.base_type(e.oid)
+    where y.oid = b.id and y.typcategory = 'A' and y.typelem <> 0), b.id)
+  from base b;
+$$;
+
+comment on function crossfade_private.base_type is
+  'The type under all domains; for an array of a domain the array of the domain''s base type.';
+
+create or replace function crossfade_private.base_type_name(type_id oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Without a length: what is too long must be refused by the table, not cut.
+  select pg_catalog.format_type(crossfade_private.base_type(type_id), -1);
+$$;
+
+comment on function crossfade_private.base_type_name is
+  'Name of the base type, without length or precision, to cast to.';
+
+create or replace function crossfade_private.type_parts(type_id oid)
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive part(id) as (
+    select type_id
+    union
+    select p.id
+    from part t
+    join pg_catalog.pg_type y on y.oid = t.id
+    cross join lateral (
+      select y.typbasetype as id where y.typtype = 'd'
+      union all
+      select y.typelem where y.typcategory = 'A' and y.typelem <> 0
+      union all
+      select r.rngsubtype from pg_catalog.pg_range r where y.oid in (r.rngtypid, r.rngmultitypid)
+      union all
+      select a.atttypid from pg_catalog.pg_attribute a
+      where y.typtype = 'c' and a.attrelid = y.typrelid and a.attnum > 0 and not a.attisdropped
+    ) p
+  )
+  select p.id from part p;
+$$;
+
+comment on function crossfade_private.type_parts is
+  'A type and all that it is made of: the base of a domain, the elements of an array, the bounds of a range, the columns of a composite, and their parts.';
+
 -- pairs/comparison.sql ----------------------------------------------------------------------------
 
 -- Comparing the values of a column, whatever its type.
@@ -2283,48 +2455,80 @@ end $$;
 comment on function crossfade_private.json_value is
   'A json value to compare by; never raises.';
 
+create or replace function crossfade_private.has_true_equality(type_id oid)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Every part must have an equality of PostgreSQL's own: operators of extensions are not found
+  -- with our search_path, some types have none or (boxes) one that compares areas, and by
+  -- that of intervals 30 days are a month.
+  select not exists (
+    select from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype = 'c' or y.oid = 'pg_catalog.interval'::regtype
+      or y.typtype = 'b' and y.typcategory <> 'A' and not exists (
+        select from pg_catalog.pg_opclass c
+        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
+        where c.opcdefault and c.opcintype = coalesce(
+          (select 'text'::regtype::oid where y.oid = 'varchar'::regtype), y.oid)
+          and y.typnamespace = 'pg_catalog'::regnamespace));
+$$;
+
+comment on function crossfade_private.has_true_equality is
+  'Whether = says of two values of a type, found without extensions, that nothing differs.';
+
 create or replace function crossfade_private.comparable(type_id oid, collation_id oid default 0)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- `=` must mean equality and must be found with our search_path: operators of extensions are
-  -- not, and some types have none or (boxes) one that compares areas, or (intervals) one by which
-  -- 30 days are a month. The others are compared by their binary form, which no session setting
-  -- rounds, or by their text. A collation may find different texts equal; C does not.
+  -- The others are compared by their binary form, which no session setting rounds, or by their
+  -- text. A collation may find different texts equal; C does not.
   select case
     when exists (
       select from pg_catalog.pg_collation c
       where c.oid = collation_id and not c.collisdeterministic
     ) then '(%s) collate pg_catalog."C"'
-    when y.typtype not in ('b', 'd') then '%s'
-    when coalesce(b.oid, y.oid) = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
-    when e.has_equality and (e.is_builtin or y.typcategory = 'A') then '%s'
-    when y.typcategory = 'A' then 'pg_catalog.array_send(%s)'
-    when y.typcategory = 'S' or y.typsend = 0 or coalesce(b.oid, y.oid) = 'pg_catalog.xml'::regtype
+    when y.oid = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
+    when crossfade_private.has_true_equality(y.oid) then '%s'
+    when y.typcategory = 'S' or y.typsend = 0 or y.oid = 'pg_catalog.xml'::regtype
       then '(%s)::text'
     else format('%I.%I(%%s)', n.nspname, f.proname)
   end
   from pg_catalog.pg_type y
-  left join pg_catalog.pg_type b on b.oid = y.typbasetype
   left join pg_catalog.pg_proc f on f.oid = y.typsend
   left join pg_catalog.pg_namespace n on n.oid = f.pronamespace
-  cross join lateral (
-    select i.typnamespace = 'pg_catalog'::regnamespace is_builtin, i.typtype not in ('b', 'd')
-      or exists (
-        select from pg_catalog.pg_opclass c
-        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
-        where c.opcintype in (i.oid, i.typbasetype) and c.opcdefault
-          and c.opcintype <> 'pg_catalog.interval'::regtype) has_equality
-    from pg_catalog.pg_type i
-    where i.oid = case when coalesce(b.typcategory, y.typcategory) = 'A'
-      then coalesce(nullif(b.typelem, 0), nullif(y.typelem, 0)) else coalesce(b.oid, y.oid) end
-  ) e
-  where y.oid = type_id;
+  where y.oid = crossfade_private.base_type(type_id);
 $$;
 
 comment on function crossfade_private.comparable is
   'Template (%s for the column) of an expression by which values of a type can be compared.';
+
+create or replace function crossfade_private.differs_sql(
+  type_id oid, collation_id oid, one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype,
+        'uuid'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+        'jsonb'::regtype)
+      or b.id in ('text'::regtype, 'varchar'::regtype) and not exists (
+        select from pg_catalog.pg_collation c
+        where c.oid = collation_id and not c.collisdeterministic)
+      then format('%s is distinct from %s', one_sql, other_sql)
+    -- Images are right for every type, and need no operator; both sides must be of one type.
+    else format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
+      one_sql, other_sql, pg_catalog.format_type(b.id, -1))
+    end
+  from (select crossfade_private.base_type(type_id) id) b;
+$$;
+
+comment on function crossfade_private.differs_sql is
+  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month).';
 
 create or replace function crossfade_private.column_pieces(source regclass)
 returns table (columns text[], compared text[])
@@ -2531,97 +2735,332 @@ end $$;
 comment on function crossfade_private.make_pieces is
   'SQL fragments of a pair with side (1 or 2) as the source and the other one as the target.';
 
--- pairs/inlining.sql ------------------------------------------------------------------------------
+-- pairs/converter_text.sql ------------------------------------------------------------------------
 
--- Converters in the engine's own statements. A converter in SQL with a pinned search_path, which
--- the advisors ask for (lint 0011), is one that PostgreSQL calls for every row: a function with a
--- SET clause is never inlined. All our statements run with that setting anyway, so the text of such
--- a converter can stand in them, and converting many rows is one plan.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many rows
+-- is one plan then, and converting one costs no function call.
+-- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
+-- (lint 0011); our statements run with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.converter_text(converter text)
-returns text
+returns jsonb
 language plpgsql volatile -- makes a function and removes it again
 set search_path = pg_catalog, pg_temp
+-- Constants are printed and parsed by these; a session may have others.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set quote_all_identifiers = off
+set standard_conforming_strings = on
 as $$
 declare
   v_proc pg_catalog.pg_proc;
-  v_arguments text;
+  v_names text[];
   v_text text;
 begin
   select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
   if v_proc.prolang <> (select l.oid from pg_catalog.pg_language l where l.lanname = 'sql')
-    or v_proc.prosecdef or cardinality(v_proc.proconfig) is distinct from 1
-    or v_proc.proconfig[1] not in ('search_path=pg_catalog, pg_temp', 'search_path=""')
-    or cardinality(array_remove(v_proc.proargnames, '')) is distinct from 2 then
+    or v_proc.prosecdef or not v_proc.proretset
+    or coalesce(v_proc.proconfig, '{}') not in (
+      '{}', array['search_path=""'], array['search_path=pg_catalog, pg_temp']) then
     return null;
   end if;
+  v_names := array[
+    coalesce(nullif(v_proc.proargnames[1], ''), 'cf_given_1'),
+    coalesce(nullif(v_proc.proargnames[2], ''), 'cf_given_2')];
   v_text := pg_catalog.pg_get_function_sqlbody(v_proc.oid);
   if v_text is null then
     -- A body that is a string: PostgreSQL parses it, and prints it with every name qualified.
     -- SAFETY: whoever wrote it gains nothing; the mirror runs converters with the same rights.
-    v_arguments := format('%s, %s', v_proc.proargtypes[0]::regtype, v_proc.proargtypes[1]::regtype);
-    execute format(
-      'create function pg_temp.%I(%I %s, %I %s) returns setof %s language sql stable begin atomic %s
-       ; end',
-      v_proc.proname, v_proc.proargnames[1], v_proc.proargtypes[0]::regtype,
-      v_proc.proargnames[2], v_proc.proargtypes[1]::regtype, v_proc.prorettype::regtype,
-      v_proc.prosrc);
-    v_text := pg_catalog.pg_get_function_sqlbody(
-      to_regprocedure(format('pg_temp.%I(%s)', v_proc.proname, v_arguments)));
-    execute format('drop function pg_temp.%I(%s)', v_proc.proname, v_arguments);
+    if v_proc.proconfig is null then
+      return null; -- names in it are found by the path of the caller
+    end if;
+    execute pg_catalog.format(
+      'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
+       begin atomic %s; end',
+      v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
+      v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
+    v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
+      'pg_temp.cf_printed(%s, %s)', v_proc.proargtypes[0]::regtype,
+      v_proc.proargtypes[1]::regtype)));
+    execute pg_catalog.format('drop function pg_temp.cf_printed(%s, %s)',
+      v_proc.proargtypes[0]::regtype, v_proc.proargtypes[1]::regtype);
   end if;
   v_text := substring(v_text from '^BEGIN ATOMIC\s+(.*);\s*END$');
-  -- SAFETY: inside a trigger function an unqualified column of that name would be ambiguous, and
-  -- these quotes would end its text.
-  if regexp_replace(v_text, '''([^'']|'''')*''', '', 'g')
-      ~* '\m(v_[a-z_]+|found|tg_[a-z]+|sqlstate|sqlerrm|new|old)\M'
-    or v_text ~ '\$(body|sql|template)\$' then
+  if v_text is null or v_text !~ '^SELECT ' then
     return null;
   end if;
-  return v_text;
+  return crossfade_private.parse_converter(v_text, v_names, v_proc.proname);
 exception when others then
-  return null; -- Whatever keeps it from being inlined: it is called, as before.
+  return null; -- Whatever keeps its text from standing elsewhere: it is called.
 end $$;
 
 comment on function crossfade_private.converter_text is
-  'The one SELECT of a converter in SQL whose only setting is a search_path that is pg_catalog, pg_temp or empty; it reads its arguments as columns of a row that has the name of the function. Null for any other, which is called.';
+  'The one SELECT of a converter in SQL whose only setting is a pinned search_path, as parse_converter gives it; null for any other, which is called.';
 
-create or replace function crossfade_private.conversion_pieces(
-  converter text, source regclass, target regclass, suffix text
+create or replace function crossfade_private.protect_text(text_in text)
+returns table (safe text, tokens text[])
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- String constants and quoted names: nothing in them is SQL.
+  v_token constant text := '''(?:[^'']|'''')*''|"(?:[^"]|"")*"';
+  v_between text[] := regexp_split_to_array(text_in, v_token);
+  v_found text;
+  v_place integer;
+  v_number integer := 1;
+begin
+  tokens := '{}';
+  safe := v_between[1];
+  for v_found in select m[1] from regexp_matches(text_in, '(' || v_token || ')', 'g') m loop
+    -- A backslash means something only where standard_conforming_strings is off; this way it means
+    -- the same everywhere.
+    if v_found like '''%\\%' then
+      v_found := 'E' || replace(v_found, '\', '\\');
+    end if;
+    v_place := array_position(tokens, v_found);
+    if v_place is null then
+      tokens := tokens || v_found;
+      v_place := cardinality(tokens);
+    end if;
+    v_number := v_number + 1;
+    safe := safe || chr(1) || v_place || chr(2) || v_between[v_number];
+  end loop;
+  return next;
+end $$;
+
+comment on function crossfade_private.protect_text is
+  'SQL in which constants and quoted names are replaced by numbers between chr(1) and chr(2), and what they stand for.';
+
+create or replace function crossfade_private.restore_text(safe text, tokens text[])
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_between text[] := regexp_split_to_array(safe, chr(1) || '[0-9]+' || chr(2));
+  v_text text := v_between[1];
+  v_number integer := 1;
+  v_place text;
+begin
+  for v_place in
+    select m[1] from regexp_matches(safe, chr(1) || '([0-9]+)' || chr(2), 'g') m
+  loop
+    v_number := v_number + 1;
+    v_text := v_text || tokens[v_place::integer] || v_between[v_number];
+  end loop;
+  return v_text;
+end $$;
+
+comment on function crossfade_private.restore_text is
+  'The text of protect_text again.';
+
+create or replace function crossfade_private.split_select_list(safe text)
+returns text[]
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_part text;
+  v_depth integer := 0;
+  v_item text := '';
+  v_items text[] := '{}';
+begin
+  for v_part in select m[1] from regexp_matches(safe, '([(),]|\[|\]|[^(),\[\]]+)', 'g') m loop
+    v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
+      else 0 end;
+    -- PostgreSQL prints its words in capitals and other people's in small letters or quotes.
+    if v_depth = 0 and v_part ~ '\m(FROM|WHERE|GROUP|HAVING|UNION|INTERSECT|EXCEPT|ORDER|LIMIT|OFFSET|FETCH|WINDOW|FOR|DISTINCT|OVER|FILTER|WITHIN)\M' then
+      return null;
+    end if;
+    if v_depth = 0 and v_part = ',' then
+      v_items := v_items || v_item;
+      v_item := '';
+    else
+      v_item := v_item || v_part;
+    end if;
+  end loop;
+  return (
+    select array_agg(regexp_replace(btrim(i, E' \n\t'),
+      '\s+AS\s+([a-z_][a-z0-9_$]*|' || chr(1) || '[0-9]+' || chr(2) || ')$', '') order by n)
+    from unnest(v_items || v_item) with ordinality u(i, n));
+end $$;
+
+comment on function crossfade_private.split_select_list is
+  'The expressions of a SELECT that has nothing but its list; null when it has a FROM or any other clause.';
+
+create or replace function crossfade_private.columns_read(
+  safe text, tokens text[], parameter text
+)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when regexp_replace(safe, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
+    else (
+      select coalesce(jsonb_agg(distinct case
+        when m[1] like chr(1) || '%' then
+          replace(btrim(tokens[btrim(m[1], chr(1) || chr(2))::integer], '"'), '""', '"')
+        else m[1] end), '[]')
+      from regexp_matches(safe, '\(' || parameter || '\)\.([a-z_][a-z0-9_$]*|' || chr(1) || '[0-9]+'
+        || chr(2) || ')', 'g') m)
+    end;
+$$;
+
+comment on function crossfade_private.columns_read is
+  'Names of the columns of a parameter that printed SQL reads; null when it reads the row as a whole.';
+
+create or replace function crossfade_private.parse_converter(
+  select_text text, names text[], converter_name text
+)
+returns jsonb
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_safe text;
+  v_tokens text[];
+  v_names text[];
+  v_items text[];
+begin
+  select p.safe, p.tokens into v_safe, v_tokens
+  from crossfade_private.protect_text(select_text) p;
+  -- Parameters as they are printed: a plain word, or the number of a quoted name (0: not used).
+  select array_agg(case when quote_ident(n) = n then '\m' || n || '\M'
+    else chr(1) || coalesce(array_position(v_tokens, quote_ident(n)), 0) || chr(2) end order by o)
+  into v_names
+  from unnest(names) with ordinality u(n, o);
+  v_items := crossfade_private.split_select_list(substr(v_safe, length('SELECT ') + 1));
+  return jsonb_build_object(
+    'name', converter_name, 'row', names[1], 'counterpart', names[2],
+    'text', crossfade_private.restore_text(v_safe, v_tokens),
+    'reads', crossfade_private.columns_read(v_safe, v_tokens, v_names[1]),
+    'items', (
+      select jsonb_agg(jsonb_build_object(
+        'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
+          i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
+        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
+      from unnest(v_items) with ordinality u(i, n)));
+end $$;
+
+comment on function crossfade_private.parse_converter is
+  'A converter''s SELECT taken apart: {"name", "row", "counterpart": names of the function and of its parameters, "text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text": expression in which chr(3) stands for the row and chr(4) for its counterpart, "reads"}]}.';
+
+-- pairs/conversion.sql ----------------------------------------------------------------------------
+
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
+-- select list, its whole text where it is any other SELECT, else a call.
+
+create or replace function crossfade_private.conversion(
+  converter text, source regclass, target regclass
 )
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_text text := crossfade_private.converter_text(converter);
-  v_proc pg_catalog.pg_proc;
-  v_pieces jsonb;
+  v_parsed jsonb := crossfade_private.converter_text(converter);
+  v_conversion jsonb;
+  v_columns jsonb;
 begin
-  if v_text is null then
-    return '{}'::jsonb;
-  end if;
-  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
-  select jsonb_build_object(
-    'convert' || suffix, format('(select %s from (select ', string_agg(
-      -- The type without its length: a value too long must be refused by the table, not cut.
-      format('cf_made.%I::%s as %1$I', a.attname, format_type(a.atttypid, -1)),
-      ', ' order by a.attnum)),
-    'with' || suffix, format(' as %I, ', v_proc.proargnames[1]),
-    'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
-      v_proc.proargnames[2], v_proc.proname, v_text,
-      string_agg(quote_ident(a.attname), ', ' order by a.attnum)))
-  into v_pieces
+  select jsonb_agg(jsonb_build_object('name', a.attname, 'type',
+    crossfade_private.base_type_name(a.atttypid), 'composite', exists (
+      select from crossfade_private.type_parts(a.atttypid) p(id)
+      join pg_catalog.pg_type y on y.oid = p.id and y.typtype = 'c')) order by a.attnum)
+  into v_columns
   from pg_catalog.pg_attribute a
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
-  -- Several statements, or what else PostgreSQL would not plan: then it is called.
-  execute crossfade_private.render(format('explain select from {source} cf_n
-    cross join lateral {convert%1$s} row(cf_n.*)::{source} {with%1$s} null::{target} {converted%1$s}
-      cf_c', suffix), v_pieces || jsonb_build_object('source', source, 'target', target));
-  return v_pieces;
+  v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
+    'reads', null, 'items', null);
+  if v_parsed is null or jsonb_array_length(v_parsed -> 'items') <> jsonb_array_length(v_columns)
+    -- An explicit cast to a composite would cut its parts; a call assigns them.
+    or exists (
+      select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
+  then
+    return v_conversion;
+  end if;
+  v_conversion := v_conversion || v_parsed;
+  -- What PostgreSQL would not plan in another statement is called.
+  execute format('explain select from %s cf_s cross join %s cf_t cross join lateral %s cf_c',
+    source, target, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'));
+  return v_conversion;
 exception when others then
-  return '{}'::jsonb;
+  return v_conversion || '{"text": null, "items": null, "reads": null}';
 end $$;
+
+comment on function crossfade_private.conversion is
+  'How a converter stands in statements: {"call", "target", "columns": [{"name", "type"}], and of a converter whose text can be used "name", "row", "counterpart", "text", "reads", "items"}. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.fill_item(
+  item text, row_sql text, counterpart_sql text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select replace(replace(item, chr(3), row_sql), chr(4), counterpart_sql);
+$$;
+
+comment on function crossfade_private.fill_item is
+  'An expression of a converter with the SQL of the row and of its counterpart in it.';
+
+create or replace function crossfade_private.convert_sql(
+  conversion jsonb, row_sql text, counterpart_sql text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when conversion -> 'items' <> 'null' then (
+      select format('(select %s)', string_agg(format('(%s)::%s as %I',
+        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'type',
+        c ->> 'name'), ', ' order by n))
+      from jsonb_array_elements(conversion -> 'items') with ordinality u(i, n)
+      join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n))
+    when conversion ->> 'text' is not null then (
+      select format(
+        '(select %s from (select %s as %I, %s as %I) %I cross join lateral (%s) cf_made(%s))',
+        string_agg(format('cf_made.%I::%s as %1$I', c ->> 'name', c ->> 'type'), ', ' order by n),
+        row_sql, conversion ->> 'row', counterpart_sql, conversion ->> 'counterpart',
+        conversion ->> 'name', conversion ->> 'text',
+        string_agg(quote_ident(c ->> 'name'), ', ' order by n))
+      from jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n))
+    else format('%s(%s, %s)', conversion ->> 'call', row_sql, counterpart_sql)
+    end;
+$$;
+
+comment on function crossfade_private.convert_sql is
+  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
+
+-- pairs/inlining.sql ------------------------------------------------------------------------------
+
+-- Converters in the statements of runs, which are put together from pieces.
+
+create or replace function crossfade_private.conversion_pieces(
+  converter text, source regclass, target regclass, suffix text
+)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((
+    select jsonb_build_object(
+      'convert' || suffix, format('(select %s from (select ', string_agg(
+        format('cf_made.%I::%s as %1$I', w.c ->> 'name', w.c ->> 'type'), ', ' order by w.n)),
+      'with' || suffix, format(' as %I, ', f.conversion ->> 'row'),
+      'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
+        f.conversion ->> 'counterpart', f.conversion ->> 'name', f.conversion ->> 'text',
+        string_agg(quote_ident(w.c ->> 'name'), ', ' order by w.n)))
+    from crossfade_private.conversion(converter, source, target) f(conversion)
+    cross join lateral jsonb_array_elements(f.conversion -> 'columns') with ordinality w(c, n)
+    where f.conversion ->> 'text' is not null
+    group by f.conversion), '{}');
+$$;
 
 comment on function crossfade_private.conversion_pieces is
   'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; empty when it has to be called. Locks both tables ACCESS SHARE.';
@@ -2667,6 +3106,14 @@ create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 te
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+-- Bodies are printed by these.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set quote_all_identifiers = off
+set standard_conforming_strings = on
 as $$
   with recursive called(id) as (
     select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
@@ -2682,7 +3129,8 @@ as $$
     join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
     join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
   )
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';' order by c.id))
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+    order by c.id::pg_catalog.regprocedure::text collate "C"))
   from called c;
 $$;
 
@@ -2821,6 +3269,42 @@ end $$;
 
 comment on function crossfade.choose_backend is
   'Which backend version serves the unit of context: {"backend": 1 or 2, "reason", "rule", "flags_version"}, and bucket and threshold when the percentage decided. CF001 unknown pair, CF012 context is not an object.';
+
+-- pairs/triggers.sql ------------------------------------------------------------------------------
+
+-- Which release made a pair's functions, and which triggers of the owner's they must live with.
+
+create or replace function crossfade_private.generator()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select '0.2.0'::text;
+$$;
+
+comment on function crossfade_private.generator is
+  'The release whose texts make the mirror functions; crossfade.pairs.generator says which one made a pair''s.';
+
+create or replace function crossfade_private.has_triggers(tab regclass, kind text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- tgtype: 1 row, 2 before, 4 insert, 16 update.
+  select exists (
+    select from pg_catalog.pg_trigger g
+    join pg_catalog.pg_proc f on f.oid = g.tgfoid
+    where g.tgrelid = tab and not g.tgisinternal
+      and f.pronamespace <> 'crossfade_private'::regnamespace
+      and case kind
+        when 'before row' then g.tgtype & 3 = 3 and g.tgtype & 20 <> 0
+        when 'before insert row' then g.tgtype & 7 = 7
+        when 'update of' then g.tgtype & 16 <> 0 and g.tgattr <> ''
+        end);
+$$;
+
+comment on function crossfade_private.has_triggers is
+  'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
@@ -3035,16 +3519,27 @@ begin
     return;
   end if;
   return query select crossfade_private.pair_problems(pair);
+  return query
+    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
+      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
+    where (pair).generator <> crossfade_private.generator();
+  return query
+    select format(
+      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
+    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
+    where crossfade_private.has_triggers(t::regclass, 'before row')
+      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
+        is null;
   -- Also seen here: another table that has taken the name.
   return query
-    select format('trigger crossfade_mirror_%s of %s is missing or not enabled always', o.name, t)
+    select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
     from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    cross join unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o(name)
+    cross join unnest(array['insert', 'update', 'delete', 'truncate']) o(name)
     where not exists (
       select from pg_catalog.pg_trigger g
       join pg_catalog.pg_proc f on f.oid = g.tgfoid
       where g.tgrelid = t::regclass and g.tgname = 'crossfade_mirror_' || o.name
-        and g.tgenabled = 'A'
+        and g.tgenabled in ('O', 'A')
         and f.proname = format('mirror_%s_v%s_%s', (pair).name, u.side, o.name));
 end $$;
 
@@ -3119,9 +3614,9 @@ as $$
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
-    from pg_catalog.pg_trigger g
+    from pg_catalog.pg_trigger g join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
-      and not g.tgisinternal and g.tgname not like 'crossfade\_%'
+      and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
     union all
     select format(
       'converter %s is called for every row: in SQL, with set search_path = pg_catalog, pg_temp as its only setting, its text would stand in our statements',
@@ -3309,32 +3804,264 @@ end $$;
 comment on function crossfade.describe_table is
   'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
 
--- mirror/support.sql ------------------------------------------------------------------------------
+-- mirror/state.sql --------------------------------------------------------------------------------
 
--- What the generated functions call.
+-- What the mirror of a pair does: a row that is the record, and constants for the triggers.
+-- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
+-- transactional and locks no table. But a session that has a table locked already does not hear of it
+-- before its transaction ends. So every change has a number, taken from a sequence whose last value any
+-- session sees at once: where that is not the constant's, the row is read.
 
-create or replace function crossfade_private.mirror_mode(pair text)
-returns crossfade_private.mirror_state
+create or replace function crossfade_private.state_of(mirror text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when mirror = 'off' then 'off'
+    when mirror = 'both' then 'on'
+    when mirror = 'log_only' then 'log'
+    when side = 1 then 'archive'
+    when mirror = 'archived' then 'off'
+    else 'on' end;
+$$;
+
+comment on function crossfade_private.state_of is
+  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_state crossfade_private.mirror_state;
+  v_mirror text;
 begin
   if current_setting('transaction_isolation') = 'read committed' then
-    select m.* into v_state from crossfade_private.mirror_state m where m.pair = mirror_mode.pair;
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = read_state.pair;
   else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on;
-    -- the row
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
     -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.* into v_state from crossfade_private.mirror_state m
-    where m.pair = mirror_mode.pair for share;
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = read_state.pair for share;
   end if;
-  return v_state;
+  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
 end $$;
 
-comment on function crossfade_private.mirror_mode is
-  'The mirror row of a pair, read once per statement. Locks the row FOR SHARE only above READ COMMITTED.';
+comment on function crossfade_private.read_state is
+  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.set_state_functions(
+  pair text, side integer, state text, change bigint
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function record;
+begin
+  for v_function in select * from (values
+    ('state', 'text', format('select %L::text', state)),
+    ('change', 'bigint', format('select %s::bigint', change))) f(name, type, body)
+  loop
+    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
+      language sql immutable parallel safe as %L',
+      pair, side, v_function.name, v_function.type, v_function.body);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
+      pair, side, v_function.name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.set_state_functions is
+  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so.';
+
+create or replace function crossfade_private.set_state(pair text, mirror text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change bigint;
+begin
+  execute format('create sequence if not exists crossfade_private.mirror_%s_changes', pair);
+  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
+  perform crossfade_private.set_state_functions(
+    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
+  from (values (1), (2)) s(side);
+end $$;
+
+comment on function crossfade_private.set_state is
+  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.follow_mirror_state()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.set_state(new.pair, new.mirror);
+  return null;
+end $$;
+
+comment on function crossfade_private.follow_mirror_state is
+  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
+
+create or replace trigger crossfade_after_state
+after insert or update of mirror on crossfade_private.mirror_state
+for each row execute function crossfade_private.follow_mirror_state();
+
+create or replace function crossfade_private.open_or_close(pair text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade_private.mirror_state m set opened = q.wanted
+  from (
+    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and (s.opened or not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
+    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
+    where s.pair = open_or_close.pair
+  ) q
+  where m.pair = q.pair and m.opened <> q.wanted;
+$$;
+
+comment on function crossfade_private.open_or_close is
+  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+
+-- mirror/calls.sql --------------------------------------------------------------------------------
+
+-- What the generated mirror functions call.
+
+create or replace function crossfade_private.is_transient(error_code text)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+$$;
+
+comment on function crossfade_private.is_transient is
+  'Whether an error says nothing about the row: lost conflicts, locks, resources, the system. It always reaches the writer, who tries again: recorded, it would lose the other client''s edit.';
+
+create or replace function crossfade_private.is_of_this_transaction(row_xmin xid)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The age is no more than a sieve: rows of younger transactions pass it too. A visible row whose
+  -- writer is in progress is ours, also when a subtransaction wrote it.
+  select case when age(row_xmin) <= 0 then pg_xact_status(
+    (pg_current_xact_id()::text::bigint - age(row_xmin))::text::xid8) = 'in progress'
+    else false end;
+$$;
+
+comment on function crossfade_private.is_of_this_transaction is
+  'Whether the current transaction wrote a row, given its xmin.';
+
+create or replace function crossfade_private.begin_engine_write(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into crossfade_private.engine_writes (transaction_id, pair)
+  values (pg_current_xact_id(), begin_engine_write.pair)
+  on conflict (transaction_id) do update set pair = excluded.pair;
+  -- Only where to look: the row above is what counts, and nobody else can write it.
+  perform set_config('crossfade.mark_' || pair, 'engine', true);
+end $$;
+
+comment on function crossfade_private.begin_engine_write is
+  'From here on this transaction writes a pair''s tables as a batch or repair: its rows are no news for the other side.';
+
+create or replace function crossfade_private.end_engine_write(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from crossfade_private.engine_writes w where w.transaction_id = pg_current_xact_id();
+  perform set_config('crossfade.mark_' || pair, '', true);
+end $$;
+
+comment on function crossfade_private.end_engine_write is
+  'The transaction''s writes are a client''s again.';
+
+create or replace function crossfade_private.is_engine_write(pair text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade_private.engine_writes w
+    where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = is_engine_write.pair);
+$$;
+
+comment on function crossfade_private.is_engine_write is
+  'Whether this transaction is inside a batch or repair of the pair.';
+
+create or replace function crossfade_private.is_own_write(
+  context text, depth integer, pair text, writer_side integer
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function text := format('crossfade_private.mirror_%s_v%s_', pair, writer_side);
+  v_frame text;
+  v_statement text;
+begin
+  if depth = 1 then
+    return crossfade_private.is_engine_write(pair);
+  end if;
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
+  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- between it and us is no code but its own.
+  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
+  then
+    return true;
+  end if;
+  v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
+  if v_frame is null then
+    return false;
+  end if;
+  -- SAFETY: everything between the first line and the frame must be one statement that stands in that
+  -- function to the letter. None of them can be continued by a quote, so no other text begins so.
+  v_statement := substring(context from '^[^\n]*\n[^"\n]*"(.*)"\n[^"\n]* '
+    || replace(v_function, '.', '\.') || v_frame || '\(');
+  return exists (
+    select from pg_catalog.pg_proc p
+    where p.pronamespace = 'crossfade_private'::regnamespace
+      and p.proname = substr(v_function, length('crossfade_private.') + 1) || v_frame
+      and (strpos(p.prosrc, v_statement || ';') > 0
+        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+end $$;
+
+comment on function crossfade_private.is_own_write is
+  'Whether the statement that fired a trigger is one of the other side''s mirror function (writer_side) or, at depth 1, of a batch or repair of the pair; context is PG_CONTEXT, depth pg_trigger_depth(). False is always safe: the rows are then found equal.';
+
+create or replace function crossfade_private.note_nested(mark text, mark_value text, depth integer)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_statement constant text := extract(epoch from statement_timestamp())::text;
+begin
+  if depth > 1 then
+    perform set_config(mark, v_statement, true);
+    return true;
+  end if;
+  return mark_value in (v_statement, 'engine');
+end $$;
+
+comment on function crossfade_private.note_nested is
+  'Remember that a trigger of somebody else''s wrote to the pair while this statement of the client is under way: rows in transition tables may be older than the rows. True when that is so.';
 
 create or replace function crossfade_private.record_failure(
   pair text, written_side integer, key jsonb, operation text, error_code text, message text
@@ -3358,25 +4085,132 @@ $$;
 comment on function crossfade_private.record_failure is
   'Note a write that reached one table only. One open row per key; the last written side wins.';
 
-create or replace function crossfade_private.refuse_archived_write(pair text, side integer)
-returns boolean
+create or replace function crossfade_private.refuse_or_record(
+  pair text, written_side integer, key jsonb, operation text, error_code text, message text,
+  constraint_name text
+)
+returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- A cascade from a parent table must still be able to delete, hence depth 1 only.
-  if side = 1 and pg_trigger_depth() = 1 and coalesce(current_setting('crossfade.engine', true),
-    '') <> 'on' then
-    perform crossfade_private.fail(
-      409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": it is a read-only archive', pair),
-      jsonb_build_object('pair', pair),
-      'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  if (select m.failure_policy from crossfade_private.mirror_state m
+    where m.pair = refuse_or_record.pair) = 'raise' then
+    -- Without the detail: that shows the other table's row, and the writer may not see all of it.
+    raise exception using errcode = error_code, message = message,
+      constraint = coalesce(constraint_name, '');
   end if;
-  return true;
+  perform crossfade_private.record_failure(pair, written_side, key, operation, error_code, message);
+end $$;
+
+comment on function crossfade_private.refuse_or_record is
+  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded.';
+
+create or replace function crossfade_private.note_keys(
+  pair text, side integer, operation text, keys jsonb[]
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
+    message)
+  select distinct note_keys.pair, note_keys.side, k, note_keys.operation, 'LOGGED',
+    'only noted: the mirror is log_only'
+  from unnest(keys) k order by k
+  on conflict (pair, key) where resolved_at is null do update
+  set written_side = excluded.written_side, at = clock_timestamp();
+$$;
+
+comment on function crossfade_private.note_keys is
+  'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
+
+create or replace function crossfade_private.note_unseen(pair text, side integer, keys jsonb[])
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- FOR SHARE: the sweep of the backfill waits for this transaction, so it finds what is noted.
+  perform from crossfade_private.mirror_state m where m.pair = note_unseen.pair and m.tombstones
+  for share;
+  if found then
+    insert into crossfade_private.tombstones (pair, side, key)
+    select note_unseen.pair, note_unseen.side, k from unnest(keys) k;
+  end if;
+end $$;
+
+comment on function crossfade_private.note_unseen is
+  'Note keys that a transaction above READ COMMITTED deleted while a backfill runs: a copy that its snapshot does not show is removed by the final sweep. Locks the pair''s state row FOR SHARE.';
+
+create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.mirror_failures f set key = to_key
+  where f.pair = move_failure.pair and f.key = from_key and f.resolved_at is null
+    and not exists (
+      select from crossfade.mirror_failures o
+      where o.pair = f.pair and o.key = to_key and o.resolved_at is null);
+$$;
+
+comment on function crossfade_private.move_failure is
+  'An open failure goes with the row whose key changed.';
+
+create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+    || jsonb_build_object(from_key::text, to_key))::text, true);
+$$;
+
+comment on function crossfade_private.note_move is
+  'Note, until the transaction ends, that a row moved on before its counterpart had moved to its first new key.';
+
+create or replace function crossfade_private.noted_move(setting text, from_key jsonb)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive noted(moves) as (
+    select nullif(current_setting(setting, true), '')::jsonb
+  ),
+  step(key, number) as (
+    select n.moves -> from_key::text, 1 from noted n
+    union all
+    select n.moves -> s.key::text, s.number + 1
+    from step s cross join noted n where s.key is not null and s.number < 100
+  )
+  select s.key from step s where s.key is not null order by s.number desc limit 1;
+$$;
+
+comment on function crossfade_private.noted_move is
+  'Where a row went on to from a key, by note_move; null when nothing was noted.';
+
+create or replace function crossfade_private.refuse_archived_write(
+  pair text, tab text, depth integer, context text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- What a foreign key does (a cascade from a parent) belongs to the statement on the parent.
+  if depth > 1 and context ~ '^[^\n]*\n[^"\n]*"(DELETE FROM|UPDATE) (ONLY )?"[^\n]*\$1 OPERATOR\([^\n]*"(\n[^"\n]*"|$)'
+  then
+    return;
+  end if;
+  perform crossfade_private.fail(
+    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', pair, tab),
+    jsonb_build_object('pair', pair, 'table', tab),
+    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
 end $$;
 
 comment on function crossfade_private.refuse_archived_write is
-  'In stage complete a direct write to V1 is refused (PT409 CF_ARCHIVED).';
+  'In stage complete every statement on V1 is refused (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do.';
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
 
@@ -3391,15 +4225,8 @@ as $$
 declare
   v_pair text := tg_argv[0];
 begin
-  -- Mirrored writes do not even get here: the trigger has a condition (install_mirror).
-  if current_setting('crossfade.engine', true) = 'on' then
-    return null;
-  end if;
-  -- A cascade of a mirrored write (from a parent table, or within this one) belongs to that write.
-  if pg_trigger_depth() > 1 and exists (
-    select from crossfade.pairs p
-    where coalesce(current_setting(format('crossfade.echo_%s_v2', p.name), true), '') <> ''
-  ) then
+  -- What a trigger or a foreign key writes belongs to the statement that fired it.
+  if pg_trigger_depth() > 1 then
     return null;
   end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
@@ -3407,6 +4234,10 @@ begin
   if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
     'service_role')
     and session_user <> 'authenticator' then
+    return null;
+  end if;
+  if current_setting('crossfade.mark_' || v_pair, true) = 'engine'
+    and crossfade_private.is_engine_write(v_pair) then
     return null;
   end if;
   -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
@@ -3418,6 +4249,7 @@ begin
     -- lock above is what holds a kill off.
     begin
       perform from crossfade.kill_switches k where k.fences for share;
+      perform from crossfade_private.mirror_state m where m.pair = v_pair for share;
       raise exception using errcode = 'CF000', message = 'nothing is wrong';
     exception when sqlstate 'CF000' then
       null;
@@ -3430,405 +4262,1195 @@ begin
       jsonb_build_object('pair', v_pair, 'flags_version', crossfade.flags_version()),
       'Write version 1: both stay the same. An operator releases the switch with crossfade kill release.');
   end if;
+  if not (select m.opened from crossfade_private.mirror_state m where m.pair = v_pair) then
+    perform crossfade_private.fail(
+      409, 'CF_CLOSED', format('Cannot write %s: version 2 of "%s" is not open yet',
+        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
+      jsonb_build_object('pair', v_pair),
+      'Write version 1. Version 2 opens when the first backfill has finished: crossfade backfill run.');
+  end if;
   return null;
 end $$;
 
 comment on function crossfade_private.refuse_fenced_write is
-  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED). Mirrored and engine writes pass. Holds the fence lock shared until the transaction ends.';
+  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED), and as long as not every row of V1 has a counterpart (PT409 CF_CLOSED): with the key of such a row a user could take it over. Statements of triggers, referential actions and batches pass. Holds the fence lock shared until the transaction ends.';
+
+-- mirror/insert.sql -------------------------------------------------------------------------------
+
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+
+create or replace function crossfade_private.mirror_insert_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: rows inserted into V{side}.
+#variable_conflict use_column
+declare
+  cf_state constant text := {state};
+  cf_depth constant integer := pg_trigger_depth();
+  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_nested boolean := false;
+  cf_context text;
+begin
+  if cf_state = 'off' then
+    return null;
+  end if;
+  if cf_depth > 1 or cf_mark <> '' then
+    get diagnostics cf_context = pg_context;
+    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+      return null;
+    end if;
+    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  end if;
+  if cf_state = 'archive' then
+    perform crossfade_private.refuse_archived_write(
+      {pair_literal}, {source_literal}, cf_depth, cf_context);
+    return null;
+  elsif cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from cf_new cf_x));
+    return null;
+  end if;
+  if not cf_nested then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_insert_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_insert: AFTER STATEMENT trigger with the new rows as cf_new.';
 
 -- mirror/put.sql ----------------------------------------------------------------------------------
 
--- The text that carries rows over: static SQL, made once per pair, no dynamic SQL at run time but
--- constant statements that must be planned for the number of rows at hand.
---
--- Few rows go one by one through plans with scalar parameters. Many rows go through EXECUTE: a plan
--- cached for one row would be slow for 40,000, and one cached for 40,000 would scan the table
--- for one.
+-- The text of the function that makes whole counterparts: of inserted rows that the one statement
+-- of the INSERT trigger did not settle, and of rows that came back while they were deleted.
 
-create or replace function crossfade_private.mirror_put_template()
+create or replace function crossfade_private.mirror_put_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-as $outer$
-  select $template$
-      -- Insert and update take turns until one of them finds the row: between the two statements a
-      -- writer of the other table may have inserted or deleted it.
-      v_present := false;
-      for v_attempt in {first_attempt}..5 loop
-        if v_attempt % 2 = 0 then
-          insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from {convert} v_row {with} null::{target} {converted} cf_c
-          on conflict ({target_key}) do nothing;
-          v_present := found;
-        else
-          -- SAFETY: lock before converting, or the merge would start from a version
-          -- already replaced.
-          select cf_t.* into v_counterpart from {target} cf_t
-          where ({tkey_t}) = ({skey_v_row}) for update;
-          v_present := found;
-          if v_present then
-            update {target} cf_t set {set_list}
-            from {convert} v_row {with} v_counterpart {converted} cf_c
-            where ({tkey_t}) = ({skey_v_row}) and row({tcompare_t}) is distinct
-              from row({tcompare_c});
-          end if;
-        end if;
-        exit when v_present;
-      end loop;
-      if not v_present then
-        raise exception using errcode = 'CF017',
-          message =
-            'the mirrored row is missing after the write (a trigger or rule of the table may drop it)';
-      end if;$template$;
-$outer$;
-
-comment on function crossfade_private.mirror_put_template is
-  'One row v_row of the source becomes its counterpart in the target, merged with what is there.';
-
-create or replace function crossfade_private.mirror_insert_template()
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  select $template$
-  -- New rows have no counterpart as a rule: one statement whose plan is the same for one row and
-  -- for 40,000, because it joins nothing. Without ON CONFLICT a row costs one index search and one
-  -- WAL record less; if a counterpart is there after all, the same with it leaves that to the
-  -- statements below.
-  if not v_nested then
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {tcolumns_c} from crossfade_rows cf_n
-      cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
-      order by {tkey_c};
-      get diagnostics v_count = row_count;
-      v_done := v_count = (select count(*) from crossfade_rows);
-    exception when others then
-      v_taken := sqlstate = '23505';
-      if not v_taken and (v_state.failure_policy = 'raise' or sqlstate = '40001') then
-        raise;
-      end if;
-    end;
-  end if;
-  if v_taken then
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {tcolumns_c} from crossfade_rows cf_n
-      cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
-      order by {tkey_c} on conflict ({target_key}) do nothing;
-      get diagnostics v_count = row_count;
-      v_done := v_count = (select count(*) from crossfade_rows);
-    exception when others then
-      if v_state.failure_policy = 'raise' or sqlstate = '40001' then
-        raise;
-      end if;
-    end;
-  end if;$template$;
-$outer$;
-
-comment on function crossfade_private.mirror_insert_template is
-  'First statement for inserted rows; v_done says whether it was enough.';
-
-create or replace function crossfade_private.mirror_bulk_template(operation text)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  select case operation
-    when 'delete' then $template$
-      execute $sql$select count(*) from (
-        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
-        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
-      -- With an old snapshot every missing row must be looked at: see the deletion of one row.
-      v_done := v_count >= v_rows or not v_frozen;
-      if v_done then
-        execute $sql$delete from {target} cf_t using crossfade_rows cf_n
-          where ({tkey_t}) = ({skey_n})$sql$;
-      end if;$template$
-    else $template$
-      -- Order matters: by key, so that two bulk writers cannot deadlock on the other table.
-      execute $sql$select count(*) from (
-        select from {target} cf_t join crossfade_rows cf_n on ({tkey_t}) = ({skey_n})
-        order by {tkey_t} for update of cf_t) l$sql$ into v_count;
-      execute $sql$update {target} cf_t set {set_list}
-        from (
-          select cf_c.* from crossfade_rows cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-          cross join lateral {convert} row(cf_n.*)::{source} {with} cf_o {converted} cf_c
-        ) cf_c
-        where ({tkey_t}) = ({tkey_c})
-          and row({tcompare_t}) is distinct from row({tcompare_c})$sql$;
-      if v_count < v_rows and tg_op = 'UPDATE' then
-        execute $sql$insert into {target} ({target_columns}) overriding system value
-          select {tcolumns_c} from crossfade_rows cf_n
-          cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
-          where not exists (select from {target} cf_o where ({tkey_o}) = ({skey_n}))
-          order by {tkey_c} on conflict ({target_key}) do nothing$sql$;
-        get diagnostics v_added = row_count;
-        v_count := v_count + v_added;
-      end if;
-      v_done := v_count >= v_rows;$template$
-  end;
-$outer$;
-
-comment on function crossfade_private.mirror_bulk_template is
-  'All rows of a large statement at once; v_done stays false when a row is missing afterwards.';
-
--- mirror/rows.sql ---------------------------------------------------------------------------------
-
--- The text that carries the rows of a statement over, few and many.
-
-create or replace function crossfade_private.mirror_rows_template(operation text)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  select case operation when 'insert' then crossfade_private.mirror_insert_template() else '' end
-    || replace(replace($template$
-  if not v_done then
-    select count(*) into v_rows from crossfade_rows;
-  end if;
-  v_bulk := v_rows > 8 and not v_nested;
-  while not v_done loop
-    if v_bulk then
-      v_bulk := false;
-      v_tried := true;
-      begin
-        <<bulk>>
-      exception when others then
-        -- A serialization failure spoils the whole transaction whatever we record.
-        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
-          raise;
-        end if;
-      end;
-      continue;
-    end if;
-    for v_row in select cf_n.* from crossfade_rows cf_n order by {skey_n} loop
-      -- Looked at again for every row: a trigger on the row before may have written this one.
-      v_nested := v_nested or v_rows > 1
-        and coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
-      if v_nested then
-        -- The owner's own trigger wrote this table after the statement did: the transition table is
-        -- older than the row, and the nested statement has been mirrored already.
-        select cf_s.* into v_current from {source} cf_s where ({skey_s}) = ({skey_v_row});
-        continue when found = (tg_op = 'DELETE');
-        if tg_op <> 'DELETE' then
-          v_row := v_current;
-        end if;
-      end if;
-      begin
-        <<row>>
-      exception when others then
-        -- Unique values that change places: one statement can do what single rows cannot, where the
-        -- constraint is deferrable.
-        v_bulk := v_rows > 1 and not v_tried and not v_nested and sqlstate in ('23505', '23P01');
-        exit when v_bulk;
-        if v_state.failure_policy = 'raise' or sqlstate = '40001' then
-          raise;
-        end if;
-        perform crossfade_private.record_failure(
-          {pair_literal}, {side}, {skey_json_v_row}, tg_op, sqlstate, sqlerrm);
-      end;
-    end loop;
-    v_done := not v_bulk;
-  end loop;
-  if tg_op = 'DELETE' and v_state.tombstones then
-    insert into crossfade_private.tombstones (pair, side, key)
-    select {pair_literal}, {side}, {skey_json_n} from crossfade_rows cf_n;
-  end if;$template$,
-    '<<bulk>>', crossfade_private.mirror_bulk_template(operation)),
-    '<<row>>', case operation
-      when 'delete' then $delete$
-        delete from {target} cf_t where ({tkey_t}) = ({skey_v_row});
-        -- SAFETY: a copy made by backfill or repair after the snapshot was taken is not visible
-        -- here and would outlive the row. Repair looks with a snapshot of its own.
-        if v_frozen and not found and not v_state.tombstones then
-          perform crossfade_private.record_failure({pair_literal}, {side}, {skey_json_v_row}, tg_op,
-            'CF017', 'the row to be deleted is not visible to the transaction, or not there');
-        end if;$delete$
-      else crossfade_private.mirror_put_template() end);
-$outer$;
-
-comment on function crossfade_private.mirror_rows_template is
-  'Body for insert, update and delete: in bulk when there are many rows, else or after an error one by one, so that one bad row of a thousand costs one failure record and not a thousand.';
-
--- mirror/merge.sql --------------------------------------------------------------------------------
-
--- The text that merges an update into the row of the other side, and the text that only logs.
-
-create or replace function crossfade_private.mirror_merge_template()
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  select $template$
-  -- A trigger of the owner's wrote this row. When a statement on the other table, whose turn to be
-  -- mirrored has not come, changed the counterpart as well, then neither row holds both changes,
-  -- and mirroring this one would undo the other. So both are merged by column, here and now.
-  begin
-    select cf_t.* into v_counterpart from {target} cf_t where ({tkey_t}) = ({skey_old}) for update;
-    if exists (
-      select from {target} cf_t cross join lateral {convert} old {with} cf_t {converted} cf_b
-      where ({tkey_t}) = ({skey_old}) and row({tcompare_b}) is distinct from row({tcompare_t})
-    ) then
-      update {target} cf_t set {merge_list}
-      from {convert} old {with} v_counterpart {converted} cf_b,
-        {convert} new {with} v_counterpart {converted} cf_c
-      where ({tkey_t}) = ({skey_old})
-      returning cf_t.* into v_counterpart;
-      v_own_guard := current_setting('crossfade.echo_{pair}_v{side}', true);
-      v_set := set_config('crossfade.echo_{pair}_v{side}', (pg_trigger_depth() + 1)::text, true);
-      update {source} cf_s set {source_set_list}
-      from {convert_back} v_counterpart {with_back} new {converted_back} cf_c
-      where ({skey_s}) = ({skey_new}) and row({scompare_s}) is distinct from row({scompare_c});
-      v_set := set_config('crossfade.echo_{pair}_v{side}', coalesce(v_own_guard, ''), true);
-    end if;
-  exception when others then
-    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
-      raise;
-    end if;
-    perform crossfade_private.record_failure(
-      {pair_literal}, {side}, {skey_json_old}, 'MERGE', sqlstate, sqlerrm);
-  end;$template$;
-$outer$;
-
-comment on function crossfade_private.mirror_merge_template is
-  'Body for a row that a trigger updated: take in what waits to be mirrored from the other side.';
-
-create or replace function crossfade_private.mirror_log_template(operation text)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  select case operation
-    -- The rows of a TRUNCATE are gone, so there is no key to note: it is mirrored all the same.
-    when 'truncate' then ''
-    when 'merge' then $template$
-  if v_state.mirror = 'log_only' then
-    return null;
-  end if;$template$
-    else replace(replace($template$
-  if v_state.mirror = 'log_only' then
-    insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
-      message)
-    select {pair_literal}, {side}, <<key>>, tg_op, 'LOGGED', 'only noted: the mirror is log_only'
-    from <<rows>> order by 3
-    on conflict (pair, key) where resolved_at is null do update
-    set written_side = excluded.written_side, at = clock_timestamp();
-    return null;
-  end if;$template$,
-      '<<key>>', case operation when 'move' then '{skey_json_old}' else '{skey_json_n}' end),
-      '<<rows>>',
-      case operation when 'move' then '(select) one' else 'crossfade_rows cf_n' end) end;
-$outer$;
-
-comment on function crossfade_private.mirror_log_template is
-  'Body for mirror mode log_only: note the keys and do nothing else.';
-
--- mirror/functions.sql ----------------------------------------------------------------------------
-
--- The complete text of one generated trigger function.
-
-create or replace function crossfade_private.mirror_template(operation text)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  select replace(replace(replace(replace(replace($template$
-create or replace function crossfade_private.mirror_{pair}_v{side}_{operation}()
-returns trigger
-language plpgsql volatile
-security definer -- who may write one table often has no right on the other
-set search_path = pg_catalog, pg_temp
-as $body$
+as $text$
+  select $body$
+-- {made_by}: whole counterparts of rows of V{side}, read again by their keys.
+#variable_conflict use_column
 declare
-  v_state crossfade_private.mirror_state;
-  v_guard text;
-  v_set text;
-  v_frozen constant boolean := current_setting('transaction_isolation') <> 'read committed';
-  v_nested boolean := coalesce(current_setting('crossfade.nested_{pair}_v{side}', true), '') <> '';
-<<variables>>
+  cf_size constant integer := cardinality(cf_rows);
+  cf_step constant integer := greatest(1, cf_size / 16);
+  cf_taken jsonb;
+  cf_constraint text;
 begin
-  if v_frozen then
-    v_state := crossfade_private.mirror_mode({pair_literal});
-  else
-    select m.* into v_state from crossfade_private.mirror_state m where m.pair = {pair_literal};
+  if cf_size = 0 then
+    return;
   end if;
-  if v_state.mirror is null or v_state.mirror = 'off' then
+  begin
+    -- SAFETY: a row that only the other table had is somebody else's. Writing over it would hand it
+    -- to whoever inserted this one.
+    select {key_json_s} into cf_taken
+    from unnest(cf_rows) cf_r
+    join {source} cf_s on {same_key_s_r}
+    join {target} cf_t on {same_key_t_s}
+    cross join lateral {convert} cf_c
+    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ({differs})
+    limit 1;
+    if cf_taken is not null then
+      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
+        message = format('duplicate key %s: %s has a row with it', cf_taken, {target_literal});
+    end if;
+    update {target} cf_t set {whole}
+    from unnest(cf_rows) cf_r
+    join {source} cf_s on {same_key_s_r}
+    where {same_key_t_s} and crossfade_private.is_of_this_transaction(cf_t.xmin)
+      and exists (select from lateral {convert} cf_c where {differs});
+    insert into {target} ({target_columns}) overriding system value
+    select {made_columns}
+    from unnest(cf_rows) cf_r
+    join {source} cf_s on {same_key_s_r}
+    cross join lateral {convert_now} cf_c
+    where not exists (select from {target} cf_t where {same_key_t_s});
+    perform from unnest(cf_rows) cf_r
+    join {source} cf_s on {same_key_s_r}
+    cross join lateral {convert_now} cf_c
+    where not exists (select from {target} cf_t where {same_key_t_s});
+    if found then
+      raise exception using errcode = 'CF017',
+        message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
+    end if;
+    return;
+  exception when others then
+    get stacked diagnostics cf_constraint = constraint_name;
+    if sqlstate = '23505' and cf_constraint = any (array['crossfade_one_key'] || {target_key_names})
+      or crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif cf_size = 1 then
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_row}, cf_operation, sqlstate, sqlerrm, cf_constraint);
+      return;
+    end if;
+  end;
+  -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
+  for cf_at in 1..cf_size by cf_step loop
+    perform {function}_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation);
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_put_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+-- mirror/update.sql -------------------------------------------------------------------------------
+
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+
+create or replace function crossfade_private.mirror_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: rows updated in V{side}.
+#variable_conflict use_column
+declare
+  cf_state constant text := {state};
+  cf_depth constant integer := pg_trigger_depth();
+  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_nested boolean := false;
+  cf_context text;
+  cf_count bigint;
+  cf_moved boolean;
+  cf_changed boolean;
+  cf_written bigint;
+  cf_olds {source}[];
+  cf_news {source}[];
+begin
+  if cf_state = 'off' then
     return null;
   end if;
-  if (v_state.mirror = 'archived' or v_state.mirror = 'reverse' and {side} = 1)
-    and crossfade_private.refuse_archived_write({pair_literal}, {side}) then
+  if cf_depth > 1 or cf_mark <> '' then
+    get diagnostics cf_context = pg_context;
+    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+      return null;
+    end if;
+    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  end if;
+  if cf_state = 'archive' then
+    perform crossfade_private.refuse_archived_write(
+      {pair_literal}, {source_literal}, cf_depth, cf_context);
     return null;
   end if;
-<<log>>
-  v_guard := current_setting('crossfade.echo_{pair}_v{other}', true);
-  -- Assignments and not PERFORM: those are evaluated without a query.
-  v_set := set_config('crossfade.echo_{pair}_v{other}', (pg_trigger_depth() + 1)::text, true);
-<<action>>
-  v_set := set_config('crossfade.echo_{pair}_v{other}', coalesce(v_guard, ''), true);
-  if pg_trigger_depth() > 1 then
-    -- Both tables have been written while a statement on either may wait for its own mirror.
-    v_set := set_config('crossfade.nested_{pair}_v{side}', 'on', true);
-    v_set := set_config('crossfade.nested_{pair}_v{other}', 'on', true);
-  elsif v_nested then
-    v_set := set_config('crossfade.nested_{pair}_v{side}', '', true);
+  -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
+  -- rows have changed keys with each other.
+  select cf_a.number, cf_a.keys is distinct from cf_b.keys,
+    case when cf_a.number < 9 then exists (
+      select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      where {read_differs}) else true end
+  into cf_count, cf_moved, cf_changed
+  from (select count(*) as number, array_agg({key_x}) as keys from cf_old cf_x) cf_a,
+    (select array_agg({key_x}) as keys from cf_new cf_x) cf_b;
+  -- Order matters: what the converter does not read must not even lock the other table.
+  if cf_count = 0 or not cf_moved and not cf_changed then
+    return null;
+  end if;
+  if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand.
+        execute {update_many};
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  if cf_moved then
+    perform {function}_move(cf_olds, cf_news);
+  end if;
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from unnest(cf_news) cf_x));
+    return null;
+  end if;
+  perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
+  if cf_moved and coalesce(current_setting({mark}, true), '') <> '' then
+    perform {function}_push(cf_olds, cf_news);
   end if;
   return null;
-end $body$
-$template$, '<<variables>>', case
-    when operation = 'merge' then '  v_own_guard text; v_counterpart {target};'
-    when operation in ('insert', 'update', 'delete') then
-      '  v_row {source}; v_current {source}; v_rows bigint; v_count bigint;
-  v_bulk boolean; v_tried boolean := false; v_done boolean := false;'
-      || case operation when 'delete' then ''
-        else ' v_counterpart {target}; v_added bigint; v_present boolean;' end
-      || case operation when 'insert' then ' v_taken boolean := false;' else '' end
-    else '' end), '<<action>>', case operation
-    when 'truncate' then
-      -- DELETE and not TRUNCATE: it takes no exclusive lock on the other table and knows
-      -- its cascades. But TRUNCATE also removes rows younger than the snapshot, and DELETE
-      -- above READ COMMITTED does not even see them.
-      $truncate$
-  begin
-    if v_frozen then
-      truncate {target};
-    else
-      delete from {target};
-    end if;
-  exception when others then
-    if v_state.failure_policy = 'raise' or v_frozen or sqlstate = '40001' then
-      raise;
-    end if;
-    perform crossfade_private.record_failure(
-      {pair_literal}, {side}, {tkey_json_t}, tg_op, sqlstate, sqlerrm)
-    from {target} cf_t order by {tkey_t};
-  end;$truncate$
-    when 'move' then $move$
-  begin
-    {move};
-    if v_frozen and not found then
-      perform crossfade_private.record_failure({pair_literal}, {side}, {skey_json_old}, 'MOVE',
-        'CF017', 'the row to be moved is not visible to the transaction, or not there');
-    end if;
-  exception when others then
-    if v_state.failure_policy = 'raise' or sqlstate = '40001' then
-      raise;
-    end if;
-    perform crossfade_private.record_failure(
-      {pair_literal}, {side}, {skey_json_old}, 'MOVE', sqlstate, sqlerrm);
-  end;$move$
-    when 'merge' then crossfade_private.mirror_merge_template()
-    else crossfade_private.mirror_rows_template(operation)
-  end), '<<log>>', crossfade_private.mirror_log_template(operation)), '{operation}', operation),
-  '{first_attempt}', case operation when 'insert' then '2' else '1' end);
-$outer$;
+end $body$;
+$text$;
 
-comment on function crossfade_private.mirror_template is
-  'The text of a mirror trigger function: operation is insert, update, delete, truncate, move (a changed key) or merge (a row updated by a trigger).';
+comment on function crossfade_private.mirror_update_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
+
+create or replace function crossfade_private.update_many_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited})$body$;
+$text$;
+
+comment on function crossfade_private.update_many_text is
+  'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+
+-- mirror/edit.sql ---------------------------------------------------------------------------------
+
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE trigger
+-- could not: rows that a trigger wrote again, rows that are refused, rows without a counterpart.
+
+create or replace function crossfade_private.mirror_edit_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: edits of rows of V{side}, read again by their keys.
+#variable_conflict use_column
+declare
+  cf_size constant integer := cardinality(cf_news);
+  cf_step constant integer := greatest(1, cf_size / 16);
+  cf_rows {source}[];
+  cf_constraint text;
+begin
+  begin
+    {edit_statement}
+    delete from {target} cf_t
+    using unnest(cf_news) cf_r
+    where {same_key_t_r} and not exists (
+      select from {source} cf_s where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+    insert into {target} ({target_columns}) overriding system value
+    select {made_columns}
+    from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+    join {source} cf_s on {same_key_s_n}
+    cross join lateral {convert_now} cf_c
+    where not exists (select from {target} cf_t where {same_key_t_s})
+      -- SAFETY: a statement of a trigger may work on a row that is being deleted.
+      and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
+    return;
+  exception when others then
+    get stacked diagnostics cf_constraint = constraint_name;
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif cf_size = 1 then
+      cf_rows := cf_news;
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_row}, 'UPDATE', sqlstate, sqlerrm, cf_constraint);
+      return;
+    end if;
+  end;
+  for cf_at in 1..cf_size by cf_step loop
+    perform {function}_edit(cf_olds[cf_at : cf_at + cf_step - 1],
+      cf_news[cf_at : cf_at + cf_step - 1], cf_nested);
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_edit_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_edit(cf_olds, cf_news, cf_nested): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.edit_statement_text(by_column boolean)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select case when not by_column then $body$update {target} cf_t set {edits}
+    from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+    join {source} cf_s on {same_key_s_n}
+    where {same_key_t_s} and ({edited});$body$
+  else $body$execute coalesce((
+      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      from (
+        select array[{edited_each}] as cf_edited
+        from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join {source} cf_s on {same_key_s_n}
+        join {target} cf_t on {same_key_t_s}
+      ) cf_e
+      -- Only columns that were edited are named: triggers of the owner's are for some columns.
+      cross join unnest(cf_edited, {edited_texts}) with ordinality cf_u(cf_is, cf_text, cf_place)
+      where cf_is having count(*) > 0), 'select') using cf_olds, cf_news;$body$ end;
+$text$;
+
+comment on function crossfade_private.edit_statement_text is
+  'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
+
+create or replace function crossfade_private.update_named_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$update {target} cf_t set %s
+    from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
+    join {source} cf_s on {same_key_s_n}
+    where {same_key_t_s} and ({edited})$body$;
+$text$;
+
+comment on function crossfade_private.update_named_text is
+  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+
+-- mirror/move.sql ---------------------------------------------------------------------------------
+
+-- The texts of the functions that follow a changed key.
+
+create or replace function crossfade_private.mirror_move_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: counterparts follow keys that changed in V{side}.
+#variable_conflict use_column
+declare
+  cf_move record;
+  cf_from {source};
+  cf_to {source};
+  cf_further jsonb;
+  cf_constraint text;
+begin
+  -- In the order in which the statement moved them: at each step the new key was free.
+  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+    cf_from := cf_move.cf_o;
+    cf_to := cf_move.cf_n;
+    continue when {same_key_moved};
+    perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
+    begin
+      -- A trigger of the owner's may have made a row for the new key in this very statement.
+      delete from {target} cf_t
+      where {same_key_t_to} and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from {target} cf_t where {same_key_t_from});
+      {move_statement}
+      if not found then
+        -- An outer statement has still to bring it here: it looks for this note.
+        perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        continue;
+      end if;
+      cf_further := crossfade_private.noted_move({moves}, {key_json_to});
+      if cf_further is not null and not exists (
+        select from {source} cf_s where {same_key_s_to}) then
+        {move_further_statement}
+      end if;
+    exception when others then
+      get stacked diagnostics cf_constraint = constraint_name;
+      if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+    end;
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_move_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_move(cf_olds, cf_news): the counterpart is updated and keeps what only it holds; 23505 when the new key is another row''s.';
+
+create or replace function crossfade_private.mirror_push_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: what triggers wrote into V{other} under the old key comes back to V{side}.
+#variable_conflict use_column
+begin
+  update {source} cf_s set {whole_back}
+  from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
+  join {target} cf_t on {same_key_t_r}
+  where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
+exception when others then
+  if crossfade_private.is_transient(sqlstate) then
+    raise;
+  end if;
+  perform crossfade_private.record_failure(
+    {pair_literal}, {other}, {key_json_x}, 'MOVE', sqlstate, sqlerrm)
+  from unnest(cf_news) cf_x;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_push_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_push(cf_olds, cf_news): after a move, edits of the counterpart that a nested statement made while it had the old key.';
+
+-- mirror/delete.sql -------------------------------------------------------------------------------
+
+-- The texts of the functions that mirror DELETE and TRUNCATE.
+
+create or replace function crossfade_private.mirror_delete_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: rows deleted from V{side}.
+#variable_conflict use_column
+declare
+  cf_state constant text := {state};
+  cf_depth constant integer := pg_trigger_depth();
+  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_context text;
+  cf_count bigint;
+  cf_written bigint;
+  cf_unseen jsonb[];
+begin
+  if cf_state = 'off' then
+    return null;
+  end if;
+  if cf_depth > 1 or cf_mark <> '' then
+    get diagnostics cf_context = pg_context;
+    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+      return null;
+    end if;
+    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  end if;
+  if cf_state = 'archive' then
+    perform crossfade_private.refuse_archived_write(
+      {pair_literal}, {source_literal}, cf_depth, cf_context);
+    return null;
+  elsif cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from cf_old cf_x));
+    return null;
+  end if;
+  select count(*) into cf_count from cf_old;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
+    -- row.
+    cf_unseen := array(select {key_json_r} from cf_old cf_r
+      where not exists (select from {target} cf_t where {same_key_t_r}));
+  end if;
+  begin
+    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    if cf_count < 9 then
+      delete from {target} cf_t using cf_old cf_r
+      where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
+    else
+      execute {delete_many};
+    end if;
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_count then
+      perform {function}_put(array(select row(cf_s.*)::{source}
+        from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+    end if;
+    if cardinality(cf_unseen) > 0 then
+      perform crossfade_private.note_unseen({pair_literal}, {side}, cf_unseen);
+    end if;
+    return null;
+  exception when others then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_delete_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_delete: AFTER STATEMENT trigger with the deleted rows as cf_old.';
+
+create or replace function crossfade_private.delete_many_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$delete from {target} cf_t using cf_old cf_r
+      where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r})$body$;
+$text$;
+
+comment on function crossfade_private.delete_many_text is
+  'The statement by which the DELETE trigger deletes many counterparts.';
+
+create or replace function crossfade_private.mirror_remove_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: counterparts of rows deleted from V{side}, some of which cannot be deleted.
+#variable_conflict use_column
+declare
+  cf_size constant integer := cardinality(cf_rows);
+  cf_step constant integer := greatest(1, cf_size / 16);
+  cf_constraint text;
+begin
+  begin
+    delete from {target} cf_t using unnest(cf_rows) cf_r
+    where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
+    return;
+  exception when others then
+    get stacked diagnostics cf_constraint = constraint_name;
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif cf_size = 1 then
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_row}, 'DELETE', sqlstate, sqlerrm, cf_constraint);
+      return;
+    end if;
+  end;
+  for cf_at in 1..cf_size by cf_step loop
+    perform {function}_remove(cf_rows[cf_at : cf_at + cf_step - 1]);
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_remove_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_remove(cf_rows): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.mirror_truncate_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: V{side} is truncated.
+#variable_conflict use_column
+declare
+  cf_state constant text := {state};
+  cf_depth constant integer := pg_trigger_depth();
+  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_context text;
+begin
+  if cf_state = 'off' then
+    return null;
+  end if;
+  if cf_depth > 1 or cf_mark <> '' then
+    get diagnostics cf_context = pg_context;
+    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+      return null;
+    end if;
+    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  end if;
+  if cf_state = 'archive' then
+    perform crossfade_private.refuse_archived_write(
+      {pair_literal}, {source_literal}, cf_depth, cf_context);
+    return null;
+  end if;
+  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- It also removes rows younger than the snapshot, which DELETE would not see.
+    truncate {target};
+    return null;
+  end if;
+  begin
+    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
+    -- never had a counterpart.
+    delete from {target} cf_t
+    where not exists (select from {source} cf_s where {same_key_s_t})
+      and exists (select from lateral {convert_alone} cf_c);
+  exception when others then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
+    from {target} cf_t;
+  end;
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_truncate_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: AFTER STATEMENT trigger.';
+
+-- mirror/settle.sql -------------------------------------------------------------------------------
+
+-- The texts of two row triggers for tables with BEFORE ROW triggers of their owner (updated_at,
+-- slugs, counters): what the mirror, a copy or a repair assigned stands, whatever those compute.
+
+create or replace function crossfade_private.mirror_first_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: keeps a row of V{side} as the mirror assigned it, before triggers of the owner's.
+declare
+  cf_context text;
+begin
+  get diagnostics cf_context = pg_context;
+  perform set_config({kept} || pg_trigger_depth(), case
+    when crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other})
+      then new::text else '' end, true);
+  return new;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_first_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_first: BEFORE ROW trigger that fires first by its name.';
+
+create or replace function crossfade_private.mirror_last_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: puts the columns that the converter makes back into a row of V{side}.
+declare
+  cf_kept constant text := current_setting({kept} || pg_trigger_depth(), true);
+  cf_row {source};
+begin
+  if cf_kept <> '' then
+    cf_row := cf_kept::{source};
+    {put_back}
+    perform set_config({kept} || pg_trigger_depth(), '', true);
+  end if;
+  return new;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_last_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_last: BEFORE ROW trigger that fires last by its name. What only this table holds stays as its owner''s triggers computed it.';
+
+create or replace function crossfade_private.mirror_key_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: gives a row of V{side} the key that its counterpart moved to.
+declare
+  cf_context text;
+  cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
+begin
+  get diagnostics cf_context = pg_context;
+  if crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other}) then
+    {assign_key}
+  end if;
+  -- For one row only: a statement that this one causes must not move another.
+  perform set_config({new_key}, '', true);
+  return new;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_key_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_key: BEFORE ROW trigger for keys that are GENERATED ALWAYS AS IDENTITY, which no UPDATE may set. Deleting and inserting instead would cascade.';
+
+-- mirror/pieces.sql -------------------------------------------------------------------------------
+
+-- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
+-- quoted when it is made; aliases and variables begin with cf_, and columns may not.
+
+create or replace function crossfade_private.key_sql(
+  one_sql text, one_key text[], other_sql text, other_key text[]
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s.%I = %s.%I', one_sql, a, other_sql, b), ' and ' order by n)
+  from unnest(one_key, other_key) with ordinality u(a, b, n);
+$$;
+
+comment on function crossfade_private.key_sql is
+  'SQL that says whether two rows have the same key.';
+
+create or replace function crossfade_private.row_key_sql(row_sql text, key text[])
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when cardinality(key) = 1 then k else 'row(' || k || ')' end
+  from (select string_agg(format('%s.%I', row_sql, c), ', ' order by n) k
+    from unnest(key) with ordinality u(c, n)) q;
+$$;
+
+comment on function crossfade_private.row_key_sql is
+  'SQL of a row''s key as one value.';
+
+create or replace function crossfade_private.stored_rows_sql(tab regclass, transition text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A transition table has nulls for virtual generated columns (PostgreSQL 18).
+  select case when bool_or(a.attgenerated = 'v') then
+    format('(select %s from %s)', string_agg(case when a.attgenerated = 'v'
+      then format('%s as %I', pg_get_expr(d.adbin, d.adrelid), a.attname)
+      else quote_ident(a.attname) end, ', ' order by a.attnum), transition)
+    else transition end
+  from pg_catalog.pg_attribute a
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.stored_rows_sql is
+  'An item of FROM with the rows of a transition table as the table itself shows them.';
+
+create or replace function crossfade_private.any_differs_sql(
+  tab regclass, columns text[], one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid, a.attcollation,
+    format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)), ' or '
+    order by a.attnum), 'false')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped
+    and (columns is null or a.attname = any (columns));
+$$;
+
+comment on function crossfade_private.any_differs_sql is
+  'SQL that says whether two rows of a table differ in any of the columns; null means all.';
+
+create or replace function crossfade_private.unique_key_names(tab regclass, key text[])
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(c.relname::text order by c.relname), '{}')
+  from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+  where i.indrelid = tab and i.indisunique and i.indexprs is null
+    and (select array_agg(a.attname::text order by a.attname)
+         from pg_catalog.pg_attribute a
+         where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+      = (select array_agg(k order by k) from unnest(key) k);
+$$;
+
+comment on function crossfade_private.unique_key_names is
+  'Names of the unique indexes, which are those of their constraints, on exactly the key.';
+
+create or replace function crossfade_private.writable_columns(tab regclass, without text[])
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.attname <> all (without);
+$$;
+
+comment on function crossfade_private.writable_columns is
+  'Columns that are not generated, but for some, in their order.';
+
+create or replace function crossfade_private.edited_columns(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns table (name text, edited text, made text, differs text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- In an update cf_o is the row before, cf_s the row read again and cf_t its counterpart.
+  select c.name,
+    crossfade_private.any_differs_sql(source,
+      (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
+    c.made,
+    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+  from (
+    select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
+      format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
+        w.c ->> 'type') as made, n
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(i, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
+  ) c
+  join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = c.name
+  where c.reads is distinct from '[]' and a.attgenerated = '' and a.attidentity <> 'a'
+    and c.name <> all (target_key)
+  order by c.n;
+$$;
+
+comment on function crossfade_private.edited_columns is
+  'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.update_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_columns text[] := crossfade_private.writable_columns(
+    target, target_key || crossfade_private.always_identity(target));
+  v_pieces jsonb;
+begin
+  if conversion -> 'items' <> 'null' then
+    -- SAFETY: only what was edited. Whole rows would put old values over edits of the counterpart
+    -- that are under way, by another client or by an outer statement of this one.
+    select jsonb_build_object(
+      'edits', coalesce(string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+        e.edited, e.made), ', '), format('%I = (cf_t).%1$I', target_key[1])),
+      'edited', coalesce(string_agg(format('(%s) and %s', e.edited, e.differs), ' or '), 'false'),
+      'edited_names', coalesce(array_to_json(array_agg(e.name)), '[]'),
+      'edited_each', coalesce(string_agg(format('bool_or((%s) and %s)', e.edited, e.differs), ', '),
+        'null::boolean'),
+      'edited_texts', coalesce(json_agg(format('%I = case when %s then %s else (cf_t).%1$I end',
+        e.name, e.edited, e.made)), '[]'))
+    into v_pieces
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e;
+    return v_pieces;
+  end if;
+  return (
+    select jsonb_build_object(
+      'edits', format('(%s) = (select %s from %s)', string_agg(quote_ident(a.attname), ', '
+        order by a.attnum), string_agg(format('case when %s then cf_c.%I else (cf_t).%2$I end',
+        d.edited, a.attname), ', ' order by a.attnum), f.both_rows),
+      'edited', format('exists (select from %s where %s)', f.both_rows, string_agg(
+        format('(%s) and %s', d.edited, d.differs), ' or ' order by a.attnum)),
+      'edited_names', json_agg(a.attname order by a.attnum),
+      'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
+        f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
+      'edited_texts', json_agg(format(
+        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
+        d.edited, f.both_rows) order by a.attnum))
+    from pg_catalog.pg_attribute a
+    cross join lateral (
+      select crossfade_private.differs_sql(a.atttypid, a.attcollation,
+          format('cf_b.%I', a.attname), format('cf_c.%I', a.attname)) edited,
+        crossfade_private.differs_sql(a.atttypid, a.attcollation,
+          format('(cf_t).%I', a.attname), format('cf_c.%I', a.attname)) differs
+    ) d
+    cross join (
+      select format('%s cf_c left join lateral %s cf_b on true',
+        'lateral ' || crossfade_private.convert_sql(conversion, 'cf_s', 'cf_t'),
+        crossfade_private.convert_sql(conversion, 'cf_o', 'cf_t')) both_rows
+    ) f
+    where a.attrelid = target and a.attname = any (v_columns)
+    group by f.both_rows);
+end $$;
+
+comment on function crossfade_private.update_pieces is
+  'Fragments that bring edits of a source row (cf_o before, cf_s now) to its counterpart cf_t: edits (for SET), edited (for WHERE), and the same column by column.';
+
+create or replace function crossfade_private.move_pieces(
+  pair crossfade.pairs, side integer, source regclass, target regclass, key text[],
+  target_key text[]
+)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
+  v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
+  v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
+  v_any text := (crossfade_private.writable_columns(
+    target, target_key || crossfade_private.always_identity(target)))[1];
+begin
+  if crossfade_private.always_identity(target) && target_key then
+    -- The trigger function mirror_key_text sets the key: an UPDATE may not.
+    return jsonb_build_object(
+      'move_statement', format(
+        'perform set_config(%L, (%s)::text, true);
+      update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
+        crossfade_private.key_to_json((pair).key_columns, source, key, '(cf_to)'),
+        target, coalesce(v_any, target_key[1]), v_from),
+      'move_further_statement', format(
+        'perform set_config(%L, cf_further::text, true);
+        update %s cf_t set %I = (cf_t).%3$I where %s;', v_setting, target,
+        coalesce(v_any, target_key[1]), v_to));
+  end if;
+  return (
+    select jsonb_build_object(
+      'move_statement', format('update %s cf_t set %s where %s;', target,
+        string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
+      'move_further_statement', format('update %s cf_t set %s where %s;', target,
+        string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
+          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
+    from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
+    join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
+end $$;
+
+comment on function crossfade_private.move_pieces is
+  'The statements that give a counterpart another key.';
+
+create or replace function crossfade_private.settle_pieces(
+  conversion jsonb, tab regclass, key text[], names text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
+      order by a.attnum) filter (where a.attname = any (key)
+        or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
+    'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
+      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
+      E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
+  from pg_catalog.pg_attribute a
+  left join (
+    select w.c ->> 'name' as name, u.i as item
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(i, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
+  ) i on i.name = a.attname
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+$$;
+
+comment on function crossfade_private.settle_pieces is
+  'Assignments of the row triggers of a table whose rows the conversion makes: the columns that it makes of the other table''s.';
+
+create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tables text[] := array[(pair).v1_table, (pair).v2_table];
+  v_keys jsonb := jsonb_build_array((pair).key_columns, (pair).v2_key_columns);
+  v_source regclass := v_tables[side];
+  v_target regclass := v_tables[3 - side];
+  v_key text[] := array(select jsonb_array_elements_text(v_keys -> (side - 1)));
+  v_target_key text[] := array(select jsonb_array_elements_text(v_keys -> (2 - side)));
+  v_there jsonb := crossfade_private.conversion(
+    case side when 1 then (pair).to_v2 else (pair).to_v1 end, v_source, v_target);
+  v_back jsonb := crossfade_private.conversion(
+    case side when 1 then (pair).to_v1 else (pair).to_v2 end, v_target, v_source);
+  v_columns text[] := crossfade_private.writable_columns(v_target, '{}');
+  v_settable text[] := crossfade_private.writable_columns(
+    v_target, v_target_key || crossfade_private.always_identity(v_target));
+  v_settable_back text[] := crossfade_private.writable_columns(
+    v_source, v_key || crossfade_private.always_identity(v_source));
+begin
+  return jsonb_build_object(
+    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
+    'side', side, 'other', 3 - side,
+    'source', v_tables[side], 'target', v_tables[3 - side],
+    'source_literal', quote_literal(v_tables[side]),
+    'target_literal', quote_literal(v_tables[3 - side]),
+    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
+      (pair).name),
+    'mark', quote_literal('crossfade.mark_' || (pair).name),
+    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
+    else crossfade_private.read_state(%L, %s) end',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
+    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
+    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
+    'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
+    'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
+    'target_columns', (
+      select string_agg(quote_ident(c), ', ' order by n) from unnest(v_columns) with ordinality u(c, n)),
+    'made_columns', (
+      select string_agg(format('cf_c.%I', c), ', ' order by n)
+      from unnest(v_columns) with ordinality u(c, n)),
+    'convert_new', crossfade_private.convert_sql(v_there, 'cf_n', format('null::%s', v_target)),
+    'convert_now', crossfade_private.convert_sql(v_there, 'cf_s', format('null::%s', v_target)),
+    'convert', crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t'),
+    'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
+    'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
+    'convert_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
+    'whole', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+        select string_agg(quote_ident(c), ', ' order by n)
+        from unnest(v_settable) with ordinality u(c, n)), (
+        select string_agg(format('cf_c.%I', c), ', ' order by n)
+        from unnest(v_settable) with ordinality u(c, n)),
+      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')),
+      format('%I = (cf_t).%1$I', v_target_key[1])),
+    'whole_back', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+        select string_agg(quote_ident(c), ', ' order by n)
+        from unnest(v_settable_back) with ordinality u(c, n)), (
+        select string_agg(format('cf_c.%I', c), ', ' order by n)
+        from unnest(v_settable_back) with ordinality u(c, n)),
+      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')),
+      format('%I = (cf_s).%1$I', v_key[1])),
+    'differs', crossfade_private.any_differs_sql(v_target, v_settable, '(cf_t)', 'cf_c'),
+    'differs_back', crossfade_private.any_differs_sql(v_source, v_settable_back, '(cf_s)', 'cf_c'),
+    'read_differs', crossfade_private.any_differs_sql(v_source,
+      (select array_agg(distinct r) from (
+        select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
+        select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
+    'target_key_names', format('%L::text[]',
+      crossfade_private.unique_key_names(v_target, v_target_key)),
+    'same_key_t_s', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_s)', v_key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', v_key, '(cf_o)', v_key),
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', v_key, '(cf_n)', v_key),
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', v_key, '(cf_r)', v_key),
+    'same_key_t_r', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_r)', v_key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', v_key, '(cf_t)', v_target_key),
+    'same_key_t_from', crossfade_private.key_sql(
+      '(cf_t)', v_target_key, '(cf_from)', v_key),
+    'same_key_t_to', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_to)', v_key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', v_key, '(cf_to)', v_key),
+    'same_key_moved', crossfade_private.key_sql(
+      '(cf_from)', v_key, '(cf_to)', v_key),
+    'key_x', crossfade_private.row_key_sql('cf_x', v_key),
+    'key_json_r', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_r'),
+    'key_json_x', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_x'),
+    'key_json_s', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_s'),
+    'key_json_t', crossfade_private.key_to_json((pair).key_columns, v_target, v_target_key, 'cf_t'),
+    'key_json_row', crossfade_private.key_to_json(
+      (pair).key_columns, v_source, v_key, '(cf_rows[1])'),
+    'key_json_from', crossfade_private.key_to_json(
+      (pair).key_columns, v_source, v_key, '(cf_from)'),
+    'key_json_to', crossfade_private.key_to_json(
+      (pair).key_columns, v_source, v_key, '(cf_to)'))
+    || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
+    || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
+    || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
+    || jsonb_build_object('filters', v_there -> 'items' = 'null');
+end $$;
+
+comment on function crossfade_private.mirror_pieces is
+  'Everything that the texts of a pair''s mirror functions ask for, with side (1 or 2) as the source.';
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
--- Generating the trigger functions of a pair, and removing them.
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
+
+create or replace function crossfade_private.owner_search_path(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
+  -- A schema in which others may create things would let them put in something of that name.
+  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
+    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
+  from pg_catalog.pg_namespace n
+  where (n.nspname in ('public', 'extensions')
+      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
+    and not exists (
+      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+      left join pg_catalog.pg_roles r on r.oid = a.grantee
+      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner'), false));
+$$;
+
+comment on function crossfade_private.owner_search_path is
+  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
+
+create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.render(case name
+    when 'insert' then crossfade_private.mirror_insert_text()
+    when 'update' then crossfade_private.mirror_update_text()
+    when 'delete' then crossfade_private.mirror_delete_text()
+    when 'truncate' then crossfade_private.mirror_truncate_text()
+    when 'put' then crossfade_private.mirror_put_text()
+    when 'edit' then crossfade_private.mirror_edit_text()
+    when 'move' then crossfade_private.mirror_move_text()
+    when 'push' then crossfade_private.mirror_push_text()
+    when 'remove' then crossfade_private.mirror_remove_text()
+    when 'first' then crossfade_private.mirror_first_text()
+    when 'last' then crossfade_private.mirror_last_text()
+    when 'key' then crossfade_private.mirror_key_text()
+    end, pieces);
+$$;
+
+comment on function crossfade_private.mirror_body is
+  'The body of one of a pair''s mirror functions.';
+
+create or replace function crossfade_private.all_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
+  v_target regclass := v_pieces ->> 'target';
+  v_filters boolean := (v_pieces ->> 'filters')::boolean;
+begin
+  v_pieces := v_pieces || jsonb_build_object(
+    -- A trigger may drop rows, and a converter that is not a bare list may give none.
+    'when_written', case
+      when v_filters or crossfade_private.has_triggers(v_target, 'before insert row') then
+        'declare
+        cf_written bigint;
+      begin
+        get diagnostics cf_written = row_count;
+        if cf_written = (select count(*) from cf_new) then
+          return null;
+        end if;
+      end;'
+      else 'return null;' end,
+    'without_counterpart', crossfade_private.render(case when v_filters then
+        'case when exists (select from {target} cf_t where {same_key_t_s}) then exists (
+          select from {target} cf_t where {same_key_t_s}
+            and not exists (select from lateral {convert} cf_c))
+        else exists (select from lateral {convert_now} cf_c) end'
+      else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
+    'update_many', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+    'delete_many', quote_literal(
+      crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'edited_texts', format('array[%s]::text[]', (
+      select string_agg(quote_literal(t), ', ' order by n)
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
+  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
+    crossfade_private.update_named_text(), (
+      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+  return v_pieces || jsonb_build_object('edit_statement', crossfade_private.render(
+    crossfade_private.edit_statement_text(crossfade_private.has_triggers(v_target, 'update of')),
+    v_pieces));
+end $$;
+
+comment on function crossfade_private.all_pieces is
+  'mirror_pieces and what is put together from them.';
+
+create or replace function crossfade_private.make_mirror_function(
+  name text, signature text, pieces jsonb, path text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Definer: who may write one table often has no right on the other. The settings are those by
+  -- which converters are printed: a session may have others.
+  execute format('create or replace function %s_%s%s language plpgsql volatile security definer
+    set search_path = %s set timezone = ''UTC'' set datestyle = ''ISO, MDY''
+    set intervalstyle = ''postgres'' set extra_float_digits = 1 set bytea_output = ''hex'' as %L',
+    pieces ->> 'function', name, signature, path, crossfade_private.mirror_body(name, pieces));
+  execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
+end $$;
+
+comment on function crossfade_private.make_mirror_function is
+  'Create one of a pair''s mirror functions.';
+
+create or replace function crossfade_private.make_mirror_trigger(
+  trigger_name text, clause text, function_name text, pieces jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  execute format('create or replace trigger %I %s execute function %s_%s()', trigger_name,
+    crossfade_private.render(clause, pieces), pieces ->> 'function', function_name);
+end $$;
+
+comment on function crossfade_private.make_mirror_trigger is
+  'Create a trigger of a pair. Takes SHARE ROW EXCLUSIVE on the table; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.install_mirror(pair crossfade.pairs, side integer)
 returns void
@@ -3837,55 +5459,80 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  -- Echo guard: false only for statements of our own inner write, at exactly that depth, so that a
-  -- write made by the owner's own trigger is still mirrored. As a condition it costs no function
-  -- call.
-  v_pieces jsonb := crossfade_private.make_pieces(pair, side)
-    || crossfade_private.inlined_pieces(pair, side)
-    || jsonb_build_object('not_echo', format(
-    'current_setting(%L, true) is distinct from (pg_catalog.pg_trigger_depth() + 1)::text',
-    format('crossfade.echo_%s_v%s', (pair).name, side)));
-  v_operation text;
+  v_pieces jsonb := crossfade_private.all_pieces(pair, side);
+  v_source regclass := v_pieces ->> 'source';
+  v_path text := crossfade_private.owner_search_path((v_pieces ->> 'target')::regclass);
+  v_rows text := format('(cf_rows %s[]', v_source);
+  v_both text := format('(cf_olds %s[], cf_news %1$s[]', v_source);
+  v_function record;
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
-  values ((pair).name, install_mirror.side, v_pieces)
+  values ((pair).name, install_mirror.side,
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
-
-  foreach v_operation in array array['insert', 'update', 'delete', 'truncate', 'move',
-    'merge'] loop
-    execute crossfade_private.render(crossfade_private.mirror_template(v_operation), v_pieces);
-    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s() from public',
-      (pair).name, side, v_operation);
-    execute crossfade_private.render(
-      format(
-        'create or replace trigger crossfade_mirror_%s after %s on {source} %s execute function crossfade_private.mirror_{pair}_v{side}_%s()',
-        v_operation,
-        case when v_operation in ('move', 'merge') then 'update' else v_operation end,
-        case v_operation
-          when 'move' then 'for each row when (row({skey_old}) is distinct from row({skey_new})
-            and {not_echo})'
-          when 'merge' then
-            'for each row when (pg_catalog.pg_trigger_depth() > 0
-              and row({skey_old}) is not distinct from row({skey_new}) and {not_echo})'
-          when 'truncate' then 'for each statement when ({not_echo})'
-          when 'delete' then
-            'referencing old table as crossfade_rows for each statement when ({not_echo})'
-          else 'referencing new table as crossfade_rows for each statement when ({not_echo})'
-        end, v_operation), v_pieces);
-    -- ALWAYS: imports that run with session_replication_role = replica must be mirrored as well.
-    execute crossfade_private.render(
-      format('alter table {source} enable always trigger crossfade_mirror_%s', v_operation),
-        v_pieces);
+  for v_function in
+    select * from (values
+      ('put', v_rows || ', cf_operation text) returns void'),
+      ('remove', v_rows || ') returns void'),
+      ('edit', v_both || ', cf_nested boolean) returns void'),
+      ('move', v_both || ') returns void'),
+      ('push', v_both || ') returns void'),
+      ('insert', '() returns trigger'), ('update', '() returns trigger'),
+      ('delete', '() returns trigger'), ('truncate', '() returns trigger')
+    ) f(name, signature)
+  loop
+    perform crossfade_private.make_mirror_function(
+      v_function.name, v_function.signature, v_pieces, v_path);
   end loop;
+  perform crossfade_private.make_mirror_trigger('crossfade_mirror_' || t.name,
+    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, v_pieces)
+  from (values ('insert', 'referencing new table as cf_new'),
+    ('update', 'referencing old table as cf_old new table as cf_new'),
+    ('delete', 'referencing old table as cf_old'), ('truncate', '')) t(name, referencing);
+  perform crossfade_private.install_settling(pair, v_pieces, v_source);
   if side = 2 then
     execute crossfade_private.render(
-      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when ({not_echo}) execute function crossfade_private.refuse_fenced_write({pair_literal})',
+      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement execute function crossfade_private.refuse_fenced_write({pair_literal})',
       v_pieces);
   end if;
 end $$;
 
 comment on function crossfade_private.install_mirror is
   'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table for milliseconds (waits at most 2 s for it, then fails with 55P03).';
+
+create or replace function crossfade_private.install_settling(
+  pair crossfade.pairs, pieces jsonb, tab regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  -- Only writes of the mirror, or of a batch, get past this: direct ones pay nothing.
+  v_settles boolean := crossfade_private.has_triggers(tab, 'before row');
+  v_keys boolean := crossfade_private.always_identity(tab) && case (pieces ->> 'side')::integer
+    when 1 then (pair).key_columns else (pair).v2_key_columns end;
+begin
+  if v_settles then
+    perform crossfade_private.make_mirror_function(f, '() returns trigger', pieces,
+      'pg_catalog, pg_temp') from unnest(array['first', 'last']) f;
+    perform crossfade_private.make_mirror_trigger(t.name,
+      'before insert or update on {source} for each row when (pg_catalog.pg_trigger_depth() > 0
+        or coalesce(pg_catalog.current_setting({mark}, true), '''') = ''engine'')', t.called, pieces)
+    from (values ('!crossfade_first', 'first'), ('~crossfade_last', 'last')) t(name, called);
+  end if;
+  if v_keys then
+    perform crossfade_private.make_mirror_function('key', '() returns trigger', pieces,
+      'pg_catalog, pg_temp');
+    perform crossfade_private.make_mirror_trigger('~crossfade_key', 'before update on {source}
+      for each row when (pg_catalog.pg_trigger_depth() > 0
+        and coalesce(pg_catalog.current_setting({new_key}, true), '''') <> '''')', 'key', pieces);
+  end if;
+end $$;
+
+comment on function crossfade_private.install_settling is
+  'Create the row triggers of a table with BEFORE ROW triggers of its owner''s, or with a key that is GENERATED ALWAYS AS IDENTITY.';
 
 create or replace function crossfade_private.remove_mirror(pair crossfade.pairs, side integer)
 returns void
@@ -3894,32 +5541,53 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_trigger record;
-  v_name text;
+  v_prefix constant text := format('mirror_%s_v%s_', (pair).name, side);
+  v_found record;
 begin
   -- By function and argument: the table may have another name by now.
-  for v_trigger in
+  for v_found in
     select g.tgname, g.tgrelid::regclass as tab
     from pg_catalog.pg_trigger g
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
-      and (f.proname = any (array(
-          select format('mirror_%s_v%s_%s', (pair).name, side, o)
-          from unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o))
+      and (left(f.proname, length(v_prefix)) = v_prefix
         or side = 2 and f.proname = 'refuse_fenced_write'
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop
-    execute format('drop trigger %I on %s', v_trigger.tgname, v_trigger.tab);
+    execute format('drop trigger %I on %s', v_found.tgname, v_found.tab);
   end loop;
-  foreach v_name in array array['insert', 'update', 'delete', 'truncate', 'move', 'merge'] loop
-    execute format('drop function if exists crossfade_private.mirror_%s_v%s_%s()', (pair).name,
-      side, v_name);
+  for v_found in
+    select f.oid::regprocedure as name
+    from pg_catalog.pg_proc f
+    where f.pronamespace = 'crossfade_private'::regnamespace
+      and left(f.proname, length(v_prefix)) = v_prefix
+      and substr(f.proname, length(v_prefix) + 1) ~ '^[a-z]+$'
+  loop
+    execute format('drop function %s', v_found.name);
   end loop;
 end $$;
 
 comment on function crossfade_private.remove_mirror is
   'Drop the triggers and functions of one side. Takes ACCESS EXCLUSIVE on that table (waits at most 2 s): never part of a rollback.';
+
+create or replace function crossfade_private.install_pair(pair crossfade.pairs)
+returns crossfade.pairs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.pairs;
+begin
+  perform crossfade_private.install_mirror(pair, 1);
+  perform crossfade_private.install_mirror(pair, 2);
+  update crossfade.pairs p set generator = crossfade_private.generator()
+  where p.name = (install_pair.pair).name returning * into v_row;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.install_pair is
+  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. Locks as install_mirror.';
 
 -- mirror/registration.sql -------------------------------------------------------------------------
 
@@ -3980,8 +5648,7 @@ begin
   values (v_row.name, coalesce(options ->> 'cohort_key', v_row.name))
   on conflict on constraint cohorts_pkey do nothing;
   perform set_config('crossfade.engine', '', true);
-  perform crossfade_private.install_mirror(v_row, 1);
-  perform crossfade_private.install_mirror(v_row, 2);
+  v_row := crossfade_private.install_pair(v_row);
   return jsonb_build_object('pair', to_jsonb(v_row), 'warnings',
     crossfade_private.pair_warnings(v_row),
     'already', v_known.name is not null);
@@ -4008,6 +5675,7 @@ begin
   end if;
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);
+  execute format('drop sequence if exists crossfade_private.mirror_%s_changes', pair);
   perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
   perform set_config('crossfade.engine', '', true);
@@ -4017,6 +5685,69 @@ end $$;
 
 comment on function crossfade.unregister_pair is
   'Remove triggers, generated functions and rows of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';
+
+-- mirror/refresh.sql ------------------------------------------------------------------------------
+
+-- A release makes the mirrors of all pairs anew, with its own texts.
+
+create or replace function crossfade.refresh_pair(pair text)
+returns jsonb
+language plpgsql volatile
+security definer -- creates triggers on the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before text := v_pair.generator;
+begin
+  v_pair := crossfade_private.install_pair(v_pair);
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_pair.generator,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.refresh_pair is
+  'Make the mirror of a pair anew, with the texts of the installed release and for the triggers that its tables have now: {"pair", "before", "after": releases, "flags_version"}. Changes nothing else. Locks each table SHARE ROW EXCLUSIVE for milliseconds; waits at most 2 s for it (55P03). CF001.';
+
+create or replace function crossfade_private.refresh_pairs()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+  v_error text;
+begin
+  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+    for v_attempt in 1..3 loop
+      v_error := null;
+      begin
+        perform crossfade_private.install_pair(v_pair);
+      exception
+        when lock_not_available or deadlock_detected then
+          -- A short wait, again and again: a long one would queue every writer behind it.
+          v_error := sqlerrm;
+          perform pg_sleep(0.3);
+        when others then
+          v_error := sqlerrm;
+          exit;
+      end;
+      exit when v_error is null;
+    end loop;
+    if v_error is not null then
+      raise warning 'crossfade: the mirror of pair "%" is still that of release %: %', v_pair.name,
+        v_pair.generator, v_error using hint = format('crossfade pair refresh %s', v_pair.name);
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.refresh_pairs is
+  'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -4258,9 +5989,11 @@ declare
 begin
   -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
   -- last of them got its number before the switch was committed, which it is by now.
-  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    stage_server_started_at = pg_postmaster_start_time()
   where p.name = (run).pair and p.stage_xid is null;
-  select p.stage_xid into v_since from crossfade.pairs p where p.name = (run).pair;
+  select p.stage_xid into v_since from crossfade.pairs p
+  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
   if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
     return 'transactions older than the switch to dualwrite are still open';
   end if;
@@ -4567,7 +6300,7 @@ begin
       when sqlstate 'CF019' then
         null; -- Repair will do what the failure says.
       when others then
-        if crossfade_private.is_passing(sqlstate) then
+        if crossfade_private.is_transient(sqlstate) then
           raise;
         end if;
         -- DO NOTHING: a failure that is open already may name the other side, and then it is right.
@@ -4583,17 +6316,6 @@ end $$;
 
 comment on function crossfade_private.copy_singly is
   'Copy as copy_range does, row by row: what the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
-
-create or replace function crossfade_private.is_passing(error_code text)
-returns boolean
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58', 'XX');
-$$;
-
-comment on function crossfade_private.is_passing is
-  'Whether an error says nothing about the row: lost conflicts, locks, resources, the system. The same statement may succeed later.';
 
 create or replace function crossfade_private.copy_batch(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -4612,7 +6334,7 @@ begin
     begin
       return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
     exception when others then
-      if crossfade_private.is_passing(sqlstate) then
+      if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
     end;
@@ -4695,6 +6417,7 @@ begin
     needs_reverse_backfill = p.needs_reverse_backfill
       and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;
+  perform crossfade_private.open_or_close((pair).name);
   perform crossfade_private.audit(
     'backfill.finish', (pair).name, null, null,
     crossfade_private.run_json((finish_backfill.run).id));
@@ -4791,10 +6514,7 @@ begin
   if v_reason is not null then
     return crossfade_private.batch_json(run, 'throttled', v_reason);
   end if;
-  perform set_config('crossfade.engine', 'on', true);
-  -- The copies are not news for the other side.
-  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'),
-    (pg_trigger_depth() + 1)::text, true);
+  perform crossfade_private.begin_engine_write(v_pair.name);
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
@@ -4804,8 +6524,7 @@ begin
       target_ms);
   end if;
   perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
-  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), '', true);
-  perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.end_engine_write(v_pair.name);
   return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
     'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
 end $$;
@@ -5159,7 +6878,6 @@ as $$
 declare
   v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
     else 'v2_to_v1' end);
-  v_guard text := format('crossfade.echo_%s_v%s', (pair).name, 3 - side);
   v_before jsonb;
   v_after jsonb;
 begin
@@ -5170,9 +6888,7 @@ begin
   execute crossfade_private.render(
     'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
       where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
-  perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
   perform crossfade_private.put_one(v_pieces, key);
-  perform set_config(v_guard, '', true);
   execute crossfade_private.render(
     'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
       where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
@@ -5207,7 +6923,7 @@ declare
   v_equal boolean;
   v_error text;
 begin
-  perform set_config('crossfade.engine', 'on', true);
+  perform crossfade_private.begin_engine_write(pair);
   for v_open in
     select f.key from crossfade.mirror_failures f
     where f.pair = repair.pair and f.resolved_at is null
@@ -5245,7 +6961,8 @@ begin
       where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
     end if;
   end loop;
-  perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.end_engine_write(pair);
+  perform crossfade_private.open_or_close(pair);
   return jsonb_build_object(
     'repaired', v_repaired, 'failed', v_failed, 'remaining', (
       select count(distinct k.key) from (
@@ -7135,6 +8852,7 @@ begin
     needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
   where p.name = (enter_stage.pair).name
   returning * into v_row;
+  perform crossfade_private.open_or_close(v_row.name);
   if not v_forward and stage in ('off', 'dualwrite', 'shadow') then
     -- Going forward again must not put the old share of users on version 2 at once.
     perform set_config('crossfade.stepping', 'on', true);
@@ -7480,6 +9198,7 @@ begin
   if v_before <> mode then
     update crossfade_private.mirror_state m set mirror = set_mirror.mode
       where m.pair = set_mirror.pair;
+    perform crossfade_private.open_or_close(pair);
     perform crossfade_private.bump_version();
     perform crossfade_private.audit('pair.mirror', pair, reason,
       jsonb_build_object('mirror', v_before), jsonb_build_object('mirror', mode));
@@ -10192,8 +11911,8 @@ as $$
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
     }'),
     ('admin', '{
-      add_operator, describe_table, register_pair, remove_operator, set_operator_role,
-      set_setting, unregister_pair
+      add_operator, describe_table, refresh_pair, register_pair, remove_operator,
+      set_operator_role, set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

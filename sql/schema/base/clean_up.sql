@@ -1,18 +1,24 @@
 -- What an older release had and this one has not. Before everything else: a function that is left
 -- beside its successor of other parameters would make calls and comments ambiguous.
 
-do $$
+create or replace function crossfade_private.drop_left_behind()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
 declare
-  -- `make migration` writes every function of this release here.
-  v_ours constant text := $functions$
--- {functions}
-$functions$;
+  v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
+  v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
   v_kept oid[] := '{}';
   v_name text;
   v_gone record;
 begin
+  -- Outside the one transaction of a migration the list is not there.
+  if v_names = '' then
+    return;
+  end if;
   for v_name in
-    select substr(f.line, 4) from string_to_table(v_ours, e'\n') f (line) where f.line like '-- %'
+    select substr(f.line, 4) from string_to_table(v_names, e'\n') f (line) where f.line like '-- %'
   loop
     begin
       v_kept := v_kept || coalesce(to_regprocedure(v_name)::oid, 0::oid);
@@ -35,12 +41,28 @@ begin
     where p.oid <> all (v_kept)
       and (
         p.pronamespace = 'crossfade'::regnamespace
-        or p.pronamespace = 'crossfade_private'::regnamespace
         -- Those are made for a pair, when it is registered.
-        and p.proname !~ '^(mirror_.+_v[12]_[a-z]+|state_.+)$'
+        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
       )
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
+      and not exists (
+        select from pg_catalog.pg_proc g
+        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
     order by rank, made desc
   loop
     execute v_gone.statement;
   end loop;
+end $$;
+
+comment on function crossfade_private.drop_left_behind is
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+
+-- `make migration` writes every function of this release here.
+do $$
+begin
+  perform set_config('crossfade.release_functions', $functions$
+-- {functions}
+$functions$, true);
+  perform crossfade_private.drop_left_behind();
 end $$;

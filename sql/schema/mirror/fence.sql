@@ -9,15 +9,8 @@ as $$
 declare
   v_pair text := tg_argv[0];
 begin
-  -- Mirrored writes do not even get here: the trigger has a condition (install_mirror).
-  if current_setting('crossfade.engine', true) = 'on' then
-    return null;
-  end if;
-  -- A cascade of a mirrored write (from a parent table, or within this one) belongs to that write.
-  if pg_trigger_depth() > 1 and exists (
-    select from crossfade.pairs p
-    where coalesce(current_setting(format('crossfade.echo_%s_v2', p.name), true), '') <> ''
-  ) then
+  -- What a trigger or a foreign key writes belongs to the statement that fired it.
+  if pg_trigger_depth() > 1 then
     return null;
   end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
@@ -25,6 +18,10 @@ begin
   if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
     'service_role')
     and session_user <> 'authenticator' then
+    return null;
+  end if;
+  if current_setting('crossfade.mark_' || v_pair, true) = 'engine'
+    and crossfade_private.is_engine_write(v_pair) then
     return null;
   end if;
   -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
@@ -36,6 +33,7 @@ begin
     -- lock above is what holds a kill off.
     begin
       perform from crossfade.kill_switches k where k.fences for share;
+      perform from crossfade_private.mirror_state m where m.pair = v_pair for share;
       raise exception using errcode = 'CF000', message = 'nothing is wrong';
     exception when sqlstate 'CF000' then
       null;
@@ -48,8 +46,15 @@ begin
       jsonb_build_object('pair', v_pair, 'flags_version', crossfade.flags_version()),
       'Write version 1: both stay the same. An operator releases the switch with crossfade kill release.');
   end if;
+  if not (select m.opened from crossfade_private.mirror_state m where m.pair = v_pair) then
+    perform crossfade_private.fail(
+      409, 'CF_CLOSED', format('Cannot write %s: version 2 of "%s" is not open yet',
+        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
+      jsonb_build_object('pair', v_pair),
+      'Write version 1. Version 2 opens when the first backfill has finished: crossfade backfill run.');
+  end if;
   return null;
 end $$;
 
 comment on function crossfade_private.refuse_fenced_write is
-  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED). Mirrored and engine writes pass. Holds the fence lock shared until the transaction ends.';
+  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED), and as long as not every row of V1 has a counterpart (PT409 CF_CLOSED): with the key of such a row a user could take it over. Statements of triggers, referential actions and batches pass. Holds the fence lock shared until the transaction ends.';

@@ -55,8 +55,7 @@ begin
   values (v_row.name, coalesce(options ->> 'cohort_key', v_row.name))
   on conflict on constraint cohorts_pkey do nothing;
   perform set_config('crossfade.engine', '', true);
-  perform crossfade_private.install_mirror(v_row, 1);
-  perform crossfade_private.install_mirror(v_row, 2);
+  v_row := crossfade_private.install_pair(v_row);
   return jsonb_build_object('pair', to_jsonb(v_row), 'warnings',
     crossfade_private.pair_warnings(v_row),
     'already', v_known.name is not null);
@@ -83,6 +82,7 @@ begin
   end if;
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);
+  execute format('drop sequence if exists crossfade_private.mirror_%s_changes', pair);
   perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
   perform set_config('crossfade.engine', '', true);

@@ -64,9 +64,9 @@ as $$
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
-    from pg_catalog.pg_trigger g
+    from pg_catalog.pg_trigger g join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
-      and not g.tgisinternal and g.tgname not like 'crossfade\_%'
+      and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
     union all
     select format(
       'converter %s is called for every row: in SQL, with set search_path = pg_catalog, pg_temp as its only setting, its text would stand in our statements',

@@ -20,6 +20,14 @@ create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 te
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+-- Bodies are printed by these.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set quote_all_identifiers = off
+set standard_conforming_strings = on
 as $$
   with recursive called(id) as (
     select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
@@ -35,7 +43,8 @@ as $$
     join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
     join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
   )
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';' order by c.id))
+  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+    order by c.id::pg_catalog.regprocedure::text collate "C"))
   from called c;
 $$;
 

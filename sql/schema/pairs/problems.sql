@@ -111,16 +111,27 @@ begin
     return;
   end if;
   return query select crossfade_private.pair_problems(pair);
+  return query
+    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
+      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
+    where (pair).generator <> crossfade_private.generator();
+  return query
+    select format(
+      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
+    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
+    where crossfade_private.has_triggers(t::regclass, 'before row')
+      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
+        is null;
   -- Also seen here: another table that has taken the name.
   return query
-    select format('trigger crossfade_mirror_%s of %s is missing or not enabled always', o.name, t)
+    select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
     from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    cross join unnest(array['insert', 'update', 'delete', 'truncate', 'move', 'merge']) o(name)
+    cross join unnest(array['insert', 'update', 'delete', 'truncate']) o(name)
     where not exists (
       select from pg_catalog.pg_trigger g
       join pg_catalog.pg_proc f on f.oid = g.tgfoid
       where g.tgrelid = t::regclass and g.tgname = 'crossfade_mirror_' || o.name
-        and g.tgenabled = 'A'
+        and g.tgenabled in ('O', 'A')
         and f.proname = format('mirror_%s_v%s_%s', (pair).name, u.side, o.name));
 end $$;
 

@@ -84,10 +84,7 @@ begin
   if v_reason is not null then
     return crossfade_private.batch_json(run, 'throttled', v_reason);
   end if;
-  perform set_config('crossfade.engine', 'on', true);
-  -- The copies are not news for the other side.
-  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'),
-    (pg_trigger_depth() + 1)::text, true);
+  perform crossfade_private.begin_engine_write(v_pair.name);
   v_range := crossfade_private.claim_range(v_run);
   if v_range.run is not null then
     v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
@@ -97,8 +94,7 @@ begin
       target_ms);
   end if;
   perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
-  perform set_config(format('crossfade.echo_%s_v%s', v_pair.name, v_pieces ->> 'other'), '', true);
-  perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.end_engine_write(v_pair.name);
   return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
     'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
 end $$;

@@ -68,6 +68,7 @@ begin
     needs_reverse_backfill = p.needs_reverse_backfill
       and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;
+  perform crossfade_private.open_or_close((pair).name);
   perform crossfade_private.audit(
     'backfill.finish', (pair).name, null, null,
     crossfade_private.run_json((finish_backfill.run).id));

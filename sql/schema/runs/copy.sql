@@ -117,7 +117,7 @@ begin
       when sqlstate 'CF019' then
         null; -- Repair will do what the failure says.
       when others then
-        if crossfade_private.is_passing(sqlstate) then
+        if crossfade_private.is_transient(sqlstate) then
           raise;
         end if;
         -- DO NOTHING: a failure that is open already may name the other side, and then it is right.
@@ -133,17 +133,6 @@ end $$;
 
 comment on function crossfade_private.copy_singly is
   'Copy as copy_range does, row by row: what the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
-
-create or replace function crossfade_private.is_passing(error_code text)
-returns boolean
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58', 'XX');
-$$;
-
-comment on function crossfade_private.is_passing is
-  'Whether an error says nothing about the row: lost conflicts, locks, resources, the system. The same statement may succeed later.';
 
 create or replace function crossfade_private.copy_batch(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -162,7 +151,7 @@ begin
     begin
       return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
     exception when others then
-      if crossfade_private.is_passing(sqlstate) then
+      if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
     end;

@@ -19,7 +19,7 @@ declare
   v_equal boolean;
   v_error text;
 begin
-  perform set_config('crossfade.engine', 'on', true);
+  perform crossfade_private.begin_engine_write(pair);
   for v_open in
     select f.key from crossfade.mirror_failures f
     where f.pair = repair.pair and f.resolved_at is null
@@ -57,7 +57,8 @@ begin
       where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
     end if;
   end loop;
-  perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.end_engine_write(pair);
+  perform crossfade_private.open_or_close(pair);
   return jsonb_build_object(
     'repaired', v_repaired, 'failed', v_failed, 'remaining', (
       select count(distinct k.key) from (

@@ -54,7 +54,6 @@ as $$
 declare
   v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
     else 'v2_to_v1' end);
-  v_guard text := format('crossfade.echo_%s_v%s', (pair).name, 3 - side);
   v_before jsonb;
   v_after jsonb;
 begin
@@ -65,9 +64,7 @@ begin
   execute crossfade_private.render(
     'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
       where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
-  perform set_config(v_guard, (pg_trigger_depth() + 1)::text, true);
   perform crossfade_private.put_one(v_pieces, key);
-  perform set_config(v_guard, '', true);
   execute crossfade_private.render(
     'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
       where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;

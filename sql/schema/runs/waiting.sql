@@ -41,9 +41,11 @@ declare
 begin
   -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
   -- last of them got its number before the switch was committed, which it is by now.
-  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    stage_server_started_at = pg_postmaster_start_time()
   where p.name = (run).pair and p.stage_xid is null;
-  select p.stage_xid into v_since from crossfade.pairs p where p.name = (run).pair;
+  select p.stage_xid into v_since from crossfade.pairs p
+  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
   if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
     return 'transactions older than the switch to dualwrite are still open';
   end if;

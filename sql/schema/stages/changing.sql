@@ -78,6 +78,7 @@ begin
     needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
   where p.name = (enter_stage.pair).name
   returning * into v_row;
+  perform crossfade_private.open_or_close(v_row.name);
   if not v_forward and stage in ('off', 'dualwrite', 'shadow') then
     -- Going forward again must not put the old share of users on version 2 at once.
     perform set_config('crossfade.stepping', 'on', true);

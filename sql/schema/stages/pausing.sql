@@ -31,6 +31,7 @@ begin
   if v_before <> mode then
     update crossfade_private.mirror_state m set mirror = set_mirror.mode
       where m.pair = set_mirror.pair;
+    perform crossfade_private.open_or_close(pair);
     perform crossfade_private.bump_version();
     perform crossfade_private.audit('pair.mirror', pair, reason,
       jsonb_build_object('mirror', v_before), jsonb_build_object('mirror', mode));

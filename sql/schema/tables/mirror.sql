@@ -5,12 +5,23 @@ create table if not exists crossfade_private.mirror_state (
   mirror text not null default 'off',
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
+  opened boolean not null default false,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. What the triggers read once per statement, apart from crossfade.pairs so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
+comment on column crossfade_private.mirror_state.opened is
+  'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+create table if not exists crossfade_private.engine_writes (
+  transaction_id xid8 primary key,
+  pair text not null
+);
+
+comment on table crossfade_private.engine_writes is
+  'The pair whose tables a batch or repair is writing in this transaction, so that triggers know its rows for copies. A row is there for no longer than that; what a crash leaves names a transaction that is over.';
 
 create table if not exists crossfade.mirror_failures (
   id bigint generated always as identity primary key,

@@ -13,7 +13,9 @@ create table if not exists crossfade.pairs (
   step bigint not null default 1,
   step_started_at timestamptz not null default clock_timestamp(),
   step_flags_version bigint not null default 0,
+  generator text not null default '',
   stage_xid bigint default 0,
+  stage_server_started_at timestamptz,
   latched_at timestamptz,
   latch_reason text,
   fingerprint text not null,
@@ -35,6 +37,10 @@ comment on table crossfade.pairs is
   'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
 comment on column crossfade.pairs.stage_xid is
   'Transactions below it may have written before mirroring was on, so a backfill waits until they have ended. Null after the switch until the first batch knows it: a writer that misses the switch may begin as late as its commit.';
+comment on column crossfade.pairs.stage_server_started_at is
+  'When the server that stage_xid is of was started: transaction numbers mean nothing in another cluster, and after a restart no older transaction is open.';
+comment on column crossfade.pairs.generator is
+  'Release whose texts made the mirror functions of the pair.';
 comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is

@@ -1,0 +1,58 @@
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+
+create or replace function crossfade_private.mirror_insert_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: rows inserted into V{side}.
+#variable_conflict use_column
+declare
+  cf_state constant text := {state};
+  cf_depth constant integer := pg_trigger_depth();
+  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_nested boolean := false;
+  cf_context text;
+begin
+  if cf_state = 'off' then
+    return null;
+  end if;
+  if cf_depth > 1 or cf_mark <> '' then
+    get diagnostics cf_context = pg_context;
+    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+      return null;
+    end if;
+    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  end if;
+  if cf_state = 'archive' then
+    perform crossfade_private.refuse_archived_write(
+      {pair_literal}, {source_literal}, cf_depth, cf_context);
+    return null;
+  elsif cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from cf_new cf_x));
+    return null;
+  end if;
+  if not cf_nested then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_insert_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_insert: AFTER STATEMENT trigger with the new rows as cf_new.';

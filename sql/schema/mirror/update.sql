@@ -1,0 +1,109 @@
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+
+create or replace function crossfade_private.mirror_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: rows updated in V{side}.
+#variable_conflict use_column
+declare
+  cf_state constant text := {state};
+  cf_depth constant integer := pg_trigger_depth();
+  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_nested boolean := false;
+  cf_context text;
+  cf_count bigint;
+  cf_moved boolean;
+  cf_changed boolean;
+  cf_written bigint;
+  cf_olds {source}[];
+  cf_news {source}[];
+begin
+  if cf_state = 'off' then
+    return null;
+  end if;
+  if cf_depth > 1 or cf_mark <> '' then
+    get diagnostics cf_context = pg_context;
+    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+      return null;
+    end if;
+    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  end if;
+  if cf_state = 'archive' then
+    perform crossfade_private.refuse_archived_write(
+      {pair_literal}, {source_literal}, cf_depth, cf_context);
+    return null;
+  end if;
+  -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
+  -- rows have changed keys with each other.
+  select cf_a.number, cf_a.keys is distinct from cf_b.keys,
+    case when cf_a.number < 9 then exists (
+      select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      where {read_differs}) else true end
+  into cf_count, cf_moved, cf_changed
+  from (select count(*) as number, array_agg({key_x}) as keys from cf_old cf_x) cf_a,
+    (select array_agg({key_x}) as keys from cf_new cf_x) cf_b;
+  -- Order matters: what the converter does not read must not even lock the other table.
+  if cf_count = 0 or not cf_moved and not cf_changed then
+    return null;
+  end if;
+  if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand.
+        execute {update_many};
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  if cf_moved then
+    perform {function}_move(cf_olds, cf_news);
+  end if;
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from unnest(cf_news) cf_x));
+    return null;
+  end if;
+  perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
+  if cf_moved and coalesce(current_setting({mark}, true), '') <> '' then
+    perform {function}_push(cf_olds, cf_news);
+  end if;
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_update_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
+
+create or replace function crossfade_private.update_many_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited})$body$;
+$text$;
+
+comment on function crossfade_private.update_many_text is
+  'The statement by which the UPDATE trigger edits the counterparts of many rows.';

@@ -218,6 +218,7 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.UNKNOWN_SCHEDULE: UnknownNameError,
     ErrorCode.FENCED: FencedError,
     ErrorCode.ARCHIVED: FencedError,
+    ErrorCode.CLOSED: FencedError,
 }
 
 

@@ -158,6 +158,7 @@ begin
 -- crossfade_private.conversion(text, regclass, regclass)
 -- crossfade_private.fill_item(text, text, text)
 -- crossfade_private.convert_sql(jsonb, text, text)
+-- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.table_fingerprint(regclass, regclass)
@@ -206,6 +207,7 @@ begin
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text()
+-- crossfade_private.fast_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
 -- crossfade_private.update_named_text()
@@ -218,6 +220,7 @@ begin
 -- crossfade_private.mirror_first_text()
 -- crossfade_private.mirror_last_text()
 -- crossfade_private.mirror_key_text()
+-- crossfade_private.text_settings()
 -- crossfade_private.key_sql(text, text[], text, text[])
 -- crossfade_private.row_key_sql(text, text[])
 -- crossfade_private.stored_rows_sql(regclass, text)
@@ -3037,6 +3040,49 @@ $$;
 comment on function crossfade_private.convert_sql is
   'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
 
+create or replace function crossfade_private.depends_on_settings(
+  conversion jsonb, source regclass, target regclass
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Anything else than a bare list is taken to depend on them.
+  select coalesce(bool_or(case
+    when i.safe ~ ('^\((' || chr(3) || '|' || chr(4) || ')\)\.[^ ()]+$') then false
+    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+      or exists (
+        select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
+        where not exists (
+          select from pg_catalog.pg_proc p
+          where p.proname = m[1] and p.pronamespace = 'pg_catalog'::regnamespace
+            and (p.provolatile = 'i' or p.proname in ('concat', 'concat_ws', 'format', 'to_jsonb',
+              'to_json', 'jsonb_build_array', 'jsonb_build_object', 'json_build_array',
+              'json_build_object', 'array_to_string'))))
+      or exists (
+        select from pg_catalog.pg_attribute a
+        cross join lateral crossfade_private.type_parts(a.atttypid) p(id)
+        join pg_catalog.pg_type y on y.oid = p.id
+        where (a.attrelid = source
+            and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
+          -- Of the counterpart it is not known which columns are read.
+          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          and a.attnum > 0 and not a.attisdropped
+          and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
+            'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
+            'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype,
+            'json'::regtype, 'jsonb'::regtype))
+    end), true)
+  from (
+    select u.item, p.safe
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) u(item)
+    cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
+  ) i;
+$$;
+
+comment on function crossfade_private.depends_on_settings is
+  'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';
+
 -- pairs/inlining.sql ------------------------------------------------------------------------------
 
 -- Converters in the statements of runs, which are put together from pieces.
@@ -4022,8 +4068,8 @@ begin
   -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
   -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
-  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
-  then
+  if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
+    and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
   v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
@@ -4299,7 +4345,7 @@ begin
   end if;
   if cf_depth > 1 or cf_mark <> '' then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
     cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
@@ -4443,7 +4489,7 @@ begin
   end if;
   if cf_depth > 1 or cf_mark <> '' then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
     cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
@@ -4467,29 +4513,7 @@ begin
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
   end if;
-  if not cf_moved and not cf_nested and cf_state = 'on' then
-    begin
-      if cf_count < 9 then
-        update {target} cf_t set {edits}
-        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-        where {same_key_t_s} and ({edited});
-      else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
-      end if;
-      get diagnostics cf_written = row_count;
-      if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
-        return null;
-      end if;
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end if;
+  {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
   cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
   if cf_moved then
@@ -4524,6 +4548,39 @@ $text$;
 
 comment on function crossfade_private.update_many_text is
   'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+
+create or replace function crossfade_private.fast_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand.
+        execute {update_many};
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;$body$;
+$text$;
+
+comment on function crossfade_private.fast_update_text is
+  'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
 
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
@@ -4728,7 +4785,7 @@ begin
   end if;
   if cf_depth > 1 or cf_mark <> '' then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
     perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
@@ -4846,7 +4903,7 @@ begin
   end if;
   if cf_depth > 1 or cf_mark <> '' then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
     perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
@@ -4896,12 +4953,11 @@ as $text$
   select $body$
 -- {made_by}: keeps a row of V{side} as the mirror assigned it, before triggers of the owner's.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
 begin
   get diagnostics cf_context = pg_context;
-  perform set_config({kept} || pg_trigger_depth(), case
-    when crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other})
-      then new::text else '' end, true);
+  perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
   return new;
 end $body$;
 $text$;
@@ -4940,11 +4996,12 @@ as $text$
   select $body$
 -- {made_by}: gives a row of V{side} the key that its counterpart moved to.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
   cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
 begin
   get diagnostics cf_context = pg_context;
-  if crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other}) then
+  if {own_write} then
     {assign_key}
   end if;
   -- For one row only: a statement that this one causes must not move another.
@@ -4960,6 +5017,18 @@ comment on function crossfade_private.mirror_key_text is
 
 -- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
 -- quoted when it is made; aliases and variables begin with cf_, and columns may not.
+
+create or replace function crossfade_private.text_settings()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'set timezone = ''UTC'' set datestyle = ''ISO, MDY'' set intervalstyle = ''postgres''
+    set extra_float_digits = 1 set bytea_output = ''hex'''::text;
+$$;
+
+comment on function crossfade_private.text_settings is
+  'The settings on which the text of values depends, as clauses of a function: those by which converters are printed.';
 
 create or replace function crossfade_private.key_sql(
   one_sql text, one_key text[], other_sql text, other_key text[]
@@ -5249,6 +5318,11 @@ begin
     else crossfade_private.read_state(%L, %s) end',
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    -- The same as is_own_write finds at depth 2, without a call.
+    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
+      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
+      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
@@ -5313,7 +5387,10 @@ begin
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null');
+    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+      when crossfade_private.depends_on_settings(v_there, v_source, v_target)
+        or crossfade_private.depends_on_settings(v_back, v_target, v_source)
+      then crossfade_private.text_settings() else '' end);
 end $$;
 
 comment on function crossfade_private.mirror_pieces is
@@ -5339,7 +5416,7 @@ as $$
       select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner'), false));
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is
@@ -5378,6 +5455,7 @@ declare
   v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
+  v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -5408,9 +5486,11 @@ begin
   v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
     crossfade_private.update_named_text(), (
       select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
-  return v_pieces || jsonb_build_object('edit_statement', crossfade_private.render(
-    crossfade_private.edit_statement_text(crossfade_private.has_triggers(v_target, 'update of')),
-    v_pieces));
+  return v_pieces || jsonb_build_object(
+    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+      else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
+    'edit_statement', crossfade_private.render(
+      crossfade_private.edit_statement_text(v_by_column), v_pieces));
 end $$;
 
 comment on function crossfade_private.all_pieces is
@@ -5424,12 +5504,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Definer: who may write one table often has no right on the other. The settings are those by
-  -- which converters are printed: a session may have others.
+  -- Definer: who may write one table often has no right on the other. Where a converter depends on
+  -- settings (each costs half a microsecond a call), they are those by which it was printed.
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
-    set search_path = %s set timezone = ''UTC'' set datestyle = ''ISO, MDY''
-    set intervalstyle = ''postgres'' set extra_float_digits = 1 set bytea_output = ''hex'' as %L',
-    pieces ->> 'function', name, signature, path, crossfade_private.mirror_body(name, pieces));
+    set search_path = %s %s as %L', pieces ->> 'function', name, signature, path,
+    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+      else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
 

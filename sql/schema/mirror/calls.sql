@@ -86,8 +86,8 @@ begin
   -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
   -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
-  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
-  then
+  if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
+    and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
   v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');

@@ -20,7 +20,7 @@ begin
   end if;
   if cf_depth > 1 or cf_mark <> '' then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
     cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);

@@ -1,6 +1,18 @@
 -- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
 -- quoted when it is made; aliases and variables begin with cf_, and columns may not.
 
+create or replace function crossfade_private.text_settings()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'set timezone = ''UTC'' set datestyle = ''ISO, MDY'' set intervalstyle = ''postgres''
+    set extra_float_digits = 1 set bytea_output = ''hex'''::text;
+$$;
+
+comment on function crossfade_private.text_settings is
+  'The settings on which the text of values depends, as clauses of a function: those by which converters are printed.';
+
 create or replace function crossfade_private.key_sql(
   one_sql text, one_key text[], other_sql text, other_key text[]
 )
@@ -289,6 +301,11 @@ begin
     else crossfade_private.read_state(%L, %s) end',
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    -- The same as is_own_write finds at depth 2, without a call.
+    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
+      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
+      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
@@ -353,7 +370,10 @@ begin
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null');
+    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+      when crossfade_private.depends_on_settings(v_there, v_source, v_target)
+        or crossfade_private.depends_on_settings(v_back, v_target, v_source)
+      then crossfade_private.text_settings() else '' end);
 end $$;
 
 comment on function crossfade_private.mirror_pieces is

@@ -77,7 +77,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_function text := format('crossfade_private.mirror_%s_v%s_', pair, writer_side);
-  v_frame text;
+  v_rest text;
+  v_place integer;
+  v_name text;
+  v_words text;
   v_statement text;
 begin
   if depth = 1 then
@@ -90,18 +93,21 @@ begin
     and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
-  v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
-  if v_frame is null then
+  -- The first frame of the other trigger's functions, behind our own line.
+  v_rest := substr(context, strpos(context, e'\n') + 1);
+  v_place := strpos(v_rest, ' ' || v_function);
+  if v_place = 0 then
     return false;
   end if;
-  -- SAFETY: everything between the first line and the frame must be one statement that stands in that
-  -- function to the letter. None of them can be continued by a quote, so no other text begins so.
-  v_statement := substring(context from '^[^\n]*\n[^"\n]*"(.*)"\n[^"\n]* '
-    || replace(v_function, '.', '\.') || v_frame || '\(');
-  return exists (
+  v_name := split_part(substr(v_rest, v_place + length('crossfade_private.') + 1), '(', 1);
+  v_words := split_part(left(v_rest, v_place), e'\n', -1);
+  -- SAFETY: what stands before that frame must be one statement that is in that function to the
+  -- letter. None of them can be continued by a quote, so no other text can begin with one.
+  v_statement := left(v_rest, v_place - length(v_words) - 1);
+  v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
+  return strpos(v_words, '"') = 0 and exists (
     select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace
-      and p.proname = substr(v_function, length('crossfade_private.') + 1) || v_frame
+    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
       and (strpos(p.prosrc, v_statement || ';') > 0
         or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
 end $$;

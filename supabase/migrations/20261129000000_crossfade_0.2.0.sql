@@ -193,7 +193,7 @@ begin
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
--- crossfade_private.note_nested(text, text, integer)
+-- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
@@ -231,6 +231,8 @@ begin
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.name_pieces(crossfade.pairs, integer)
+-- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
 -- crossfade_private.owner_search_path(regclass)
 -- crossfade_private.mirror_body(text, jsonb)
@@ -4099,7 +4101,7 @@ end $$;
 comment on function crossfade_private.is_own_write is
   'Whether the statement that fired a trigger is one of the other side''s mirror function (writer_side) or, at depth 1, of a batch or repair of the pair; context is PG_CONTEXT, depth pg_trigger_depth(). False is always safe: the rows are then found equal.';
 
-create or replace function crossfade_private.note_nested(mark text, mark_value text, depth integer)
+create or replace function crossfade_private.note_nested(mark text, depth integer)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -4111,7 +4113,7 @@ begin
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return mark_value in (v_statement, 'engine');
+  return current_setting(mark, true) in (v_statement, 'engine');
 end $$;
 
 comment on function crossfade_private.note_nested is
@@ -4342,22 +4344,22 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4480,10 +4482,9 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -4492,16 +4493,17 @@ declare
   cf_olds {source}[];
   cf_news {source}[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4780,24 +4782,25 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
   cf_unseen jsonb[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4901,21 +4904,22 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -5021,10 +5025,10 @@ $text$;
 comment on function crossfade_private.mirror_key_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_key: BEFORE ROW trigger for keys that are GENERATED ALWAYS AS IDENTITY, which no UPDATE may set. Deleting and inserting instead would cascade.';
 
--- mirror/pieces.sql -------------------------------------------------------------------------------
+-- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
--- quoted when it is made; aliases and variables begin with cf_, and columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
+-- with cf_; columns may not.
 
 create or replace function crossfade_private.text_settings()
 returns text
@@ -5133,6 +5137,10 @@ $$;
 comment on function crossfade_private.writable_columns is
   'Columns that are not generated, but for some, in their order.';
 
+-- mirror/edit_pieces.sql --------------------------------------------------------------------------
+
+-- The SQL fragments that bring edits of a row to its counterpart.
+
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
@@ -5222,6 +5230,10 @@ end $$;
 comment on function crossfade_private.update_pieces is
   'Fragments that bring edits of a source row (cf_o before, cf_s now) to its counterpart cf_t: edits (for SET), edited (for WHERE), and the same column by column.';
 
+-- mirror/move_pieces.sql --------------------------------------------------------------------------
+
+-- The SQL fragments that give a counterpart another key, and that keep what the mirror assigned.
+
 create or replace function crossfade_private.move_pieces(
   pair crossfade.pairs, side integer, source regclass, target regclass, key text[],
   target_key text[]
@@ -5290,6 +5302,83 @@ $$;
 comment on function crossfade_private.settle_pieces is
   'Assignments of the row triggers of a table whose rows the conversion makes: the columns that it makes of the other table''s.';
 
+-- mirror/pieces.sql -------------------------------------------------------------------------------
+
+-- Everything that the texts of a pair's mirror functions ask for.
+
+create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
+    'side', side, 'other', 3 - side,
+    'source', t.names[side], 'target', t.names[3 - side],
+    'source_literal', quote_literal(t.names[side]),
+    'target_literal', quote_literal(t.names[3 - side]),
+    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
+      (pair).name),
+    'mark', quote_literal('crossfade.mark_' || (pair).name),
+    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
+    else crossfade_private.read_state(%L, %s) end',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
+    and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'engine_write', format('current_setting(%L, true) = ''engine''
+    and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
+    -- The same as is_own_write finds at depth 2, without a call.
+    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
+      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
+      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
+    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
+    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
+  from (select array[(pair).v1_table, (pair).v2_table] names) t;
+$$;
+
+comment on function crossfade_private.name_pieces is
+  'Names of a pair''s tables, functions and settings, and the questions that a trigger asks first.';
+
+create or replace function crossfade_private.key_pieces(
+  names text[], source regclass, key text[], target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'same_key_t_s', crossfade_private.key_sql('(cf_t)', target_key, '(cf_s)', key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key),
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key),
+    'same_key_t_r', crossfade_private.key_sql('(cf_t)', target_key, '(cf_r)', key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
+    'same_key_t_from', crossfade_private.key_sql(
+      '(cf_t)', target_key, '(cf_from)', key),
+    'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
+    'same_key_moved', crossfade_private.key_sql(
+      '(cf_from)', key, '(cf_to)', key),
+    'key_x', crossfade_private.row_key_sql('cf_x', key),
+    'key_json_r', crossfade_private.key_to_json(names, source, key, 'cf_r'),
+    'key_json_x', crossfade_private.key_to_json(names, source, key, 'cf_x'),
+    'key_json_s', crossfade_private.key_to_json(names, source, key, 'cf_s'),
+    'key_json_t', crossfade_private.key_to_json(names, target, target_key, 'cf_t'),
+    'key_json_row', crossfade_private.key_to_json(
+      names, source, key, '(cf_rows[1])'),
+    'key_json_from', crossfade_private.key_to_json(
+      names, source, key, '(cf_from)'),
+    'key_json_to', crossfade_private.key_to_json(
+      names, source, key, '(cf_to)'));
+$$;
+
+comment on function crossfade_private.key_pieces is
+  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
+
 create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language plpgsql volatile
@@ -5313,27 +5402,6 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
-    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
-    'side', side, 'other', 3 - side,
-    'source', v_tables[side], 'target', v_tables[3 - side],
-    'source_literal', quote_literal(v_tables[side]),
-    'target_literal', quote_literal(v_tables[3 - side]),
-    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
-    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
-      (pair).name),
-    'mark', quote_literal('crossfade.mark_' || (pair).name),
-    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
-    else crossfade_private.read_state(%L, %s) end',
-      format('crossfade_private.mirror_%s_changes', (pair).name),
-      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
-    -- The same as is_own_write finds at depth 2, without a call.
-    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
-      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
-      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
-      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
-    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
-    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
-    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -5368,30 +5436,9 @@ begin
         select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
         select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
     'target_key_names', format('%L::text[]',
-      crossfade_private.unique_key_names(v_target, v_target_key)),
-    'same_key_t_s', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_s)', v_key),
-    'same_key_s_o', crossfade_private.key_sql('(cf_s)', v_key, '(cf_o)', v_key),
-    'same_key_s_n', crossfade_private.key_sql('(cf_s)', v_key, '(cf_n)', v_key),
-    'same_key_s_r', crossfade_private.key_sql('(cf_s)', v_key, '(cf_r)', v_key),
-    'same_key_t_r', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_r)', v_key),
-    'same_key_s_t', crossfade_private.key_sql('(cf_s)', v_key, '(cf_t)', v_target_key),
-    'same_key_t_from', crossfade_private.key_sql(
-      '(cf_t)', v_target_key, '(cf_from)', v_key),
-    'same_key_t_to', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_to)', v_key),
-    'same_key_s_to', crossfade_private.key_sql('(cf_s)', v_key, '(cf_to)', v_key),
-    'same_key_moved', crossfade_private.key_sql(
-      '(cf_from)', v_key, '(cf_to)', v_key),
-    'key_x', crossfade_private.row_key_sql('cf_x', v_key),
-    'key_json_r', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_r'),
-    'key_json_x', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_x'),
-    'key_json_s', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_s'),
-    'key_json_t', crossfade_private.key_to_json((pair).key_columns, v_target, v_target_key, 'cf_t'),
-    'key_json_row', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_rows[1])'),
-    'key_json_from', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_from)'),
-    'key_json_to', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_to)'))
+      crossfade_private.unique_key_names(v_target, v_target_key)))
+    || crossfade_private.name_pieces(pair, side)
+    || crossfade_private.key_pieces((pair).key_columns, v_source, v_key, v_target, v_target_key)
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)

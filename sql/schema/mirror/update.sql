@@ -9,10 +9,9 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -21,16 +20,17 @@ declare
   cf_olds {source}[];
   cf_news {source}[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);

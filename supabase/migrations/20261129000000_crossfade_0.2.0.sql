@@ -2784,7 +2784,8 @@ begin
     end if;
     execute pg_catalog.format(
       'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s; end',
+       begin atomic %s
+       ; end',
       v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
       v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
     v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
@@ -2797,7 +2798,9 @@ begin
   if v_text is null or v_text !~ '^SELECT ' then
     return null;
   end if;
-  return crossfade_private.parse_converter(v_text, v_names, v_proc.proname);
+  -- The parameters are printed as columns of the function that was made.
+  return crossfade_private.parse_converter(v_text, v_names,
+    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
 exception when others then
   return null; -- Whatever keeps its text from standing elsewhere: it is called.
 end $$;
@@ -5329,7 +5332,7 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
-    'engine_write', format('current_setting(%L, true) = ''engine''
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
     'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0

@@ -56,6 +56,23 @@ def call(db: Connection, function: str, *args: Any, **named: Any) -> Any:
     return one(db, query, *values)
 
 
+@contextmanager
+def unmirrored(db: Connection) -> Iterator[None]:
+    """Write one table of a pair only, as the restore of a dump does: no trigger of ours fires."""
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        yield
+        db.execute("set local session_replication_role = origin")
+
+
+def open_v2(db: Connection, pair: str) -> None:
+    """Open V2 to API roles where the test is one transaction, for which a backfill would wait.
+
+    Its tables are empty or mirrored since they were: nothing is left to copy.
+    """
+    db.execute("update crossfade_private.mirror_state set opened = true where pair = %s", [pair])
+
+
 def create_pair(
     db: Connection,
     name: str = "orders",

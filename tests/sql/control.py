@@ -65,6 +65,16 @@ def unmirrored(db: Connection) -> Iterator[None]:
         db.execute("set local session_replication_role = origin")
 
 
+def backfill(db: Connection, pair: str, direction: str = "v1_to_v2") -> None:
+    """Run a backfill to its end; the first one opens V2 to API roles."""
+    run = call(db, "start_backfill", pair, direction)["run"]["id"]
+    for _ in range(1000):
+        answer = call(db, "backfill_batch", run)
+        if answer["state"] == "finished":
+            return
+    pytest.fail(f"the backfill does not end: {answer}")
+
+
 def open_v2(db: Connection, pair: str) -> None:
     """Open V2 to API roles where the test is one transaction, for which a backfill would wait.
 

@@ -24,6 +24,8 @@ as $$
       '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
     ('open_mismatches',
       '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+    ('outdated_mirrors',
+      'b8eb673897f9c0ebb949b97d6ec7dc9021a98043fba42703b883d5ebdc372b6c'),
     ('rights_missing',
       'f96209a9bf65d18b26c3a55cdea77be8396359e9238f0ff1bb8a6b969eca752a'),
     ('rights_too_wide',
@@ -31,11 +33,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
     ('stalled_runs',
       '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
     ('triggers',
-      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
 $$;
 
 comment on function crossfade_private.known_checks is

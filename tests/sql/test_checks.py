@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
+import click
 import psycopg
 import pytest
+import typer
 
+from crossfade.cli import app
 from tests.sql.conftest import ROOT
 from tests.sql.control import Connection, call, create_pair, one, ready_for_live
 
 CHECKS = sorted((ROOT / "sql" / "checks").glob("*.sql"))
 UNINSTALL = (ROOT / "sql" / "uninstall.sql").read_text(encoding="utf-8")
+
+
+CLI: Any = typer.main.get_command(app)
+
+
+def parse_commands(hint: str) -> None:
+    """Fail for a command of ours in a hint that would not run as it stands there."""
+    for part in hint.split(", then "):
+        if part.startswith("crossfade "):
+            command, context, words = CLI, click.Context(CLI), shlex.split(part)[1:]
+            while hasattr(command, "commands") or hasattr(command, "get_command"):
+                found = command.get_command(context, words[0])
+                assert found is not None, part
+                command, words = found, words[1:]
+            command.make_context(part, words, resilient_parsing=False)
 
 
 def run_check(db: Connection, name: str) -> list[tuple[str, str]]:
@@ -23,6 +42,8 @@ def run_check(db: Connection, name: str) -> list[tuple[str, str]]:
     assert columns == ["check_name", "object", "problem", "hint"]
     rows = cursor.fetchall()
     assert all(row[0] == name and all(row) for row in rows)
+    for row in rows:
+        parse_commands(row[3])
     return [(row[1], row[2]) for row in rows]
 
 
@@ -157,7 +178,8 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
         ),
         (
             "search_path",
-            "alter function crossfade.flags_version() set search_path = pg_catalog, public, pg_temp",
+            "alter function crossfade.flags_version()"
+            " set search_path = pg_catalog, public, pg_temp",
             "crossfade.flags_version()",
             "not pinned",
         ),

@@ -34,6 +34,12 @@ on_18_and_15 = pytest.mark.parametrize(
 """Both ends of what is supported: what lies between them has failed in no other way so far."""
 
 
+def only_since(db: Connection, version: int, what: str) -> None:
+    """End the test where PostgreSQL cannot do what it is about."""
+    if db.info.server_version < version * 10_000:
+        pytest.skip(f"{what} came with PostgreSQL {version}")
+
+
 @dataclass(frozen=True)
 class Shape:
     """Two tables and two converters; a and b are the rows to convert, o is the counterpart."""

@@ -17,9 +17,10 @@ from tests.sql.cases.pairs import (
     repair,
     settled,
     to_stage,
+    unseen,
 )
 from tests.sql.conftest import Connection
-from tests.sql.control import one
+from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
 
@@ -31,11 +32,20 @@ SHAPE = TWO_SIDED.but(
     to_v2="a.id, a.body, a.note, o.pinned",
     to_v1="b.id, b.body, b.note, o.draft",
 )
-FRESH = """
-delete from public.things;
-insert into public.things select g, 'b' || g, 'n' || g, 'd' || g from generate_series(1, 20) g;
-update public.things_v2 set pinned = 'p' || id
-"""
+
+def fresh(db: Connection) -> None:
+    """Rows 1 to 20 in both tables, whatever the statement before has left."""
+    with unseen(db):
+        db.execute("delete from public.things")
+        db.execute("delete from public.things_v2")
+    call(db, "repair", "things")
+    db.execute(
+        "insert into public.things "
+        "select g, 'b' || g, 'n' || g, 'd' || g from generate_series(1, 20) g"
+    )
+    db.execute("update public.things_v2 set pinned = 'p' || id")
+
+
 Row = tuple[str, str, str, str]
 
 # A statement, and the rows that differ afterwards from b, n, d and p with their number.
@@ -153,15 +163,13 @@ def test_edits_of_both_tables_in_one_statement_reach_both(
     for name, (statement, changed) in STATEMENTS.items():
         if "draft = draft" in statement and side == 2:
             statement = statement.replace("draft = draft", "pinned = pinned")
-        for part in FRESH.split(";"):
-            db.execute(part)
+        fresh(db)
         db.execute(statement.format(**names))
         try:
             assert everything(db) == wanted(side, changed)
             settled(db, "id, body, note")
         except AssertionError as error:
             wrong[name] = str(error)
-            repair(db)
     assert wrong == {}
 
 
@@ -199,8 +207,7 @@ def test_edits_that_contradict_each_other_leave_both_tables_equal(
     s, t = ("public.things", "public.things_v2")[:: 1 if side == 1 else -1]
     wrong = {}
     for name, statement in CONFLICTS.items():
-        for part in FRESH.split(";"):
-            db.execute(part)
+        fresh(db)
         before = everything(db)
         try:
             db.execute(statement.format(s=s, t=t))
@@ -211,7 +218,6 @@ def test_edits_that_contradict_each_other_leave_both_tables_equal(
             settled(db, "id, body, note")
         except AssertionError as error:
             wrong[name] = str(error)
-            repair(db)
     assert wrong == {}
 
 
@@ -261,8 +267,7 @@ def test_the_same_row_inserted_into_both_tables_by_one_statement_is_one_row(
 @pytest.mark.parametrize("policy", ["record", "raise"])
 def test_two_statements_of_one_transaction_reach_both(db: Connection, policy: str) -> None:
     dualwrite(db, SHAPE, failure_policy=policy)
-    for part in FRESH.split(";"):
-        db.execute(part)
+    fresh(db)
     with db.transaction():
         for n in range(1, 6):
             db.execute("update public.things set body = 'x' where id = %s", [n])
@@ -289,8 +294,7 @@ end $$
 def test_a_function_that_edits_both_tables_reaches_both(db: Connection) -> None:
     dualwrite(db, SHAPE)
     db.execute(BY_FUNCTION)
-    for part in FRESH.split(";"):
-        db.execute(part)
+    fresh(db)
     # Once a statement, and many times in one.
     db.execute("select public.save(1)")
     db.execute("select public.save(g) from generate_series(2, 9) g")
@@ -305,8 +309,7 @@ def test_a_function_that_edits_both_tables_reaches_both(db: Connection) -> None:
 def test_a_merge_that_answers_what_it_did_feeds_an_edit_of_the_other_table(db: Connection) -> None:
     only_since(db, 17, "MERGE that returns rows")
     dualwrite(db, SHAPE)
-    for part in FRESH.split(";"):
-        db.execute(part)
+    fresh(db)
     db.execute("""
         with a as (
           merge into public.things t

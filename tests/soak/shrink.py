@@ -1,43 +1,78 @@
-"""Look for a smaller round that still fails."""
+"""Look for the smallest script, in the plainest world, that goes wrong in the same way."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from crossfade.local.postgres import PostgresServer
+from .plans import Plan
+from .single import Outcome
+from .worlds import World
 
-from .driver import Options, Result, Round
-
-_TRIES = 3  # threads make a round fail by chance only
-
-
-def _smaller(options: Options) -> Iterator[Options]:
-    if options.crashes:
-        yield replace(options, crashes=0)
-    if options.kills:
-        yield replace(options, kills=0)
-    if options.truncate:
-        yield replace(options, truncate=0)
-    if options.transactions > 20:
-        yield replace(options, transactions=options.transactions // 2)
-    if options.sessions > 2:
-        yield replace(options, sessions=options.sessions - 1)
+Play = Callable[[World, Sequence[Plan]], Outcome]
 
 
-def shrink(server: PostgresServer, result: Result, *, rounds: int = 40) -> Result:
-    """Return the smallest failing round that was found within the given number of rounds."""
-    tried = 0
+@dataclass(frozen=True)
+class Found:
+    """A script that goes wrong, and how."""
+
+    world: World
+    items: tuple[Plan, ...]
+    outcome: Outcome
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.outcome)
+
+
+def kind_of(outcome: Outcome) -> str:
+    """Return what went wrong, without the names that change when a script gets smaller."""
+    first = outcome.problems[0]
+    return f"{first.kind} {first.text.split(':')[0]}" if first.kind == "other problem" else first.kind
+
+
+def shrink(play: Play, found: Found, *, seconds: float) -> Found:
+    """Return the smallest that was found in this time."""
+    end = time.monotonic() + seconds
+    found = replace(found, items=found.items[: found.outcome.played])
     progress = True
-    while progress and tried < rounds:
+    while progress and time.monotonic() < end:
         progress = False
-        for options in _smaller(result.options):
-            for _ in range(_TRIES):
-                tried += 1
-                again = Round(server, options).run()
-                if again.failed:
-                    result, progress = again, True
-                    break
-            if progress or tried >= rounds:
+        for world, items in _smaller(found):
+            if time.monotonic() > end:
                 break
-    return result
+            outcome = play(world, items)
+            if outcome.problems and kind_of(outcome) == found.kind:
+                found = Found(world, tuple(items[: outcome.played]), outcome)
+                progress = True
+                break
+    return found
+
+
+def _smaller(found: Found) -> Iterator[tuple[World, Sequence[Plan]]]:
+    items = found.items
+    size = len(items) // 2
+    while size:  # large pieces first
+        for start in range(0, len(items), size):
+            left = (*items[:start], *items[start + size :])
+            if any(item.engine == "register" for item in left):
+                yield found.world, left
+        size //= 2
+    for number, item in enumerate(items):
+        for less in _less(item):
+            yield found.world, (*items[:number], less, *items[number + 1 :])
+    for world in found.world.simpler():
+        yield world, items
+
+
+def _less(item: Plan) -> Iterator[Plan]:
+    steps = item.steps
+    for number, step in enumerate(steps):
+        if step.statement is not None and step.command == "" and len(steps) > 1:
+            yield replace(item, steps=(*steps[:number], *steps[number + 1 :]))
+    if any(step.command for step in steps):
+        yield replace(item, steps=tuple(step for step in steps if step.statement))
+    for name, plain in (("isolation", "read committed"), ("lock_timeout_ms", 0), ("tenant", "O")):
+        if getattr(item, name) != plain:
+            yield replace(item, **{name: plain})

@@ -177,7 +177,8 @@ class _Row:
         return found
 
     def _problem(self, kind: str, text: str) -> Problem:
-        return Problem(kind, f"{self.birth}: {text}: v1={self.r1} v2={self.r2}")
+        rows = " ".join(f"v{n}={_short(row)}" for n, row in ((1, self.r1), (2, self.r2)))
+        return Problem(kind, f"{self.birth}: {text}: {rows}")
 
     def _edits(self, side: int, row: Image) -> list[Problem]:
         """Look for acknowledged edits: a table always holds those that were made through it."""
@@ -208,3 +209,7 @@ class _Row:
         if late:
             return [self._problem("lost edit", f"not the last values {late}")]
         return []
+
+
+def _short(row: Image | None) -> Image | None:
+    return row and {name: value for name, value in row.items() if value not in (None, [], 0)}

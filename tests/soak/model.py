@@ -43,6 +43,7 @@ class Known:
         last: the last value of each column, as ``shared_values`` shows it.
         keys: every key it ever had, as V1 spells it.
         clips: ids of the clips that refer to it.
+        early: a trigger of another row wrote it before its own INSERT was written down.
     """
 
     alive: bool
@@ -51,6 +52,7 @@ class Known:
     last: Image
     keys: set[Key] = field(default_factory=set)
     clips: set[int] = field(default_factory=set)
+    early: bool = False
 
 
 def key_of(world: World, side: int, row: Image) -> Key:
@@ -79,12 +81,9 @@ def _apply(world: World, state: dict[str, Known], entry: Entry) -> None:
         if row["birth"] in state:
             state[row["birth"]].clips.add(int(row["id"]))
         return
-    known = state.get(row["birth"])
+    known = state.setdefault(row["birth"], _unborn())
     if entry.op == "I":
-        known = _born(known, entry.side, row)
-        state[row["birth"]] = known
-    elif known is None:
-        return  # it never reached the model: the judge says so
+        _bear(known, entry.side, row)
     elif entry.op == "D":
         known.alive = False
         known.clips = set()
@@ -95,12 +94,22 @@ def _apply(world: World, state: dict[str, Known], entry: Entry) -> None:
     known.keys.add(key_of(world, entry.side, row))
 
 
-def _born(before: Known | None, side: int, row: Image) -> Known:
-    lists = {name: Counter(row.get(name, ())) for name in LISTS[2]}
-    numbers = {name: int(row.get(name, 0)) for name in NUMBERS[2]}
+def _unborn() -> Known:
+    lists: dict[str, Counter[str]] = {name: Counter() for name in LISTS[2]}
+    return Known(False, lists, dict.fromkeys(NUMBERS[2], 0), {}, early=True)
+
+
+def _bear(known: Known, side: int, row: Image) -> None:
     values = shared_values(side, row)
     last = {name: values[name] for name in LAST}
-    return Known(True, lists, numbers, last, before.keys if before else set())
+    if not known.early:  # put back after it was deleted
+        known.lists, known.numbers, known.last = _unborn().lists, _unborn().numbers, {}
+    known.last = last | known.last
+    for name in LISTS[side]:
+        known.lists[name] += Counter(row[name])
+    for name in NUMBERS[side]:
+        known.numbers[name] += int(row[name])
+    known.alive, known.early = True, False
 
 
 def _edit(known: Known, side: int, old: Image, new: Image) -> None:

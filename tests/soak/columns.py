@@ -17,7 +17,8 @@ SHARED = {
     "updated_at": "updated_at", "edited": "edited", "loud": "loud",
 }  # fmt: skip
 # Every edit appends its tag to a list, or adds one to a number: so a lost edit is seen.
-# log1 and hits1 are edited through V1 only, log2 and hits2 through V2 only, the others through both.
+# log1 and hits1 are edited through V1 only, log2 and hits2 through V2 only, logs and hits through
+# both.
 LISTS = {1: ("log1", "log2", "logs"), 2: ("log1", "log2", "logs", "log_x")}
 NUMBERS = {1: ("hits1", "hits2", "hits"), 2: ("hits1", "hits2", "hits", "reads")}
 # Of these the last edit counts. What triggers compute is only compared between the tables.

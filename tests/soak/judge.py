@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .columns import LISTS, NUMBERS, SHARED, Image, shared_values
+from .columns import LISTS, NUMBERS, Image, shared_values
 from .model import Entry, Key, Known, is_tag_of, key_of
 from .worlds import TENANTS, World
 
@@ -86,7 +86,9 @@ def judge(
             found.append(Problem("other problem", f"{birth}: nobody made it: {r1 or r2}"))
             continue
         keys = known.keys | {key_of(world, s, r) for s, r in ((1, r1), (2, r2)) if r is not None}
-        view = _Row(world, birth, known, r1, r2, bool(keys & excuses.open), bool(keys & excuses.ever))
+        view = _Row(
+            world, birth, known, r1, r2, bool(keys & excuses.open), bool(keys & excuses.ever)
+        )
         found += view.tags() + view.judge(excuses)
         if known.alive and r2 is not None:
             found += view.clips(tables.clips)

@@ -60,9 +60,7 @@ def key_of(world: World, side: int, row: Image) -> Key:
     return tuple(int(row[name]) for name in world.keys(side))
 
 
-def replay(
-    world: World, entries: Iterable[Entry], state: dict[str, Known]
-) -> dict[str, Known]:
+def replay(world: World, entries: Iterable[Entry], state: dict[str, Known]) -> dict[str, Known]:
     """Add what was written to what is known: every row that was ever made, by its birth.
 
     The entries of one row stand in the order in which its versions were made: whoever wrote one

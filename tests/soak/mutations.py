@@ -57,7 +57,9 @@ class Mutation:
             return
         if self.function:
             changed = 0
-            for _name, source in connection.execute(_FUNCTIONS.encode(), [self.function]).fetchall():
+            for _name, source in connection.execute(
+                _FUNCTIONS.encode(), [self.function]
+            ).fetchall():
                 mutated, count = re.subn(self.text, self.replacement, source, flags=re.S)
                 if count:
                     connection.execute(mutated.encode())

@@ -76,7 +76,7 @@ def make_plan(rng: random.Random, world: World, habits: Habits, number: int) -> 
             continue
         end = "rollback to" if rng.random() < 0.5 else "release"
         steps += [Step(command=f"savepoint s{place}"), step, Step(command=f"{end} s{place}")]
-    if world.deferrable_key and rng.random() < 0.15 or rng.random() < 0.05:
+    if (world.deferrable_key and rng.random() < 0.15) or rng.random() < 0.05:
         steps.insert(0, Step(command="set constraints all deferred"))
     if isolation != ISOLATION[0] and rng.random() < 0.4:
         # Takes the snapshot, and lets it grow old.
@@ -131,9 +131,10 @@ def _others(rng: random.Random, keys: list[int]) -> list[int]:
 
 def _for_insert(writer: Writer, keys: list[int]) -> list[int | None]:
     """Mostly keys of one's own, sometimes what the table makes."""
-    if writer.world.identity[writer.side - 1] != "none" and writer.rng.random() < 0.3:
-        if not writer.world.two_keys:
-            return [None for _ in keys[:3]]
+    world = writer.world
+    made = world.identity[writer.side - 1] != "none" and not world.two_keys
+    if made and writer.rng.random() < 0.3:
+        return [None for _ in keys[:3]]
     if writer.rng.random() < 0.5:
         return [*writer.rng.sample((*KEYS, *MORE), min(len(keys), 3))]
     return [*keys]

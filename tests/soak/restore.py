@@ -55,7 +55,9 @@ def _contents(place: Place) -> list[list[str]]:
 
 
 def _dump(place: Place, *options: str) -> bytes:
-    return _run(place.server, "pg_dump", [*options, place.server.dsn("supabase_admin", place.database)])
+    return _run(
+        place.server, "pg_dump", [*options, place.server.dsn("supabase_admin", place.database)]
+    )
 
 
 def _load(place: Place, dump: bytes, mode: str = "origin") -> None:

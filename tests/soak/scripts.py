@@ -63,7 +63,9 @@ class _Script:
     def _plans(self, count: int, sides: tuple[int, ...]) -> Iterator[Plan]:
         for _ in range(count):
             self._number += 1
-            plan = make_plan(self._rng, self._world, replace(self._habits, sides=sides), self._number)
+            plan = make_plan(
+                self._rng, self._world, replace(self._habits, sides=sides), self._number
+            )
             yield replace(plan, killed=self._rng.random() < 0.02)
 
     def _look(self) -> Iterator[Plan]:

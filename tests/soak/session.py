@@ -1,4 +1,4 @@
-"""One of several client sessions: runs random transactions; the database writes down what they did."""
+"""One of several client sessions: runs random transactions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a round: look at what there is, finish what is under way, drain what is open, look again."""
+"""After a round: look, finish what is under way, drain what is open, look again."""
 
 from __future__ import annotations
 

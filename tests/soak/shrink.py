@@ -29,7 +29,9 @@ class Found:
 def kind_of(outcome: Outcome) -> str:
     """Return what went wrong, without the names that change when a script gets smaller."""
     first = outcome.problems[0]
-    return f"{first.kind} {first.text.split(':')[0]}" if first.kind == "other problem" else first.kind
+    return (
+        f"{first.kind} {first.text.split(':')[0]}" if first.kind == "other problem" else first.kind
+    )
 
 
 def shrink(play: Play, found: Found, *, seconds: float) -> Found:
@@ -73,6 +75,9 @@ def _less(item: Plan) -> Iterator[Plan]:
             yield replace(item, steps=(*steps[:number], *steps[number + 1 :]))
     if any(step.command for step in steps):
         yield replace(item, steps=tuple(step for step in steps if step.statement))
-    for name, plain in (("isolation", "read committed"), ("lock_timeout_ms", 0), ("tenant", "O")):
-        if getattr(item, name) != plain:
-            yield replace(item, **{name: plain})
+    plain = (
+        replace(item, isolation="read committed"),
+        replace(item, lock_timeout_ms=0),
+        replace(item, tenant="O"),
+    )
+    yield from (found for found in plain if found != item)

@@ -85,7 +85,9 @@ class Player:
         except RefusedWorldError:
             self.outcome.counts["worlds refused"] += 1
         except ConnectionLostError as error:
-            self.outcome.problems = [Problem("other problem", f"connection lost: {error.__cause__}")]
+            self.outcome.problems = [
+                Problem("other problem", f"connection lost: {error.__cause__}")
+            ]
         finally:
             self._client.close()
         return self.outcome

@@ -55,7 +55,9 @@ def same_row(writer: Writer, key: int) -> Statement:
     note, card = writer.with_side(1), writer.with_side(2)
     title = literal(rng.choice(("one", "two", None)), "text")
     sets = {1: [f"log1 = t.log1 || array['{tag}']", "hits1 = t.hits1 + 1", f"title = {title}"]}
-    more = rng.choice(("pinned = not t.pinned", "mood = 'wild'", "cents = coalesce(t.cents, 0) + 1"))
+    more = rng.choice(
+        ("pinned = not t.pinned", "mood = 'wild'", "cents = coalesce(t.cents, 0) + 1")
+    )
     one = f"""'["{tag}"]'::jsonb"""
     sets[2] = [f"log2 = t.log2 || {one}", "hits2 = t.hits2 + 1", more]
     if rng.random() < 0.5:

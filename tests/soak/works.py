@@ -1,9 +1,9 @@
-"""What the engine's operator does during a round: SQL by name, and what it changes for the judge."""
+"""What the engine's operator does during a round, and what it changes for the judge."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .judge import Excuses
 

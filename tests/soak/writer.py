@@ -31,8 +31,8 @@ class Writer:
     """Who writes what where.
 
     Attributes:
-        tenant: ``A`` or ``B`` writes through the API under RLS; ``S`` is the service role, ``O`` the
-            tables' owner.
+        tenant: ``A`` or ``B`` writes through the API under RLS; ``S`` is the service role, ``O``
+            the tables' owner.
         tag: names the statement; it begins with the tenant.
     """
 

@@ -17,8 +17,16 @@ _LETTERS = {uuid: letter for letter, uuid in TENANTS.items()}
 
 @dataclass(frozen=True)
 class Problem:
+    """What is wrong.
+
+    Attributes:
+        kind: one of KINDS.
+        sort: tells other problems apart, such as an SQLSTATE.
+    """
+
     kind: str
     text: str
+    sort: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def read_tables(v1: Sequence[Image], v2: Sequence[Image], clips: Sequence[Image]
     for name, rows in (("notes", v1), ("cards", v2)):
         births = collections.Counter(row["birth"] for row in rows)
         problems += [
-            Problem("other problem", f"{birth} stands {count} times in {name}")
+            Problem("other problem", f"{birth} stands {count} times in {name}", "twice")
             for birth, count in births.items()
             if count > 1
         ]

@@ -49,7 +49,7 @@ class Rounds:
             )
             return Found(world, (), crowd.run())
 
-    def play(self, world: World, items: Sequence[Plan]) -> Outcome:
+    def play(self, world: World, items: Sequence[Plan], unwatched: int = 0) -> Outcome:
         """Play a script in a fresh database."""
         with world_database(self.server, world, self.spare) as place:
-            return Player(place, world, self.mutate).play(items)
+            return Player(place, world, self.mutate).play(items, unwatched=unwatched)

@@ -70,11 +70,13 @@ class Player:
         self._entries: list[Entry] = []
         self._state: dict[str, Known] = {}
         self._seen = 0
-        self._registered = False
+        self._watches = True
 
-    def play(self, items: Sequence[Plan]) -> Outcome:
+    def play(self, items: Sequence[Plan], *, unwatched: int = 0) -> Outcome:
+        """Play the items; look at the tables from item number ``unwatched`` on."""
         try:
             for item in items:
+                self._watches = self.outcome.played >= unwatched
                 self.outcome.played += 1
                 if item.engine:
                     self._work(item.engine)
@@ -170,9 +172,11 @@ class Player:
         if not is_expected(self._world, statement, error):
             form = statement.form if statement else "commit"
             text = f"{form}: {error.sqlstate} {error} {error.diag.context or ''}"
-            raise FoundError([Problem("other problem", text)])
+            raise FoundError([Problem("other problem", text, error.sqlstate or "")])
 
     def _check(self) -> None:
+        if not self._watches:
+            return
         view = peek(self._client, self._seen)
         new = [e for e in view.entries if not (self._excuses.archived and _is_archive(e))]
         self._seen = max((entry.seq for entry in view.entries), default=self._seen)
@@ -185,7 +189,7 @@ class Player:
         )
         problems = foreign(view.entries)
         problems += judge(self._world, self._state, view.tables, self._excuses)
-        problems += [Problem("other problem", text) for text in view.transient()]
+        problems += [Problem("other problem", text, "transient") for text in view.transient()]
         self.outcome.counts["failures recorded"] = len(view.failures)
         if problems:
             raise FoundError(problems)
@@ -202,7 +206,7 @@ class Player:
             self.outcome.counts["restores"] += 1
             self.outcome.log.append("-- dumped and restored")
             if problems:
-                raise FoundError([Problem("other problem", text) for text in problems])
+                raise FoundError([Problem("other problem", text, "restore") for text in problems])
         else:
             self._call(work)
         self._check()
@@ -219,7 +223,7 @@ class Player:
                 raise RefusedWorldError from error
             if not (error.sqlstate or "").startswith("PT4") or work == "register":
                 text = f"{work}: {error.sqlstate} {error} {error.diag.message_detail}"
-                raise FoundError([Problem("other problem", text)]) from error
+                raise FoundError([Problem("other problem", text, error.sqlstate or "")]) from error
             self.outcome.counts["refused"] += 1
             self.outcome.log[-1] += f" -- {error.diag.message_primary}"
             return
@@ -235,7 +239,9 @@ class Player:
         view = peek(self._client, self._seen)
         open_keys = view.keys(self._world, only_open=True)
         if found and not open_keys and self._excuses.copied:
-            raise FoundError([Problem("other problem", f"verify finds {found} mismatches")])
+            raise FoundError(
+                [Problem("other problem", f"verify finds {found} mismatches", "verify")]
+            )
 
 
 def _is_archive(entry: Entry) -> bool:

@@ -169,10 +169,12 @@ begin
 -- crossfade.choose_backend(text, jsonb)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
+-- crossfade_private.triggers_met(regclass)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
+-- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.pair_warnings(crossfade.pairs)
@@ -2784,7 +2786,8 @@ begin
     end if;
     execute pg_catalog.format(
       'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s; end',
+       begin atomic %s
+       ; end',
       v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
       v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
     v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
@@ -2797,7 +2800,9 @@ begin
   if v_text is null or v_text !~ '^SELECT ' then
     return null;
   end if;
-  return crossfade_private.parse_converter(v_text, v_names, v_proc.proname);
+  -- The parameters are printed as columns of the function that was made.
+  return crossfade_private.parse_converter(v_text, v_names,
+    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
 exception when others then
   return null; -- Whatever keeps its text from standing elsewhere: it is called.
 end $$;
@@ -2981,7 +2986,8 @@ begin
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
   v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
     'reads', null, 'items', null);
-  if v_parsed is null or jsonb_array_length(v_parsed -> 'items') <> jsonb_array_length(v_columns)
+  if v_parsed is null
+    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
     -- An explicit cast to a composite would cut its parts; a call assigns them.
     or exists (
       select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
@@ -3354,6 +3360,19 @@ $$;
 comment on function crossfade_private.has_triggers is
   'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
+create or replace function crossfade_private.triggers_met(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select k from unnest(array['before row', 'before insert row', 'update of']) k
+    where crossfade_private.has_triggers(tab, k));
+$$;
+
+comment on function crossfade_private.triggers_met is
+  'Kinds of the owner''s triggers on a table that the mirror of a pair is made for.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -3555,6 +3574,33 @@ end $$;
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
 
+create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('its mirror was made by crossfade %s and not by %s',
+    coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
+  where (pair).generator <> crossfade_private.generator()
+  union all
+  select format('%s has triggers (%s) for which its mirror was not made', u.tab,
+    array_to_string(n.kinds, ', '))
+  from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(tab, side)
+  cross join lateral (
+    select array(
+      select unnest(crossfade_private.triggers_met(to_regclass(u.tab)))
+      except
+      select jsonb_array_elements_text(s.pieces -> 'triggers_met')
+      from crossfade_private.pair_pieces s where s.pair = (outdated_mirror.pair).name
+        and s.side = u.side
+      order by 1) kinds
+  ) n
+  where cardinality(n.kinds) > 0;
+$$;
+
+comment on function crossfade_private.outdated_mirror is
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
 language plpgsql stable
@@ -3568,16 +3614,8 @@ begin
   end if;
   return query select crossfade_private.pair_problems(pair);
   return query
-    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
-      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
-    where (pair).generator <> crossfade_private.generator();
-  return query
-    select format(
-      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    where crossfade_private.has_triggers(t::regclass, 'before row')
-      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
-        is null;
+    select format('%s; run: crossfade pair refresh %s', o, (pair).name)
+    from crossfade_private.outdated_mirror(pair) o;
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
@@ -3991,7 +4029,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is
@@ -5268,7 +5307,7 @@ begin
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
-          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
+          crossfade_private.base_type_name(a.atttypid)), ', ' order by n), v_to))
     from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
 end $$;
@@ -5288,7 +5327,7 @@ as $$
       order by a.attnum) filter (where a.attname = any (key)
         or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
-      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
+      names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
   from pg_catalog.pg_attribute a
   left join (
@@ -5327,7 +5366,7 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
-    'engine_write', format('current_setting(%L, true) = ''engine''
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
     'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
@@ -5603,7 +5642,8 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -11703,21 +11743,23 @@ as $$
   -- people run with psql, and nothing but these very texts is ever executed.
   values
     ('changed_tables',
-      'c31b1ee3bd7ad722092f2334176cd70c342c3e885abf2e7f83d6e6f0bdfefc25'),
+      '13097ae72614b183198a4894699d7d0a2548702220a6a5406621f018b2f50a07'),
     ('comments',
       '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
     ('converters',
-      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
+      '52bd2547ed497a372a390e5e9eab860955b35ca3c919d2963561386daa6c17de'),
     ('definer_functions',
       'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
     ('drift',
-      '92620b02ed3c4f37cc0f9fc379d09303929354d6f352373c5442b173763814c8'),
+      'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
       '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
     ('open_failures',
-      '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
+      '8fcc9112a898d3375f5af08d91fe11f1202c3d3f08962219454a7831a8bc005f'),
     ('open_mismatches',
-      '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+      'd5ee0ec68158cea2f324b8f7f44c84763bcf73cc5809a6c49bd4bf2b37f34fdd'),
+    ('outdated_mirrors',
+      'b8eb673897f9c0ebb949b97d6ec7dc9021a98043fba42703b883d5ebdc372b6c'),
     ('rights_missing',
       'f96209a9bf65d18b26c3a55cdea77be8396359e9238f0ff1bb8a6b969eca752a'),
     ('rights_too_wide',
@@ -11725,11 +11767,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
     ('stalled_runs',
-      '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
+      '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
 $$;
 
 comment on function crossfade_private.known_checks is

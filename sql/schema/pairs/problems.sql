@@ -94,6 +94,33 @@ end $$;
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
 
+create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('its mirror was made by crossfade %s and not by %s',
+    coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
+  where (pair).generator <> crossfade_private.generator()
+  union all
+  select format('%s has triggers (%s) for which its mirror was not made', u.tab,
+    array_to_string(n.kinds, ', '))
+  from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(tab, side)
+  cross join lateral (
+    select array(
+      select unnest(crossfade_private.triggers_met(to_regclass(u.tab)))
+      except
+      select jsonb_array_elements_text(s.pieces -> 'triggers_met')
+      from crossfade_private.pair_pieces s where s.pair = (outdated_mirror.pair).name
+        and s.side = u.side
+      order by 1) kinds
+  ) n
+  where cardinality(n.kinds) > 0;
+$$;
+
+comment on function crossfade_private.outdated_mirror is
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
 language plpgsql stable
@@ -107,16 +134,8 @@ begin
   end if;
   return query select crossfade_private.pair_problems(pair);
   return query
-    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
-      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
-    where (pair).generator <> crossfade_private.generator();
-  return query
-    select format(
-      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    where crossfade_private.has_triggers(t::regclass, 'before row')
-      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
-        is null;
+    select format('%s; run: crossfade pair refresh %s', o, (pair).name)
+    from crossfade_private.outdated_mirror(pair) o;
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)

@@ -220,7 +220,7 @@ begin
 -- crossfade_private.mirror_insert_text()
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
--- crossfade_private.update_many_text()
+-- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
@@ -4738,7 +4738,7 @@ begin
       end if;
     end;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
 end $body$;
 $text$;
@@ -4879,7 +4879,7 @@ begin
   end if;
   {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
-  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
     perform {function}_move(cf_olds, cf_news);
   end if;
@@ -4899,19 +4899,21 @@ $text$;
 comment on function crossfade_private.mirror_update_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
 
-create or replace function crossfade_private.update_many_text()
+create or replace function crossfade_private.update_many_text(from_new_rows boolean)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join $body$ || case when from_new_rows
+      then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
+    || $body$ cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
 comment on function crossfade_private.update_many_text is
-  'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+  'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
 
 create or replace function crossfade_private.fast_update_text()
 returns text
@@ -4921,13 +4923,16 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
+        -- foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join {source} cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited});
       else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when {is_untouched} then {update_many_new} else {update_many} end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
@@ -5193,7 +5198,7 @@ begin
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;
@@ -5563,7 +5568,7 @@ begin
       'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
         f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
       'edited_texts', json_agg(format(
-        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
+        '%1$I = (select case when %2$s then cf_c.%1$I else (cf_t).%1$I end from %3$s)', a.attname,
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
@@ -5639,8 +5644,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
-      order by a.attnum) filter (where a.attname = any (key)
-        or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
+      order by a.attnum) filter (where case
+        -- That one moves by the trigger of mirror_key_text.
+        when a.attname = any (key) then a.attidentity <> 'a'
+        else conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]' end), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
       names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
@@ -5756,6 +5763,10 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
+    'is_untouched', format('current_setting(''track_counts'') = ''on''
+          and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
+            + pg_stat_get_xact_tuples_updated(%1$L::regclass)
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -5886,7 +5897,9 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (

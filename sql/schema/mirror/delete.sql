@@ -66,7 +66,7 @@ begin
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;

@@ -49,7 +49,7 @@ begin
       end if;
     end;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
 end $body$;
 $text$;

@@ -77,7 +77,9 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (

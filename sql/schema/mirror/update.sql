@@ -27,15 +27,10 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  end if;
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,

@@ -30,6 +30,10 @@ begin
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            {pair_literal}, {side}, 'MOVE', array[{key_json_from}]);
+        end if;
         continue;
       end if;
       cf_further := crossfade_private.noted_move({moves}, {key_json_to});

@@ -13,7 +13,7 @@ as $$
     when mirror = 'off' then 'off'
     when mirror = 'both' then 'on'
     when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
     when mirror = 'archived' then 'off'
     else 'on' end;
 $$;
@@ -21,32 +21,47 @@ $$;
 comment on function crossfade_private.state_of is
   'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
 
-create or replace function crossfade_private.read_state(pair text, side integer)
+create or replace function crossfade_private.stored_state(pair text, side integer)
 returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_mirror text;
-  v_watched_since timestamptz;
 begin
   if current_setting('transaction_isolation') = 'read committed' then
-    select m.mirror, m.watched_since into v_mirror, v_watched_since
-    from crossfade_private.mirror_state m where m.pair = read_state.pair;
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair;
   else
     -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
     -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.mirror, m.watched_since into v_mirror, v_watched_since
-    from crossfade_private.mirror_state m where m.pair = read_state.pair for share;
-  end if;
-  if side = 1 and v_mirror = 'both' and v_watched_since is not null then
-    return crossfade_private.note_v1_write(pair);
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair for share;
   end if;
   return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
 end $$;
 
+comment on function crossfade_private.stored_state is
+  'What the triggers of one side do, by the row. Locks it FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state constant text := crossfade_private.stored_state(pair, side);
+begin
+  if side = 1 and v_state = 'on' and exists (
+    select from crossfade_private.mirror_state m
+    where m.pair = read_state.pair and m.watched_since is not null) then
+    return crossfade_private.note_v1_write(pair);
+  end if;
+  return v_state;
+end $$;
+
 comment on function crossfade_private.read_state is
-  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
+  'stored_state, for sessions whose constants are older than the last change; as these do, it notes who writes V1 while that is watched.';
 
 create or replace function crossfade_private.set_state_functions(
   pair text, side integer, state text, change bigint, is_watched boolean
@@ -101,23 +116,6 @@ end $$;
 
 comment on function crossfade_private.set_state is
   'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.follow_mirror_state()
-returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
-  return null;
-end $$;
-
-comment on function crossfade_private.follow_mirror_state is
-  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
-
-create or replace trigger crossfade_after_state
-after insert or update of mirror, watched_since on crossfade_private.mirror_state
-for each row execute function crossfade_private.follow_mirror_state();
 
 create or replace function crossfade_private.open_or_close(pair text)
 returns void

@@ -60,7 +60,6 @@ declare
 begin
   -- Order matters: who takes from which sequence first, then past what it must be.
   if stage = 'complete' then
-    perform crossfade_private.guard_archive(pair);
     v_moved := crossfade_private.own_sequences(pair);
     perform crossfade_private.lead_sequences(pair, 2);
   elsif (pair).stage = 'complete' then
@@ -75,7 +74,7 @@ begin
 end $$;
 
 comment on function crossfade_private.change_leader is
-  'What a change of stage means for the keys that both tables hand out, and for V1 as an archive; gives what crossfade.pairs.moved_sequences keeps. Into complete: SHARE ROW EXCLUSIVE on V1 and the locks of own_sequences; back from it those of return_sequences.';
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
 
 create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
 returns crossfade.pairs

@@ -202,6 +202,8 @@ RPCS: Final[tuple[str, ...]] = (
     "explain_flag",
     "flags_version",
     "health_sample",
+    "ignore_dependents",
+    "judge_pair",
     "monitor_beat",
     "operate",
     "overview",
@@ -219,6 +221,7 @@ RPCS: Final[tuple[str, ...]] = (
     "remove_operator",
     "repair",
     "restore_snapshot",
+    "rls_questions",
     "roll_up_requests",
     "rollback",
     "rollout_status",
@@ -240,7 +243,6 @@ RPCS: Final[tuple[str, ...]] = (
     "unregister_pair",
     "verify_batch",
     "verify_some",
-    "visible_keys_sql",
     "whoami",
 )
 """Functions of schema ``crossfade`` that the Data API offers."""

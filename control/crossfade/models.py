@@ -149,6 +149,24 @@ class PairStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What registration would refuse about a pair, and what its owner should know."""
+
+    pair: str
+    problems: Names = ()
+    warnings: Names = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Objects that may depend on V1 when a pair becomes complete, before and after."""
+
+    pair: str
+    before: Names = ()
+    after: Names = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """A pair after registration, and what its owner should know."""
 
@@ -222,16 +240,22 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class VisibleToOne:
-    """A row that a user may see in one table only, 1 or 2."""
+    """A row that a user may see or write in one table only, 1 or 2.
+
+    Attributes:
+        user_id: of the user; ``anon`` for whoever has not signed in.
+        command: select, insert, update, delete, or "update to": may leave the row so.
+    """
 
     user_id: str
     key: Key
     visible_in: int
+    command: str = "select"
 
 
 @dataclass(frozen=True, slots=True)
 class RlsCheck:
-    """What some users may see in both tables. ``differences``: at most 100 a user."""
+    """What some users may see and write in both tables. ``differences``: some hundred at most."""
 
     pair: str
     users: int

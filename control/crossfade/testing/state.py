@@ -16,6 +16,7 @@ from crossfade.models import (
     Cohort,
     ConversionCheck,
     HealthSample,
+    Judged,
     Key,
     Look,
     PairStatus,
@@ -57,6 +58,7 @@ class FakeState:
         self.repairs: deque[Repaired] = deque()
         self.tables: dict[str, TableInfo] = {}
         self.plans: dict[str, PairPlan] = {}
+        self.judged: dict[str, Judged] = {}
         self.keys: tuple[Key, ...] = ()
         self.snapshots: list[Snapshot] = []
         self.shown: Overview | None = None

@@ -161,6 +161,7 @@ begin
 -- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
+-- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
@@ -170,6 +171,17 @@ begin
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
 -- crossfade_private.triggers_met(regclass)
+-- crossfade_private.key_type_reason(oid)
+-- crossfade_private.key_type_problems(regclass, text, text[])
+-- crossfade_private.base_type_modifier(oid, integer)
+-- crossfade_private.key_family(oid, integer)
+-- crossfade_private.key_pair_problems(crossfade.pairs)
+-- crossfade_private.is_trusted_owner(oid)
+-- crossfade_private.function_owner_problem(oid, text)
+-- crossfade_private.converter_owner_problems(crossfade.pairs)
+-- crossfade_private.table_owner_problems(regclass, text)
+-- crossfade_private.constraint_kind("char")
+-- crossfade_private.deferred_problems(regclass, text)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
@@ -2579,11 +2591,15 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(
-    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)),
-      ', ' order by u.n)
+  -- As the widest type of the family and without a length: the key may be one that only the other
+  -- table can hold, and must then find nothing instead of failing or, cut, finding another row.
+  select string_agg(format('(%s ->> %L)::%s', expression, u.name, case
+      when b.id in ('int2'::regtype, 'int4'::regtype) then 'bigint'
+      when b.id = 'varchar'::regtype then 'text'
+      else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
-  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
 $$;
 
 comment on function crossfade_private.key_from_json is
@@ -2621,12 +2637,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
-    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+    case when crossfade_private.base_type(a.atttypid)
       in ('timestamptz'::regtype, 'bytea'::regtype)
       then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
   from unnest(names, columns) with ordinality u(name, c, n)
-  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
-  join pg_catalog.pg_type y on y.oid = a.atttypid;
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c;
 $$;
 
 comment on function crossfade_private.key_to_json is
@@ -2786,7 +2801,8 @@ begin
     end if;
     execute pg_catalog.format(
       'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s; end',
+       begin atomic %s
+       ; end',
       v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
       v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
     v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
@@ -2799,7 +2815,9 @@ begin
   if v_text is null or v_text !~ '^SELECT ' then
     return null;
   end if;
-  return crossfade_private.parse_converter(v_text, v_names, v_proc.proname);
+  -- The parameters are printed as columns of the function that was made.
+  return crossfade_private.parse_converter(v_text, v_names,
+    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
 exception when others then
   return null; -- Whatever keeps its text from standing elsewhere: it is called.
 end $$;
@@ -3133,6 +3151,44 @@ $$;
 comment on function crossfade_private.inlined_pieces is
   'Pieces that replace calls of the converters of a pair by their text, with side as the source. A converter that is replaced later is taken up by registering the pair again.';
 
+-- pairs/called_functions.sql ----------------------------------------------------------------------
+
+-- Which functions a function calls.
+
+create or replace function crossfade_private.called_functions(names text[])
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(names) f where to_regproc(f) is not null
+    union
+    select q.id
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral (
+      -- Postgres keeps no record of what a string calls, so its schema-qualified calls are read.
+      select p.oid as id
+      from pg_catalog.regexp_matches(
+        coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+        '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+      join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+      join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+      union all
+      select coalesce(o.oprcode::oid, e.refobjid)
+      from pg_catalog.pg_depend e
+      left join pg_catalog.pg_operator o
+        on e.refclassid = 'pg_operator'::regclass and o.oid = e.refobjid
+      where e.classid = 'pg_proc'::regclass and e.objid = d.oid
+        and e.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+    ) q
+  )
+  select c.id from called c;
+$$;
+
+comment on function crossfade_private.called_functions is
+  'Some functions and all that they call: what a standard SQL body calls, and the qualified calls in a string. Calls without a schema or by dynamic SQL are not seen.';
+
 -- pairs/fingerprints.sql --------------------------------------------------------------------------
 
 -- What must not change unseen: the columns of a table, the text of a converter.
@@ -3166,23 +3222,10 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  with recursive called(id) as (
-    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
-    union
-    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
-    -- read.
-    select p.oid
-    from called c
-    join pg_catalog.pg_proc d on d.oid = c.id
-    cross join lateral pg_catalog.regexp_matches(
-      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
-      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
-    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
-    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
-  )
   select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
-  from called c;
+  from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
+  join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
 $$;
 
 comment on function crossfade_private.converter_hash is
@@ -3370,6 +3413,294 @@ $$;
 comment on function crossfade_private.triggers_met is
   'Kinds of the owner''s triggers on a table that the mirror of a pair is made for.';
 
+-- pairs/key_types.sql -----------------------------------------------------------------------------
+
+-- Which types a key may have. A key is noted as JSON by one session, read back by another one, and
+-- compared by = in both tables: none of that may depend on who asks.
+
+create or replace function crossfade_private.key_type_reason(type_id oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with part as (
+    select y.oid as id, y.typname, y.typtype, y.typcategory, y.typnamespace,
+      y.oid = crossfade_private.base_type(type_id) as is_whole
+    from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype <> 'd'
+  )
+  select case
+    -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+    when bool_or(p.id in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype,
+        'money'::regtype) or p.typname like 'reg%' and p.typnamespace = 'pg_catalog'::regnamespace
+      or not p.is_whole and p.id in ('date'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype))
+      then 'whose text depends on the session''s settings'
+    when bool_or(p.typtype = 'c' or p.typcategory = 'A'
+      or p.id in ('json'::regtype, 'jsonb'::regtype))
+      then 'whose values do not come back from JSON as they were'
+    when bool_or(p.typtype = 'b' and p.typcategory <> 'A'
+      and p.typnamespace <> 'pg_catalog'::regnamespace)
+      then 'a type of an extension, whose = is found by the search_path of the session only'
+    -- A FULL JOIN of the rows of one key needs it.
+    when exists (
+      select from pg_catalog.pg_operator o
+      where o.oprname = '=' and o.oprleft = o.oprright and not o.oprcanhash
+        and o.oprleft = crossfade_private.base_type(type_id))
+      then 'whose values cannot be hashed, as verification does'
+    end
+  from part p;
+$$;
+
+comment on function crossfade_private.key_type_reason is
+  'Why no key may be of a type, judged by what it is made of; null when it may.';
+
+create or replace function crossfade_private.key_type_problems(
+  tab regclass, label text, key_columns text[]
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
+    label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
+      ' (' || nullif(format_type(b.id, -1), format_type(a.atttypid, -1)) || ')'),
+    crossfade_private.key_type_reason(a.atttypid))
+  from pg_catalog.pg_attribute a
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0
+    and crossfade_private.key_type_reason(a.atttypid) is not null;
+$$;
+
+comment on function crossfade_private.key_type_problems is
+  'Key columns of types that no key may have, one sentence each.';
+
+create or replace function crossfade_private.base_type_modifier(type_id oid, modifier integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, modifier) as (
+    select type_id, modifier
+    union all
+    select y.typbasetype, case when l.modifier = -1 then y.typtypmod else l.modifier end
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd'
+  )
+  select max(l.modifier) from layer l;
+$$;
+
+comment on function crossfade_private.base_type_modifier is
+  'Length or precision of a column, also where a domain holds it; -1 without.';
+
+create or replace function crossfade_private.key_family(type_id oid, modifier integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then 'an integer'
+    -- A text that is too long is refused, not cut: its length does not matter.
+    when b.id in ('text'::regtype, 'varchar'::regtype) then 'text'
+    when b.id = 'numeric'::regtype then
+      case when b.modifier = -1 then 'numeric of any scale'
+        else format('numeric of scale %s', (b.modifier - 4) & 2047) end
+    -- These would be padded, rounded or cut by the other table.
+    else format_type(b.id, b.modifier) end
+  from (
+    select crossfade_private.base_type(type_id) as id,
+      crossfade_private.base_type_modifier(type_id, modifier) as modifier
+  ) b;
+$$;
+
+comment on function crossfade_private.key_family is
+  'What the types of a key must have in common in both tables, so that = is the same and nothing is rounded or cut.';
+
+create or replace function crossfade_private.key_pair_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
+    format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
+    case when 'uuid'::regtype in (b.one, b.two)
+      then 'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+      else 'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale' end)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  cross join lateral (
+    select crossfade_private.base_type(a1.atttypid) as one,
+      crossfade_private.base_type(a2.atttypid) as two
+  ) b
+  where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
+    <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
+  union all
+  select format('key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
+    k1, k2, (pair).v2_table, k2, format_type(a2.atttypid, a2.atttypmod),
+    format('%I.%I', n.nspname, c.collname))
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  join pg_catalog.pg_collation c on c.oid = a1.attcollation
+  join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+  where a1.attcollation <> a2.attcollation and a2.attcollation <> 0
+  union all
+  select format('the keys have %s and %s columns: both tables need the same key; the columns may have other names',
+    cardinality((pair).key_columns), cardinality((pair).v2_key_columns))
+  where cardinality((pair).key_columns) <> cardinality((pair).v2_key_columns);
+$$;
+
+comment on function crossfade_private.key_pair_problems is
+  'What keeps the keys of two tables from naming the same rows, one sentence each.';
+
+-- pairs/owners.sql --------------------------------------------------------------------------------
+
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
+-- run the converters, the triggers of the other table, and what both of them call.
+
+create or replace function crossfade_private.is_trusted_owner(role oid)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Every caller is owned by the engine's owner and asks with its rights.
+  select r.rolsuper or r.rolname = current_user from pg_catalog.pg_roles r where r.oid = role;
+$$;
+
+comment on function crossfade_private.is_trusted_owner is
+  'Whether what a role could put into its functions may run with the engine''s rights: the engine''s owner''s own, and a superuser''s. Membership is not enough: the engine''s owner is a member of the API roles.';
+
+create or replace function crossfade_private.function_owner_problem(id oid, what text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
+    what, p.proowner::regrole, current_user, p.oid::regprocedure, current_user)
+  from pg_catalog.pg_proc p
+  where p.oid = id and not crossfade_private.is_trusted_owner(p.proowner);
+$$;
+
+comment on function crossfade_private.function_owner_problem is
+  'A sentence about a function of somebody else''s that runs with the engine''s rights; null for one of the engine''s owner.';
+
+create or replace function crossfade_private.converter_owner_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.problem
+  from (
+    select crossfade_private.function_owner_problem(c.id, case
+      when c.id = to_regproc((pair).to_v2) then format('function to_v2 %s', (pair).to_v2)
+      when c.id = to_regproc((pair).to_v1) then format('function to_v1 %s', (pair).to_v1)
+      else format('function %s, which the converters call,', c.id::regprocedure) end) as problem
+    from crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) c(id)
+  ) q
+  where q.problem is not null
+  order by q.problem;
+$$;
+
+comment on function crossfade_private.converter_owner_problems is
+  'Converters, and functions that they call, of owners who could make the engine run their code.';
+
+create or replace function crossfade_private.table_owner_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Whoever owns a table can give it a trigger, which our writes fire.
+  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
+    label, tab, c.relowner::regrole, current_user)
+  from pg_catalog.pg_class c
+  where c.oid = tab and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
+    label, tab, r.rolname, current_user)
+  from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner
+  where c.oid = tab and pg_has_role(c.relowner, 'usage')
+    and r.rolname in ('anon', 'authenticated', 'authenticator')
+  union all
+  -- A SECURITY DEFINER function runs as its owner, whoever fires it.
+  select distinct crossfade_private.function_owner_problem(f.oid,
+    format('%s %s: function %s, which its triggers, defaults, constraints or indexes call,', label,
+      tab, f.oid::regprocedure))
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_proc f on f.oid = d.refobjid
+  where d.refclassid = 'pg_proc'::regclass and not f.prosecdef
+    and f.pronamespace <> 'crossfade_private'::regnamespace
+    and not crossfade_private.is_trusted_owner(f.proowner)
+    and (d.classid, d.objid) in (
+      select 'pg_trigger'::regclass, g.oid from pg_catalog.pg_trigger g where g.tgrelid = tab
+      union all
+      select 'pg_attrdef'::regclass, e.oid from pg_catalog.pg_attrdef e where e.adrelid = tab
+      union all
+      select 'pg_constraint'::regclass, o.oid from pg_catalog.pg_constraint o
+      where o.conrelid = tab
+      union all
+      select 'pg_class'::regclass, i.indexrelid from pg_catalog.pg_index i where i.indrelid = tab);
+$$;
+
+comment on function crossfade_private.table_owner_problems is
+  'What gives somebody else than the engine''s owner a way to run code when the mirror writes a table.';
+
+-- pairs/deferred.sql ------------------------------------------------------------------------------
+
+-- Constraints that are looked at when the transaction commits: by then the mirror has said that all
+-- is well, and the client's write fails without a word of whose fault it is.
+
+create or replace function crossfade_private.constraint_kind(kind "char")
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case kind when 'f' then 'foreign key' when 'u' then 'unique constraint'
+    when 'p' then 'primary key' when 'x' then 'exclusion constraint' when 't' then 'trigger'
+    else 'constraint' end;
+$$;
+
+comment on function crossfade_private.constraint_kind is
+  'A kind of constraint in words.';
+
+create or replace function crossfade_private.deferred_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
+    label, tab, crossfade_private.constraint_kind(o.contype), o.conname, case o.contype
+      when 'f' then format('alter table %s alter constraint %I deferrable initially immediate',
+        o.conrelid::regclass, o.conname)
+      else format('alter table %s drop constraint %I, add constraint %2$I %s', o.conrelid::regclass,
+        o.conname, regexp_replace(pg_get_constraintdef(o.oid), case o.contype
+          when 'p' then ' DEFERRABLE INITIALLY DEFERRED$' else ' INITIALLY DEFERRED$' end, '')) end)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = tab and o.condeferred and o.contype <> 't'
+  union all
+  -- A delete that is mirrored is judged by the children of both tables.
+  select format('%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
+    label, tab, o.conname, o.conrelid::regclass)
+  from pg_catalog.pg_constraint o
+  where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
+    and 'a' in (o.confdeltype, o.confupdtype)
+  union all
+  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
+    label, tab, g.tgname, regexp_replace(regexp_replace(pg_get_triggerdef(g.oid),
+      '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
+      ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable;
+$$;
+
+comment on function crossfade_private.deferred_problems is
+  'Constraints of any type that are looked at at COMMIT, and triggers that can run there, one sentence each.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -3410,13 +3741,6 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
   union all
-  -- Keys are noted as JSON, by one session, and read by another one.
-  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
-    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attname = any (key_columns)
-    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
-  union all
   select format(
     '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
     label, tab, a.attname, c.collname)
@@ -3433,23 +3757,15 @@ as $$
     array_to_string(key_columns, ', '))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
     where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
-      and i.indpred is null and i.indexprs is null
+      and i.indpred is null and i.indexprs is null and not i.indisexclusion
       and (select array_agg(a.attname::text order by a.attname)
            from pg_catalog.pg_attribute a
            where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
              and a.attnotnull)
         = (select array_agg(k order by k) from unnest(key_columns) k))
-  union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run',
-    label, tab, g.tgname)
-  from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable
-  union all
-  select format(
-    '%s %s: foreign key "%s" is initially deferred: a mirrored row could fail at COMMIT', label,
-    tab, c.conname)
-  from pg_catalog.pg_constraint c where c.conrelid = tab and c.contype = 'f' and c.condeferred
   union all
   select format('%s %s: %s may not write it past row-level security (owner %s%s)', label, tab,
     current_user,
@@ -3459,10 +3775,19 @@ as $$
     and not (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r
       where r.rolname = current_user)
   union all
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created',
-    label, tab,
-    t.relowner::regrole, current_user)
-  from t where not pg_has_role(t.relowner, 'usage');
+  select format(
+    '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
+    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+      select from pg_catalog.pg_attribute b
+      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
+  union all
+  select crossfade_private.key_type_problems(tab, label, key_columns)
+  union all
+  select crossfade_private.deferred_problems(tab, label)
+  union all
+  select crossfade_private.table_owner_problems(tab, label);
 $$;
 
 comment on function crossfade_private.table_problems is
@@ -3537,22 +3862,15 @@ declare
 begin
   return query select crossfade_private.table_problems(v_1, 'V1', (pair).key_columns);
   return query select crossfade_private.table_problems(v_2, 'V2', (pair).v2_key_columns);
-  return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
-  return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
-  return query
-    select format('key column "%s" is %s in V1 but "%s" is %s in V2', k1,
-      format_type(a1.atttypid, a1.atttypmod),
-      k2, format_type(a2.atttypid, a2.atttypmod))
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.atttypid <> a2.atttypid;
-  return query
-    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.attcollation <> a2.attcollation;
+  -- A pair that is being drafted has none yet.
+  if (pair).to_v2 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
+  end if;
+  if (pair).to_v1 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
+  end if;
+  return query select crossfade_private.converter_owner_problems(pair);
+  return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
       'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
@@ -5363,7 +5681,7 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
-    'engine_write', format('current_setting(%L, true) = ''engine''
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
     'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0

@@ -65,22 +65,15 @@ declare
 begin
   return query select crossfade_private.table_problems(v_1, 'V1', (pair).key_columns);
   return query select crossfade_private.table_problems(v_2, 'V2', (pair).v2_key_columns);
-  return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
-  return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
-  return query
-    select format('key column "%s" is %s in V1 but "%s" is %s in V2', k1,
-      format_type(a1.atttypid, a1.atttypmod),
-      k2, format_type(a2.atttypid, a2.atttypmod))
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.atttypid <> a2.atttypid;
-  return query
-    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.attcollation <> a2.attcollation;
+  -- A pair that is being drafted has none yet.
+  if (pair).to_v2 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
+  end if;
+  if (pair).to_v1 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
+  end if;
+  return query select crossfade_private.converter_owner_problems(pair);
+  return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
       'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',

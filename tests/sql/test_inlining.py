@@ -67,6 +67,10 @@ BODIES = {
     "what looks like our own pieces": f"""{STANDARD} as $$
       select new_v1.id, case new_v1.body when '{{source}}' then '{{with}} {{nobody}}'
         else new_v1.body end, 'k', 'abc', null, 7 $$""",
+    "what looks like our own names": f"""{STANDARD} as $$
+      select cf_t.cf_written, max(cf_s.cf_count), 'k', 'abc', null, 7
+      from (values (new_v1.id)) cf_t(cf_written), (values (new_v1.body)) cf_s(cf_count)
+      group by cf_t.cf_written $$""",
     "what looks like our own quotes": f"""{STANDARD} as $q$
       select new_v1.id, new_v1.body, case new_v1.body when '$$' || '$' then '$body$' else 'k' end,
         'abc', null, 7 $q$""",
@@ -109,9 +113,6 @@ CALLED = {
     "none: PostgreSQL inlines it": f"language sql stable as $$ {ROW} $$",
     "security definer": f"{STANDARD} security definer as $$ {ROW} $$",
     "two statements": f"{STANDARD} as $$ select 1; {ROW} $$",
-    "a name of the trigger's variables": f"""{STANDARD} as $$
-      select new_v1.id, max(v_row), 'k', 'abc', null, 7
-      from (values (new_v1.body)) e(v_row) $$""",
 }
 
 

@@ -77,7 +77,9 @@ as $$
 declare
   v_change bigint;
 begin
-  execute format('create sequence if not exists crossfade_private.mirror_%s_changes', pair);
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
   v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
   perform crossfade_private.set_state_functions(
     pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)

@@ -39,7 +39,7 @@ begin
       from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
       cross join lateral {convert_new} cf_c;
       {when_written}
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;

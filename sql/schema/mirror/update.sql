@@ -108,7 +108,7 @@ as $text$
         where {without_counterpart}) then
         return null;
       end if;
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;

@@ -162,6 +162,7 @@ begin
 -- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
+-- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
@@ -170,10 +171,23 @@ begin
 -- crossfade.choose_backend(text, jsonb)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
+-- crossfade_private.triggers_met(regclass)
+-- crossfade_private.key_type_reason(oid)
+-- crossfade_private.key_type_problems(regclass, text, text[])
+-- crossfade_private.base_type_modifier(oid, integer)
+-- crossfade_private.key_family(oid, integer)
+-- crossfade_private.key_pair_problems(crossfade.pairs)
+-- crossfade_private.is_trusted_owner(oid)
+-- crossfade_private.function_owner_problem(oid, text)
+-- crossfade_private.converter_owner_problems(crossfade.pairs)
+-- crossfade_private.table_owner_problems(regclass, text)
+-- crossfade_private.constraint_kind("char")
+-- crossfade_private.deferred_problems(regclass, text)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
+-- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.pair_warnings(crossfade.pairs)
@@ -300,7 +314,6 @@ begin
 -- crossfade_private.record_mismatches_of(text, bigint, jsonb, jsonb[])
 -- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
 -- crossfade_private.do_slice(crossfade.runs, jsonb, jsonb, jsonb)
--- crossfade_private.is_statement_timeout()
 -- crossfade_private.pass_row(crossfade.runs, jsonb, jsonb, text)
 -- crossfade_private.shrink(crossfade.runs, jsonb, crossfade.run_ranges, text)
 -- crossfade_private.do_slices(crossfade.runs, jsonb, crossfade.run_ranges, integer, timestamptz)
@@ -317,7 +330,7 @@ begin
 -- crossfade_private.leader(text)
 -- crossfade_private.repair_turns(crossfade.pairs, integer, boolean)
 -- crossfade_private.repair_counts(crossfade.pairs)
--- crossfade_private.mark_tried(text, jsonb)
+-- crossfade_private.mark_tried(text, jsonb, boolean)
 -- crossfade_private.same_error(jsonb[], text)
 -- crossfade_private.look_at_keys(jsonb, jsonb[])
 -- crossfade_private.judge_keys(jsonb, jsonb[])
@@ -965,6 +978,7 @@ create table if not exists crossfade.mirror_failures (
   at timestamptz not null default clock_timestamp(),
   attempts integer not null default 1,
   last_attempt_at timestamptz,
+  is_slow boolean not null default false,
   resolved_at timestamptz,
   resolution text
 );
@@ -981,6 +995,8 @@ comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
 comment on column crossfade.mirror_failures.last_attempt_at is
   'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
 create table if not exists crossfade_private.tombstones (
   id bigint generated always as identity primary key,
@@ -1077,6 +1093,7 @@ create table if not exists crossfade.mismatches (
   resolution text,
   last_attempt_at timestamptz,
   message text,
+  is_slow boolean not null default false,
   preserved jsonb,
   constraint mismatch_kind_is_known check (kind in ('missing_v1', 'missing_v2', 'different'))
 );
@@ -1092,6 +1109,8 @@ comment on table crossfade.mismatches is
   'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
 comment on column crossfade.mismatches.last_attempt_at is
   'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mismatches.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 comment on column crossfade.mismatches.message is
   'Why the rows cannot be compared, or could not be repaired.';
 
@@ -2693,19 +2712,19 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- As the widest type of its family, without a length: a key that only the other table can hold
-  -- must find no row here, neither raise nor, cut, find a wrong one. Indexes serve all the same.
-  select string_agg(
-    format('(%s ->> %L)::%s', expression, u.name, case crossfade_private.base_type(a.atttypid)
-      when 'int2'::regtype then 'bigint' when 'int4'::regtype then 'bigint'
-      when 'varchar'::regtype then 'text'
-      else crossfade_private.base_type_name(a.atttypid) end), ', ' order by u.n)
+  -- As the widest type of the family and without a length: the key may be one that only the other
+  -- table can hold, and must then find nothing instead of failing or, cut, finding another row.
+  select string_agg(format('(%s ->> %L)::%s', expression, u.name, case
+      when b.id in ('int2'::regtype, 'int4'::regtype) then 'bigint'
+      when b.id = 'varchar'::regtype then 'text'
+      else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
-  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
 $$;
 
 comment on function crossfade_private.key_from_json is
-  'Key columns read from a JSON key, typed to be compared with those of either table, as a list of SQL expressions in key order.';
+  'Typed key columns read from a JSON key, as a list of SQL expressions in key order.';
 
 create or replace function crossfade_private.key_part(value timestamptz)
 returns jsonb
@@ -2739,12 +2758,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
-    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+    case when crossfade_private.base_type(a.atttypid)
       in ('timestamptz'::regtype, 'bytea'::regtype)
       then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
   from unnest(names, columns) with ordinality u(name, c, n)
-  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
-  join pg_catalog.pg_type y on y.oid = a.atttypid;
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c;
 $$;
 
 comment on function crossfade_private.key_to_json is
@@ -2904,7 +2922,8 @@ begin
     end if;
     execute pg_catalog.format(
       'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s; end',
+       begin atomic %s
+       ; end',
       v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
       v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
     v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
@@ -2917,7 +2936,9 @@ begin
   if v_text is null or v_text !~ '^SELECT ' then
     return null;
   end if;
-  return crossfade_private.parse_converter(v_text, v_names, v_proc.proname);
+  -- The parameters are printed as columns of the function that was made.
+  return crossfade_private.parse_converter(v_text, v_names,
+    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
 exception when others then
   return null; -- Whatever keeps its text from standing elsewhere: it is called.
 end $$;
@@ -3101,7 +3122,8 @@ begin
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
   v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
     'reads', null, 'items', null);
-  if v_parsed is null or jsonb_array_length(v_parsed -> 'items') <> jsonb_array_length(v_columns)
+  if v_parsed is null
+    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
     -- An explicit cast to a composite would cut its parts; a call assigns them.
     or exists (
       select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
@@ -3250,6 +3272,44 @@ $$;
 comment on function crossfade_private.inlined_pieces is
   'Pieces that replace calls of the converters of a pair by their text, with side as the source. A converter that is replaced later is taken up by registering the pair again.';
 
+-- pairs/called_functions.sql ----------------------------------------------------------------------
+
+-- Which functions a function calls.
+
+create or replace function crossfade_private.called_functions(names text[])
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(names) f where to_regproc(f) is not null
+    union
+    select q.id
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral (
+      -- Postgres keeps no record of what a string calls, so its schema-qualified calls are read.
+      select p.oid as id
+      from pg_catalog.regexp_matches(
+        coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+        '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+      join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+      join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+      union all
+      select coalesce(o.oprcode::oid, e.refobjid)
+      from pg_catalog.pg_depend e
+      left join pg_catalog.pg_operator o
+        on e.refclassid = 'pg_operator'::regclass and o.oid = e.refobjid
+      where e.classid = 'pg_proc'::regclass and e.objid = d.oid
+        and e.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+    ) q
+  )
+  select c.id from called c;
+$$;
+
+comment on function crossfade_private.called_functions is
+  'Some functions and all that they call: what a standard SQL body calls, and the qualified calls in a string. Calls without a schema or by dynamic SQL are not seen.';
+
 -- pairs/fingerprints.sql --------------------------------------------------------------------------
 
 -- What must not change unseen: the columns of a table, the text of a converter.
@@ -3283,23 +3343,10 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  with recursive called(id) as (
-    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
-    union
-    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
-    -- read.
-    select p.oid
-    from called c
-    join pg_catalog.pg_proc d on d.oid = c.id
-    cross join lateral pg_catalog.regexp_matches(
-      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
-      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
-    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
-    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
-  )
   select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
-  from called c;
+  from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
+  join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
 $$;
 
 comment on function crossfade_private.converter_hash is
@@ -3474,6 +3521,307 @@ $$;
 comment on function crossfade_private.has_triggers is
   'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
+create or replace function crossfade_private.triggers_met(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select k from unnest(array['before row', 'before insert row', 'update of']) k
+    where crossfade_private.has_triggers(tab, k));
+$$;
+
+comment on function crossfade_private.triggers_met is
+  'Kinds of the owner''s triggers on a table that the mirror of a pair is made for.';
+
+-- pairs/key_types.sql -----------------------------------------------------------------------------
+
+-- Which types a key may have. A key is noted as JSON by one session, read back by another one, and
+-- compared by = in both tables: none of that may depend on who asks.
+
+create or replace function crossfade_private.key_type_reason(type_id oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with part as (
+    select y.oid as id, y.typname, y.typtype, y.typcategory, y.typnamespace,
+      y.oid = crossfade_private.base_type(type_id) as is_whole
+    from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype <> 'd'
+  )
+  select case
+    -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+    when bool_or(p.id in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype,
+        'money'::regtype) or p.typname like 'reg%' and p.typnamespace = 'pg_catalog'::regnamespace
+      or not p.is_whole and p.id in ('date'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype))
+      then 'whose text depends on the session''s settings'
+    when bool_or(p.typtype = 'c' or p.typcategory = 'A'
+      or p.id in ('json'::regtype, 'jsonb'::regtype))
+      then 'whose values do not come back from JSON as they were'
+    when bool_or(p.typtype = 'b' and p.typcategory <> 'A'
+      and p.typnamespace <> 'pg_catalog'::regnamespace)
+      then 'a type of an extension, whose = is found by the search_path of the session only'
+    -- A FULL JOIN of the rows of one key needs it.
+    when exists (
+      select from pg_catalog.pg_operator o
+      where o.oprname = '=' and o.oprleft = o.oprright and not o.oprcanhash
+        and o.oprleft = crossfade_private.base_type(type_id))
+      then 'whose values cannot be hashed, as verification does'
+    end
+  from part p;
+$$;
+
+comment on function crossfade_private.key_type_reason is
+  'Why no key may be of a type, judged by what it is made of; null when it may.';
+
+create or replace function crossfade_private.key_type_problems(
+  tab regclass, label text, key_columns text[]
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
+    label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
+      ' (' || nullif(format_type(b.id, -1), format_type(a.atttypid, -1)) || ')'),
+    crossfade_private.key_type_reason(a.atttypid))
+  from pg_catalog.pg_attribute a
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0
+    and crossfade_private.key_type_reason(a.atttypid) is not null;
+$$;
+
+comment on function crossfade_private.key_type_problems is
+  'Key columns of types that no key may have, one sentence each.';
+
+create or replace function crossfade_private.base_type_modifier(type_id oid, modifier integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, modifier) as (
+    select type_id, modifier
+    union all
+    select y.typbasetype, case when l.modifier = -1 then y.typtypmod else l.modifier end
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd'
+  )
+  select max(l.modifier) from layer l;
+$$;
+
+comment on function crossfade_private.base_type_modifier is
+  'Length or precision of a column, also where a domain holds it; -1 without.';
+
+create or replace function crossfade_private.key_family(type_id oid, modifier integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then 'an integer'
+    -- A text that is too long is refused, not cut: its length does not matter.
+    when b.id in ('text'::regtype, 'varchar'::regtype) then 'text'
+    when b.id = 'numeric'::regtype then
+      case when b.modifier = -1 then 'numeric of any scale'
+        else format('numeric of scale %s', (b.modifier - 4) & 2047) end
+    -- These would be padded, rounded or cut by the other table.
+    else format_type(b.id, b.modifier) end
+  from (
+    select crossfade_private.base_type(type_id) as id,
+      crossfade_private.base_type_modifier(type_id, modifier) as modifier
+  ) b;
+$$;
+
+comment on function crossfade_private.key_family is
+  'What the types of a key must have in common in both tables, so that = is the same and nothing is rounded or cut.';
+
+create or replace function crossfade_private.key_pair_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
+    format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
+    case when 'uuid'::regtype in (b.one, b.two)
+      then 'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+      else 'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale' end)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  cross join lateral (
+    select crossfade_private.base_type(a1.atttypid) as one,
+      crossfade_private.base_type(a2.atttypid) as two
+  ) b
+  where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
+    <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
+  union all
+  select format('key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
+    k1, k2, (pair).v2_table, k2, format_type(a2.atttypid, a2.atttypmod),
+    format('%I.%I', n.nspname, c.collname))
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  join pg_catalog.pg_collation c on c.oid = a1.attcollation
+  join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+  where a1.attcollation <> a2.attcollation and a2.attcollation <> 0
+  union all
+  select format('the keys have %s and %s columns: both tables need the same key; the columns may have other names',
+    cardinality((pair).key_columns), cardinality((pair).v2_key_columns))
+  where cardinality((pair).key_columns) <> cardinality((pair).v2_key_columns);
+$$;
+
+comment on function crossfade_private.key_pair_problems is
+  'What keeps the keys of two tables from naming the same rows, one sentence each.';
+
+-- pairs/owners.sql --------------------------------------------------------------------------------
+
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
+-- run the converters, the triggers of the other table, and what both of them call.
+
+create or replace function crossfade_private.is_trusted_owner(role oid)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Every caller is owned by the engine's owner and asks with its rights.
+  select r.rolsuper or r.rolname = current_user from pg_catalog.pg_roles r where r.oid = role;
+$$;
+
+comment on function crossfade_private.is_trusted_owner is
+  'Whether what a role could put into its functions may run with the engine''s rights: the engine''s owner''s own, and a superuser''s. Membership is not enough: the engine''s owner is a member of the API roles.';
+
+create or replace function crossfade_private.function_owner_problem(id oid, what text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
+    what, p.proowner::regrole, current_user, p.oid::regprocedure, current_user)
+  from pg_catalog.pg_proc p
+  where p.oid = id and not crossfade_private.is_trusted_owner(p.proowner);
+$$;
+
+comment on function crossfade_private.function_owner_problem is
+  'A sentence about a function of somebody else''s that runs with the engine''s rights; null for one of the engine''s owner.';
+
+create or replace function crossfade_private.converter_owner_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.problem
+  from (
+    select crossfade_private.function_owner_problem(c.id, case
+      when c.id = to_regproc((pair).to_v2) then format('function to_v2 %s', (pair).to_v2)
+      when c.id = to_regproc((pair).to_v1) then format('function to_v1 %s', (pair).to_v1)
+      else format('function %s, which the converters call,', c.id::regprocedure) end) as problem
+    from crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) c(id)
+  ) q
+  where q.problem is not null
+  order by q.problem;
+$$;
+
+comment on function crossfade_private.converter_owner_problems is
+  'Converters, and functions that they call, of owners who could make the engine run their code.';
+
+create or replace function crossfade_private.table_owner_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Whoever owns a table can give it a trigger, which our writes fire.
+  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
+    label, tab, c.relowner::regrole, current_user)
+  from pg_catalog.pg_class c
+  where c.oid = tab and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
+    label, tab, r.rolname, current_user)
+  from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner
+  where c.oid = tab and pg_has_role(c.relowner, 'usage')
+    and r.rolname in ('anon', 'authenticated', 'authenticator')
+  union all
+  -- A SECURITY DEFINER function runs as its owner, whoever fires it.
+  select distinct crossfade_private.function_owner_problem(f.oid,
+    format('%s %s: function %s, which its triggers, defaults, constraints or indexes call,', label,
+      tab, f.oid::regprocedure))
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_proc f on f.oid = d.refobjid
+  where d.refclassid = 'pg_proc'::regclass and not f.prosecdef
+    and f.pronamespace <> 'crossfade_private'::regnamespace
+    and not crossfade_private.is_trusted_owner(f.proowner)
+    and (d.classid, d.objid) in (
+      select 'pg_trigger'::regclass, g.oid from pg_catalog.pg_trigger g where g.tgrelid = tab
+      union all
+      select 'pg_attrdef'::regclass, e.oid from pg_catalog.pg_attrdef e where e.adrelid = tab
+      union all
+      select 'pg_constraint'::regclass, o.oid from pg_catalog.pg_constraint o
+      where o.conrelid = tab
+      union all
+      select 'pg_class'::regclass, i.indexrelid from pg_catalog.pg_index i where i.indrelid = tab);
+$$;
+
+comment on function crossfade_private.table_owner_problems is
+  'What gives somebody else than the engine''s owner a way to run code when the mirror writes a table.';
+
+-- pairs/deferred.sql ------------------------------------------------------------------------------
+
+-- Constraints that are looked at when the transaction commits: by then the mirror has said that all
+-- is well, and the client's write fails without a word of whose fault it is.
+
+create or replace function crossfade_private.constraint_kind(kind "char")
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case kind when 'f' then 'foreign key' when 'u' then 'unique constraint'
+    when 'p' then 'primary key' when 'x' then 'exclusion constraint' when 't' then 'trigger'
+    else 'constraint' end;
+$$;
+
+comment on function crossfade_private.constraint_kind is
+  'A kind of constraint in words.';
+
+create or replace function crossfade_private.deferred_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
+    label, tab, crossfade_private.constraint_kind(o.contype), o.conname, case o.contype
+      when 'f' then format('alter table %s alter constraint %I deferrable initially immediate',
+        o.conrelid::regclass, o.conname)
+      else format('alter table %s drop constraint %I, add constraint %2$I %s', o.conrelid::regclass,
+        o.conname, regexp_replace(pg_get_constraintdef(o.oid), case o.contype
+          when 'p' then ' DEFERRABLE INITIALLY DEFERRED$' else ' INITIALLY DEFERRED$' end, '')) end)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = tab and o.condeferred and o.contype <> 't'
+  union all
+  -- A delete that is mirrored is judged by the children of both tables.
+  select format('%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
+    label, tab, o.conname, o.conrelid::regclass)
+  from pg_catalog.pg_constraint o
+  where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
+    and 'a' in (o.confdeltype, o.confupdtype)
+  union all
+  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
+    label, tab, g.tgname, regexp_replace(regexp_replace(pg_get_triggerdef(g.oid),
+      '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
+      ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable;
+$$;
+
+comment on function crossfade_private.deferred_problems is
+  'Constraints of any type that are looked at at COMMIT, and triggers that can run there, one sentence each.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -3514,13 +3862,6 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
   union all
-  -- Keys are noted as JSON, by one session, and read by another one.
-  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
-    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attname = any (key_columns)
-    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
-  union all
   select format(
     '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
     label, tab, a.attname, c.collname)
@@ -3537,23 +3878,15 @@ as $$
     array_to_string(key_columns, ', '))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
     where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
-      and i.indpred is null and i.indexprs is null
+      and i.indpred is null and i.indexprs is null and not i.indisexclusion
       and (select array_agg(a.attname::text order by a.attname)
            from pg_catalog.pg_attribute a
            where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
              and a.attnotnull)
         = (select array_agg(k order by k) from unnest(key_columns) k))
-  union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run',
-    label, tab, g.tgname)
-  from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable
-  union all
-  select format(
-    '%s %s: foreign key "%s" is initially deferred: a mirrored row could fail at COMMIT', label,
-    tab, c.conname)
-  from pg_catalog.pg_constraint c where c.conrelid = tab and c.contype = 'f' and c.condeferred
   union all
   select format('%s %s: %s may not write it past row-level security (owner %s%s)', label, tab,
     current_user,
@@ -3563,10 +3896,19 @@ as $$
     and not (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r
       where r.rolname = current_user)
   union all
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created',
-    label, tab,
-    t.relowner::regrole, current_user)
-  from t where not pg_has_role(t.relowner, 'usage');
+  select format(
+    '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
+    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+      select from pg_catalog.pg_attribute b
+      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
+  union all
+  select crossfade_private.key_type_problems(tab, label, key_columns)
+  union all
+  select crossfade_private.deferred_problems(tab, label)
+  union all
+  select crossfade_private.table_owner_problems(tab, label);
 $$;
 
 comment on function crossfade_private.table_problems is
@@ -3641,22 +3983,15 @@ declare
 begin
   return query select crossfade_private.table_problems(v_1, 'V1', (pair).key_columns);
   return query select crossfade_private.table_problems(v_2, 'V2', (pair).v2_key_columns);
-  return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
-  return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
-  return query
-    select format('key column "%s" is %s in V1 but "%s" is %s in V2', k1,
-      format_type(a1.atttypid, a1.atttypmod),
-      k2, format_type(a2.atttypid, a2.atttypmod))
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.atttypid <> a2.atttypid;
-  return query
-    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.attcollation <> a2.attcollation;
+  -- A pair that is being drafted has none yet.
+  if (pair).to_v2 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
+  end if;
+  if (pair).to_v1 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
+  end if;
+  return query select crossfade_private.converter_owner_problems(pair);
+  return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
       'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
@@ -3675,6 +4010,33 @@ end $$;
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
 
+create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('its mirror was made by crossfade %s and not by %s',
+    coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
+  where (pair).generator <> crossfade_private.generator()
+  union all
+  select format('%s has triggers (%s) for which its mirror was not made', u.tab,
+    array_to_string(n.kinds, ', '))
+  from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(tab, side)
+  cross join lateral (
+    select array(
+      select unnest(crossfade_private.triggers_met(to_regclass(u.tab)))
+      except
+      select jsonb_array_elements_text(s.pieces -> 'triggers_met')
+      from crossfade_private.pair_pieces s where s.pair = (outdated_mirror.pair).name
+        and s.side = u.side
+      order by 1) kinds
+  ) n
+  where cardinality(n.kinds) > 0;
+$$;
+
+comment on function crossfade_private.outdated_mirror is
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
 language plpgsql stable
@@ -3688,16 +4050,8 @@ begin
   end if;
   return query select crossfade_private.pair_problems(pair);
   return query
-    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
-      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
-    where (pair).generator <> crossfade_private.generator();
-  return query
-    select format(
-      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    where crossfade_private.has_triggers(t::regclass, 'before row')
-      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
-        is null;
+    select format('%s; run: crossfade pair refresh %s', o, (pair).name)
+    from crossfade_private.outdated_mirror(pair) o;
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
@@ -4111,7 +4465,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is
@@ -5388,7 +5743,7 @@ begin
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
-          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
+          crossfade_private.base_type_name(a.atttypid)), ', ' order by n), v_to))
     from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
 end $$;
@@ -5408,7 +5763,7 @@ as $$
       order by a.attnum) filter (where a.attname = any (key)
         or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
-      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
+      names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
   from pg_catalog.pg_attribute a
   left join (
@@ -5447,7 +5802,7 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
-    'engine_write', format('current_setting(%L, true) = ''engine''
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
     'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
@@ -5723,7 +6078,8 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -7050,7 +7406,7 @@ begin
   exception
     when sqlstate 'CF019' then
       null; -- Repair will do what the failure says.
-    when others then
+    when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
@@ -7090,7 +7446,7 @@ begin
     return crossfade_private.copy_range(pieces,
       '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})', after_key, boundary,
       v_skips);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -7359,7 +7715,7 @@ declare
 begin
   begin
     return crossfade_private.record_found(for_pair, for_run, pieces, keys);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     elsif v_size = 1 then
@@ -7395,7 +7751,7 @@ begin
       return 0;
     end if;
     return crossfade_private.record_found(for_pair, for_run, pieces, v_keys);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -7428,22 +7784,6 @@ end $$;
 
 comment on function crossfade_private.do_slice is
   'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
-
-create or replace function crossfade_private.is_statement_timeout()
-returns boolean
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  -- The same SQLSTATE as when a person cancels the statement, who means it. The clock of PostgreSQL
-  -- began with the statement of the client.
-  select s.setting::integer > 0
-    and extract(epoch from clock_timestamp() - statement_timestamp()) * 1000
-      >= s.setting::integer - 5
-  from pg_catalog.pg_settings s where s.name = 'statement_timeout';
-$$;
-
-comment on function crossfade_private.is_statement_timeout is
-  'Whether a cancelled statement (57014) has run into statement_timeout.';
 
 create or replace function crossfade_private.pass_row(
   run crossfade.runs, pieces jsonb, key jsonb, error_code text
@@ -7527,14 +7867,10 @@ begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
-    exception
-      when query_canceled then
-        if not crossfade_private.is_statement_timeout() then
-          raise;
-        end if;
-        error_code := sqlstate;
-      when lock_not_available or out_of_memory then
-        error_code := sqlstate;
+    exception when query_canceled or lock_not_available or out_of_memory then
+      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
+      -- client or a proxy.
+      error_code := sqlstate;
     end;
     if error_code is not null then
       v_boundary := new_range.cursor_key;
@@ -7548,8 +7884,10 @@ begin
     rows_read := rows_read + v_rows;
     rows_found := rows_found + v_found;
     v_left_ms := target_ms - extract(epoch from clock_timestamp() - started_at) * 1000;
-    -- Not for a small rest: a part has costs of its own.
-    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0;
+    -- Not for a small rest: a part has costs of its own. And no more than one part at the beginning
+    -- and after a timeout.
+    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0
+      or (run_range).batches = 0 or (run_range).timeouts > 0;
     new_range.batch_rows := greatest(1, least(v_most - rows_read, v_rows * 2, v_left_ms * v_rows
       / greatest(0.001, extract(epoch from clock_timestamp() - v_slice_at) * 1000)));
   end loop;
@@ -7557,7 +7895,7 @@ begin
 end $$;
 
 comment on function crossfade_private.do_slices is
-  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept. 57014 when a person cancelled.';
+  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
 
 create or replace function crossfade_private.shrunk_reason(
   run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
@@ -7570,7 +7908,7 @@ as $$
 declare
   v_blocking jsonb := '[]';
   v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch ran into statement_timeout' else 'the batch ran out of memory' end;
+    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
 begin
   if error_code = '55P03' then
     -- What was seen of sessions at the beginning of the transaction is old by now.
@@ -7938,12 +8276,13 @@ comment on function crossfade_private.leader is
 create or replace function crossfade_private.repair_turns(
   pair crossfade.pairs, max_rows integer, with_undecided boolean
 )
-returns table (key jsonb, side integer, has_failure boolean, why text)
+returns table (key jsonb, side integer, has_failure boolean, is_slow boolean, why text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with failed as (
-    select f.key, f.written_side::integer as side, true as has_failure, f.last_attempt_at, f.id,
+    select f.key, f.written_side::integer as side, true as has_failure, f.is_slow,
+      f.last_attempt_at, f.id,
       format('%s on V%s was not mirrored: %s %s', f.operation, f.written_side, f.error_code,
         f.message) as why
     from crossfade.mirror_failures f
@@ -7952,7 +8291,7 @@ as $$
   ),
   differing as (
     select m.key, crossfade_private.leader((repair_turns.pair).stage) as side, false,
-      m.last_attempt_at, m.id, format('V%s leads in stage %s',
+      m.is_slow, m.last_attempt_at, m.id, format('V%s leads in stage %s',
         crossfade_private.leader((repair_turns.pair).stage), (repair_turns.pair).stage)
     from crossfade.mismatches m
     where m.pair = (repair_turns.pair).name and m.resolved_at is null
@@ -7963,7 +8302,7 @@ as $$
         where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
     order by m.last_attempt_at nulls first, m.id limit max_rows
   )
-  select t.key, t.side, t.has_failure, t.why
+  select t.key, t.side, t.has_failure, t.is_slow, t.why
   from (select * from failed union all select * from differing) t
   order by t.last_attempt_at nulls first, t.has_failure desc, t.id limit max_rows;
 $$;
@@ -7994,7 +8333,9 @@ $$;
 comment on function crossfade_private.repair_counts is
   '{"remaining": keys with an open failure or mismatch, "undecided": those of them that only the follower has, and that no failure explains}.';
 
-create or replace function crossfade_private.mark_tried(pair text, errors jsonb)
+create or replace function crossfade_private.mark_tried(
+  pair text, errors jsonb, is_slow boolean default false
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -8002,18 +8343,17 @@ as $$
 declare
   v_keys constant jsonb[] := array(select e.key::jsonb from jsonb_each(errors) e);
 begin
-  -- At slightly different times: the neighbours of a row that takes too long get a turn without it.
   -- SKIP LOCKED: a writer that records a failure anew holds it.
   update crossfade.mirror_failures f
   set attempts = f.attempts + 1, message = left(errors ->> f.key::text, 500),
-    last_attempt_at = clock_timestamp() + random() * interval '0.1 s'
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
   where f.id in (
     select l.id from crossfade.mirror_failures l
     where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
     for update skip locked);
   update crossfade.mismatches m
   set message = left(errors ->> m.key::text, 500),
-    last_attempt_at = clock_timestamp() + random() * interval '0.1 s'
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
   where m.id in (
     select l.id from crossfade.mismatches l
     where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
@@ -8021,7 +8361,7 @@ begin
 end $$;
 
 comment on function crossfade_private.mark_tried is
-  'Note that a repair has failed: errors by the text of the key. Others come first now.';
+  'Note that a repair has failed: errors by the text of the key. Others come first now; after a timeout (is_slow) each is tried alone.';
 
 create or replace function crossfade_private.same_error(keys jsonb[], message text)
 returns jsonb
@@ -8085,7 +8425,7 @@ begin
   begin
     return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
       from crossfade_private.look_at_keys(pieces, keys) l);
-  exception when others then
+  exception when others or assert_failure then
     if v_size = 1 then
       return jsonb_build_object(keys[1]::text, jsonb_build_object(
         'action', 'update', 'error', format('%s: %s', sqlstate, sqlerrm)));
@@ -8165,7 +8505,7 @@ begin
     perform crossfade_private.write_rows(
       pieces, crossfade_private.put_sql(action), null, null, keys);
     return v_errors;
-  exception when others then
+  exception when others or assert_failure then
     if v_size = 1 then
       return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
     end if;
@@ -8434,8 +8774,6 @@ declare
   v_turns jsonb;
   v_part jsonb;
   v_done jsonb;
-  v_size integer := 16;
-  v_at integer := 0;
   v_repaired integer := 0;
   v_failed integer := 0;
 begin
@@ -8446,29 +8784,29 @@ begin
       jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
       'follower_only is keep, delete or copy, max_rows at least 1.');
   end if;
-  select coalesce(jsonb_agg(to_jsonb(t) - 'why'), '[]') into v_turns
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
   from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
   perform crossfade_private.begin_engine_write(pair);
-  -- A few at first, then more at once, for about four seconds: a call must end before it is cancelled.
-  while v_at < jsonb_array_length(v_turns) and clock_timestamp() < v_started + interval '4 s' loop
-    v_part := jsonb_path_query_array(v_turns, '$[$from to $upto]',
-      jsonb_build_object('from', v_at, 'upto', v_at + v_size - 1));
+  for v_part in
+    -- All at once; what ran into a timeout alone, behind the others.
+    select jsonb_agg(t - '{why,is_slow}'::text[])
+    from jsonb_array_elements(v_turns) with ordinality u(t, n)
+    group by case when (t ->> 'is_slow')::boolean then n end
+    order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first
+  loop
+    exit when clock_timestamp() > v_started + interval '4 s';
     begin
       v_done := crossfade_private.repair_part(v_pair, v_part, follower_only, reason);
     exception when query_canceled then
-      if not crossfade_private.is_statement_timeout() then
-        raise;
-      end if;
+      -- The clock of PostgreSQL has rung and does not ring twice: nothing more in this call.
       perform crossfade_private.mark_tried(pair, crossfade_private.same_error(
         array(select t -> 'key' from jsonb_array_elements(v_part) t),
-        format('%s: %s', sqlstate, sqlerrm)));
+        format('%s: %s', sqlstate, sqlerrm)), true);
       v_failed := v_failed + jsonb_array_length(v_part);
       exit;
     end;
     v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
     v_failed := v_failed + (v_done ->> 'failed')::integer;
-    v_at := v_at + v_size;
-    v_size := least(v_size * 2, 256);
   end loop;
   perform crossfade_private.end_engine_write(pair);
   perform crossfade_private.open_or_close(pair);
@@ -8477,7 +8815,7 @@ begin
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches, for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
 
 -- runs/conversion_check.sql -----------------------------------------------------------------------
 
@@ -8578,7 +8916,7 @@ begin
       'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
       crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
     return v_found;
-  exception when others then
+  exception when others or assert_failure then
     null; -- Law 5 is broken somewhere: find the rows one by one.
   end;
   v_key := after_key;
@@ -8588,7 +8926,7 @@ begin
       execute format(
         'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
         crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
-    exception when others then
+    exception when others or assert_failure then
       v_found := jsonb_build_array(jsonb_build_object(
         'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
         'error', format('%s: %s', sqlstate, sqlerrm)));
@@ -13079,21 +13417,23 @@ as $$
   -- people run with psql, and nothing but these very texts is ever executed.
   values
     ('changed_tables',
-      'c31b1ee3bd7ad722092f2334176cd70c342c3e885abf2e7f83d6e6f0bdfefc25'),
+      '13097ae72614b183198a4894699d7d0a2548702220a6a5406621f018b2f50a07'),
     ('comments',
       '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
     ('converters',
-      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
+      '52bd2547ed497a372a390e5e9eab860955b35ca3c919d2963561386daa6c17de'),
     ('definer_functions',
       'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
     ('drift',
-      '92620b02ed3c4f37cc0f9fc379d09303929354d6f352373c5442b173763814c8'),
+      'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
       '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
     ('open_failures',
-      '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
+      '8fcc9112a898d3375f5af08d91fe11f1202c3d3f08962219454a7831a8bc005f'),
     ('open_mismatches',
-      '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+      'd5ee0ec68158cea2f324b8f7f44c84763bcf73cc5809a6c49bd4bf2b37f34fdd'),
+    ('outdated_mirrors',
+      'b8eb673897f9c0ebb949b97d6ec7dc9021a98043fba42703b883d5ebdc372b6c'),
     ('rights_missing',
       'f96209a9bf65d18b26c3a55cdea77be8396359e9238f0ff1bb8a6b969eca752a'),
     ('rights_too_wide',
@@ -13101,11 +13441,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
     ('stalled_runs',
-      '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
+      '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
 $$;
 
 comment on function crossfade_private.known_checks is

@@ -5,7 +5,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is

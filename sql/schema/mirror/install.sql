@@ -148,7 +148,8 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values

@@ -34,7 +34,7 @@ begin
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
-          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
+          crossfade_private.base_type_name(a.atttypid)), ', ' order by n), v_to))
     from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
 end $$;
@@ -54,7 +54,7 @@ as $$
       order by a.attnum) filter (where a.attname = any (key)
         or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
-      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
+      names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
   from pg_catalog.pg_attribute a
   left join (

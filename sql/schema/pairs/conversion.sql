@@ -22,7 +22,8 @@ begin
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
   v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
     'reads', null, 'items', null);
-  if v_parsed is null or jsonb_array_length(v_parsed -> 'items') <> jsonb_array_length(v_columns)
+  if v_parsed is null
+    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
     -- An explicit cast to a composite would cut its parts; a call assigns them.
     or exists (
       select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)

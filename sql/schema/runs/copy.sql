@@ -138,7 +138,7 @@ begin
   exception
     when sqlstate 'CF019' then
       null; -- Repair will do what the failure says.
-    when others then
+    when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
@@ -178,7 +178,7 @@ begin
     return crossfade_private.copy_range(pieces,
       '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})', after_key, boundary,
       v_skips);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;

@@ -63,7 +63,7 @@ declare
 begin
   begin
     return crossfade_private.record_found(for_pair, for_run, pieces, keys);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     elsif v_size = 1 then
@@ -99,7 +99,7 @@ begin
       return 0;
     end if;
     return crossfade_private.record_found(for_pair, for_run, pieces, v_keys);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;

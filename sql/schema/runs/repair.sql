@@ -59,8 +59,6 @@ declare
   v_turns jsonb;
   v_part jsonb;
   v_done jsonb;
-  v_size integer := 16;
-  v_at integer := 0;
   v_repaired integer := 0;
   v_failed integer := 0;
 begin
@@ -71,29 +69,29 @@ begin
       jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
       'follower_only is keep, delete or copy, max_rows at least 1.');
   end if;
-  select coalesce(jsonb_agg(to_jsonb(t) - 'why'), '[]') into v_turns
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
   from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
   perform crossfade_private.begin_engine_write(pair);
-  -- A few at first, then more at once, for about four seconds: a call must end before it is cancelled.
-  while v_at < jsonb_array_length(v_turns) and clock_timestamp() < v_started + interval '4 s' loop
-    v_part := jsonb_path_query_array(v_turns, '$[$from to $upto]',
-      jsonb_build_object('from', v_at, 'upto', v_at + v_size - 1));
+  for v_part in
+    -- All at once; what ran into a timeout alone, behind the others.
+    select jsonb_agg(t - '{why,is_slow}'::text[])
+    from jsonb_array_elements(v_turns) with ordinality u(t, n)
+    group by case when (t ->> 'is_slow')::boolean then n end
+    order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first
+  loop
+    exit when clock_timestamp() > v_started + interval '4 s';
     begin
       v_done := crossfade_private.repair_part(v_pair, v_part, follower_only, reason);
     exception when query_canceled then
-      if not crossfade_private.is_statement_timeout() then
-        raise;
-      end if;
+      -- The clock of PostgreSQL has rung and does not ring twice: nothing more in this call.
       perform crossfade_private.mark_tried(pair, crossfade_private.same_error(
         array(select t -> 'key' from jsonb_array_elements(v_part) t),
-        format('%s: %s', sqlstate, sqlerrm)));
+        format('%s: %s', sqlstate, sqlerrm)), true);
       v_failed := v_failed + jsonb_array_length(v_part);
       exit;
     end;
     v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
     v_failed := v_failed + (v_done ->> 'failed')::integer;
-    v_at := v_at + v_size;
-    v_size := least(v_size * 2, 256);
   end loop;
   perform crossfade_private.end_engine_write(pair);
   perform crossfade_private.open_or_close(pair);
@@ -102,4 +100,4 @@ begin
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches, for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';

@@ -48,7 +48,7 @@ begin
   begin
     return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
       from crossfade_private.look_at_keys(pieces, keys) l);
-  exception when others then
+  exception when others or assert_failure then
     if v_size = 1 then
       return jsonb_build_object(keys[1]::text, jsonb_build_object(
         'action', 'update', 'error', format('%s: %s', sqlstate, sqlerrm)));
@@ -128,7 +128,7 @@ begin
     perform crossfade_private.write_rows(
       pieces, crossfade_private.put_sql(action), null, null, keys);
     return v_errors;
-  exception when others then
+  exception when others or assert_failure then
     if v_size = 1 then
       return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
     end if;

@@ -14,12 +14,13 @@ comment on function crossfade_private.leader is
 create or replace function crossfade_private.repair_turns(
   pair crossfade.pairs, max_rows integer, with_undecided boolean
 )
-returns table (key jsonb, side integer, has_failure boolean, why text)
+returns table (key jsonb, side integer, has_failure boolean, is_slow boolean, why text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with failed as (
-    select f.key, f.written_side::integer as side, true as has_failure, f.last_attempt_at, f.id,
+    select f.key, f.written_side::integer as side, true as has_failure, f.is_slow,
+      f.last_attempt_at, f.id,
       format('%s on V%s was not mirrored: %s %s', f.operation, f.written_side, f.error_code,
         f.message) as why
     from crossfade.mirror_failures f
@@ -28,7 +29,7 @@ as $$
   ),
   differing as (
     select m.key, crossfade_private.leader((repair_turns.pair).stage) as side, false,
-      m.last_attempt_at, m.id, format('V%s leads in stage %s',
+      m.is_slow, m.last_attempt_at, m.id, format('V%s leads in stage %s',
         crossfade_private.leader((repair_turns.pair).stage), (repair_turns.pair).stage)
     from crossfade.mismatches m
     where m.pair = (repair_turns.pair).name and m.resolved_at is null
@@ -39,7 +40,7 @@ as $$
         where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
     order by m.last_attempt_at nulls first, m.id limit max_rows
   )
-  select t.key, t.side, t.has_failure, t.why
+  select t.key, t.side, t.has_failure, t.is_slow, t.why
   from (select * from failed union all select * from differing) t
   order by t.last_attempt_at nulls first, t.has_failure desc, t.id limit max_rows;
 $$;
@@ -70,7 +71,9 @@ $$;
 comment on function crossfade_private.repair_counts is
   '{"remaining": keys with an open failure or mismatch, "undecided": those of them that only the follower has, and that no failure explains}.';
 
-create or replace function crossfade_private.mark_tried(pair text, errors jsonb)
+create or replace function crossfade_private.mark_tried(
+  pair text, errors jsonb, is_slow boolean default false
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -78,18 +81,17 @@ as $$
 declare
   v_keys constant jsonb[] := array(select e.key::jsonb from jsonb_each(errors) e);
 begin
-  -- At slightly different times: the neighbours of a row that takes too long get a turn without it.
   -- SKIP LOCKED: a writer that records a failure anew holds it.
   update crossfade.mirror_failures f
   set attempts = f.attempts + 1, message = left(errors ->> f.key::text, 500),
-    last_attempt_at = clock_timestamp() + random() * interval '0.1 s'
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
   where f.id in (
     select l.id from crossfade.mirror_failures l
     where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
     for update skip locked);
   update crossfade.mismatches m
   set message = left(errors ->> m.key::text, 500),
-    last_attempt_at = clock_timestamp() + random() * interval '0.1 s'
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
   where m.id in (
     select l.id from crossfade.mismatches l
     where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
@@ -97,7 +99,7 @@ begin
 end $$;
 
 comment on function crossfade_private.mark_tried is
-  'Note that a repair has failed: errors by the text of the key. Others come first now.';
+  'Note that a repair has failed: errors by the text of the key. Others come first now; after a timeout (is_slow) each is tried alone.';
 
 create or replace function crossfade_private.same_error(keys jsonb[], message text)
 returns jsonb

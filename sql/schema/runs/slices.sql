@@ -17,22 +17,6 @@ end $$;
 comment on function crossfade_private.do_slice is
   'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
 
-create or replace function crossfade_private.is_statement_timeout()
-returns boolean
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  -- The same SQLSTATE as when a person cancels the statement, who means it. The clock of PostgreSQL
-  -- began with the statement of the client.
-  select s.setting::integer > 0
-    and extract(epoch from clock_timestamp() - statement_timestamp()) * 1000
-      >= s.setting::integer - 5
-  from pg_catalog.pg_settings s where s.name = 'statement_timeout';
-$$;
-
-comment on function crossfade_private.is_statement_timeout is
-  'Whether a cancelled statement (57014) has run into statement_timeout.';
-
 create or replace function crossfade_private.pass_row(
   run crossfade.runs, pieces jsonb, key jsonb, error_code text
 )
@@ -115,14 +99,10 @@ begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
-    exception
-      when query_canceled then
-        if not crossfade_private.is_statement_timeout() then
-          raise;
-        end if;
-        error_code := sqlstate;
-      when lock_not_available or out_of_memory then
-        error_code := sqlstate;
+    exception when query_canceled or lock_not_available or out_of_memory then
+      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
+      -- client or a proxy.
+      error_code := sqlstate;
     end;
     if error_code is not null then
       v_boundary := new_range.cursor_key;
@@ -136,8 +116,10 @@ begin
     rows_read := rows_read + v_rows;
     rows_found := rows_found + v_found;
     v_left_ms := target_ms - extract(epoch from clock_timestamp() - started_at) * 1000;
-    -- Not for a small rest: a part has costs of its own.
-    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0;
+    -- Not for a small rest: a part has costs of its own. And no more than one part at the beginning
+    -- and after a timeout.
+    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0
+      or (run_range).batches = 0 or (run_range).timeouts > 0;
     new_range.batch_rows := greatest(1, least(v_most - rows_read, v_rows * 2, v_left_ms * v_rows
       / greatest(0.001, extract(epoch from clock_timestamp() - v_slice_at) * 1000)));
   end loop;
@@ -145,7 +127,7 @@ begin
 end $$;
 
 comment on function crossfade_private.do_slices is
-  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept. 57014 when a person cancelled.';
+  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
 
 create or replace function crossfade_private.shrunk_reason(
   run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
@@ -158,7 +140,7 @@ as $$
 declare
   v_blocking jsonb := '[]';
   v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch ran into statement_timeout' else 'the batch ran out of memory' end;
+    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
 begin
   if error_code = '55P03' then
     -- What was seen of sessions at the beginning of the transaction is old by now.

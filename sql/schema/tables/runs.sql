@@ -76,6 +76,7 @@ create table if not exists crossfade.mismatches (
   resolution text,
   last_attempt_at timestamptz,
   message text,
+  is_slow boolean not null default false,
   preserved jsonb,
   constraint mismatch_kind_is_known check (kind in ('missing_v1', 'missing_v2', 'different'))
 );
@@ -91,6 +92,8 @@ comment on table crossfade.mismatches is
   'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
 comment on column crossfade.mismatches.last_attempt_at is
   'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mismatches.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 comment on column crossfade.mismatches.message is
   'Why the rows cannot be compared, or could not be repaired.';
 

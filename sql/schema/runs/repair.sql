@@ -74,7 +74,7 @@ begin
   perform crossfade_private.begin_engine_write(pair);
   for v_part in
     -- All at once; what ran into a timeout alone, behind the others.
-    select jsonb_agg(t - '{why,is_slow}'::text[])
+    select jsonb_agg(t - '{why,is_slow}'::text[] order by n)
     from jsonb_array_elements(v_turns) with ordinality u(t, n)
     group by case when (t ->> 'is_slow')::boolean then n end
     order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first

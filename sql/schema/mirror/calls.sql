@@ -241,8 +241,9 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_moves jsonb := nullif(current_setting(setting, true), '')::jsonb;
+  v_moves jsonb;
 begin
+  v_moves := nullif(current_setting(setting, true), '');
   return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
 exception when others then
   return '{}'; -- Anybody can set a setting to anything.

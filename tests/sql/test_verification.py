@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from .conftest import Connect, Connection
+from .control import unmirrored
 from .notes_pair import create_notes, differences, rows
 
 
@@ -22,10 +23,7 @@ def prepare(db: Connection, count: int = 50) -> None:
 
 def behind_the_mirror(db: Connection, sql: str) -> None:
     """Write as if the triggers had not been there."""
-    with db.transaction():
-        db.execute(
-            "set local crossfade.echo_notes_v1 = '1'; set local crossfade.echo_notes_v2 = '1'"
-        )
+    with unmirrored(db):
         db.execute(sql)
 
 

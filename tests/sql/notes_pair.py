@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from tests.sql.control import backfill
+from tests.sql.control import backfill, unmirrored
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -65,6 +65,12 @@ def create_notes(
         db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
     if opened:
         backfill(db, "notes")
+
+
+def behind_the_mirror(db: Connection, sql: str) -> None:
+    """Write as if no trigger had been there."""
+    with unmirrored(db):
+        db.execute(sql)
 
 
 def differences(db: Connection) -> list[tuple[Any, ...]]:

@@ -161,6 +161,7 @@ begin
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -184,6 +185,7 @@ begin
 -- crossfade_private.read_state(text, integer)
 -- crossfade_private.set_state_functions(text, integer, text, bigint)
 -- crossfade_private.set_state(text, text)
+-- crossfade_private.mend_state(text)
 -- crossfade_private.follow_mirror_state()
 -- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
@@ -3102,6 +3104,37 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to the
+  -- elements when it reads its own text, as it does in a restore. All else it prints stays the same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3129,7 +3162,8 @@ as $$
     join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
     join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
   )
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
   from called c;
 $$;
@@ -3886,7 +3920,10 @@ declare
   v_change bigint;
 begin
   execute format('create sequence if not exists crossfade_private.mirror_%s_changes', pair);
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
   perform crossfade_private.set_state_functions(
     pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
   from (values (1), (2)) s(side);
@@ -3894,6 +3931,32 @@ end $$;
 
 comment on function crossfade_private.set_state is
   'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.follow_mirror_state()
 returns trigger
@@ -5581,6 +5644,7 @@ declare
 begin
   perform crossfade_private.install_mirror(pair, 1);
   perform crossfade_private.install_mirror(pair, 2);
+  perform crossfade_private.mend_state((pair).name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;

@@ -31,8 +31,8 @@ AHEAD = 100_000
 """Transaction numbers that the dumped cluster has used up before the new one makes its first."""
 MIGRATIONS = sorted(resources.migrations_dir().glob("*.sql"))
 
-# What may be printed or numbered in another way after a restore: columns behind a dropped one, types
-# of the owner's, quoted names, bodies that PostgreSQL has parsed, settings of a function.
+# What may be printed or numbered in another way after a restore: columns behind a dropped one,
+# types of the owner's, quoted names, bodies that PostgreSQL has parsed, settings of a function.
 LABELS = """
 create domain public.code as varchar(10) check (value <> '');
 create type public.mood as enum ('good', 'bad');
@@ -59,7 +59,8 @@ begin
   return substr(kind, 3); -- what label_kind put there, isn't it
 end $$;
 create function public.labels_to_v2(a public.labels, b public.labels_v2)
-returns setof public.labels_v2 language sql stable set search_path = pg_catalog, pg_temp begin atomic
+returns setof public.labels_v2 language sql stable
+set search_path = pg_catalog, pg_temp begin atomic
   select a.id, public.label_kind(a.name), a.code, a.mood, a."Big Name", a.made,
     case when a.name not in (b.kind, 'none') then ''::text end;
 end;

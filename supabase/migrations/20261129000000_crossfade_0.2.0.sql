@@ -158,8 +158,10 @@ begin
 -- crossfade_private.conversion(text, regclass, regclass)
 -- crossfade_private.fill_item(text, text, text)
 -- crossfade_private.convert_sql(jsonb, text, text)
+-- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
+-- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
 -- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
@@ -169,10 +171,23 @@ begin
 -- crossfade.choose_backend(text, jsonb)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
+-- crossfade_private.triggers_met(regclass)
+-- crossfade_private.key_type_reason(oid)
+-- crossfade_private.key_type_problems(regclass, text, text[])
+-- crossfade_private.base_type_modifier(oid, integer)
+-- crossfade_private.key_family(oid, integer)
+-- crossfade_private.key_pair_problems(crossfade.pairs)
+-- crossfade_private.is_trusted_owner(oid)
+-- crossfade_private.function_owner_problem(oid, text)
+-- crossfade_private.converter_owner_problems(crossfade.pairs)
+-- crossfade_private.table_owner_problems(regclass, text)
+-- crossfade_private.constraint_kind("char")
+-- crossfade_private.deferred_problems(regclass, text)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
+-- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.pair_warnings(crossfade.pairs)
@@ -194,7 +209,7 @@ begin
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
--- crossfade_private.note_nested(text, text, integer)
+-- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
@@ -208,6 +223,7 @@ begin
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text()
+-- crossfade_private.fast_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
 -- crossfade_private.update_named_text()
@@ -220,6 +236,7 @@ begin
 -- crossfade_private.mirror_first_text()
 -- crossfade_private.mirror_last_text()
 -- crossfade_private.mirror_key_text()
+-- crossfade_private.text_settings()
 -- crossfade_private.key_sql(text, text[], text, text[])
 -- crossfade_private.row_key_sql(text, text[])
 -- crossfade_private.stored_rows_sql(regclass, text)
@@ -230,6 +247,8 @@ begin
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.name_pieces(crossfade.pairs, integer)
+-- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
 -- crossfade_private.owner_search_path(regclass)
 -- crossfade_private.mirror_body(text, jsonb)
@@ -2574,11 +2593,15 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(
-    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)),
-      ', ' order by u.n)
+  -- As the widest type of the family and without a length: the key may be one that only the other
+  -- table can hold, and must then find nothing instead of failing or, cut, finding another row.
+  select string_agg(format('(%s ->> %L)::%s', expression, u.name, case
+      when b.id in ('int2'::regtype, 'int4'::regtype) then 'bigint'
+      when b.id = 'varchar'::regtype then 'text'
+      else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
-  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
 $$;
 
 comment on function crossfade_private.key_from_json is
@@ -2616,12 +2639,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
-    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+    case when crossfade_private.base_type(a.atttypid)
       in ('timestamptz'::regtype, 'bytea'::regtype)
       then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
   from unnest(names, columns) with ordinality u(name, c, n)
-  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
-  join pg_catalog.pg_type y on y.oid = a.atttypid;
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c;
 $$;
 
 comment on function crossfade_private.key_to_json is
@@ -2781,7 +2803,8 @@ begin
     end if;
     execute pg_catalog.format(
       'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s; end',
+       begin atomic %s
+       ; end',
       v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
       v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
     v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
@@ -2794,7 +2817,9 @@ begin
   if v_text is null or v_text !~ '^SELECT ' then
     return null;
   end if;
-  return crossfade_private.parse_converter(v_text, v_names, v_proc.proname);
+  -- The parameters are printed as columns of the function that was made.
+  return crossfade_private.parse_converter(v_text, v_names,
+    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
 exception when others then
   return null; -- Whatever keeps its text from standing elsewhere: it is called.
 end $$;
@@ -2978,7 +3003,8 @@ begin
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
   v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
     'reads', null, 'items', null);
-  if v_parsed is null or jsonb_array_length(v_parsed -> 'items') <> jsonb_array_length(v_columns)
+  if v_parsed is null
+    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
     -- An explicit cast to a composite would cut its parts; a call assigns them.
     or exists (
       select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
@@ -3039,6 +3065,49 @@ $$;
 comment on function crossfade_private.convert_sql is
   'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
 
+create or replace function crossfade_private.depends_on_settings(
+  conversion jsonb, source regclass, target regclass
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Anything else than a bare list is taken to depend on them.
+  select coalesce(bool_or(case
+    when i.safe ~ ('^\((' || chr(3) || '|' || chr(4) || ')\)\.[^ ()]+$') then false
+    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+      or exists (
+        select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
+        where not exists (
+          select from pg_catalog.pg_proc p
+          where p.proname = m[1] and p.pronamespace = 'pg_catalog'::regnamespace
+            and (p.provolatile = 'i' or p.proname in ('concat', 'concat_ws', 'format', 'to_jsonb',
+              'to_json', 'jsonb_build_array', 'jsonb_build_object', 'json_build_array',
+              'json_build_object', 'array_to_string'))))
+      or exists (
+        select from pg_catalog.pg_attribute a
+        cross join lateral crossfade_private.type_parts(a.atttypid) p(id)
+        join pg_catalog.pg_type y on y.oid = p.id
+        where (a.attrelid = source
+            and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
+          -- Of the counterpart it is not known which columns are read.
+          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          and a.attnum > 0 and not a.attisdropped
+          and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
+            'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
+            'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype,
+            'json'::regtype, 'jsonb'::regtype))
+    end), true)
+  from (
+    select u.item, p.safe
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) u(item)
+    cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
+  ) i;
+$$;
+
+comment on function crossfade_private.depends_on_settings is
+  'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';
+
 -- pairs/inlining.sql ------------------------------------------------------------------------------
 
 -- Converters in the statements of runs, which are put together from pieces.
@@ -3083,6 +3152,44 @@ $$;
 
 comment on function crossfade_private.inlined_pieces is
   'Pieces that replace calls of the converters of a pair by their text, with side as the source. A converter that is replaced later is taken up by registering the pair again.';
+
+-- pairs/called_functions.sql ----------------------------------------------------------------------
+
+-- Which functions a function calls.
+
+create or replace function crossfade_private.called_functions(names text[])
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(names) f where to_regproc(f) is not null
+    union
+    select q.id
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral (
+      -- Postgres keeps no record of what a string calls, so its schema-qualified calls are read.
+      select p.oid as id
+      from pg_catalog.regexp_matches(
+        coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+        '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+      join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+      join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+      union all
+      select coalesce(o.oprcode::oid, e.refobjid)
+      from pg_catalog.pg_depend e
+      left join pg_catalog.pg_operator o
+        on e.refclassid = 'pg_operator'::regclass and o.oid = e.refobjid
+      where e.classid = 'pg_proc'::regclass and e.objid = d.oid
+        and e.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+    ) q
+  )
+  select c.id from called c;
+$$;
+
+comment on function crossfade_private.called_functions is
+  'Some functions and all that they call: what a standard SQL body calls, and the qualified calls in a string. Calls without a schema or by dynamic SQL are not seen.';
 
 -- pairs/fingerprints.sql --------------------------------------------------------------------------
 
@@ -3148,24 +3255,11 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  with recursive called(id) as (
-    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
-    union
-    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
-    -- read.
-    select p.oid
-    from called c
-    join pg_catalog.pg_proc d on d.oid = c.id
-    cross join lateral pg_catalog.regexp_matches(
-      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
-      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
-    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
-    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
-  )
   select md5(string_agg(
     coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
-  from called c;
+  from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
+  join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
 $$;
 
 comment on function crossfade_private.converter_hash is
@@ -3340,6 +3434,307 @@ $$;
 comment on function crossfade_private.has_triggers is
   'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
+create or replace function crossfade_private.triggers_met(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select k from unnest(array['before row', 'before insert row', 'update of']) k
+    where crossfade_private.has_triggers(tab, k));
+$$;
+
+comment on function crossfade_private.triggers_met is
+  'Kinds of the owner''s triggers on a table that the mirror of a pair is made for.';
+
+-- pairs/key_types.sql -----------------------------------------------------------------------------
+
+-- Which types a key may have. A key is noted as JSON by one session, read back by another one, and
+-- compared by = in both tables: none of that may depend on who asks.
+
+create or replace function crossfade_private.key_type_reason(type_id oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with part as (
+    select y.oid as id, y.typname, y.typtype, y.typcategory, y.typnamespace,
+      y.oid = crossfade_private.base_type(type_id) as is_whole
+    from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype <> 'd'
+  )
+  select case
+    -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+    when bool_or(p.id in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype,
+        'money'::regtype) or p.typname like 'reg%' and p.typnamespace = 'pg_catalog'::regnamespace
+      or not p.is_whole and p.id in ('date'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype))
+      then 'whose text depends on the session''s settings'
+    when bool_or(p.typtype = 'c' or p.typcategory = 'A'
+      or p.id in ('json'::regtype, 'jsonb'::regtype))
+      then 'whose values do not come back from JSON as they were'
+    when bool_or(p.typtype = 'b' and p.typcategory <> 'A'
+      and p.typnamespace <> 'pg_catalog'::regnamespace)
+      then 'a type of an extension, whose = is found by the search_path of the session only'
+    -- A FULL JOIN of the rows of one key needs it.
+    when exists (
+      select from pg_catalog.pg_operator o
+      where o.oprname = '=' and o.oprleft = o.oprright and not o.oprcanhash
+        and o.oprleft = crossfade_private.base_type(type_id))
+      then 'whose values cannot be hashed, as verification does'
+    end
+  from part p;
+$$;
+
+comment on function crossfade_private.key_type_reason is
+  'Why no key may be of a type, judged by what it is made of; null when it may.';
+
+create or replace function crossfade_private.key_type_problems(
+  tab regclass, label text, key_columns text[]
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
+    label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
+      ' (' || nullif(format_type(b.id, -1), format_type(a.atttypid, -1)) || ')'),
+    crossfade_private.key_type_reason(a.atttypid))
+  from pg_catalog.pg_attribute a
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0
+    and crossfade_private.key_type_reason(a.atttypid) is not null;
+$$;
+
+comment on function crossfade_private.key_type_problems is
+  'Key columns of types that no key may have, one sentence each.';
+
+create or replace function crossfade_private.base_type_modifier(type_id oid, modifier integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, modifier) as (
+    select type_id, modifier
+    union all
+    select y.typbasetype, case when l.modifier = -1 then y.typtypmod else l.modifier end
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd'
+  )
+  select max(l.modifier) from layer l;
+$$;
+
+comment on function crossfade_private.base_type_modifier is
+  'Length or precision of a column, also where a domain holds it; -1 without.';
+
+create or replace function crossfade_private.key_family(type_id oid, modifier integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then 'an integer'
+    -- A text that is too long is refused, not cut: its length does not matter.
+    when b.id in ('text'::regtype, 'varchar'::regtype) then 'text'
+    when b.id = 'numeric'::regtype then
+      case when b.modifier = -1 then 'numeric of any scale'
+        else format('numeric of scale %s', (b.modifier - 4) & 2047) end
+    -- These would be padded, rounded or cut by the other table.
+    else format_type(b.id, b.modifier) end
+  from (
+    select crossfade_private.base_type(type_id) as id,
+      crossfade_private.base_type_modifier(type_id, modifier) as modifier
+  ) b;
+$$;
+
+comment on function crossfade_private.key_family is
+  'What the types of a key must have in common in both tables, so that = is the same and nothing is rounded or cut.';
+
+create or replace function crossfade_private.key_pair_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
+    format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
+    case when 'uuid'::regtype in (b.one, b.two)
+      then 'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+      else 'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale' end)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  cross join lateral (
+    select crossfade_private.base_type(a1.atttypid) as one,
+      crossfade_private.base_type(a2.atttypid) as two
+  ) b
+  where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
+    <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
+  union all
+  select format('key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
+    k1, k2, (pair).v2_table, k2, format_type(a2.atttypid, a2.atttypmod),
+    format('%I.%I', n.nspname, c.collname))
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  join pg_catalog.pg_collation c on c.oid = a1.attcollation
+  join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+  where a1.attcollation <> a2.attcollation and a2.attcollation <> 0
+  union all
+  select format('the keys have %s and %s columns: both tables need the same key; the columns may have other names',
+    cardinality((pair).key_columns), cardinality((pair).v2_key_columns))
+  where cardinality((pair).key_columns) <> cardinality((pair).v2_key_columns);
+$$;
+
+comment on function crossfade_private.key_pair_problems is
+  'What keeps the keys of two tables from naming the same rows, one sentence each.';
+
+-- pairs/owners.sql --------------------------------------------------------------------------------
+
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
+-- run the converters, the triggers of the other table, and what both of them call.
+
+create or replace function crossfade_private.is_trusted_owner(role oid)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Every caller is owned by the engine's owner and asks with its rights.
+  select r.rolsuper or r.rolname = current_user from pg_catalog.pg_roles r where r.oid = role;
+$$;
+
+comment on function crossfade_private.is_trusted_owner is
+  'Whether what a role could put into its functions may run with the engine''s rights: the engine''s owner''s own, and a superuser''s. Membership is not enough: the engine''s owner is a member of the API roles.';
+
+create or replace function crossfade_private.function_owner_problem(id oid, what text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
+    what, p.proowner::regrole, current_user, p.oid::regprocedure, current_user)
+  from pg_catalog.pg_proc p
+  where p.oid = id and not crossfade_private.is_trusted_owner(p.proowner);
+$$;
+
+comment on function crossfade_private.function_owner_problem is
+  'A sentence about a function of somebody else''s that runs with the engine''s rights; null for one of the engine''s owner.';
+
+create or replace function crossfade_private.converter_owner_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.problem
+  from (
+    select crossfade_private.function_owner_problem(c.id, case
+      when c.id = to_regproc((pair).to_v2) then format('function to_v2 %s', (pair).to_v2)
+      when c.id = to_regproc((pair).to_v1) then format('function to_v1 %s', (pair).to_v1)
+      else format('function %s, which the converters call,', c.id::regprocedure) end) as problem
+    from crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) c(id)
+  ) q
+  where q.problem is not null
+  order by q.problem;
+$$;
+
+comment on function crossfade_private.converter_owner_problems is
+  'Converters, and functions that they call, of owners who could make the engine run their code.';
+
+create or replace function crossfade_private.table_owner_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Whoever owns a table can give it a trigger, which our writes fire.
+  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
+    label, tab, c.relowner::regrole, current_user)
+  from pg_catalog.pg_class c
+  where c.oid = tab and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
+    label, tab, r.rolname, current_user)
+  from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner
+  where c.oid = tab and pg_has_role(c.relowner, 'usage')
+    and r.rolname in ('anon', 'authenticated', 'authenticator')
+  union all
+  -- A SECURITY DEFINER function runs as its owner, whoever fires it.
+  select distinct crossfade_private.function_owner_problem(f.oid,
+    format('%s %s: function %s, which its triggers, defaults, constraints or indexes call,', label,
+      tab, f.oid::regprocedure))
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_proc f on f.oid = d.refobjid
+  where d.refclassid = 'pg_proc'::regclass and not f.prosecdef
+    and f.pronamespace <> 'crossfade_private'::regnamespace
+    and not crossfade_private.is_trusted_owner(f.proowner)
+    and (d.classid, d.objid) in (
+      select 'pg_trigger'::regclass, g.oid from pg_catalog.pg_trigger g where g.tgrelid = tab
+      union all
+      select 'pg_attrdef'::regclass, e.oid from pg_catalog.pg_attrdef e where e.adrelid = tab
+      union all
+      select 'pg_constraint'::regclass, o.oid from pg_catalog.pg_constraint o
+      where o.conrelid = tab
+      union all
+      select 'pg_class'::regclass, i.indexrelid from pg_catalog.pg_index i where i.indrelid = tab);
+$$;
+
+comment on function crossfade_private.table_owner_problems is
+  'What gives somebody else than the engine''s owner a way to run code when the mirror writes a table.';
+
+-- pairs/deferred.sql ------------------------------------------------------------------------------
+
+-- Constraints that are looked at when the transaction commits: by then the mirror has said that all
+-- is well, and the client's write fails without a word of whose fault it is.
+
+create or replace function crossfade_private.constraint_kind(kind "char")
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case kind when 'f' then 'foreign key' when 'u' then 'unique constraint'
+    when 'p' then 'primary key' when 'x' then 'exclusion constraint' when 't' then 'trigger'
+    else 'constraint' end;
+$$;
+
+comment on function crossfade_private.constraint_kind is
+  'A kind of constraint in words.';
+
+create or replace function crossfade_private.deferred_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
+    label, tab, crossfade_private.constraint_kind(o.contype), o.conname, case o.contype
+      when 'f' then format('alter table %s alter constraint %I deferrable initially immediate',
+        o.conrelid::regclass, o.conname)
+      else format('alter table %s drop constraint %I, add constraint %2$I %s', o.conrelid::regclass,
+        o.conname, regexp_replace(pg_get_constraintdef(o.oid), case o.contype
+          when 'p' then ' DEFERRABLE INITIALLY DEFERRED$' else ' INITIALLY DEFERRED$' end, '')) end)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = tab and o.condeferred and o.contype <> 't'
+  union all
+  -- A delete that is mirrored is judged by the children of both tables.
+  select format('%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
+    label, tab, o.conname, o.conrelid::regclass)
+  from pg_catalog.pg_constraint o
+  where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
+    and 'a' in (o.confdeltype, o.confupdtype)
+  union all
+  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
+    label, tab, g.tgname, regexp_replace(regexp_replace(pg_get_triggerdef(g.oid),
+      '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
+      ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable;
+$$;
+
+comment on function crossfade_private.deferred_problems is
+  'Constraints of any type that are looked at at COMMIT, and triggers that can run there, one sentence each.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -3380,13 +3775,6 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
   union all
-  -- Keys are noted as JSON, by one session, and read by another one.
-  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
-    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attname = any (key_columns)
-    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
-  union all
   select format(
     '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
     label, tab, a.attname, c.collname)
@@ -3403,23 +3791,15 @@ as $$
     array_to_string(key_columns, ', '))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
     where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
-      and i.indpred is null and i.indexprs is null
+      and i.indpred is null and i.indexprs is null and not i.indisexclusion
       and (select array_agg(a.attname::text order by a.attname)
            from pg_catalog.pg_attribute a
            where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
              and a.attnotnull)
         = (select array_agg(k order by k) from unnest(key_columns) k))
-  union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run',
-    label, tab, g.tgname)
-  from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable
-  union all
-  select format(
-    '%s %s: foreign key "%s" is initially deferred: a mirrored row could fail at COMMIT', label,
-    tab, c.conname)
-  from pg_catalog.pg_constraint c where c.conrelid = tab and c.contype = 'f' and c.condeferred
   union all
   select format('%s %s: %s may not write it past row-level security (owner %s%s)', label, tab,
     current_user,
@@ -3429,10 +3809,19 @@ as $$
     and not (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r
       where r.rolname = current_user)
   union all
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created',
-    label, tab,
-    t.relowner::regrole, current_user)
-  from t where not pg_has_role(t.relowner, 'usage');
+  select format(
+    '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
+    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+      select from pg_catalog.pg_attribute b
+      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
+  union all
+  select crossfade_private.key_type_problems(tab, label, key_columns)
+  union all
+  select crossfade_private.deferred_problems(tab, label)
+  union all
+  select crossfade_private.table_owner_problems(tab, label);
 $$;
 
 comment on function crossfade_private.table_problems is
@@ -3507,22 +3896,15 @@ declare
 begin
   return query select crossfade_private.table_problems(v_1, 'V1', (pair).key_columns);
   return query select crossfade_private.table_problems(v_2, 'V2', (pair).v2_key_columns);
-  return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
-  return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
-  return query
-    select format('key column "%s" is %s in V1 but "%s" is %s in V2', k1,
-      format_type(a1.atttypid, a1.atttypmod),
-      k2, format_type(a2.atttypid, a2.atttypmod))
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.atttypid <> a2.atttypid;
-  return query
-    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.attcollation <> a2.attcollation;
+  -- A pair that is being drafted has none yet.
+  if (pair).to_v2 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
+  end if;
+  if (pair).to_v1 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
+  end if;
+  return query select crossfade_private.converter_owner_problems(pair);
+  return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
       'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
@@ -3541,6 +3923,33 @@ end $$;
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
 
+create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('its mirror was made by crossfade %s and not by %s',
+    coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
+  where (pair).generator <> crossfade_private.generator()
+  union all
+  select format('%s has triggers (%s) for which its mirror was not made', u.tab,
+    array_to_string(n.kinds, ', '))
+  from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(tab, side)
+  cross join lateral (
+    select array(
+      select unnest(crossfade_private.triggers_met(to_regclass(u.tab)))
+      except
+      select jsonb_array_elements_text(s.pieces -> 'triggers_met')
+      from crossfade_private.pair_pieces s where s.pair = (outdated_mirror.pair).name
+        and s.side = u.side
+      order by 1) kinds
+  ) n
+  where cardinality(n.kinds) > 0;
+$$;
+
+comment on function crossfade_private.outdated_mirror is
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
 language plpgsql stable
@@ -3554,16 +3963,8 @@ begin
   end if;
   return query select crossfade_private.pair_problems(pair);
   return query
-    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
-      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
-    where (pair).generator <> crossfade_private.generator();
-  return query
-    select format(
-      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    where crossfade_private.has_triggers(t::regclass, 'before row')
-      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
-        is null;
+    select format('%s; run: crossfade pair refresh %s', o, (pair).name)
+    from crossfade_private.outdated_mirror(pair) o;
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
@@ -3919,7 +4320,9 @@ as $$
 declare
   v_change bigint;
 begin
-  execute format('create sequence if not exists crossfade_private.mirror_%s_changes', pair);
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
   -- The time, not the next number: the data of one database may be restored into the schema of
   -- another one, where the same number said something else.
   v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
@@ -4004,7 +4407,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is
@@ -4076,7 +4480,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_function text := format('crossfade_private.mirror_%s_v%s_', pair, writer_side);
-  v_frame text;
+  v_rest text;
+  v_place integer;
+  v_name text;
+  v_words text;
   v_statement text;
 begin
   if depth = 1 then
@@ -4085,22 +4492,25 @@ begin
   -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
   -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
-  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
-  then
+  if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
+    and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
-  v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
-  if v_frame is null then
+  -- The first frame of the other trigger's functions, behind our own line.
+  v_rest := substr(context, strpos(context, e'\n') + 1);
+  v_place := strpos(v_rest, ' ' || v_function);
+  if v_place = 0 then
     return false;
   end if;
-  -- SAFETY: everything between the first line and the frame must be one statement that stands in that
-  -- function to the letter. None of them can be continued by a quote, so no other text begins so.
-  v_statement := substring(context from '^[^\n]*\n[^"\n]*"(.*)"\n[^"\n]* '
-    || replace(v_function, '.', '\.') || v_frame || '\(');
-  return exists (
+  v_name := split_part(substr(v_rest, v_place + length('crossfade_private.') + 1), '(', 1);
+  v_words := split_part(left(v_rest, v_place), e'\n', -1);
+  -- SAFETY: what stands before that frame must be one statement that is in that function to the
+  -- letter. None of them can be continued by a quote, so no other text can begin with one.
+  v_statement := left(v_rest, v_place - length(v_words) - 1);
+  v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
+  return strpos(v_words, '"') = 0 and exists (
     select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace
-      and p.proname = substr(v_function, length('crossfade_private.') + 1) || v_frame
+    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
       and (strpos(p.prosrc, v_statement || ';') > 0
         or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
 end $$;
@@ -4108,7 +4518,7 @@ end $$;
 comment on function crossfade_private.is_own_write is
   'Whether the statement that fired a trigger is one of the other side''s mirror function (writer_side) or, at depth 1, of a batch or repair of the pair; context is PG_CONTEXT, depth pg_trigger_depth(). False is always safe: the rows are then found equal.';
 
-create or replace function crossfade_private.note_nested(mark text, mark_value text, depth integer)
+create or replace function crossfade_private.note_nested(mark text, depth integer)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -4120,7 +4530,7 @@ begin
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return mark_value in (v_statement, 'engine');
+  return current_setting(mark, true) in (v_statement, 'engine');
 end $$;
 
 comment on function crossfade_private.note_nested is
@@ -4351,22 +4761,22 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4489,10 +4899,9 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -4501,16 +4910,17 @@ declare
   cf_olds {source}[];
   cf_news {source}[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4530,29 +4940,7 @@ begin
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
   end if;
-  if not cf_moved and not cf_nested and cf_state = 'on' then
-    begin
-      if cf_count < 9 then
-        update {target} cf_t set {edits}
-        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-        where {same_key_t_s} and ({edited});
-      else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
-      end if;
-      get diagnostics cf_written = row_count;
-      if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
-        return null;
-      end if;
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end if;
+  {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
   cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
   if cf_moved then
@@ -4587,6 +4975,39 @@ $text$;
 
 comment on function crossfade_private.update_many_text is
   'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+
+create or replace function crossfade_private.fast_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand.
+        execute {update_many};
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;$body$;
+$text$;
+
+comment on function crossfade_private.fast_update_text is
+  'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
 
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
@@ -4778,24 +5199,25 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
   cf_unseen jsonb[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4899,21 +5321,22 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -4959,12 +5382,11 @@ as $text$
   select $body$
 -- {made_by}: keeps a row of V{side} as the mirror assigned it, before triggers of the owner's.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
 begin
   get diagnostics cf_context = pg_context;
-  perform set_config({kept} || pg_trigger_depth(), case
-    when crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other})
-      then new::text else '' end, true);
+  perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
   return new;
 end $body$;
 $text$;
@@ -5003,11 +5425,12 @@ as $text$
   select $body$
 -- {made_by}: gives a row of V{side} the key that its counterpart moved to.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
   cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
 begin
   get diagnostics cf_context = pg_context;
-  if crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other}) then
+  if {own_write} then
     {assign_key}
   end if;
   -- For one row only: a statement that this one causes must not move another.
@@ -5019,10 +5442,22 @@ $text$;
 comment on function crossfade_private.mirror_key_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_key: BEFORE ROW trigger for keys that are GENERATED ALWAYS AS IDENTITY, which no UPDATE may set. Deleting and inserting instead would cascade.';
 
--- mirror/pieces.sql -------------------------------------------------------------------------------
+-- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
--- quoted when it is made; aliases and variables begin with cf_, and columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
+-- with cf_; columns may not.
+
+create or replace function crossfade_private.text_settings()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'set timezone = ''UTC'' set datestyle = ''ISO, MDY'' set intervalstyle = ''postgres''
+    set extra_float_digits = 1 set bytea_output = ''hex'''::text;
+$$;
+
+comment on function crossfade_private.text_settings is
+  'The settings on which the text of values depends, as clauses of a function: those by which converters are printed.';
 
 create or replace function crossfade_private.key_sql(
   one_sql text, one_key text[], other_sql text, other_key text[]
@@ -5119,6 +5554,10 @@ $$;
 comment on function crossfade_private.writable_columns is
   'Columns that are not generated, but for some, in their order.';
 
+-- mirror/edit_pieces.sql --------------------------------------------------------------------------
+
+-- The SQL fragments that bring edits of a row to its counterpart.
+
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
@@ -5208,6 +5647,10 @@ end $$;
 comment on function crossfade_private.update_pieces is
   'Fragments that bring edits of a source row (cf_o before, cf_s now) to its counterpart cf_t: edits (for SET), edited (for WHERE), and the same column by column.';
 
+-- mirror/move_pieces.sql --------------------------------------------------------------------------
+
+-- The SQL fragments that give a counterpart another key, and that keep what the mirror assigned.
+
 create or replace function crossfade_private.move_pieces(
   pair crossfade.pairs, side integer, source regclass, target regclass, key text[],
   target_key text[]
@@ -5242,7 +5685,7 @@ begin
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
-          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
+          crossfade_private.base_type_name(a.atttypid)), ', ' order by n), v_to))
     from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
 end $$;
@@ -5262,7 +5705,7 @@ as $$
       order by a.attnum) filter (where a.attname = any (key)
         or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
-      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
+      names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
   from pg_catalog.pg_attribute a
   left join (
@@ -5275,6 +5718,83 @@ $$;
 
 comment on function crossfade_private.settle_pieces is
   'Assignments of the row triggers of a table whose rows the conversion makes: the columns that it makes of the other table''s.';
+
+-- mirror/pieces.sql -------------------------------------------------------------------------------
+
+-- Everything that the texts of a pair's mirror functions ask for.
+
+create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
+    'side', side, 'other', 3 - side,
+    'source', t.names[side], 'target', t.names[3 - side],
+    'source_literal', quote_literal(t.names[side]),
+    'target_literal', quote_literal(t.names[3 - side]),
+    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
+      (pair).name),
+    'mark', quote_literal('crossfade.mark_' || (pair).name),
+    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
+    else crossfade_private.read_state(%L, %s) end',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
+    and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
+    and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
+    -- The same as is_own_write finds at depth 2, without a call.
+    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
+      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
+      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
+    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
+    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
+  from (select array[(pair).v1_table, (pair).v2_table] names) t;
+$$;
+
+comment on function crossfade_private.name_pieces is
+  'Names of a pair''s tables, functions and settings, and the questions that a trigger asks first.';
+
+create or replace function crossfade_private.key_pieces(
+  names text[], source regclass, key text[], target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'same_key_t_s', crossfade_private.key_sql('(cf_t)', target_key, '(cf_s)', key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key),
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key),
+    'same_key_t_r', crossfade_private.key_sql('(cf_t)', target_key, '(cf_r)', key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
+    'same_key_t_from', crossfade_private.key_sql(
+      '(cf_t)', target_key, '(cf_from)', key),
+    'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
+    'same_key_moved', crossfade_private.key_sql(
+      '(cf_from)', key, '(cf_to)', key),
+    'key_x', crossfade_private.row_key_sql('cf_x', key),
+    'key_json_r', crossfade_private.key_to_json(names, source, key, 'cf_r'),
+    'key_json_x', crossfade_private.key_to_json(names, source, key, 'cf_x'),
+    'key_json_s', crossfade_private.key_to_json(names, source, key, 'cf_s'),
+    'key_json_t', crossfade_private.key_to_json(names, target, target_key, 'cf_t'),
+    'key_json_row', crossfade_private.key_to_json(
+      names, source, key, '(cf_rows[1])'),
+    'key_json_from', crossfade_private.key_to_json(
+      names, source, key, '(cf_from)'),
+    'key_json_to', crossfade_private.key_to_json(
+      names, source, key, '(cf_to)'));
+$$;
+
+comment on function crossfade_private.key_pieces is
+  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
 
 create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
 returns jsonb
@@ -5299,22 +5819,6 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
-    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
-    'side', side, 'other', 3 - side,
-    'source', v_tables[side], 'target', v_tables[3 - side],
-    'source_literal', quote_literal(v_tables[side]),
-    'target_literal', quote_literal(v_tables[3 - side]),
-    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
-    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
-      (pair).name),
-    'mark', quote_literal('crossfade.mark_' || (pair).name),
-    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
-    else crossfade_private.read_state(%L, %s) end',
-      format('crossfade_private.mirror_%s_changes', (pair).name),
-      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
-    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
-    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
-    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -5349,34 +5853,16 @@ begin
         select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
         select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
     'target_key_names', format('%L::text[]',
-      crossfade_private.unique_key_names(v_target, v_target_key)),
-    'same_key_t_s', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_s)', v_key),
-    'same_key_s_o', crossfade_private.key_sql('(cf_s)', v_key, '(cf_o)', v_key),
-    'same_key_s_n', crossfade_private.key_sql('(cf_s)', v_key, '(cf_n)', v_key),
-    'same_key_s_r', crossfade_private.key_sql('(cf_s)', v_key, '(cf_r)', v_key),
-    'same_key_t_r', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_r)', v_key),
-    'same_key_s_t', crossfade_private.key_sql('(cf_s)', v_key, '(cf_t)', v_target_key),
-    'same_key_t_from', crossfade_private.key_sql(
-      '(cf_t)', v_target_key, '(cf_from)', v_key),
-    'same_key_t_to', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_to)', v_key),
-    'same_key_s_to', crossfade_private.key_sql('(cf_s)', v_key, '(cf_to)', v_key),
-    'same_key_moved', crossfade_private.key_sql(
-      '(cf_from)', v_key, '(cf_to)', v_key),
-    'key_x', crossfade_private.row_key_sql('cf_x', v_key),
-    'key_json_r', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_r'),
-    'key_json_x', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_x'),
-    'key_json_s', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_s'),
-    'key_json_t', crossfade_private.key_to_json((pair).key_columns, v_target, v_target_key, 'cf_t'),
-    'key_json_row', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_rows[1])'),
-    'key_json_from', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_from)'),
-    'key_json_to', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_to)'))
+      crossfade_private.unique_key_names(v_target, v_target_key)))
+    || crossfade_private.name_pieces(pair, side)
+    || crossfade_private.key_pieces((pair).key_columns, v_source, v_key, v_target, v_target_key)
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null');
+    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+      when crossfade_private.depends_on_settings(v_there, v_source, v_target)
+        or crossfade_private.depends_on_settings(v_back, v_target, v_source)
+      then crossfade_private.text_settings() else '' end);
 end $$;
 
 comment on function crossfade_private.mirror_pieces is
@@ -5402,7 +5888,7 @@ as $$
       select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner'), false));
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is
@@ -5441,6 +5927,7 @@ declare
   v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
+  v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -5471,9 +5958,11 @@ begin
   v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
     crossfade_private.update_named_text(), (
       select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
-  return v_pieces || jsonb_build_object('edit_statement', crossfade_private.render(
-    crossfade_private.edit_statement_text(crossfade_private.has_triggers(v_target, 'update of')),
-    v_pieces));
+  return v_pieces || jsonb_build_object(
+    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+      else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
+    'edit_statement', crossfade_private.render(
+      crossfade_private.edit_statement_text(v_by_column), v_pieces));
 end $$;
 
 comment on function crossfade_private.all_pieces is
@@ -5487,12 +5976,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Definer: who may write one table often has no right on the other. The settings are those by
-  -- which converters are printed: a session may have others.
+  -- Definer: who may write one table often has no right on the other. Where a converter depends on
+  -- settings (each costs half a microsecond a call), they are those by which it was printed.
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
-    set search_path = %s set timezone = ''UTC'' set datestyle = ''ISO, MDY''
-    set intervalstyle = ''postgres'' set extra_float_digits = 1 set bytea_output = ''hex'' as %L',
-    pieces ->> 'function', name, signature, path, crossfade_private.mirror_body(name, pieces));
+    set search_path = %s %s as %L', pieces ->> 'function', name, signature, path,
+    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+      else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
 
@@ -5531,7 +6020,8 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -11632,21 +12122,23 @@ as $$
   -- people run with psql, and nothing but these very texts is ever executed.
   values
     ('changed_tables',
-      'c31b1ee3bd7ad722092f2334176cd70c342c3e885abf2e7f83d6e6f0bdfefc25'),
+      '13097ae72614b183198a4894699d7d0a2548702220a6a5406621f018b2f50a07'),
     ('comments',
       '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
     ('converters',
-      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
+      '52bd2547ed497a372a390e5e9eab860955b35ca3c919d2963561386daa6c17de'),
     ('definer_functions',
       'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
     ('drift',
-      '92620b02ed3c4f37cc0f9fc379d09303929354d6f352373c5442b173763814c8'),
+      'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
       '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
     ('open_failures',
-      '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
+      '8fcc9112a898d3375f5af08d91fe11f1202c3d3f08962219454a7831a8bc005f'),
     ('open_mismatches',
-      '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+      'd5ee0ec68158cea2f324b8f7f44c84763bcf73cc5809a6c49bd4bf2b37f34fdd'),
+    ('outdated_mirrors',
+      'b8eb673897f9c0ebb949b97d6ec7dc9021a98043fba42703b883d5ebdc372b6c'),
     ('rights_missing',
       'f96209a9bf65d18b26c3a55cdea77be8396359e9238f0ff1bb8a6b969eca752a'),
     ('rights_too_wide',
@@ -11654,11 +12146,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
     ('stalled_runs',
-      '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
+      '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
 $$;
 
 comment on function crossfade_private.known_checks is

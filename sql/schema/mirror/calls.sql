@@ -5,7 +5,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is
@@ -77,7 +78,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_function text := format('crossfade_private.mirror_%s_v%s_', pair, writer_side);
-  v_frame text;
+  v_rest text;
+  v_place integer;
+  v_name text;
+  v_words text;
   v_statement text;
 begin
   if depth = 1 then
@@ -86,22 +90,25 @@ begin
   -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
   -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
-  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
-  then
+  if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
+    and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
-  v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
-  if v_frame is null then
+  -- The first frame of the other trigger's functions, behind our own line.
+  v_rest := substr(context, strpos(context, e'\n') + 1);
+  v_place := strpos(v_rest, ' ' || v_function);
+  if v_place = 0 then
     return false;
   end if;
-  -- SAFETY: everything between the first line and the frame must be one statement that stands in that
-  -- function to the letter. None of them can be continued by a quote, so no other text begins so.
-  v_statement := substring(context from '^[^\n]*\n[^"\n]*"(.*)"\n[^"\n]* '
-    || replace(v_function, '.', '\.') || v_frame || '\(');
-  return exists (
+  v_name := split_part(substr(v_rest, v_place + length('crossfade_private.') + 1), '(', 1);
+  v_words := split_part(left(v_rest, v_place), e'\n', -1);
+  -- SAFETY: what stands before that frame must be one statement that is in that function to the
+  -- letter. None of them can be continued by a quote, so no other text can begin with one.
+  v_statement := left(v_rest, v_place - length(v_words) - 1);
+  v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
+  return strpos(v_words, '"') = 0 and exists (
     select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace
-      and p.proname = substr(v_function, length('crossfade_private.') + 1) || v_frame
+    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
       and (strpos(p.prosrc, v_statement || ';') > 0
         or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
 end $$;
@@ -109,7 +116,7 @@ end $$;
 comment on function crossfade_private.is_own_write is
   'Whether the statement that fired a trigger is one of the other side''s mirror function (writer_side) or, at depth 1, of a batch or repair of the pair; context is PG_CONTEXT, depth pg_trigger_depth(). False is always safe: the rows are then found equal.';
 
-create or replace function crossfade_private.note_nested(mark text, mark_value text, depth integer)
+create or replace function crossfade_private.note_nested(mark text, depth integer)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -121,7 +128,7 @@ begin
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return mark_value in (v_statement, 'engine');
+  return current_setting(mark, true) in (v_statement, 'engine');
 end $$;
 
 comment on function crossfade_private.note_nested is

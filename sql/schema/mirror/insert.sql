@@ -9,22 +9,22 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);

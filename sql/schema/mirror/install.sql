@@ -16,7 +16,7 @@ as $$
       select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner'), false));
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is
@@ -55,6 +55,7 @@ declare
   v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
+  v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -85,9 +86,11 @@ begin
   v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
     crossfade_private.update_named_text(), (
       select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
-  return v_pieces || jsonb_build_object('edit_statement', crossfade_private.render(
-    crossfade_private.edit_statement_text(crossfade_private.has_triggers(v_target, 'update of')),
-    v_pieces));
+  return v_pieces || jsonb_build_object(
+    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+      else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
+    'edit_statement', crossfade_private.render(
+      crossfade_private.edit_statement_text(v_by_column), v_pieces));
 end $$;
 
 comment on function crossfade_private.all_pieces is
@@ -101,12 +104,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Definer: who may write one table often has no right on the other. The settings are those by
-  -- which converters are printed: a session may have others.
+  -- Definer: who may write one table often has no right on the other. Where a converter depends on
+  -- settings (each costs half a microsecond a call), they are those by which it was printed.
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
-    set search_path = %s set timezone = ''UTC'' set datestyle = ''ISO, MDY''
-    set intervalstyle = ''postgres'' set extra_float_digits = 1 set bytea_output = ''hex'' as %L',
-    pieces ->> 'function', name, signature, path, crossfade_private.mirror_body(name, pieces));
+    set search_path = %s %s as %L', pieces ->> 'function', name, signature, path,
+    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+      else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
 
@@ -145,7 +148,8 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values

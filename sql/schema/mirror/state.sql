@@ -77,7 +77,9 @@ as $$
 declare
   v_change bigint;
 begin
-  execute format('create sequence if not exists crossfade_private.mirror_%s_changes', pair);
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
   -- The time, not the next number: the data of one database may be restored into the schema of
   -- another one, where the same number said something else.
   v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,

@@ -9,10 +9,9 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
   cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -21,16 +20,17 @@ declare
   cf_olds {source}[];
   cf_news {source}[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
+  cf_state := {state};
+  if cf_state = 'off' or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
   if cf_state = 'archive' then
     perform crossfade_private.refuse_archived_write(
       {pair_literal}, {source_literal}, cf_depth, cf_context);
@@ -50,29 +50,7 @@ begin
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
   end if;
-  if not cf_moved and not cf_nested and cf_state = 'on' then
-    begin
-      if cf_count < 9 then
-        update {target} cf_t set {edits}
-        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-        where {same_key_t_s} and ({edited});
-      else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
-      end if;
-      get diagnostics cf_written = row_count;
-      if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
-        return null;
-      end if;
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end if;
+  {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
   cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
   if cf_moved then
@@ -107,3 +85,36 @@ $text$;
 
 comment on function crossfade_private.update_many_text is
   'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+
+create or replace function crossfade_private.fast_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand.
+        execute {update_many};
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;$body$;
+$text$;
+
+comment on function crossfade_private.fast_update_text is
+  'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';

@@ -22,7 +22,8 @@ begin
   where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
   v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
     'reads', null, 'items', null);
-  if v_parsed is null or jsonb_array_length(v_parsed -> 'items') <> jsonb_array_length(v_columns)
+  if v_parsed is null
+    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
     -- An explicit cast to a composite would cut its parts; a call assigns them.
     or exists (
       select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
@@ -82,3 +83,46 @@ $$;
 
 comment on function crossfade_private.convert_sql is
   'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
+
+create or replace function crossfade_private.depends_on_settings(
+  conversion jsonb, source regclass, target regclass
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Anything else than a bare list is taken to depend on them.
+  select coalesce(bool_or(case
+    when i.safe ~ ('^\((' || chr(3) || '|' || chr(4) || ')\)\.[^ ()]+$') then false
+    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+      or exists (
+        select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
+        where not exists (
+          select from pg_catalog.pg_proc p
+          where p.proname = m[1] and p.pronamespace = 'pg_catalog'::regnamespace
+            and (p.provolatile = 'i' or p.proname in ('concat', 'concat_ws', 'format', 'to_jsonb',
+              'to_json', 'jsonb_build_array', 'jsonb_build_object', 'json_build_array',
+              'json_build_object', 'array_to_string'))))
+      or exists (
+        select from pg_catalog.pg_attribute a
+        cross join lateral crossfade_private.type_parts(a.atttypid) p(id)
+        join pg_catalog.pg_type y on y.oid = p.id
+        where (a.attrelid = source
+            and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
+          -- Of the counterpart it is not known which columns are read.
+          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          and a.attnum > 0 and not a.attisdropped
+          and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
+            'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
+            'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype,
+            'json'::regtype, 'jsonb'::regtype))
+    end), true)
+  from (
+    select u.item, p.safe
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) u(item)
+    cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
+  ) i;
+$$;
+
+comment on function crossfade_private.depends_on_settings is
+  'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';

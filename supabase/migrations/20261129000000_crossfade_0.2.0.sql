@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -6296,12 +6306,6 @@ end $$;
 
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
-
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -12562,7 +12566,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it covers
+-- them.
 
 do $$
 declare
@@ -12661,3 +12666,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to the
+-- commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

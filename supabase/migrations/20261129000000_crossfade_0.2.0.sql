@@ -193,6 +193,15 @@ begin
 -- crossfade_private.table_owner_problems(regclass, text)
 -- crossfade_private.constraint_kind("char")
 -- crossfade_private.deferred_problems(regclass, text)
+-- crossfade_private.default_sequence(regclass, text)
+-- crossfade_private.sequence_owner(regclass)
+-- crossfade_private.key_sequences(crossfade.pairs)
+-- crossfade_private.sequence_warnings(crossfade.pairs)
+-- crossfade_private.publications_of(regclass)
+-- crossfade_private.has_replica_identity(regclass)
+-- crossfade_private.replica_identity_command(regclass, text[])
+-- crossfade_private.publication_problems(regclass, text, text[])
+-- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
@@ -200,7 +209,13 @@ begin
 -- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
+-- crossfade_private.column_renames(crossfade.pairs)
+-- crossfade_private.renamed_sql(text, jsonb)
+-- crossfade_private.write_policies(regclass)
+-- crossfade_private.write_policy_warnings(crossfade.pairs)
+-- crossfade_private.parent_warnings(crossfade.pairs)
 -- crossfade_private.pair_warnings(crossfade.pairs)
+-- crossfade.judge_pair(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.find_table(text)
 -- crossfade_private.table_columns(regclass)
 -- crossfade_private.table_hindrances(regclass)
@@ -211,7 +226,6 @@ begin
 -- crossfade_private.set_state_functions(text, integer, text, bigint)
 -- crossfade_private.set_state(text, text)
 -- crossfade_private.mend_state(text)
--- crossfade_private.follow_mirror_state()
 -- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
@@ -227,12 +241,15 @@ begin
 -- crossfade_private.move_failure(text, jsonb, jsonb)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
--- crossfade_private.refuse_archived_write(text, text, integer, text)
+-- crossfade_private.is_referential_action(text, integer)
+-- crossfade_private.refuse_archived_write()
+-- crossfade_private.install_archive(crossfade.pairs)
+-- crossfade_private.follow_mirror_state()
 -- crossfade_private.refuse_fenced_write()
 -- crossfade_private.mirror_insert_text()
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
--- crossfade_private.update_many_text()
+-- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
@@ -3745,6 +3762,215 @@ $$;
 comment on function crossfade_private.deferred_problems is
   'Constraints of any type that are looked at at COMMIT, and triggers that can run there, one sentence each.';
 
+-- pairs/sequences.sql -----------------------------------------------------------------------------
+
+-- Sequences that hand out keys. Two tables with a sequence each hand out the same keys; two tables
+-- with one sequence depend on it, and one of them owns it.
+
+create or replace function crossfade_private.default_sequence(tab regclass, column_name text)
+returns regclass
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_column pg_catalog.pg_attribute;
+  v_name text[];
+begin
+  select a.* into v_column from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = column_name and a.attnum > 0;
+  if v_column.attidentity <> '' then
+    return (
+      select d.objid::regclass from pg_catalog.pg_depend d
+      where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+        and d.refobjid = tab and d.refobjsubid = v_column.attnum and d.deptype = 'i');
+  end if;
+  -- As a constant PostgreSQL knows it; a text it looks up when the default is asked for.
+  select regexp_match(pg_get_expr(e.adbin, e.adrelid),
+    '^nextval\(\(?(?:pg_get_serial_sequence\(''((?:[^'']|'''')*)''::text, ''((?:[^'']|'''')*)''::text\)|''((?:[^'']|'''')*)''::(?:text|regclass))\)?(?:::regclass)?\)')
+  into v_name
+  from pg_catalog.pg_attrdef e where e.adrelid = tab and e.adnum = v_column.attnum;
+  if v_name[3] is not null then
+    return to_regclass(replace(v_name[3], '''''', ''''));
+  end if;
+  return pg_get_serial_sequence(replace(v_name[1], '''''', ''''), replace(v_name[2], '''''', ''''));
+exception when others then
+  return null; -- a default that could not be asked for either
+end $$;
+
+comment on function crossfade_private.default_sequence is
+  'The sequence from which a column takes its default: of an identity, of nextval(), of nextval(pg_get_serial_sequence()); null without one.';
+
+create or replace function crossfade_private.sequence_owner(sequence regclass)
+returns table (tab regclass, column_name text, is_identity boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select d.refobjid::regclass, a.attname::text, d.deptype = 'i'
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+  where d.classid = 'pg_class'::regclass and d.objid = sequence and d.deptype in ('a', 'i')
+    and d.refclassid = 'pg_class'::regclass;
+$$;
+
+comment on function crossfade_private.sequence_owner is
+  'The column with which a sequence would be dropped; no row when there is none.';
+
+create or replace function crossfade_private.key_sequences(pair crossfade.pairs)
+returns table (column_1 text, sequence_1 regclass, column_2 text, sequence_2 regclass)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.k1, crossfade_private.default_sequence(((pair).v1_table)::regclass, u.k1),
+    u.k2, crossfade_private.default_sequence(((pair).v2_table)::regclass, u.k2)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2);
+$$;
+
+comment on function crossfade_private.key_sequences is
+  'Where the key columns of both tables take their defaults from.';
+
+create or replace function crossfade_private.sequence_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
+    s.column_2, (pair).v2_table, s.sequence_2, s.column_1, (pair).v1_table,
+    coalesce(s.sequence_1::text, 'its clients'),
+    case when s.sequence_1 is null
+      then format('alter table %s alter column %I drop %s', (pair).v2_table, s.column_2, i.kind)
+      else format('%salter table %s alter column %I set default nextval(%L)%s',
+        case i.kind when 'identity' then format('alter table %s alter column %I drop identity; ',
+          (pair).v2_table, s.column_2) end, (pair).v2_table, s.column_2, s.sequence_1,
+        -- Nobody needs a right on the sequence of an identity column; for a default they do.
+        (select '; ' || format('grant usage on sequence %s to %s', s.sequence_1,
+          string_agg(distinct quote_ident(r.rolname), ', ' order by quote_ident(r.rolname)))
+        from pg_catalog.pg_class c
+        cross join lateral pg_catalog.aclexplode(c.relacl) g
+        join pg_catalog.pg_roles r on r.oid = g.grantee
+        where c.oid = ((pair).v2_table)::regclass and g.privilege_type = 'INSERT'
+          and not has_sequence_privilege(r.oid, s.sequence_1, 'usage')
+        having count(*) > 0)) end)
+  from crossfade_private.key_sequences(pair) s
+  cross join lateral (
+    select case when a.attidentity <> '' then 'identity' else 'default' end as kind
+    from pg_catalog.pg_attribute a
+    where a.attrelid = ((pair).v2_table)::regclass and a.attname = s.column_2
+  ) i
+  where s.sequence_2 is not null and s.sequence_2 is distinct from s.sequence_1
+  union all
+  select format('sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
+    s.sequence_2, s.column_2, (pair).v2_table, o.column_name, o.tab,
+    case when o.is_identity then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
+      else 'makes it version 2''s' end)
+  from crossfade_private.key_sequences(pair) s
+  cross join lateral crossfade_private.sequence_owner(s.sequence_2) o
+  where o.tab = ((pair).v1_table)::regclass;
+$$;
+
+comment on function crossfade_private.sequence_warnings is
+  'Keys that both tables would hand out, and sequences that would die with V1.';
+
+-- pairs/publications.sql --------------------------------------------------------------------------
+
+-- Who else hears of rows: publications, from which Realtime and replicas read.
+
+create or replace function crossfade_private.publications_of(tab regclass)
+returns table (name text, is_named boolean, publishes_changes boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.pubname::text, exists (
+      select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab),
+    p.pubupdate or p.pubdelete
+  from pg_catalog.pg_publication p
+  where p.puballtables
+    or exists (
+      select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab)
+    or exists (
+      select from pg_catalog.pg_publication_namespace n
+      join pg_catalog.pg_class c on c.oid = tab and c.relnamespace = n.pnnspid
+      where n.pnpubid = p.oid)
+  order by 1;
+$$;
+
+comment on function crossfade_private.publications_of is
+  'The publications that a table is in: by name, with its schema or with all tables.';
+
+create or replace function crossfade_private.has_replica_identity(tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relreplident
+    when 'f' then true
+    when 'd' then exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisprimary)
+    when 'i' then exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisreplident)
+    else false end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.has_replica_identity is
+  'Whether rows of a table can be updated and deleted while it is published.';
+
+create or replace function crossfade_private.replica_identity_command(
+  tab regclass, key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('alter table %s replica identity %s', tab, coalesce((
+    select format('using index %I', c.relname)
+    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+    where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
+      and i.indpred is null and i.indexprs is null and (
+        select bool_and(a.attnotnull and a.attname = any (key_columns))
+        from pg_catalog.pg_attribute a
+        where a.attrelid = tab and a.attnum = any (i.indkey::smallint[]))
+    order by c.relname limit 1), 'full'));
+$$;
+
+comment on function crossfade_private.replica_identity_command is
+  'The command that gives a table the identity by which published changes name its rows: its key.';
+
+create or replace function crossfade_private.publication_problems(
+  tab regclass, label text, key_columns text[]
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    label, tab, p.name, crossfade_private.replica_identity_command(tab, key_columns))
+  from crossfade_private.publications_of(tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(tab);
+$$;
+
+comment on function crossfade_private.publication_problems is
+  'Publications that make PostgreSQL refuse what the mirror writes.';
+
+create or replace function crossfade_private.publication_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
+    p.name, (pair).v1_table, (pair).v2_table,
+    case when p.publishes_changes
+      and not crossfade_private.has_replica_identity(((pair).v2_table)::regclass)
+      then crossfade_private.replica_identity_command(((pair).v2_table)::regclass,
+        (pair).v2_key_columns) || '; ' end,
+    p.name, (pair).v2_table)
+  from crossfade_private.publications_of(((pair).v1_table)::regclass) p
+  where p.name not in (
+    select q.name from crossfade_private.publications_of(((pair).v2_table)::regclass) q);
+$$;
+
+comment on function crossfade_private.publication_warnings is
+  'Publications that have V1 and not V2.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -3914,6 +4140,8 @@ begin
     return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
   end if;
   return query select crossfade_private.converter_owner_problems(pair);
+  return query select crossfade_private.publication_problems(v_1, 'V1', (pair).key_columns);
+  return query select crossfade_private.publication_problems(v_2, 'V2', (pair).v2_key_columns);
   return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
@@ -3993,7 +4221,7 @@ comment on function crossfade_private.mirror_problems is
 
 -- pairs/drafts.sql --------------------------------------------------------------------------------
 
--- The row that a registration would write, and what its owner should know.
+-- The row that a registration would write.
 
 create or replace function crossfade_private.pair_row(
   name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[], options jsonb
@@ -4045,17 +4273,181 @@ end $$;
 comment on function crossfade_private.pair_row is
   'Resolve the names given to register_pair; CF012 for a bad name, CF008 for a missing table.';
 
-create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+-- pairs/policies.sql ------------------------------------------------------------------------------
+
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not change
+-- it through the other one.
+
+create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
+language plpgsql volatile -- makes a function to print a converter, and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conversion jsonb := crossfade_private.conversion(
+    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
+begin
+  return coalesce((
+    -- A converter that is a bare select list says which column becomes which.
+    select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
+    from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
+    join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
+    where i.item ->> 'text' = format('(%s).%I', chr(3), i.item -> 'reads' ->> 0)), '{}')
+    || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
+end $$;
+
+comment on function crossfade_private.column_renames is
+  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.renamed_sql(expression text, renames jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(coalesce(
+    (select quote_ident(r.value) from jsonb_each_text(renames) r where quote_ident(r.key) = t.m[1]),
+    t.m[1]), '' order by t.n)
+  -- Constants, quoted names, words, and everything else by the character.
+  from regexp_matches(expression,
+    '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|.)', 'g') with ordinality t(m, n);
+$$;
+
+comment on function crossfade_private.renamed_sql is
+  'Printed SQL in which some names stand for others.';
+
+create or replace function crossfade_private.write_policies(tab regclass)
+returns table (command text, role text, permissive boolean, using_text text, check_text text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end, l.polpermissive,
+    case when c.letter <> 'a' then pg_get_expr(l.polqual, tab) end,
+    -- Without a CHECK of its own a policy checks new rows by its USING.
+    case when c.letter <> 'd' then
+      coalesce(pg_get_expr(l.polwithcheck, tab), pg_get_expr(l.polqual, tab)) end
+  from pg_catalog.pg_policy l
+  join (values ('a', 'insert'), ('w', 'update'), ('d', 'delete')) c(letter, name)
+    on l.polcmd::text in (c.letter, '*')
+  cross join lateral unnest(l.polroles) r(id)
+  where l.polrelid = tab;
+$$;
+
+comment on function crossfade_private.write_policies is
+  'The policies of a table that decide about writes, one row a command and role.';
+
+create or replace function crossfade_private.write_policy_warnings(pair crossfade.pairs)
+returns setof text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 constant regclass := (pair).v1_table;
+  v_2 constant regclass := (pair).v2_table;
+  v_on boolean[] := array(
+    select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+  v_renames jsonb;
+begin
+  if v_on[1] <> v_on[2] then
+    return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
+      case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
+  elsif v_on[1] then
+    v_renames := crossfade_private.column_renames(pair) || (
+      select jsonb_build_object(a.relname, b.relname)
+      from pg_catalog.pg_class a, pg_catalog.pg_class b where a.oid = v_1 and b.oid = v_2);
+    return query
+      with one as (
+        select distinct p.command, p.role, p.permissive,
+          crossfade_private.renamed_sql(p.using_text, v_renames) as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_renames) as check_text
+        from crossfade_private.write_policies(v_1) p
+      ),
+      two as (
+        select distinct p.command, p.role, p.permissive, p.using_text, p.check_text
+        from crossfade_private.write_policies(v_2) p
+      ),
+      differing as (
+        (select 1 as side, o.* from one o except select 1, t.* from two t)
+        union all
+        (select 2, t.* from two t except select 2, o.* from one o)
+      )
+      select format('policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
+        d.command, d.role, string_agg(format('only V%s has a %s one%s%s', d.side,
+          case when d.permissive then 'permissive' else 'restrictive' end,
+          ' using ' || d.using_text, ' with check ' || d.check_text), ', ' order by d.side,
+          d.using_text, d.check_text), (pair).name)
+      from differing d group by d.command, d.role order by d.command, d.role;
+  end if;
+  return query
+    select format('role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
+      r.name, c.name, case when g.two then v_2 else v_1 end, case when g.two then v_1 else v_2 end)
+    from (values ('anon'), ('authenticated')) r(name)
+    join pg_catalog.pg_roles o on o.rolname = r.name
+    cross join (values ('insert'), ('update'), ('delete')) c(name)
+    cross join lateral (
+      select case c.name when 'delete' then has_table_privilege(o.oid, v_1, 'delete')
+          else has_any_column_privilege(o.oid, v_1, c.name) end as one,
+        case c.name when 'delete' then has_table_privilege(o.oid, v_2, 'delete')
+          else has_any_column_privilege(o.oid, v_2, c.name) end as two
+    ) g
+    where g.one <> g.two;
+end $$;
+
+comment on function crossfade_private.write_policy_warnings is
+  'Where the two tables let different people write, as far as their policies and grants say it; expressions are compared as text, with V1''s names replaced by V2''s.';
+
+-- pairs/warnings.sql ------------------------------------------------------------------------------
+
+-- What the owner of a pair should know, and what a registration would say.
+
+create or replace function crossfade_private.parent_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('foreign key "%s" of %s points to %s%s', c.conname, c.conrelid::regclass,
+    c.confrelid::regclass, coalesce(
+      (select format(', which belongs to pair "%s": that pair comes first at every stage', q.name)
+        from crossfade.pairs q
+        where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))),
+      ': register that table''s own pair first, if it has one'))
+  from pg_catalog.pg_constraint c
+  where c.contype = 'f' and c.confrelid <> c.conrelid
+    and (c.conrelid = ((pair).v2_table)::regclass
+      or c.conrelid = ((pair).v1_table)::regclass and exists (
+        select from crossfade.pairs q
+        where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))))
+  union all
+  -- What happens to one table when a parent goes, the mirror does to the other one as well.
+  select format('deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
+    a.confrelid::regclass, d.words[1], a.conrelid::regclass, d.words[2], b.conrelid::regclass)
+  from pg_catalog.pg_constraint a
+  join pg_catalog.pg_constraint b on b.confrelid = a.confrelid and b.contype = 'f'
+    and b.conrelid = ((pair).v2_table)::regclass
+  cross join lateral (
+    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing' when 'c' then 'delete'
+      when 'n' then 'set null' else 'set default' end
+    from unnest(array[a.confdeltype, b.confdeltype]) with ordinality u(k, n) order by n) as words
+  ) d
+  where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass
+    and a.confkey = b.confkey and d.words[1] <> d.words[2];
+$$;
+
+comment on function crossfade_private.parent_warnings is
+  'Parents of the two tables that have pairs of their own, and what deleting a parent does to one table only.';
+
+create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
   select coalesce(jsonb_agg(w), '[]') from (
-    select format(
-      'foreign key "%s" of %s points to %s: register that table''s own pair first, if it has one',
-      c.conname, (pair).v2_table, c.confrelid::regclass) w
-    from pg_catalog.pg_constraint c
-    where c.contype = 'f' and c.conrelid = ((pair).v2_table)::regclass and c.confrelid <> c.conrelid
+    select crossfade_private.parent_warnings(pair) w
+    union all
+    select crossfade_private.sequence_warnings(pair)
+    union all
+    select crossfade_private.publication_warnings(pair)
+    union all
+    select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
@@ -4077,7 +4469,41 @@ as $$
 $$;
 
 comment on function crossfade_private.pair_warnings is
-  'What an owner should know about a pair that is not a reason to refuse it.';
+  'What an owner should know about a pair that is not a reason to refuse it. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade.judge_pair(
+  name text, v1 text default null, v2 text default null, to_v2 text default null,
+  to_v1 text default null, key text[] default null, options jsonb default '{}'
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.pairs;
+  v_problems jsonb;
+begin
+  if v1 is null then
+    v_row := crossfade_private.get_pair(name);
+  else
+    v_row := crossfade_private.pair_row(name, v1, coalesce(v2, v1), to_v2, to_v1, key, options);
+  end if;
+  if v1 is not null and v2 is null then
+    -- A V2 that is yet to be made is made like V1.
+    select jsonb_agg(p) into v_problems
+    from crossfade_private.table_problems(v_row.v1_table::regclass, 'V1', v_row.key_columns) p;
+  else
+    select jsonb_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+  end if;
+  return jsonb_build_object('pair', name, 'problems', coalesce(v_problems, '[]'), 'warnings',
+    case when v_problems is null and v_row.v1_table <> v_row.v2_table and v_row.to_v2 is not null
+      then crossfade_private.pair_warnings(v_row) else '[]' end,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.judge_pair is
+  'What register_pair would say, without registering: {"pair", "problems": what it would refuse, "warnings", "flags_version"}. With a name alone, of the registered pair as its tables are now. Without v2 only V1 is judged, without converters only the tables. Changes nothing. CF001, CF008 a table that does not exist, CF012.';
 
 -- pairs/catalog.sql -------------------------------------------------------------------------------
 
@@ -4266,7 +4692,7 @@ as $$
     when mirror = 'off' then 'off'
     when mirror = 'both' then 'on'
     when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
     when mirror = 'archived' then 'off'
     else 'on' end;
 $$;
@@ -4370,23 +4796,6 @@ end $$;
 
 comment on function crossfade_private.mend_state is
   'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
-
-create or replace function crossfade_private.follow_mirror_state()
-returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
-  return null;
-end $$;
-
-comment on function crossfade_private.follow_mirror_state is
-  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
-
-create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
-for each row execute function crossfade_private.follow_mirror_state();
 
 create or replace function crossfade_private.open_or_close(pair text)
 returns void
@@ -4673,27 +5082,87 @@ $$;
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
 
-create or replace function crossfade_private.refuse_archived_write(
-  pair text, tab text, depth integer, context text
-)
+-- mirror/archive.sql ------------------------------------------------------------------------------
+
+-- The archive: in stage complete V1 refuses statements.
+
+create or replace function crossfade_private.is_referential_action(context text, depth integer)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  select depth > 1 and split_part(context, e'\n', 2)
+    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+$$;
+
+comment on function crossfade_private.is_referential_action is
+  'Whether the statement that fired a BEFORE STATEMENT trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
+
+create or replace function crossfade_private.refuse_archived_write()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+  v_context text;
+begin
+  get diagnostics v_context = pg_context;
+  -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
+  if crossfade_private.read_state(v_pair, 1) <> 'archive'
+    or crossfade_private.is_engine_write(v_pair)
+    or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
+    or pg_trigger_depth() > 1
+      and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
+    return null;
+  end if;
+  perform crossfade_private.fail(
+    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
+      format('%I.%I', tg_table_schema, tg_table_name)),
+    jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
+    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  return null;
+end $$;
+
+comment on function crossfade_private.refuse_archived_write is
+  'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
+
+create or replace function crossfade_private.install_archive(pair crossfade.pairs)
 returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  execute format('create or replace trigger crossfade_archive
+    before insert or update or delete or truncate on %s for each statement
+    execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+end $$;
+
+comment on function crossfade_private.install_archive is
+  'Create the trigger that refuses statements on V1. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.follow_mirror_state()
+returns trigger
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- What a foreign key does (a cascade from a parent) belongs to the statement on the parent.
-  if depth > 1 and context ~ '^[^\n]*\n[^"\n]*"(DELETE FROM|UPDATE) (ONLY )?"[^\n]*\$1 OPERATOR\([^\n]*"(\n[^"\n]*"|$)'
-  then
-    return;
+  perform crossfade_private.set_state(new.pair, new.mirror);
+  if new.mirror = 'archived' then
+    perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
   end if;
-  perform crossfade_private.fail(
-    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', pair, tab),
-    jsonb_build_object('pair', pair, 'table', tab),
-    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  return null;
 end $$;
 
-comment on function crossfade_private.refuse_archived_write is
-  'In stage complete every statement on V1 is refused (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do.';
+comment on function crossfade_private.follow_mirror_state is
+  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
+
+create or replace trigger crossfade_after_state
+after insert or update of mirror on crossfade_private.mirror_state
+for each row execute function crossfade_private.follow_mirror_state();
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
 
@@ -4783,15 +5252,11 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
@@ -4811,7 +5276,7 @@ begin
       end if;
     end;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
 end $body$;
 $text$;
@@ -4927,15 +5392,10 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  end if;
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
@@ -4952,7 +5412,7 @@ begin
   end if;
   {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
-  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
     perform {function}_move(cf_olds, cf_news);
   end if;
@@ -4972,19 +5432,21 @@ $text$;
 comment on function crossfade_private.mirror_update_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
 
-create or replace function crossfade_private.update_many_text()
+create or replace function crossfade_private.update_many_text(from_new_rows boolean)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join $body$ || case when from_new_rows
+      then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
+    || $body$ cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
 comment on function crossfade_private.update_many_text is
-  'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+  'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
 
 create or replace function crossfade_private.fast_update_text()
 returns text
@@ -4994,13 +5456,16 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
+        -- foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join {source} cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited});
       else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when {is_untouched} then {update_many_new} else {update_many} end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
@@ -5224,15 +5689,11 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_old cf_x));
     return null;
@@ -5266,7 +5727,7 @@ begin
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;
@@ -5343,15 +5804,10 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  end if;
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
@@ -5636,7 +6092,7 @@ begin
       'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
         f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
       'edited_texts', json_agg(format(
-        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
+        '%1$I = (select case when %2$s then cf_c.%1$I else (cf_t).%1$I end from %3$s)', a.attname,
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
@@ -5712,8 +6168,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
-      order by a.attnum) filter (where a.attname = any (key)
-        or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
+      order by a.attnum) filter (where case
+        -- That one moves by the trigger of mirror_key_text.
+        when a.attname = any (key) then a.attidentity <> 'a'
+        else conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]' end), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
       names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
@@ -5829,6 +6287,10 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
+    'is_untouched', format('current_setting(''track_counts'') = ''on''
+          and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
+            + pg_stat_get_xact_tuples_updated(%1$L::regclass)
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -5959,7 +6421,9 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
@@ -6114,7 +6578,7 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or side = 2 and f.proname = 'refuse_fenced_write'
+        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop

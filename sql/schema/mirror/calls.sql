@@ -260,25 +260,3 @@ $$;
 
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
-
-create or replace function crossfade_private.refuse_archived_write(
-  pair text, tab text, depth integer, context text
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  -- What a foreign key does (a cascade from a parent) belongs to the statement on the parent.
-  if depth > 1 and context ~ '^[^\n]*\n[^"\n]*"(DELETE FROM|UPDATE) (ONLY )?"[^\n]*\$1 OPERATOR\([^\n]*"(\n[^"\n]*"|$)'
-  then
-    return;
-  end if;
-  perform crossfade_private.fail(
-    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', pair, tab),
-    jsonb_build_object('pair', pair, 'table', tab),
-    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
-end $$;
-
-comment on function crossfade_private.refuse_archived_write is
-  'In stage complete every statement on V1 is refused (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do.';

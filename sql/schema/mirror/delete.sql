@@ -24,15 +24,11 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_old cf_x));
     return null;
@@ -66,7 +62,7 @@ begin
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;
@@ -143,15 +139,10 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  end if;
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.

@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -164,6 +174,7 @@ begin
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -242,6 +253,7 @@ begin
 -- crossfade_private.read_state(text, integer)
 -- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
 -- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
 -- crossfade_private.open_or_close(text)
 -- crossfade_private.is_referential_action(text, integer)
 -- crossfade_private.refuse_archived_write()
@@ -3394,6 +3406,37 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to the
+  -- elements when it reads its own text, as it does in a restore. All else it prints stays the same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3407,7 +3450,8 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
   from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
   join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
@@ -5558,7 +5602,10 @@ begin
   if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
     execute format('create sequence crossfade_private.mirror_%s_changes', pair);
   end if;
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
   perform crossfade_private.set_state_functions(
     pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
     is_watched and mirror = 'both' and s.side = 1)
@@ -5567,6 +5614,32 @@ end $$;
 
 comment on function crossfade_private.set_state is
   'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.open_or_close(pair text)
 returns void
@@ -7133,6 +7206,7 @@ declare
 begin
   perform crossfade_private.install_mirror(pair, 1);
   perform crossfade_private.install_mirror(pair, 2);
+  perform crossfade_private.mend_state((pair).name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -7298,12 +7372,6 @@ end $$;
 
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
-
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -15205,7 +15273,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it covers
+-- them.
 
 do $$
 declare
@@ -15304,3 +15373,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to the
+-- commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

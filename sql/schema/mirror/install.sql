@@ -264,6 +264,7 @@ declare
 begin
   perform crossfade_private.install_mirror(pair, 1);
   perform crossfade_private.install_mirror(pair, 2);
+  perform crossfade_private.mend_state((pair).name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;

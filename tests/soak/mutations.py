@@ -10,11 +10,12 @@ import argparse
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .__main__ import servers
 from .client import Connection
 from .rounds import Rounds
+from .single import no_mutation
 
 _FUNCTIONS = """
 select p.oid::regprocedure::text, pg_get_functiondef(p.oid)
@@ -126,11 +127,16 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def hunt(rounds: Rounds, seed: int, seconds: float) -> tuple[float, int, str]:
-    """Run rounds until one fails; return seconds, its seed and what was wrong, or nothing."""
+    """Run rounds until one fails that does not fail with the engine as it is.
+
+    Returns:
+        Seconds, the round's seed and what was wrong, or nothing.
+    """
     start = time.monotonic()
     while time.monotonic() - start < seconds:
         found = rounds.run(seed)
-        if found.outcome.problems:
+        sound = replace(rounds, mutate=no_mutation)
+        if found.outcome.problems and not sound.run(seed).outcome.problems:
             problem = found.outcome.problems[0]
             return time.monotonic() - start, seed, f"{problem.kind}: {problem.text[:100]}"
         seed += 1

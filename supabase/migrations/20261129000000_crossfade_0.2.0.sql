@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -164,6 +174,7 @@ begin
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -183,49 +194,81 @@ begin
 -- crossfade_private.table_owner_problems(regclass, text)
 -- crossfade_private.constraint_kind("char")
 -- crossfade_private.deferred_problems(regclass, text)
+-- crossfade_private.default_sequence(regclass, text)
+-- crossfade_private.sequence_owner(regclass)
+-- crossfade_private.key_sequences(crossfade.pairs)
+-- crossfade_private.sequence_warnings(crossfade.pairs)
+-- crossfade_private.publications_of(regclass)
+-- crossfade_private.has_replica_identity(regclass)
+-- crossfade_private.replica_identity_command(regclass, text[])
+-- crossfade_private.publication_problems(crossfade.pairs)
+-- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
 -- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
+-- crossfade_private.name_pattern(regclass)
+-- crossfade_private.catalog_dependents(regclass)
+-- crossfade_private.function_dependents(regclass)
+-- crossfade_private.child_command(oid, crossfade.pairs)
+-- crossfade_private.job_dependents(regclass)
+-- crossfade_private.v1_dependents(crossfade.pairs)
+-- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
+-- crossfade_private.column_renames(crossfade.pairs)
+-- crossfade_private.renamed_sql(text, jsonb)
+-- crossfade_private.write_policies(regclass)
+-- crossfade_private.write_policy_warnings(crossfade.pairs)
+-- crossfade_private.parent_warnings(crossfade.pairs)
 -- crossfade_private.pair_warnings(crossfade.pairs)
+-- crossfade.judge_pair(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.find_table(text)
 -- crossfade_private.table_columns(regclass)
 -- crossfade_private.table_hindrances(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
--- crossfade_private.state_of(text, integer)
--- crossfade_private.read_state(text, integer)
--- crossfade_private.set_state_functions(text, integer, text, bigint)
--- crossfade_private.set_state(text, text)
--- crossfade_private.follow_mirror_state()
--- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
--- crossfade_private.note_unseen(text, integer, jsonb[])
+-- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
--- crossfade_private.refuse_archived_write(text, text, integer, text)
+-- crossfade_private.parent_pattern(regclass)
+-- crossfade_private.is_parents_statement(text, regclass)
+-- crossfade_private.note_v1_write(text)
+-- crossfade_private.v1_write_blocker(crossfade.pairs)
+-- crossfade_private.state_of(text, integer)
+-- crossfade_private.stored_state(text, integer)
+-- crossfade_private.read_state(text, integer)
+-- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
+-- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
+-- crossfade_private.open_or_close(text)
+-- crossfade_private.is_referential_action(text, integer)
+-- crossfade_private.refuse_archived_write()
+-- crossfade_private.install_archive(crossfade.pairs)
+-- crossfade_private.follow_mirror_state()
 -- crossfade_private.refuse_fenced_write()
 -- crossfade_private.mirror_insert_text()
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
--- crossfade_private.update_many_text()
+-- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
--- crossfade_private.update_named_text()
+-- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
@@ -396,8 +439,15 @@ begin
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
+-- crossfade_private.greatest_key(regclass, text)
+-- crossfade_private.advance_sequence(regclass, bigint)
+-- crossfade_private.lead_sequences(crossfade.pairs, integer)
+-- crossfade_private.copy_sequence_rights(regclass, regclass)
+-- crossfade_private.own_sequences(crossfade.pairs)
+-- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_v1_writers(crossfade.pairs)
 -- crossfade.set_stage(text, text, text, boolean)
@@ -409,8 +459,14 @@ begin
 -- crossfade_private.lock_pairs()
 -- crossfade_private.follow_percentage()
 -- crossfade.set_mirror(text, text, text)
--- crossfade.visible_keys_sql(text)
+-- crossfade.ignore_dependents(text, text[], text)
+-- crossfade_private.write_right_sql(regclass, text, text, boolean)
+-- crossfade_private.rights_of_rows_sql(regclass, text, integer, text[], text[])
+-- crossfade.write_rights_sql(text, text)
+-- crossfade.row_pages_sql(text)
+-- crossfade.visible_keys_sql(text, text)
 -- crossfade.record_rls_check(text, integer, integer)
+-- crossfade.ask_as(text, text, text, text)
 -- crossfade.check_rls(text, jsonb)
 -- crossfade_private.step_order(text, numeric)
 -- crossfade_private.reached_steps(jsonb, text, numeric)
@@ -892,6 +948,7 @@ create table if not exists crossfade.pairs (
   last_clean_verify_at timestamptz,
   full_since timestamptz,
   needs_reverse_backfill boolean not null default false,
+  moved_sequences jsonb not null default '[]',
   options jsonb not null default '{}',
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
@@ -912,6 +969,9 @@ comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is
   'Since when backend 2 has served everybody; null while it does not.';
+
+comment on column crossfade.pairs.moved_sequences is
+  'What entering complete did so that V2''s defaults do not need V1: [{"column": of V2, "sequence", "owner": V1''s column that owned it, or "before": the default that V2 had}]; the way back undoes it.';
 
 create table if not exists crossfade.cohorts (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -950,6 +1010,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  watched_since timestamptz,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
@@ -958,6 +1019,22 @@ comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+comment on column crossfade_private.mirror_state.watched_since is
+  'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
+
+create table if not exists crossfade_private.v1_writes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  session_pid integer not null,
+  at timestamptz not null default clock_timestamp(),
+  role text not null,
+  application text not null,
+  called_by text,
+  primary key (pair, session_pid)
+);
+
+comment on table crossfade_private.v1_writes is
+  'The last direct write of V1 by each session in stage rampdown, at most 10 s too old. called_by: the function of a trigger; null for a client''s own statement.';
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
@@ -3330,6 +3407,37 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to the
+  -- elements when it reads its own text, as it does in a restore. All else it prints stays the same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3343,7 +3451,8 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
   from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
   join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
@@ -3822,6 +3931,215 @@ $$;
 comment on function crossfade_private.deferred_problems is
   'Constraints of any type that are looked at at COMMIT, and triggers that can run there, one sentence each.';
 
+-- pairs/sequences.sql -----------------------------------------------------------------------------
+
+-- Sequences that hand out keys. Two tables with a sequence each hand out the same keys; two tables
+-- with one sequence depend on it, and one of them owns it.
+
+create or replace function crossfade_private.default_sequence(tab regclass, column_name text)
+returns regclass
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_column pg_catalog.pg_attribute;
+  v_name text[];
+begin
+  select a.* into v_column from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = column_name and a.attnum > 0;
+  if v_column.attidentity <> '' then
+    return (
+      select d.objid::regclass from pg_catalog.pg_depend d
+      where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+        and d.refobjid = tab and d.refobjsubid = v_column.attnum and d.deptype = 'i');
+  end if;
+  -- As a constant PostgreSQL knows it; a text it looks up when the default is asked for.
+  select regexp_match(pg_get_expr(e.adbin, e.adrelid),
+    '^nextval\(\(?(?:pg_get_serial_sequence\(''((?:[^'']|'''')*)''::text, ''((?:[^'']|'''')*)''::text\)|''((?:[^'']|'''')*)''::(?:text|regclass))\)?(?:::regclass)?\)')
+  into v_name
+  from pg_catalog.pg_attrdef e where e.adrelid = tab and e.adnum = v_column.attnum;
+  if v_name[3] is not null then
+    return to_regclass(replace(v_name[3], '''''', ''''));
+  end if;
+  return pg_get_serial_sequence(replace(v_name[1], '''''', ''''), replace(v_name[2], '''''', ''''));
+exception when others then
+  return null; -- a default that could not be asked for either
+end $$;
+
+comment on function crossfade_private.default_sequence is
+  'The sequence from which a column takes its default: of an identity, of nextval(), of nextval(pg_get_serial_sequence()); null without one.';
+
+create or replace function crossfade_private.sequence_owner(sequence regclass)
+returns table (tab regclass, column_name text, is_identity boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select d.refobjid::regclass, a.attname::text, d.deptype = 'i'
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+  where d.classid = 'pg_class'::regclass and d.objid = sequence and d.deptype in ('a', 'i')
+    and d.refclassid = 'pg_class'::regclass;
+$$;
+
+comment on function crossfade_private.sequence_owner is
+  'The column with which a sequence would be dropped; no row when there is none.';
+
+create or replace function crossfade_private.key_sequences(pair crossfade.pairs)
+returns table (column_1 text, sequence_1 regclass, column_2 text, sequence_2 regclass)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.k1, crossfade_private.default_sequence(((pair).v1_table)::regclass, u.k1),
+    u.k2, crossfade_private.default_sequence(((pair).v2_table)::regclass, u.k2)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2);
+$$;
+
+comment on function crossfade_private.key_sequences is
+  'Where the key columns of both tables take their defaults from.';
+
+create or replace function crossfade_private.sequence_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
+    s.column_2, (pair).v2_table, s.sequence_2, s.column_1, (pair).v1_table,
+    coalesce(s.sequence_1::text, 'its clients'),
+    case when s.sequence_1 is null
+      then format('alter table %s alter column %I drop %s', (pair).v2_table, s.column_2, i.kind)
+      else format('%salter table %s alter column %I set default nextval(%L)%s',
+        case i.kind when 'identity' then format('alter table %s alter column %I drop identity; ',
+          (pair).v2_table, s.column_2) end, (pair).v2_table, s.column_2, s.sequence_1,
+        -- Nobody needs a right on the sequence of an identity column; for a default they do.
+        (select '; ' || format('grant usage on sequence %s to %s', s.sequence_1,
+          string_agg(distinct quote_ident(r.rolname), ', ' order by quote_ident(r.rolname)))
+        from pg_catalog.pg_class c
+        cross join lateral pg_catalog.aclexplode(c.relacl) g
+        join pg_catalog.pg_roles r on r.oid = g.grantee
+        where c.oid = ((pair).v2_table)::regclass and g.privilege_type = 'INSERT'
+          and not has_sequence_privilege(r.oid, s.sequence_1, 'usage')
+        having count(*) > 0)) end)
+  from crossfade_private.key_sequences(pair) s
+  cross join lateral (
+    select case when a.attidentity <> '' then 'identity' else 'default' end as kind
+    from pg_catalog.pg_attribute a
+    where a.attrelid = ((pair).v2_table)::regclass and a.attname = s.column_2
+  ) i
+  where s.sequence_2 is not null and s.sequence_2 is distinct from s.sequence_1
+  union all
+  select format('sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
+    s.sequence_2, s.column_2, (pair).v2_table, o.column_name, o.tab,
+    case when o.is_identity then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
+      else 'makes it version 2''s' end)
+  from crossfade_private.key_sequences(pair) s
+  cross join lateral crossfade_private.sequence_owner(s.sequence_2) o
+  where o.tab = ((pair).v1_table)::regclass;
+$$;
+
+comment on function crossfade_private.sequence_warnings is
+  'Keys that both tables would hand out, and sequences that would die with V1.';
+
+-- pairs/publications.sql --------------------------------------------------------------------------
+
+-- Who else hears of rows: publications, from which Realtime and replicas read.
+
+create or replace function crossfade_private.publications_of(tab regclass)
+returns table (name text, is_named boolean, publishes_changes boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.pubname::text, exists (
+      select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab),
+    p.pubupdate or p.pubdelete
+  from pg_catalog.pg_publication p
+  where p.puballtables
+    or exists (
+      select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab)
+    or exists (
+      select from pg_catalog.pg_publication_namespace n
+      join pg_catalog.pg_class c on c.oid = tab and c.relnamespace = n.pnnspid
+      where n.pnpubid = p.oid)
+  order by 1;
+$$;
+
+comment on function crossfade_private.publications_of is
+  'The publications that a table is in: by name, with its schema or with all tables.';
+
+create or replace function crossfade_private.has_replica_identity(tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relreplident
+    when 'f' then true
+    when 'd' then exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisprimary)
+    when 'i' then exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisreplident)
+    else false end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.has_replica_identity is
+  'Whether rows of a table can be updated and deleted while it is published.';
+
+create or replace function crossfade_private.replica_identity_command(
+  tab regclass, key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('alter table %s replica identity %s', tab, coalesce((
+    select format('using index %I', c.relname)
+    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+    where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
+      and i.indpred is null and i.indexprs is null and (
+        select bool_and(a.attnotnull and a.attname = any (key_columns))
+        from pg_catalog.pg_attribute a
+        where a.attrelid = tab and a.attnum = any (i.indkey::smallint[]))
+    order by c.relname limit 1), 'full'));
+$$;
+
+comment on function crossfade_private.replica_identity_command is
+  'The command that gives a table the identity by which published changes name its rows: its key.';
+
+create or replace function crossfade_private.publication_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+  from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
+    (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
+  cross join lateral crossfade_private.publications_of(t.tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
+$$;
+
+comment on function crossfade_private.publication_problems is
+  'Publications that make PostgreSQL refuse what the mirror writes.';
+
+create or replace function crossfade_private.publication_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
+    p.name, (pair).v1_table, (pair).v2_table,
+    case when p.publishes_changes
+      and not crossfade_private.has_replica_identity(((pair).v2_table)::regclass)
+      then crossfade_private.replica_identity_command(((pair).v2_table)::regclass,
+        (pair).v2_key_columns) || '; ' end,
+    p.name, (pair).v2_table)
+  from crossfade_private.publications_of(((pair).v1_table)::regclass) p
+  where p.name not in (
+    select q.name from crossfade_private.publications_of(((pair).v2_table)::regclass) q);
+$$;
+
+comment on function crossfade_private.publication_warnings is
+  'Publications that have V1 and not V2.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -4068,9 +4386,262 @@ end $$;
 comment on function crossfade_private.mirror_problems is
   'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
 
+-- pairs/dependents.sql ----------------------------------------------------------------------------
+
+-- What in the catalog depends on V1, and would be in the way when V1 becomes an archive.
+
+create or replace function crossfade_private.name_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As a word or in quotes, with its own schema or with none: other.things is not things.
+  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  from (
+    select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      order by u.place) as words
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    cross join lateral unnest(array[n.nspname::text, c.relname::text])
+      with ordinality u(name, place)
+    cross join lateral (
+      select regexp_replace(replace(u.name, '"', '""'), '([^\w\s])', '\\\1', 'g') as escaped
+    ) e
+    where c.oid = tab
+  ) p;
+$$;
+
+comment on function crossfade_private.name_pattern is
+  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+
+create or replace function crossfade_private.catalog_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'rule' end,
+    case when c.relkind in ('v', 'm') then c.oid::regclass::text
+      else format('%s of %s', quote_ident(r.rulename), c.oid::regclass) end,
+    c.relowner, case c.relkind when 'v' then 'shows rows that no longer change'
+      when 'm' then 'is refreshed from rows that no longer change'
+      else 'reads or writes a table that refuses writes' end,
+    case when c.relkind in ('v', 'm')
+      then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_class c on c.oid = r.ev_class
+  where c.oid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
+    'decides by rows that no longer change',
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+  from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
+  where l.polrelid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_policy'::regclass and d.objid = l.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
+    format('takes its values from %s, which is dropped with %s', s.name, tab),
+    case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
+      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+  from pg_catalog.pg_depend o
+  join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
+  cross join lateral (select q.oid::regclass as name) s
+  join pg_catalog.pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = q.oid
+    and u.classid = 'pg_attrdef'::regclass
+  join pg_catalog.pg_attrdef e on e.oid = u.objid
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  join pg_catalog.pg_class c on c.oid = a.attrelid
+  cross join lateral (
+    select format('%I.%I', c.relnamespace::regnamespace, concat(left(c.relname, 30), '_', left(
+      a.attname, 20), '_own_seq')) as own
+  ) n
+  where o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass
+    and o.refobjid = tab and o.refobjsubid > 0 and o.deptype in ('a', 'i') and c.oid <> tab;
+$$;
+
+comment on function crossfade_private.catalog_dependents is
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+
+create or replace function crossfade_private.function_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select p.oid, p.prorettype, p.proowner
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname not in ('c', 'internal')
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      and n.nspname not in ('crossfade', 'crossfade_private', 'pg_catalog', 'information_schema')
+    where not exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+      and p.oid not in (
+        select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
+      -- The first question is the cheap one.
+      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
+          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+          and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
+      -- What only its own triggers call goes quiet with it.
+      and (p.prorettype <> 'trigger'::regtype or not exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid = tab)
+        or exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid <> tab))
+  )
+  select 'function', f.oid::regprocedure::text, f.proowner,
+    'reads rows that no longer change, or writes a table that refuses writes',
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+  from names f
+  union all
+  select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
+    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+  from names f
+  join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
+    and g.tgenabled <> 'D'
+  join pg_catalog.pg_class c on c.oid = g.tgrelid;
+$$;
+
+comment on function crossfade_private.function_dependents is
+  'Functions whose text names a table, and triggers of other tables that call them. Names that are put together at run time are not seen.';
+
+-- pairs/dependents_of_pair.sql --------------------------------------------------------------------
+
+-- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
+
+create or replace function crossfade_private.child_command(
+  child_key oid, pair crossfade.pairs
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- NOT VALID first: checking every row then needs no lock that writers wait for.
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
+    (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
+      (pair).key_columns, b.attname::text)]), ', ' order by u.n),
+    regexp_replace(pg_get_constraintdef(o.oid),
+      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+  from pg_catalog.pg_constraint o
+  cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
+  join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
+  join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  where o.oid = child_key
+  group by o.oid
+  having bool_and(b.attname::text = any ((pair).key_columns));
+$$;
+
+comment on function crossfade_private.child_command is
+  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+
+create or replace function crossfade_private.job_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('cron.job') is null then
+    return;
+  end if;
+  return query execute format(
+    'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
+        select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+    'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
+    'select command from cron.job where jobid = %s;')
+  using crossfade_private.name_pattern(tab);
+exception when insufficient_privilege or undefined_column then
+  return; -- not ours to see
+end $$;
+
+comment on function crossfade_private.job_dependents is
+  'Jobs of pg_cron whose command names a table, as far as the engine''s owner may see them.';
+
+create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
+returns table (
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v1 as (
+    select to_regclass((pair).v1_table) as tab, to_regclass((pair).v2_table) as other
+  ),
+  found as (
+    select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
+      c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
+      coalesce(
+        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
+          where to_regclass(q.v1_table) = o.conrelid),
+        crossfade_private.child_command(o.oid, pair),
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+    from v1
+    join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
+      and o.conrelid not in (v1.tab, v1.other)
+    join pg_catalog.pg_class c on c.oid = o.conrelid
+    -- An archive may point to an archive.
+    where not exists (
+      select from crossfade.pairs q
+      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+    union all
+    select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
+    -- Entering complete makes these sequences V2's.
+    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    union all
+    select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
+    union all
+    select d.* from v1 cross join lateral crossfade_private.job_dependents(v1.tab) d
+    union all
+    select 'publication', p.name, b.pubowner,
+      'sends changes of version 1, of which there are none, and none of version 2',
+      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+    from v1
+    cross join lateral crossfade_private.publications_of(v1.tab) p
+    join pg_catalog.pg_publication b on b.pubname = p.name
+    where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
+  )
+  select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+  from found f
+  order by f.kind, f.object;
+$$;
+
+comment on function crossfade_private.v1_dependents is
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+
+create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %s (%s): %s', case count(*) when 1 then '1 object depends'
+      else count(*) || ' objects depend' end, (pair).v1_table, d.kind, string_agg(format(
+        '%s (owner %s) %s', d.object, d.owner, d.breaks), '; ' order by d.object)),
+    format('%s Or go on with it: crossfade pair ignore %s %s --reason "..."',
+      string_agg(distinct d.command, ' '), (pair).name,
+      string_agg('''' || replace(d.object, '''', '''\''''') || '''', ' ' order by d.object))
+  from crossfade_private.v1_dependents(pair) d
+  where not d.is_ignored
+  group by d.kind
+  order by d.kind;
+$$;
+
+comment on function crossfade_private.dependent_blockers is
+  'One sentence and the way out for each kind of object that depends on V1 and is not ignored.';
+
 -- pairs/drafts.sql --------------------------------------------------------------------------------
 
--- The row that a registration would write, and what its owner should know.
+-- The row that a registration would write.
 
 create or replace function crossfade_private.pair_row(
   name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[], options jsonb
@@ -4122,17 +4693,183 @@ end $$;
 comment on function crossfade_private.pair_row is
   'Resolve the names given to register_pair; CF012 for a bad name, CF008 for a missing table.';
 
-create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+-- pairs/policies.sql ------------------------------------------------------------------------------
+
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not change
+-- it through the other one.
+
+create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
+language plpgsql volatile -- makes a function to print a converter, and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conversion jsonb := crossfade_private.conversion(
+    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
+begin
+  return coalesce((
+    -- A converter that is a bare select list says which column becomes which.
+    select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
+    from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
+    join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
+    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
+    || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
+end $$;
+
+comment on function crossfade_private.column_renames is
+  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.renamed_sql(expression text, renames jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(coalesce(
+    (select quote_ident(r.value) from jsonb_each_text(renames) r where quote_ident(r.key) = t.m[1]),
+    t.m[1]), '' order by t.n)
+  -- Constants, quoted names, words, and everything else by the character.
+  from regexp_matches(expression,
+    '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|.)', 'g') with ordinality t(m, n);
+$$;
+
+comment on function crossfade_private.renamed_sql is
+  'Printed SQL in which some names stand for others.';
+
+create or replace function crossfade_private.write_policies(tab regclass)
+returns table (command text, role text, permissive boolean, using_text text, check_text text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end, l.polpermissive,
+    case when c.letter <> 'a' then pg_get_expr(l.polqual, tab) end,
+    -- Without a CHECK of its own a policy checks new rows by its USING.
+    case when c.letter <> 'd' then
+      coalesce(pg_get_expr(l.polwithcheck, tab), pg_get_expr(l.polqual, tab)) end
+  from pg_catalog.pg_policy l
+  join (values ('a', 'insert'), ('w', 'update'), ('d', 'delete')) c(letter, name)
+    on l.polcmd::text in (c.letter, '*')
+  cross join lateral unnest(l.polroles) r(id)
+  where l.polrelid = tab;
+$$;
+
+comment on function crossfade_private.write_policies is
+  'The policies of a table that decide about writes, one row a command and role.';
+
+create or replace function crossfade_private.write_policy_warnings(pair crossfade.pairs)
+returns setof text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 constant regclass := (pair).v1_table;
+  v_2 constant regclass := (pair).v2_table;
+  v_on boolean[] := array(
+    select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+  v_renames jsonb;
+begin
+  if v_on[1] <> v_on[2] then
+    return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
+      case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
+  elsif v_on[1] then
+    v_renames := crossfade_private.column_renames(pair) || (
+      select jsonb_build_object(a.relname, b.relname)
+      from pg_catalog.pg_class a, pg_catalog.pg_class b where a.oid = v_1 and b.oid = v_2);
+    return query
+      with one as (
+        select distinct p.command, p.role, p.permissive,
+          crossfade_private.renamed_sql(p.using_text, v_renames) as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_renames) as check_text
+        from crossfade_private.write_policies(v_1) p
+      ),
+      two as (
+        select distinct p.command, p.role, p.permissive, p.using_text, p.check_text
+        from crossfade_private.write_policies(v_2) p
+      ),
+      differing as (
+        (select 1 as side, o.* from one o except select 1, t.* from two t)
+        union all
+        (select 2, t.* from two t except select 2, o.* from one o)
+      )
+      select format('policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
+        d.command, d.role, string_agg(format('only V%s has a %s one%s%s', d.side,
+          case when d.permissive then 'permissive' else 'restrictive' end,
+          ' using ' || d.using_text, ' with check ' || d.check_text), ', ' order by d.side,
+          d.using_text, d.check_text), (pair).name)
+      from differing d group by d.command, d.role order by d.command, d.role;
+  end if;
+  return query
+    select format('role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
+      r.name, c.name, case when g.two then v_2 else v_1 end, case when g.two then v_1 else v_2 end)
+    from (values ('anon'), ('authenticated')) r(name)
+    join pg_catalog.pg_roles o on o.rolname = r.name
+    cross join (values ('insert'), ('update'), ('delete')) c(name)
+    cross join lateral (
+      select case c.name when 'delete' then has_table_privilege(o.oid, v_1, 'delete')
+          else has_any_column_privilege(o.oid, v_1, c.name) end as one,
+        case c.name when 'delete' then has_table_privilege(o.oid, v_2, 'delete')
+          else has_any_column_privilege(o.oid, v_2, c.name) end as two
+    ) g
+    where g.one <> g.two;
+end $$;
+
+comment on function crossfade_private.write_policy_warnings is
+  'Where the two tables let different people write, as far as their policies and grants say it; expressions are compared as text, with V1''s names replaced by V2''s.';
+
+-- pairs/warnings.sql ------------------------------------------------------------------------------
+
+-- What the owner of a pair should know, and what a registration would say.
+
+create or replace function crossfade_private.parent_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('foreign key "%s" of %s points to %s%s', c.conname, c.conrelid::regclass,
+    c.confrelid::regclass, coalesce(
+      (select format(', which belongs to pair "%s": that pair comes first at every stage', q.name)
+        from crossfade.pairs q
+        where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))),
+      ': register that table''s own pair first, if it has one'))
+  from pg_catalog.pg_constraint c
+  where c.contype = 'f' and c.confrelid <> c.conrelid
+    and (c.conrelid = ((pair).v2_table)::regclass
+      or c.conrelid = ((pair).v1_table)::regclass and exists (
+        select from crossfade.pairs q
+        where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))))
+  union all
+  -- What happens to one table when a parent goes, the mirror does to the other one as well.
+  select format('deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
+    a.confrelid::regclass, d.words[1], a.conrelid::regclass, d.words[2], b.conrelid::regclass)
+  from pg_catalog.pg_constraint a
+  join pg_catalog.pg_constraint b on b.confrelid = a.confrelid and b.contype = 'f'
+    and b.conrelid = ((pair).v2_table)::regclass
+  cross join lateral (
+    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing' when 'c' then 'delete'
+      when 'n' then 'set null' else 'set default' end
+    from unnest(array[a.confdeltype, b.confdeltype]) with ordinality u(k, n) order by n) as words
+  ) d
+  where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass
+    and a.confkey = b.confkey and d.words[1] <> d.words[2];
+$$;
+
+comment on function crossfade_private.parent_warnings is
+  'Parents of the two tables that have pairs of their own, and what deleting a parent does to one table only.';
+
+create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
   select coalesce(jsonb_agg(w), '[]') from (
-    select format(
-      'foreign key "%s" of %s points to %s: register that table''s own pair first, if it has one',
-      c.conname, (pair).v2_table, c.confrelid::regclass) w
-    from pg_catalog.pg_constraint c
-    where c.contype = 'f' and c.conrelid = ((pair).v2_table)::regclass and c.confrelid <> c.conrelid
+    select crossfade_private.parent_warnings(pair) w
+    union all
+    select crossfade_private.sequence_warnings(pair)
+    union all
+    select crossfade_private.publication_warnings(pair)
+    union all
+    select crossfade_private.publication_problems(pair)
+    union all
+    select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
@@ -4154,7 +4891,41 @@ as $$
 $$;
 
 comment on function crossfade_private.pair_warnings is
-  'What an owner should know about a pair that is not a reason to refuse it.';
+  'What an owner should know about a pair that is not a reason to refuse it. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade.judge_pair(
+  name text, v1 text default null, v2 text default null, to_v2 text default null,
+  to_v1 text default null, key text[] default null, options jsonb default '{}'
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.pairs;
+  v_problems jsonb;
+begin
+  if v1 is null then
+    v_row := crossfade_private.get_pair(name);
+  else
+    v_row := crossfade_private.pair_row(name, v1, coalesce(v2, v1), to_v2, to_v1, key, options);
+  end if;
+  if v1 is not null and v2 is null then
+    -- A V2 that is yet to be made is made like V1.
+    select jsonb_agg(p) into v_problems
+    from crossfade_private.table_problems(v_row.v1_table::regclass, 'V1', v_row.key_columns) p;
+  else
+    select jsonb_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+  end if;
+  return jsonb_build_object('pair', name, 'problems', coalesce(v_problems, '[]'), 'warnings',
+    case when v_problems is null and v_row.v1_table <> v_row.v2_table and v_row.to_v2 is not null
+      then crossfade_private.pair_warnings(v_row) else '[]' end,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.judge_pair is
+  'What register_pair would say, without registering: {"pair", "problems": what it would refuse, "warnings", "flags_version"}. With a name alone, of the registered pair as its tables are now. Without v2 only V1 is judged, without converters only the tables. Changes nothing. CF001, CF008 a table that does not exist, CF012.';
 
 -- pairs/catalog.sql -------------------------------------------------------------------------------
 
@@ -4326,136 +5097,6 @@ end $$;
 comment on function crossfade.describe_table is
   'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
 
--- mirror/state.sql --------------------------------------------------------------------------------
-
--- What the mirror of a pair does: a row that is the record, and constants for the triggers.
--- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
-
-create or replace function crossfade_private.state_of(mirror text, side integer)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when mirror = 'off' then 'off'
-    when mirror = 'both' then 'on'
-    when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive'
-    when mirror = 'archived' then 'off'
-    else 'on' end;
-$$;
-
-comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
-
-create or replace function crossfade_private.read_state(pair text, side integer)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_mirror text;
-begin
-  if current_setting('transaction_isolation') = 'read committed' then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair;
-  else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair for share;
-  end if;
-  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
-end $$;
-
-comment on function crossfade_private.read_state is
-  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
-
-create or replace function crossfade_private.set_state_functions(
-  pair text, side integer, state text, change bigint
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_function record;
-begin
-  for v_function in select * from (values
-    ('state', 'text', format('select %L::text', state)),
-    ('change', 'bigint', format('select %s::bigint', change))) f(name, type, body)
-  loop
-    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
-      language sql immutable parallel safe as %L',
-      pair, side, v_function.name, v_function.type, v_function.body);
-    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
-      pair, side, v_function.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.set_state_functions is
-  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so.';
-
-create or replace function crossfade_private.set_state(pair text, mirror text)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_change bigint;
-begin
-  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
-    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
-  end if;
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
-  perform crossfade_private.set_state_functions(
-    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
-  from (values (1), (2)) s(side);
-end $$;
-
-comment on function crossfade_private.set_state is
-  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.follow_mirror_state()
-returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
-  return null;
-end $$;
-
-comment on function crossfade_private.follow_mirror_state is
-  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
-
-create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
-for each row execute function crossfade_private.follow_mirror_state();
-
-create or replace function crossfade_private.open_or_close(pair text)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade_private.mirror_state m set opened = q.wanted
-  from (
-    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
-      and (s.opened or not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
-    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
-    where s.pair = open_or_close.pair
-  ) q
-  where m.pair = q.pair and m.opened <> q.wanted;
-$$;
-
-comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
-
 -- mirror/calls.sql --------------------------------------------------------------------------------
 
 -- What the generated mirror functions call.
@@ -4529,6 +5170,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -4566,11 +5242,13 @@ begin
   -- letter. None of them can be continued by a quote, so no other text can begin with one.
   v_statement := left(v_rest, v_place - length(v_words) - 1);
   v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
-  return strpos(v_words, '"') = 0 and exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
@@ -4656,7 +5334,9 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
-create or replace function crossfade_private.note_unseen(pair text, side integer, keys jsonb[])
+create or replace function crossfade_private.note_unseen(
+  pair text, side integer, operation text, keys jsonb[]
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -4668,11 +5348,15 @@ begin
   if found then
     insert into crossfade_private.tombstones (pair, side, key)
     select note_unseen.pair, note_unseen.side, k from unnest(keys) k;
+  else
+    perform crossfade_private.record_failure(pair, side, k, operation, 'CF017',
+      'the row is not visible to the transaction, or not there')
+    from unnest(keys) k;
   end if;
 end $$;
 
 comment on function crossfade_private.note_unseen is
-  'Note keys that a transaction above READ COMMITTED deleted while a backfill runs: a copy that its snapshot does not show is removed by the final sweep. Locks the pair''s state row FOR SHARE.';
+  'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
@@ -4689,12 +5373,29 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.noted_moves(setting text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moves jsonb;
+begin
+  v_moves := nullif(current_setting(setting, true), '');
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+exception when others then
+  return '{}'; -- Anybody can set a setting to anything.
+end $$;
+
+comment on function crossfade_private.noted_moves is
+  'What note_move has noted, from key to key; empty when the setting holds something else.';
+
 create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+  select set_config(setting, (crossfade_private.noted_moves(setting)
     || jsonb_build_object(from_key::text, to_key))::text, true);
 $$;
 
@@ -4707,7 +5408,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive noted(moves) as (
-    select nullif(current_setting(setting, true), '')::jsonb
+    select crossfade_private.noted_moves(setting)
   ),
   step(key, number) as (
     select n.moves -> from_key::text, 1 from noted n
@@ -4721,27 +5422,364 @@ $$;
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
 
-create or replace function crossfade_private.refuse_archived_write(
-  pair text, tab text, depth integer, context text
+-- mirror/watching.sql -----------------------------------------------------------------------------
+
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror, batches
+-- and foreign keys write does not count; a write whose statement names neither V1 nor a parent does.
+
+create or replace function crossfade_private.parent_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parent(id) as (
+    select o.confrelid from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'f' and o.confrelid <> tab
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+    union
+    select o.confrelid
+    from parent p
+    join pg_catalog.pg_constraint o on o.conrelid = p.id and o.contype = 'f'
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+  )
+  select string_agg(crossfade_private.name_pattern(p.id), '|') from parent p where p.id <> tab;
+$$;
+
+comment on function crossfade_private.parent_pattern is
+  'A regular expression that finds the names of the tables whose rows take rows of this one with them; null without such.';
+
+create or replace function crossfade_private.is_parents_statement(statement text, tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
+  select coalesce(statement !~ crossfade_private.name_pattern(tab)
+    and statement ~ crossfade_private.parent_pattern(tab), false);
+$$;
+
+comment on function crossfade_private.is_parents_statement is
+  'Whether a statement that changed rows of a table names a parent and not the table: then a foreign key did it.';
+
+create or replace function crossfade_private.note_v1_write(pair text)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_context text;
+begin
+  if crossfade_private.is_engine_write(pair) or exists (
+    select from crossfade_private.v1_writes w
+    where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
+      and w.at > clock_timestamp() - interval '10 seconds') then
+    return 'on';
+  end if;
+  get diagnostics v_context = pg_context;
+  -- What stands above the trigger that asks.
+  v_context := substring(v_context from
+    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+  select to_regclass(p.v1_table) into v_table from crossfade.pairs p
+  where p.name = note_v1_write.pair;
+  if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
+    return 'on';
+  end if;
+  insert into crossfade_private.v1_writes as w (pair, session_pid, role, application, called_by)
+  values (note_v1_write.pair, pg_backend_pid(),
+    coalesce(nullif(current_setting('role', true), 'none'), session_user),
+    left(current_setting('application_name'), 100),
+    substring(v_context from '(?:^|"\n)[^\n"]* ([^\s"]+\([^\n()]*\))'))
+  on conflict on constraint v1_writes_pkey do update
+  set at = excluded.at, role = excluded.role, application = excluded.application,
+    called_by = excluded.called_by;
+  return 'on';
+end $$;
+
+comment on function crossfade_private.note_v1_write is
+  'State of V1''s triggers while its writes are watched: on, and notes who wrote, once in 10 s a session, in a row of that session''s own, so that nobody waits for anybody.';
+
+create or replace function crossfade_private.v1_write_blocker(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with settings as (
+    select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
+  )
+  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+      to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+      string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
+        ', by ' || w.called_by, ')'), ', '), s.bake_s),
+    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+      min(w.pair))
+  from crossfade_private.v1_writes w cross join settings s
+  where w.pair = (v1_write_blocker.pair).name
+    and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
+  group by s.bake_s
+  union all
+  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+      coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
+      s.bake_s), 'Wait.'
+  from crossfade_private.mirror_state m cross join settings s
+  where m.pair = (v1_write_blocker.pair).name and coalesce(
+    m.watched_since > clock_timestamp() - make_interval(secs => s.bake_s), true);
+$$;
+
+comment on function crossfade_private.v1_write_blocker is
+  'Why it is not sure yet that nobody writes V1 any more; no row when it is.';
+
+-- mirror/state.sql --------------------------------------------------------------------------------
+
+-- What the mirror of a pair does: a row that is the record, and constants for the triggers.
+-- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
+-- transactional and locks no table. But a session that has a table locked already does not hear of it
+-- before its transaction ends. So every change has a number, taken from a sequence whose last value any
+-- session sees at once: where that is not the constant's, the row is read.
+
+create or replace function crossfade_private.state_of(mirror text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when mirror = 'off' then 'off'
+    when mirror = 'both' then 'on'
+    when mirror = 'log_only' then 'log'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
+    when mirror = 'archived' then 'off'
+    else 'on' end;
+$$;
+
+comment on function crossfade_private.state_of is
+  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+
+create or replace function crossfade_private.stored_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mirror text;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
+    -- lock makes PostgreSQL answer with a serialization failure instead.
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair for share;
+  end if;
+  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
+end $$;
+
+comment on function crossfade_private.stored_state is
+  'What the triggers of one side do, by the row. Locks it FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state constant text := crossfade_private.stored_state(pair, side);
+begin
+  if side = 1 and v_state = 'on' and exists (
+    select from crossfade_private.mirror_state m
+    where m.pair = read_state.pair and m.watched_since is not null) then
+    return crossfade_private.note_v1_write(pair);
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.read_state is
+  'stored_state, for sessions whose constants are older than the last change; as these do, it notes who writes V1 while that is watched.';
+
+create or replace function crossfade_private.set_state_functions(
+  pair text, side integer, state text, change bigint, is_watched boolean
 )
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_function record;
 begin
-  -- What a foreign key does (a cascade from a parent) belongs to the statement on the parent.
-  if depth > 1 and context ~ '^[^\n]*\n[^"\n]*"(DELETE FROM|UPDATE) (ONLY )?"[^\n]*\$1 OPERATOR\([^\n]*"(\n[^"\n]*"|$)'
-  then
-    return;
+  for v_function in select * from (values
+    ('state', 'text', 'immutable parallel safe', format('select %L::text', state)),
+    ('change', 'bigint', 'immutable parallel safe', format('select %s::bigint', change))
+    ) f(name, type, kind, body)
+    where f.name = 'change' or not is_watched
+    union all
+    -- Asking is noting: V1's own writers pay for that, and only in this stage.
+    select 'state', 'text', 'volatile', format('select crossfade_private.note_v1_write(%L)', pair)
+    where is_watched
+  loop
+    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
+      language sql %s as %L',
+      pair, side, v_function.name, v_function.type, v_function.kind, v_function.body);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
+      pair, side, v_function.name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.set_state_functions is
+  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so. Where it is watched, what its triggers ask also notes the writer.';
+
+create or replace function crossfade_private.set_state(
+  pair text, mirror text, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change bigint;
+begin
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  perform crossfade_private.set_state_functions(
+    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
+    is_watched and mirror = 'both' and s.side = 1)
+  from (values (1), (2)) s(side);
+end $$;
+
+comment on function crossfade_private.set_state is
+  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.open_or_close(pair text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade_private.mirror_state m set opened = q.wanted
+  from (
+    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and (s.opened or not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
+    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
+    where s.pair = open_or_close.pair
+  ) q
+  where m.pair = q.pair and m.opened <> q.wanted;
+$$;
+
+comment on function crossfade_private.open_or_close is
+  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+
+-- mirror/archive.sql ------------------------------------------------------------------------------
+
+-- The archive: in stage complete V1 refuses statements.
+
+create or replace function crossfade_private.is_referential_action(context text, depth integer)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  select depth > 1 and split_part(context, e'\n', 2)
+    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+$$;
+
+comment on function crossfade_private.is_referential_action is
+  'Whether the statement that fired a BEFORE STATEMENT trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
+
+create or replace function crossfade_private.refuse_archived_write()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+  v_context text;
+begin
+  get diagnostics v_context = pg_context;
+  -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
+    or crossfade_private.is_engine_write(v_pair)
+    or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
+    or pg_trigger_depth() > 1
+      and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
+    return null;
   end if;
   perform crossfade_private.fail(
-    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', pair, tab),
-    jsonb_build_object('pair', pair, 'table', tab),
+    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
+      format('%I.%I', tg_table_schema, tg_table_name)),
+    jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
     'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  return null;
 end $$;
 
 comment on function crossfade_private.refuse_archived_write is
-  'In stage complete every statement on V1 is refused (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do.';
+  'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
+
+create or replace function crossfade_private.install_archive(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  execute format('create or replace trigger crossfade_archive
+    before insert or update or delete or truncate on %s for each statement
+    execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+end $$;
+
+comment on function crossfade_private.install_archive is
+  'Create the trigger that refuses statements on V1. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.follow_mirror_state()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
+  if new.mirror = 'archived' then
+    perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.follow_mirror_state is
+  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
+
+create or replace trigger crossfade_after_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
+for each row execute function crossfade_private.follow_mirror_state();
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
 
@@ -4831,15 +5869,11 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
@@ -4853,13 +5887,13 @@ begin
       from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
       cross join lateral {convert_new} cf_c;
       {when_written}
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
     end;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
 end $body$;
 $text$;
@@ -4923,7 +5957,7 @@ begin
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
     end if;
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if sqlstate = '23505' and cf_constraint = any (array['crossfade_one_key'] || {target_key_names})
       or crossfade_private.is_transient(sqlstate) then
@@ -4975,15 +6009,10 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  end if;
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
@@ -5000,7 +6029,7 @@ begin
   end if;
   {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
-  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
     perform {function}_move(cf_olds, cf_news);
   end if;
@@ -5020,19 +6049,21 @@ $text$;
 comment on function crossfade_private.mirror_update_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
 
-create or replace function crossfade_private.update_many_text()
+create or replace function crossfade_private.update_many_text(from_new_rows boolean)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join $body$ || case when from_new_rows
+      then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
+    || $body$ cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
 comment on function crossfade_private.update_many_text is
-  'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+  'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
 
 create or replace function crossfade_private.fast_update_text()
 returns text
@@ -5042,13 +6073,16 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
+        -- foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join {source} cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited});
       else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when {is_untouched} then {update_many_new} else {update_many} end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
@@ -5056,7 +6090,7 @@ as $text$
         where {without_counterpart}) then
         return null;
       end if;
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
@@ -5101,9 +6135,13 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    if crossfade_private.is_transient(sqlstate) then
+    if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+      and current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
+        || ' after the snapshot of this transaction was taken';
+    elsif crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;
@@ -5132,7 +6170,7 @@ as $text$
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited});$body$
   else $body$execute coalesce((
-      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
       from (
         select array[{edited_each}] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -5147,19 +6185,19 @@ $text$;
 comment on function crossfade_private.edit_statement_text is
   'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
 
-create or replace function crossfade_private.update_named_text()
+create or replace function crossfade_private.named_tail_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$update {target} cf_t set %s
+  select $body$
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited})$body$;
 $text$;
 
-comment on function crossfade_private.update_named_text is
-  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';
 
 -- mirror/move.sql ---------------------------------------------------------------------------------
 
@@ -5195,14 +6233,19 @@ begin
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            {pair_literal}, {side}, 'MOVE', array[{key_json_from}]);
+        end if;
         continue;
       end if;
       cf_further := crossfade_private.noted_move({moves}, {key_json_to});
-      if cf_further is not null and not exists (
-        select from {source} cf_s where {same_key_s_to}) then
+      if cf_further is not null
+        and not exists (select from {source} cf_s where {same_key_s_to})
+        and exists (select from {source} cf_s where {same_key_s_further}) then
         {move_further_statement}
       end if;
-    exception when others then
+    exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         or crossfade_private.is_transient(sqlstate) then
@@ -5210,6 +6253,9 @@ begin
       end if;
       perform crossfade_private.refuse_or_record(
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
     end;
   end loop;
 end $body$;
@@ -5231,7 +6277,7 @@ begin
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
-exception when others then
+exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
@@ -5272,15 +6318,11 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_old cf_x));
     return null;
@@ -5302,19 +6344,25 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
-      perform crossfade_private.note_unseen({pair_literal}, {side}, cf_unseen);
+      perform crossfade_private.note_unseen(
+        {pair_literal}, {side}, 'DELETE', cf_unseen);
     end if;
     return null;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;
@@ -5351,7 +6399,7 @@ begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
@@ -5391,15 +6439,10 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  end if;
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
@@ -5412,7 +6455,7 @@ begin
     delete from {target} cf_t
     where not exists (select from {source} cf_s where {same_key_s_t})
       and exists (select from lateral {convert_alone} cf_c);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -5684,7 +6727,7 @@ begin
       'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
         f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
       'edited_texts', json_agg(format(
-        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
+        '%1$I = (select case when %2$s then cf_c.%1$I else (cf_t).%1$I end from %3$s)', a.attname,
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
@@ -5721,12 +6764,18 @@ declare
   v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
   v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
   v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
+  -- Only to a key that a row of the source has.
+  v_further jsonb := jsonb_build_object('same_key_s_further', (
+    select string_agg(format('(cf_s).%I = (cf_further ->> %L)::%s', s, name,
+      crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
+    from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
+    join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
   if crossfade_private.always_identity(target) && target_key then
     -- The trigger function mirror_key_text sets the key: an UPDATE may not.
-    return jsonb_build_object(
+    return v_further || jsonb_build_object(
       'move_statement', format(
         'perform set_config(%L, (%s)::text, true);
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
@@ -5738,7 +6787,7 @@ begin
         coalesce(v_any, target_key[1]), v_to));
   end if;
   return (
-    select jsonb_build_object(
+    select v_further || jsonb_build_object(
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
@@ -5760,8 +6809,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
-      order by a.attnum) filter (where a.attname = any (key)
-        or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
+      order by a.attnum) filter (where case
+        -- That one moves by the trigger of mirror_key_text.
+        when a.attname = any (key) then a.attidentity <> 'a'
+        else conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]' end), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
       names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
@@ -5877,6 +6928,10 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
+    'is_untouched', format('current_setting(''track_counts'') = ''on''
+          and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
+            + pg_stat_get_xact_tuples_updated(%1$L::regclass)
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -6007,15 +7062,21 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
@@ -6079,7 +7140,8 @@ begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
     crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -6162,7 +7224,7 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or side = 2 and f.proname = 'refuse_fenced_write'
+        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop
@@ -6192,6 +7254,7 @@ declare
 begin
   perform crossfade_private.install_mirror(pair, 1);
   perform crossfade_private.install_mirror(pair, 2);
+  perform crossfade_private.mend_state((pair).name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -6214,7 +7277,8 @@ security definer -- creates triggers on the owner's tables; only service_role ma
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_row crossfade.pairs := crossfade_private.pair_row(name, v1, v2, to_v2, to_v1, key, options);
+  v_row crossfade.pairs := crossfade_private.pair_row(
+    name, v1, v2, coalesce(to_v2, ''), coalesce(to_v1, ''), key, options);
   v_known crossfade.pairs;
   v_problems text[];
 begin
@@ -6248,7 +7312,10 @@ begin
     crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
   on conflict on constraint pairs_pkey do update
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
-    options = excluded.options, fingerprint = excluded.fingerprint,
+    -- What an operator has said since the pair was written down stays.
+    options = case when p.options ? 'ignore_dependents'
+      then jsonb_build_object('ignore_dependents', p.options -> 'ignore_dependents') else '{}' end
+      || excluded.options, fingerprint = excluded.fingerprint,
       converter_hash = excluded.converter_hash
   returning * into v_row;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
@@ -6353,12 +7420,6 @@ end $$;
 
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
-
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -10485,7 +11546,7 @@ as $$
       when (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
         then 'the last clean verify pass is older than the backfill'
       else 'the converters have changed since the last clean verify pass' end,
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   where (data_blockers.pair).last_clean_verify_at is null
     or (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
     or (data_blockers.pair).verified_converter_hash is distinct
@@ -10493,19 +11554,19 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('drift_since_verify',
     format('%s writes were not mirrored since the last clean verify pass', count(*)),
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   from crossfade.mirror_failures f
   where f.pair = (data_blockers.pair).name and f.resolved_at is not null
     and f.at > (data_blockers.pair).last_clean_verify_at
@@ -10547,8 +11608,8 @@ as $$
 begin
   return query
     select crossfade_private.blocker('rls_parity',
-      format('users see different rows in the two tables (%s found)', c.differences),
-      'Make the policies equal, then run crossfade pair check-rls again.')
+      format('users may see or write different rows in the two tables (%s found)', c.differences),
+      format('Make the policies equal, then: crossfade pair check-rls %s --user ID', c.pair))
     from crossfade.rls_checks c
     where c.pair = (rls_blockers.pair).name and c.differences > 0;
 end $$;
@@ -10574,7 +11635,7 @@ begin
   if stage <> v_next then
     return next crossfade_private.blocker('stage_order',
       format('%s comes after %s', v_next, (pair).stage),
-      format('crossfade stage set %s %s', (pair).name, v_next));
+      format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
@@ -10591,11 +11652,12 @@ begin
   if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
-      'crossfade backfill run');
+      format('crossfade backfill run %s', (pair).name));
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', 'crossfade backfill run');
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
     return query
       select crossfade_private.blocker('parent_backfill_needed',
         format('its rows refer to rows of "%s", which are not copied yet', u),
@@ -10610,7 +11672,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      'crossfade pair mirror PAIR both, then crossfade repair');
+      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+        (pair).name));
   end if;
   if stage = 'live' then
     return query select crossfade_private.shadow_blockers(pair);
@@ -10619,7 +11682,13 @@ begin
   if stage = 'rampdown' and v_cohort.percentage < 100 then
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
-      'crossfade cohort set --percentage 100');
+      format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'complete' then
+    return query select crossfade_private.blocker('v1_written', b.message, b.hint)
+      from crossfade_private.v1_write_blocker(pair) b;
+    return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
+      from crossfade_private.dependent_blockers(pair) b;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(
@@ -10633,6 +11702,182 @@ end $$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';
+
+-- stages/sequences.sql ----------------------------------------------------------------------------
+
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every key
+-- of both tables, and V2's defaults must not need V1 when that is an archive.
+
+create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found bigint;
+begin
+  -- Without an index that begins with the column this would read the whole table.
+  if exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = i.indkey[0]
+    where i.indrelid = tab and i.indisvalid and i.indpred is null and a.attname = column_name
+      and crossfade_private.key_family(a.atttypid, a.atttypmod) = 'an integer'
+  ) then
+    execute format('select max(%I) from %s', column_name, tab) into v_found;
+  end if;
+  return v_found;
+end $$;
+
+comment on function crossfade_private.greatest_key is
+  'The greatest key of a table; null without rows, and where finding it would take long.';
+
+create or replace function crossfade_private.advance_sequence(sequence regclass, past bigint)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence pg_catalog.pg_sequence;
+  -- Others may take values meanwhile: setting exactly what was read could take the sequence back.
+  v_margin constant integer := 100;
+begin
+  select s.* into v_sequence from pg_catalog.pg_sequence s where s.seqrelid = sequence;
+  if v_sequence.seqincrement > 0 and past <= v_sequence.seqmax
+    and past >= coalesce(pg_sequence_last_value(sequence), v_sequence.seqstart - 1) then
+    perform setval(sequence, least(v_sequence.seqmax, past + v_margin * v_sequence.seqincrement));
+  end if;
+exception when insufficient_privilege then
+  raise warning 'crossfade: sequence % could not be set past %: %', sequence, past, sqlerrm;
+end $$;
+
+comment on function crossfade_private.advance_sequence is
+  'Set a sequence past a value that was taken without it; never back. Not undone by a rollback. A WARNING where the engine''s owner may not.';
+
+create or replace function crossfade_private.lead_sequences(pair crossfade.pairs, side integer)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.advance_sequence(
+    case side when 1 then s.sequence_1 else s.sequence_2 end, greatest(
+      pg_sequence_last_value(case side when 1 then s.sequence_2 else s.sequence_1 end),
+      crossfade_private.greatest_key(((pair).v1_table)::regclass, s.column_1),
+      crossfade_private.greatest_key(((pair).v2_table)::regclass, s.column_2)))
+  from crossfade_private.key_sequences(pair) s
+  -- One that both tables share has handed out every key itself.
+  where s.sequence_1 is distinct from s.sequence_2
+    and case side when 1 then s.sequence_1 else s.sequence_2 end is not null;
+$$;
+
+comment on function crossfade_private.lead_sequences is
+  'Set the key sequences of one side past every key of both tables: that side leads from now on.';
+
+create or replace function crossfade_private.copy_sequence_rights(
+  from_sequence regclass, to_sequence regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grant record;
+begin
+  execute format('alter sequence %s owner to %I', to_sequence, (
+    select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_sequence));
+  for v_grant in
+    select g.privilege_type as right, coalesce(quote_ident(r.rolname), 'public') as role
+    from pg_catalog.pg_class c
+    cross join lateral pg_catalog.aclexplode(c.relacl) g
+    left join pg_catalog.pg_roles r on r.oid = g.grantee
+    where c.oid = from_sequence
+  loop
+    execute format('grant %s on sequence %s to %s', v_grant.right, to_sequence, v_grant.role);
+  end loop;
+end $$;
+
+comment on function crossfade_private.copy_sequence_rights is
+  'Give a sequence the owner and the rights of another one.';
+
+create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_2 constant regclass := (pair).v2_table;
+  v_column record;
+  v_own text;
+  v_moved jsonb := '[]';
+begin
+  for v_column in
+    select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
+      pg_get_expr(e.adbin, e.adrelid) as before,
+      c.relnamespace = q.relnamespace and c.relowner = q.relowner as can_move
+    from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid
+    join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+    cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
+    join pg_catalog.pg_class q on q.oid = s.sequence
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    order by a.attnum
+  loop
+    if v_column.is_identity then
+      -- PostgreSQL lets nobody else own the sequence of an identity column.
+      v_own := format('%I.%I', (select c.relnamespace::regnamespace from pg_catalog.pg_class c
+        where c.oid = v_2), left((pair).name, 30) || '_' || left(v_column.name, 20) || '_own_seq');
+      execute format('create sequence %s as bigint owned by %s.%I', v_own, v_2, v_column.name);
+      execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
+        v_own);
+      perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_own, 'before', v_column.before));
+    else
+      -- In another schema or of another owner it can belong to no column of V2, but it stays.
+      execute format('alter sequence %s owned by %s', v_column.sequence, case
+        when v_column.can_move then format('%s.%I', v_2, v_column.name) else 'none' end);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_column.sequence::text, 'owner', v_column.owner));
+    end if;
+  end loop;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.own_sequences is
+  'Free V2''s defaults of V1: sequences that V1 owns become V2''s, or nobody''s; for one of an identity column V2 gets its own, with ACCESS EXCLUSIVE on V2 for milliseconds (waits at most 2 s, 55P03). Gives what crossfade.pairs.moved_sequences keeps.';
+
+create or replace function crossfade_private.return_sequences(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_moved record;
+begin
+  for v_moved in
+    select m."column" as name, m.sequence, m.owner, m.before
+    from jsonb_to_recordset((pair).moved_sequences)
+      m("column" text, sequence text, owner text, before text)
+    where to_regclass(m.sequence) is not null
+  loop
+    if v_moved.before is not null then
+      execute format('alter table %s alter column %I set default %s', (pair).v2_table, v_moved.name,
+        v_moved.before);
+      perform crossfade_private.advance_sequence(
+        crossfade_private.default_sequence(((pair).v2_table)::regclass, v_moved.name),
+        pg_sequence_last_value(v_moved.sequence::regclass));
+      execute format('drop sequence %s', v_moved.sequence);
+    else
+      execute format('alter sequence %s owned by %s.%I', v_moved.sequence, (pair).v1_table,
+        v_moved.owner);
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.return_sequences is
+  'Undo own_sequences, on the way back from complete. The same locks.';
 
 -- stages/changing.sql -----------------------------------------------------------------------------
 
@@ -10688,6 +11933,32 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved jsonb := '[]';
+begin
+  -- Order matters: who takes from which sequence first, then past what it must be.
+  if stage = 'complete' then
+    v_moved := crossfade_private.own_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'complete' then
+    perform crossfade_private.return_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 1);
+  elsif stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 1);
+  end if;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.change_leader is
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
+
 create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
 returns crossfade.pairs
 language plpgsql volatile
@@ -10700,9 +11971,14 @@ declare
   v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+  v_watched boolean := stage = 'rampdown';
+  v_moved jsonb := crossfade_private.change_leader(pair, stage);
 begin
-  update crossfade_private.mirror_state m set mirror = v_mirror
-  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+  update crossfade_private.mirror_state m
+  set mirror = v_mirror,
+    watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
+  where m.pair = (enter_stage.pair).name
+    and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)
     -- A paused mirror stays paused between the two stages that allow it.
     and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
   update crossfade.pairs p
@@ -10713,7 +11989,8 @@ begin
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
     full_since = case when enter_stage.stage in ('rampdown', 'complete')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
   perform crossfade_private.open_or_close(v_row.name);
@@ -10735,7 +12012,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_stage is
-  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+  'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
 create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
 returns void
@@ -10746,11 +12023,11 @@ as $$
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share mode', (pair).v1_table);
+  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
 end $$;
 
 comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
 
 -- stages/stages.sql -------------------------------------------------------------------------------
 
@@ -11074,28 +12351,182 @@ end $$;
 comment on function crossfade.set_mirror is
   'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
 
--- stages/visibility.sql ---------------------------------------------------------------------------
+-- stages/ignoring.sql -----------------------------------------------------------------------------
 
--- Comparing who may see what.
+-- Objects that may go on depending on V1.
 
-create or replace function crossfade.visible_keys_sql(pair text)
+create or replace function crossfade.ignore_dependents(pair text, names text[], reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- pairs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
+  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_unknown text;
+  v_after jsonb;
+begin
+  perform crossfade_private.require_reason(reason,
+    format('let objects depend on version 1 of "%s"', pair));
+  select n into v_unknown from unnest(names) n where n <> all (v_known) limit 1;
+  if v_unknown is not null then
+    perform crossfade_private.fail(400, 'CF012',
+      format('"%s" does not depend on version 1 of "%s"', v_unknown, pair),
+      jsonb_build_object('pair', pair, 'name', v_unknown, 'known', to_jsonb(v_known)),
+      format('Write the name as it stands in: crossfade plan %s', pair));
+  end if;
+  select p.* into v_pair from crossfade.pairs p where p.name = ignore_dependents.pair
+  for no key update;
+  -- No name at all takes every exception back.
+  select case when cardinality(names) = 0 then '[]' else coalesce(jsonb_agg(distinct n), '[]') end
+  into v_after
+  from (select jsonb_array_elements_text(v_before) union select unnest(names)) q(n);
+  update crossfade.pairs p
+  set options = p.options || jsonb_build_object('ignore_dependents', v_after)
+  where p.name = ignore_dependents.pair;
+  perform crossfade_private.audit('pair.ignore', pair, reason,
+    jsonb_build_object('ignore_dependents', v_before),
+    jsonb_build_object('ignore_dependents', v_after));
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_after, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.ignore_dependents is
+  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+
+-- stages/write_rights.sql -------------------------------------------------------------------------
+
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of rows.
+
+create or replace function crossfade_private.write_right_sql(
+  tab regclass, role_name text, command_name text, of_new_row boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not case command_name when 'delete' then has_table_privilege(role_name, tab, 'delete')
+      else has_any_column_privilege(role_name, tab, command_name) end then 'false'
+    when not c.relrowsecurity then 'true'
+    -- One permissive policy must let the row pass, and every restrictive one.
+    else (
+      select format('coalesce((%s)%s, false)',
+        coalesce(string_agg(q.expression, ' or ') filter (where p.permissive), 'false'),
+        coalesce(' and ' || string_agg(q.expression, ' and ') filter (where not p.permissive), ''))
+      from crossfade_private.write_policies(tab) p
+      cross join lateral (
+        select format('coalesce(%s, false)',
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+      ) q
+      where p.command = command_name
+        and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
+    end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.write_right_sql is
+  'An expression over a row of a table, under the table''s name, that says whether a role may insert, update or delete it (of_new_row: leave it behind); as that role.';
+
+create or replace function crossfade_private.rights_of_rows_sql(
+  tab regclass, role_name text, parameter integer, names text[], key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+    crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
+    crossfade_private.write_right_sql(tab, role_name, 'insert', true),
+    crossfade_private.write_right_sql(tab, role_name, 'update', false),
+    crossfade_private.write_right_sql(tab, role_name, 'update', true),
+    crossfade_private.write_right_sql(tab, role_name, 'delete', false),
+    parameter, tab, c.relname)
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.rights_of_rows_sql is
+  'A query over an array of rows: the key of each, and whether a role may insert it, update it, make it by an update, delete it.';
+
+create or replace function crossfade.write_rights_sql(pair text, role_name text)
 returns text
 language plpgsql stable
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return crossfade_private.render($sql$
-    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
-    from (select {skey_json_s} as k from {source} cf_s) a
-    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
-    where a.k is null or b.k is null
-    limit 100
-  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+  return format(
+    'select a.key, c.name as command, case when a.allowed[c.place] then 1 else 2 end as visible_in
+    from (%s) a join (%s) b on b.key = a.key
+    cross join (values (1, ''insert''), (2, ''update''), (3, ''update to''), (4, ''delete''))
+      c(place, name)
+    where a.allowed[c.place] <> b.allowed[c.place] limit 100',
+    crossfade_private.rights_of_rows_sql(v_pair.v1_table::regclass, role_name, 1,
+      v_pair.key_columns, v_pair.key_columns),
+    crossfade_private.rights_of_rows_sql(v_pair.v2_table::regclass, role_name, 2,
+      v_pair.key_columns, v_pair.v2_key_columns));
+end $$;
+
+comment on function crossfade.write_rights_sql is
+  'Text of the query that lists what a role may write in one table only, of rows of V1 ($1) and their counterparts ($2), as text of arrays. CF001.';
+
+create or replace function crossfade.row_pages_sql(pair text)
+returns text
+language plpgsql stable
+security definer -- the caller may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+begin
+  return format(
+    'select array_agg(q.a)::text, array_agg(q.b)::text
+    from (select a, b, row_number() over () as place from %s a join %s b on %s) q
+    group by (q.place - 1) / 1000', v_pair.v1_table, v_pair.v2_table, (
+      select string_agg(format('a.%I = b.%I', k1, k2), ' and ')
+      from unnest(v_pair.key_columns, v_pair.v2_key_columns) u(k1, k2)));
+end $$;
+
+comment on function crossfade.row_pages_sql is
+  'Text of the query that reads rows of both tables by a thousand, as text of arrays. CF001.';
+
+-- stages/visibility.sql ---------------------------------------------------------------------------
+
+-- Comparing who may see and who may write what.
+
+create or replace function crossfade.visible_keys_sql(pair text, role_name text)
+returns text
+language plpgsql stable
+security definer -- the caller acts as an ordinary user by then and may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_sides text[];
+begin
+  -- Who has no right to read sees nothing; asking would be an error.
+  select array_agg(case when has_any_column_privilege(role_name, t.name::regclass, 'select')
+    then format('select %s as k from %s cf_t',
+      crossfade_private.key_to_json(v_pair.key_columns, t.name::regclass, t.key, 'cf_t'), t.name)
+    else 'select null::jsonb as k where false' end order by t.side)
+  into v_sides
+  from (
+    select 1 as side, v_pair.v1_table as name, v_pair.key_columns as key
+    union all
+    select 2, v_pair.v2_table, v_pair.v2_key_columns
+  ) t;
+  return format('select coalesce(a.k, b.k) as key, ''select'' as command,
+      case when b.k is null then 1 else 2 end as visible_in
+    from (%s) a full join (%s) b on a.k = b.k
+    where a.k is null or b.k is null limit 100', v_sides[1], v_sides[2]);
 end $$;
 
 comment on function crossfade.visible_keys_sql is
-  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+  'Text of the query that lists keys of which the caller, acting as a role, sees only one side. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -11111,32 +12542,60 @@ $$;
 
 comment on function crossfade.record_rls_check is 'Keep the outcome of check_rls.';
 
+create or replace function crossfade.ask_as(
+  user_id text, query text, rows_1 text default null, rows_2 text default null
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text := coalesce(current_setting('role', true), 'none');
+  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_acting text := case when user_id is null then 'anon' else 'authenticated' end;
+begin
+  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
+  -- the user they are written for.
+  perform set_config('request.jwt.claims',
+    jsonb_strip_nulls(jsonb_build_object('sub', user_id, 'role', v_acting))::text, true);
+  perform set_config('role', v_acting, true);
+  return query execute format('select jsonb_build_object(''user_id'', coalesce($3, ''anon''),
+    ''key'', q.key, ''command'', q.command, ''visible_in'', q.visible_in) from (%s) q', query)
+  using rows_1, rows_2, user_id;
+  perform set_config('role', v_role, true);
+  perform set_config('request.jwt.claims', v_claims, true);
+end $$;
+
+comment on function crossfade.ask_as is
+  'The rows (key, command, visible_in) of a query asked as a signed-in user, null for anon. 42501 when the caller may not act as that role.';
+
 create or replace function crossfade.check_rls(pair text, user_ids jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_sql text := crossfade.visible_keys_sql(pair);
-  v_role text := current_setting('role', true);
-  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_users text[] := array(select jsonb_array_elements_text(user_ids)) || null::text;
   v_user text;
-  v_key jsonb;
-  v_visible_in integer;
+  v_1 text;
+  v_2 text;
   v_found jsonb := '[]'::jsonb;
+  v_seen jsonb;
 begin
-  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
-  -- the user they are written for.
-  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
-    perform set_config('request.jwt.claims',
-      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
-    perform set_config('role', 'authenticated', true);
-    for v_key, v_visible_in in execute v_sql loop
-      v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+  foreach v_user in array v_users loop
+    v_found := v_found || coalesce((
+      select jsonb_agg(d)
+      from crossfade.ask_as(v_user, crossfade.visible_keys_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end)) d), '[]');
+  end loop;
+  for v_1, v_2 in execute crossfade.row_pages_sql(pair) loop
+    foreach v_user in array v_users loop
+      select jsonb_agg(d) into v_seen
+      from crossfade.ask_as(v_user, crossfade.write_rights_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end), v_1, v_2) d;
+      v_found := v_found || coalesce(v_seen, '[]');
     end loop;
-    perform set_config('role', coalesce(v_role, 'none'), true);
-    perform set_config('request.jwt.claims', v_claims, true);
+    exit when jsonb_array_length(v_found) > 100 * cardinality(v_users);
   end loop;
   perform crossfade.record_rls_check(
     pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
@@ -11145,7 +12604,7 @@ begin
 end $$;
 
 comment on function crossfade.check_rls is
-  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+  'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';
 
 -- rollouts/plan_steps.sql -------------------------------------------------------------------------
 
@@ -13872,7 +15331,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it covers
+-- them.
 
 do $$
 declare
@@ -13971,3 +15431,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to the
+-- commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

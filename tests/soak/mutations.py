@@ -72,6 +72,49 @@ class Mutation:
 
 MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
+        "recorded deadlock",
+        "^is_transient$",
+        r"select left\(error_code, 2\) in .*?;",
+        "select false;",
+        when="before",
+    ),
+    Mutation(
+        "cleared mark",
+        "^note_nested$",
+        r"perform set_config\(mark, v_statement, true\);",
+        "perform set_config(mark, '', true);",
+        when="before",
+    ),
+    Mutation("whole rows on update", "_pieces$", r"\b[ed]\.edited\b", "'true'", when="before"),
+    Mutation(
+        "insert that updates a counterpart",
+        "^is_of_this_transaction$",
+        r"select case when .*? end;",
+        "select true;",
+        when="before",
+    ),
+    Mutation(
+        "nested archive write accepted",
+        "^refuse_archived_write$",
+        r"or pg_trigger_depth\(\) > 1\s+and crossfade_private\.is_own_write\([^;]*? 2\) then",
+        "or pg_trigger_depth() > 1 then",
+        when="before",
+    ),
+    Mutation(
+        "key move without merge",
+        "^mirror_notes_v[12]_move$",
+        r"update (public\.\w+) cf_t set [^;]*? where ([^;]*?);(\s+if not found)",
+        r"delete from \1 cf_t where \2;\3",
+    ),
+    Mutation(
+        "guard by a session setting",
+        "^is_engine_write$",
+        r"select exists \(.*?\);",
+        "select coalesce(current_setting("
+        "'crossfade.mark_' || is_engine_write.pair, true), '') = 'engine';",
+        when="before",
+    ),
+    Mutation(
         "replica-mode firing",
         sql="; ".join(
             f"alter table public.{table} enable always trigger crossfade_mirror_{operation}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from .client import Client, Connection
@@ -24,19 +25,16 @@ def look(shared: Shared, *, final: bool) -> list[Problem]:
     view: View = peek(client)
     archived, copied = client.send(_STATE)[0]
     client.close()
-    ever = view.keys(shared.world, only_open=False)
-    excuses = Excuses(
-        open=frozenset() if final else view.keys(shared.world, only_open=True),
-        ever=ever,
-        copied=final or bool(copied),
-        archived=not final and bool(archived),
-    )
+    now = Excuses(copied=final or bool(copied), archived=not final and bool(archived))
+    excuses = view.excuses(shared.world, now)
+    if final:
+        excuses = replace(excuses, open=frozenset())
     found = judge(shared.world, replay(shared.world, view.entries, {}), view.tables, excuses)
     if final:
         shared.counts["failures recorded"] += len(view.failures)
         shared.counts["writes judged"] += len(view.entries)
         found += foreign(view.entries)
-        found += [Problem("other problem", text) for text in view.transient()]
+        found += view.wrong_failures()
     return found
 
 

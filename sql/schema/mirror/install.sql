@@ -77,15 +77,21 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
@@ -149,7 +155,8 @@ begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
     crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -232,7 +239,7 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or side = 2 and f.proname = 'refuse_fenced_write'
+        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop
@@ -262,6 +269,7 @@ declare
 begin
   perform crossfade_private.install_mirror(pair, 1);
   perform crossfade_private.install_mirror(pair, 2);
+  perform crossfade_private.mend_state((pair).name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;

@@ -96,6 +96,10 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
+    'is_untouched', format('current_setting(''track_counts'') = ''on''
+          and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
+            + pg_stat_get_xact_tuples_updated(%1$L::regclass)
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (

@@ -331,7 +331,7 @@ begin
 -- crossfade_private.estimate_rows(regclass)
 -- crossfade_private.start_run(text, crossfade.pairs, text, integer)
 -- crossfade_private.next_batch_rows(bigint, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
 -- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
 -- crossfade_private.batch_json(bigint, text, jsonb)
@@ -8160,7 +8160,7 @@ comment on function crossfade_private.next_batch_rows is
 
 create or replace function crossfade_private.finish_batch(
   run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
-  batch_ms numeric, target_ms integer
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
@@ -8170,7 +8170,10 @@ declare
   v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
   if rows_read > 0 then
-    v_speed := (v_speed || round(batch_ms * 1000 / rows_read, 3))[
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
       greatest(cardinality(v_speed) - 8, 1):];
   end if;
   update crossfade.run_ranges a
@@ -8181,7 +8184,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed, target_ms) end,
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,
@@ -8192,7 +8197,7 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_batch is
-  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch.';
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
 
 create or replace function crossfade_private.check_unchanged(
   run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
@@ -9034,7 +9039,8 @@ create or replace function crossfade_private.do_slices(
   started_at timestamptz
 )
 returns table (
-  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, error_code text
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -9056,6 +9062,9 @@ begin
     v_slice_at := clock_timestamp();
     begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
@@ -9146,7 +9155,8 @@ begin
   v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
   perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
     case (run).kind when 'backfill' then v_done.rows_found else 0 end,
-    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_target_ms);
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
   return jsonb_build_object(
     'rows_read', v_done.rows_read, 'batch_ms', v_ms,
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,

@@ -211,6 +211,16 @@ class MirrorChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A pair whose mirror was made anew. ``before`` and ``after``: the releases that made it."""
+
+    pair: str
+    before: str
+    after: str
+    flags_version: int
+
+
+@dataclass(frozen=True, slots=True)
 class VisibleToOne:
     """A row that a user may see in one table only, 1 or 2."""
 

@@ -29,6 +29,7 @@ from crossfade.models import (
     MirrorChanged,
     MonitorDriven,
     PairStatus,
+    Refreshed,
     Registered,
     Repaired,
     RlsCheck,
@@ -123,6 +124,9 @@ class Pairs(Protocol):
 
     def unregister_pair(self, pair: str, *, reason: str) -> None:
         """Forget a pair. The user's tables stay."""
+
+    def refresh_pair(self, pair: str) -> Refreshed:
+        """Make its mirror anew: by the installed release, for the triggers its tables have now."""
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

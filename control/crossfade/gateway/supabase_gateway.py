@@ -35,6 +35,7 @@ from crossfade.models import (
     MirrorChanged,
     MonitorDriven,
     PairStatus,
+    Refreshed,
     Registered,
     Repaired,
     RlsCheck,
@@ -224,6 +225,10 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
     def unregister_pair(self, pair: str, *, reason: str) -> None:
         """Forget a pair. The user's tables stay."""
         self._api.rpc("unregister_pair", pair=pair, reason=reason)
+
+    def refresh_pair(self, pair: str) -> Refreshed:
+        """Make its mirror anew: by the installed release, for the triggers its tables have now."""
+        return self._api.ask(Refreshed, "refresh_pair", pair=pair)
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

@@ -43,6 +43,7 @@ class FakeState:
         self.flags: dict[str, Flag] = {}
         self.kill_switches: dict[str, KillSwitch] = {}
         self.pairs: dict[str, PairStatus] = {}
+        self.generators: dict[str, str] = {}
         self.cohorts: dict[str, Cohort] = {}
         self.samples: dict[str, HealthSample] = {}
         self.verdicts: dict[str, tuple[Verdict, ...]] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from crossfade import __version__
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.contract import Direction, ErrorCode, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
@@ -13,6 +14,7 @@ from crossfade.models import (
     Key,
     MirrorChanged,
     PairStatus,
+    Refreshed,
     Registered,
     Repaired,
     RlsCheck,
@@ -127,6 +129,14 @@ class FakeWork(FakeState):
         self._called("unregister_pair", pair, reason)
         self._pair(pair)
         del self.pairs[pair]
+
+    def refresh_pair(self, pair: str) -> Refreshed:
+        """From then on it is of this release."""
+        self._called("refresh_pair", pair)
+        self._pair(pair)
+        before = self.generators.get(pair, __version__)
+        self.generators[pair] = __version__
+        return Refreshed(pair, before, __version__, self.version)
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

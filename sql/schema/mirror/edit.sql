@@ -30,9 +30,13 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    if crossfade_private.is_transient(sqlstate) then
+    if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+      and current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
+        || ' after the snapshot of this transaction was taken';
+    elsif crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;

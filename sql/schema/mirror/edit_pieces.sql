@@ -68,7 +68,7 @@ begin
       'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
         f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
       'edited_texts', json_agg(format(
-        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
+        '%1$I = (select case when %2$s then cf_c.%1$I else (cf_t).%1$I end from %3$s)', a.attname,
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (

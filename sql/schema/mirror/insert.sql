@@ -21,15 +21,11 @@ begin
     end if;
   end if;
   cf_state := {state};
-  if cf_state = 'off' or {engine_write} then
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
   cf_nested := {nested};
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
@@ -43,13 +39,13 @@ begin
       from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
       cross join lateral {convert_new} cf_c;
       {when_written}
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
     end;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
 end $body$;
 $text$;

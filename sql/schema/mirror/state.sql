@@ -13,7 +13,7 @@ as $$
     when mirror = 'off' then 'off'
     when mirror = 'both' then 'on'
     when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
     when mirror = 'archived' then 'off'
     else 'on' end;
 $$;
@@ -88,23 +88,6 @@ end $$;
 
 comment on function crossfade_private.set_state is
   'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.follow_mirror_state()
-returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
-  return null;
-end $$;
-
-comment on function crossfade_private.follow_mirror_state is
-  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
-
-create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
-for each row execute function crossfade_private.follow_mirror_state();
 
 create or replace function crossfade_private.open_or_close(pair text)
 returns void

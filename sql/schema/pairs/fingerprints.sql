@@ -29,23 +29,10 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  with recursive called(id) as (
-    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
-    union
-    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
-    -- read.
-    select p.oid
-    from called c
-    join pg_catalog.pg_proc d on d.oid = c.id
-    cross join lateral pg_catalog.regexp_matches(
-      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
-      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
-    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
-    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
-  )
   select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
-  from called c;
+  from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
+  join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
 $$;
 
 comment on function crossfade_private.converter_hash is

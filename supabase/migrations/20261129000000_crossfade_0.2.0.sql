@@ -266,6 +266,7 @@ begin
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
+-- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
 -- crossfade_private.named_tail_text()
@@ -286,9 +287,11 @@ begin
 -- crossfade_private.unique_key_names(regclass, text[])
 -- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
@@ -328,7 +331,7 @@ begin
 -- crossfade_private.estimate_rows(regclass)
 -- crossfade_private.start_run(text, crossfade.pairs, text, integer)
 -- crossfade_private.next_batch_rows(bigint, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
 -- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
 -- crossfade_private.batch_json(bigint, text, jsonb)
@@ -3166,7 +3169,8 @@ begin
       select jsonb_agg(jsonb_build_object(
         'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
           i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
-        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
+        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1]),
+        'reads_old', crossfade_private.columns_read(i, v_tokens, v_names[2])) order by n)
       from unnest(v_items) with ordinality u(i, n)));
 end $$;
 
@@ -3286,8 +3290,8 @@ as $$
         join pg_catalog.pg_type y on y.oid = p.id
         where (a.attrelid = source
             and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
-          -- Of the counterpart it is not known which columns are read.
-          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
           and a.attnum > 0 and not a.attisdropped
           and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
             'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
@@ -5857,11 +5861,33 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_insert} then
+      return null;
+    end if;
+  elsif {is_plain} then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5877,21 +5903,6 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
-  end if;
-  if not cf_nested then
-    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
-    -- nothing, and without ON CONFLICT a row costs one index search less.
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {made_columns}
-      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
-      cross join lateral {convert_new} cf_c;
-      {when_written}
-    exception when others or assert_failure then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
@@ -5991,7 +6002,7 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -6001,7 +6012,17 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_update} then
+      return null;
+    end if;
+  {single_update}
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -6100,6 +6121,42 @@ $text$;
 
 comment on function crossfade_private.fast_update_text is
   'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
+
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
+        -- foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';
 
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
@@ -6303,7 +6360,7 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -6311,6 +6368,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -6427,11 +6485,12 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -6662,7 +6721,7 @@ comment on function crossfade_private.writable_columns is
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
-returns table (name text, edited text, made text, differs text)
+returns table (name text, edited text, made text, differs text, reads text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -6671,7 +6730,8 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made),
+    (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -6687,6 +6747,41 @@ $$;
 
 comment on function crossfade_private.edited_columns is
   'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.flag_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with edited as (
+    select e.*, row_number() over () place
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e
+  ),
+  flag as (
+    select r as name, 'cf_e' || row_number() over (order by r) as flag
+    from (select distinct unnest(e.reads) r from edited e) d
+  )
+  select case when bool_or(e.reads is null) or count(*) = 0 then '{}' else jsonb_build_object(
+    'flags_declared', (select string_agg(f.flag || ' boolean;', ' ' order by f.flag) from flag f),
+    'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
+    'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
+    'flags', (
+      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+        ', ' order by f.flag) from flag f),
+    'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+      g.flags, e.made), ', ' order by e.place),
+    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    end
+  from edited e
+  cross join lateral (
+    select string_agg(f.flag, ' or ' order by f.flag) flags from flag f where f.name = any (e.reads)
+  ) g;
+$$;
+
+comment on function crossfade_private.flag_pieces is
+  'The fragments of update_pieces for one updated row, with a variable for each column that the converter reads; empty where it reads the row as a whole or writes no column of its own.';
 
 create or replace function crossfade_private.update_pieces(
   conversion jsonb, source regclass, target regclass, target_key text[]
@@ -6714,7 +6809,7 @@ begin
         e.name, e.edited, e.made)), '[]'))
     into v_pieces
     from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
+    return v_pieces || crossfade_private.flag_pieces(conversion, source, target, target_key);
   end if;
   return (
     select jsonb_build_object(
@@ -6832,6 +6927,23 @@ comment on function crossfade_private.settle_pieces is
 
 -- Everything that the texts of a pair's mirror functions ask for.
 
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
+$$;
+
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
+
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -6853,6 +6965,11 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
@@ -6860,6 +6977,11 @@ as $$
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
       format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
@@ -7078,6 +7200,9 @@ begin
       'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
       'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
@@ -8035,7 +8160,7 @@ comment on function crossfade_private.next_batch_rows is
 
 create or replace function crossfade_private.finish_batch(
   run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
-  batch_ms numeric, target_ms integer
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
@@ -8045,7 +8170,10 @@ declare
   v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
   if rows_read > 0 then
-    v_speed := (v_speed || round(batch_ms * 1000 / rows_read, 3))[
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
       greatest(cardinality(v_speed) - 8, 1):];
   end if;
   update crossfade.run_ranges a
@@ -8056,7 +8184,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed, target_ms) end,
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,
@@ -8067,7 +8197,7 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_batch is
-  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch.';
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
 
 create or replace function crossfade_private.check_unchanged(
   run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
@@ -8909,7 +9039,8 @@ create or replace function crossfade_private.do_slices(
   started_at timestamptz
 )
 returns table (
-  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, error_code text
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -8931,6 +9062,9 @@ begin
     v_slice_at := clock_timestamp();
     begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
@@ -9021,7 +9155,8 @@ begin
   v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
   perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
     case (run).kind when 'backfill' then v_done.rows_found else 0 end,
-    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_target_ms);
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
   return jsonb_build_object(
     'rows_read', v_done.rows_read, 'batch_ms', v_ms,
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,

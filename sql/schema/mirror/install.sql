@@ -93,6 +93,9 @@ begin
       'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
       'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(

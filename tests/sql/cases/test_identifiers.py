@@ -22,27 +22,21 @@ pytestmark = on_18_and_15
 
 NAMES = [
     # Quotes and what ends or continues a literal.
-    "it's", "''", '"', '""', 'a"b', "a\\b", "\\", "\\'", "\\\\", "'); drop table x; --", '"; --',
-    "e'\\n'", "U&\"\\0041\"",
+    "it's", '"', 'a"b', "\\", "\\'", "'); drop table x; --", '"; --', "e'\\n'",
     # Dollar quotes.
-    "$$", "$body$", "$template$", "$q$", "$1", "$", "$body$; select 1; $body$",
+    "$$", "$body$", "$1", "$body$; select 1; $body$",
     # What a template engine would replace.
-    "{target}", "{source}", "{pair}", "{skey_n}", "{}", "{{", "}}", "<<rows>>", "<<side>>",
-    "__pair__", "@pair@", "%", "%s", "%I", "%1$s", "%%", ":name", "?", "#{x}", "${x}",
+    "{target}", "{skey_n}", "{{", "}}", "<<rows>>", "<<side>>", "__pair__", "@pair@", "%s", "%I",
+    "%1$s", "%%", ":name", "?", "${x}",
     # Comments, ends of statements, space.
-    "--", "-- x", "/*", "*/", "/* x */", ";", "a;b", " ", " lead", "trail ", "a b", "a\tb", "a\nb",
-    "\r\n", "line one\n-- two",
-    # Words that mean something.
-    "select", "table", "user", "null", "new", "old", "end", "begin", "body", "a", "o", "b", "ctid",
-    "oid1", "cf_t", "cf_new", "cf_old", "crossfade", "things", "key", "id", "public", "pg_temp",
-    "record", "text", "tg_op", "v_row", "excluded", "all", "Key", "UPPER",
-    # Unicode and length.
-    "é", "e\u0301", "名前", "😀", "\u202egnp", "a\u200bb", "ß", "İ", "x" * 63, "é" * 31, "😀" * 15,
-    # Dots and brackets.
-    "a.b", ".", "a.", "public.things", "[]", "a[1]", "(a)", "a,b", "=", "*", "a=>b", "0", "1a",
-    "-", "|", "&", "\x01", "\x7f", "NaN", "true",
+    "-- x", "/*", "*/", ";", " ", " lead", "trail ", "a\tb", "a\nb", "line one\n-- two",
+    # Words that mean something, some of them to us.
+    "select", "user", "new", "old", "ctid", "cf_t", "cf_new", "crossfade", "public", "a", "Key",
+    # Unicode, length, and what is not a letter.
+    "e\u0301", "名前", "\u202egnp", "a\u200bb", "x" * 63, "é" * 31, "😀" * 15, "a.b", "[]", "a=>b",
+    "1a", "\x01",
 ]  # fmt: skip
-CHUNKS = 10
+CHUNKS = 5
 
 
 def other(name: str) -> str:
@@ -147,7 +141,9 @@ def live_through(db: Connection, name: str, number: int) -> None:
         "select crossfade.register_pair(%s, %s, %s, %s, %s, %s)",
         pair, v1, v2, to_v2, to_v1, [key_name],
     )  # fmt: skip
-    assert (answer["pair"]["v1_table"], answer["pair"]["key_columns"]) == (v1, [key_name])
+    assert answer["pair"]["key_columns"] == [key_name]
+    tables = [answer["pair"][name] for name in ("v1_table", "v2_table")]
+    assert one(db, "select %s::regclass = %s::regclass", tables[0], v1)
     call(db, "set_stage", pair, "dualwrite", "test")
     assert backfill(db, pair)["rows_written"] == 30
     for start, table in ((1000, v1), (2000, v2)):
@@ -164,8 +160,8 @@ def live_through(db: Connection, name: str, number: int) -> None:
         ):
             db.execute(statement.encode())
     shared = f'{key}, {column}, "plain", {parts["mood"].as_string(db)}'
-    select = f"select {shared} from {{}} order by 1"
-    assert rows(db, select.format(v1)) == rows(db, select.format(v2))
+    found = [rows(db, f"select {shared} from {table} order by 1") for table in (v1, v2)]
+    assert found[0] == found[1]
     assert failures(db) == []
     # What V2's constraint of that name refuses is noted under the key's name.
     literal = sql.Literal(name).as_string(db)
@@ -180,7 +176,7 @@ def live_through(db: Connection, name: str, number: int) -> None:
     assert repair(db, pair)["remaining"] == 0
     assert verify(db, pair) == 0
     described = call(db, "plan_pair", pair)
-    assert [table["table"] for table in described["tables"]] == [v1, v2]
+    assert [table["table"] for table in described["tables"]] == tables
     call(db, "pair_status", pair)
     db.execute(f"truncate {v2}".encode())
     assert one(db, f"select count(*) from {v1}") == 0
@@ -204,11 +200,11 @@ def test_a_pair_may_be_called_anything_in_every_place(db: Connection, chunk: int
     assert wrong == {}
 
 
-@pytest.mark.parametrize("chunk", range(5))
+@pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_what_pair_new_writes_for_any_name_applies(db: Connection, chunk: int) -> None:
     wrong = {}
     for number, name in enumerate(NAMES):
-        if number % 5 != chunk:
+        if number % CHUNKS != chunk:
             continue
         schema = fits(f"s {name}")
         parts = {

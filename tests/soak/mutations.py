@@ -39,6 +39,7 @@ class Mutation:
         text: regular expression for what is replaced in every one of them.
         when: ``before`` the pair is registered (templates), or ``after`` (generated functions).
         sql: run as well, after the replacement.
+        crowds: share of rounds with several sessions: one session sees most of them sooner.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Mutation:
     replacement: str = ""
     when: str = "after"
     sql: str = ""
+    crowds: float = 0.1
 
     def apply(self, connection: Connection, when: str) -> None:
         """Replace the text.
@@ -78,6 +80,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         r"select left\(error_code, 2\) in .*?;",
         "select false;",
         when="before",
+        crowds=1.0,
     ),
     Mutation(
         "cleared mark",
@@ -159,7 +162,9 @@ def main() -> int:
         for mutation in MUTATIONS:
             if given.names and mutation.name not in given.names:
                 continue
-            rounds = Rounds(server, given.version, spare, mutate=mutation.apply)
+            rounds = Rounds(
+                server, given.version, spare, mutate=mutation.apply, crowds=mutation.crowds
+            )
             seconds, seed, what = hunt(rounds, given.seed, given.seconds)
             print(f"{mutation.name:32} {seconds:6.1f} s  seed {seed}  {what or 'NOT FOUND'}")
             sys.stdout.flush()

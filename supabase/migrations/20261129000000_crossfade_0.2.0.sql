@@ -37,7 +37,7 @@ as $$
 declare
   v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
   v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
-  v_kept oid[] := '{}';
+  v_kept oid[] := '{}'::oid[];
   v_name text;
   v_gone record;
 begin
@@ -3093,7 +3093,7 @@ declare
   v_part text;
   v_depth integer := 0;
   v_item text := '';
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
 begin
   for v_part in select m[1] from regexp_matches(safe, '([(),]|\[|\]|[^(),\[\]]+)', 'g') m loop
     v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
@@ -5386,9 +5386,9 @@ declare
   v_moves jsonb;
 begin
   v_moves := nullif(current_setting(setting, true), '');
-  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
-  return '{}'; -- Anybody can set a setting to anything.
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
 end $$;
 
 comment on function crossfade_private.noted_moves is
@@ -7376,10 +7376,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1);
-  perform crossfade_private.install_mirror(pair, 2);
-  perform crossfade_private.mend_state((pair).name);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -15040,11 +15048,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
+      'b33db63cab49fc249435c7c2812434034ccde1059de090e4c0f3152314cfbb4f'),
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
 $$;
 
 comment on function crossfade_private.known_checks is

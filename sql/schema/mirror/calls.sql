@@ -281,9 +281,9 @@ declare
   v_moves jsonb;
 begin
   v_moves := nullif(current_setting(setting, true), '');
-  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
-  return '{}'; -- Anybody can set a setting to anything.
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
 end $$;
 
 comment on function crossfade_private.noted_moves is

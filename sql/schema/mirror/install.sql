@@ -269,10 +269,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1);
-  perform crossfade_private.install_mirror(pair, 2);
-  perform crossfade_private.mend_state((pair).name);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;

@@ -131,7 +131,7 @@ declare
   v_part text;
   v_depth integer := 0;
   v_item text := '';
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
 begin
   for v_part in select m[1] from regexp_matches(safe, '([(),]|\[|\]|[^(),\[\]]+)', 'g') m loop
     v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1

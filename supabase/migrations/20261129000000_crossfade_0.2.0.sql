@@ -675,7 +675,7 @@ values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
   ('batch_target_ms', '40', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at while others use the database; its number of rows follows'),
+    'Time that a batch aims at while others use the database; its number of rows follows'),
   ('batch_idle_target_ms', '500', 'ms', 10, 60000,
     'Time that a batch aims at while nobody else uses the database'),
   ('batch_duty_pct', '30', 'percent', 1, 100,
@@ -2586,8 +2586,8 @@ comment on function crossfade_private.render is
 
 -- pairs/types.sql ---------------------------------------------------------------------------------
 
--- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
--- domain over varchar(n) would cut what the table itself refuses.
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to
+-- a domain over varchar(n) would cut what the table itself refuses.
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
@@ -2960,10 +2960,10 @@ comment on function crossfade_private.make_pieces is
 
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
--- The text of a converter, so that it can stand in the engine's own statements: converting many rows
--- is one plan then, and converting one costs no function call.
--- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
--- (lint 0011); our statements run with the same settings, so its text means the same there.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many
+-- rows is one plan then, and converting one costs no function call. A function with a SET clause is
+-- never inlined by PostgreSQL, and the advisors ask for that clause (lint 0011); our statements run
+-- with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.converter_text(converter text)
 returns jsonb
@@ -3179,8 +3179,8 @@ comment on function crossfade_private.parse_converter is
 
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list, its whole text where it is any other SELECT, else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list, its whole text where it is any other SELECT, else a call.
 
 create or replace function crossfade_private.conversion(
   converter text, source regclass, target regclass
@@ -3417,8 +3417,9 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to the
-  -- elements when it reads its own text, as it does in a restore. All else it prints stays the same.
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
+  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
+  -- same.
   v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
   v_text record;
   v_found text[];
@@ -3792,8 +3793,8 @@ comment on function crossfade_private.key_pair_problems is
 
 -- pairs/owners.sql --------------------------------------------------------------------------------
 
--- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
--- run the converters, the triggers of the other table, and what both of them call.
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and
+-- so run the converters, the triggers of the other table, and what both of them call.
 
 create or replace function crossfade_private.is_trusted_owner(role oid)
 returns boolean
@@ -4696,8 +4697,8 @@ comment on function crossfade_private.pair_row is
 
 -- pairs/policies.sql ------------------------------------------------------------------------------
 
--- Who may write which rows, in both tables: whoever may not change a row of one table must not change
--- it through the other one.
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
 
 create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
@@ -4900,7 +4901,7 @@ create or replace function crossfade.judge_pair(
 )
 returns jsonb
 language plpgsql volatile
-security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5224,8 +5225,8 @@ begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
   if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
     and strpos(split_part(context, e'\n', -1), '"') = 0 then
@@ -5425,8 +5426,9 @@ comment on function crossfade_private.noted_move is
 
 -- mirror/watching.sql -----------------------------------------------------------------------------
 
--- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror, batches
--- and foreign keys write does not count; a write whose statement names neither V1 nor a parent does.
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror,
+-- batches and foreign keys write does not count; a write whose statement names neither V1 nor a
+-- parent does.
 
 create or replace function crossfade_private.parent_pattern(tab regclass)
 returns text
@@ -5534,9 +5536,9 @@ comment on function crossfade_private.v1_write_blocker is
 
 -- What the mirror of a pair does: a row that is the record, and constants for the triggers.
 -- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
 
 create or replace function crossfade_private.state_of(mirror text, side integer)
 returns text
@@ -5567,8 +5569,8 @@ begin
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair;
   else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair for share;
   end if;
@@ -5709,7 +5711,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
   select depth > 1 and split_part(context, e'\n', 2)
     ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
 $$;
@@ -5847,7 +5850,8 @@ comment on function crossfade_private.refuse_fenced_write is
 
 -- mirror/insert.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_insert_text()
 returns text
@@ -5988,7 +5992,8 @@ comment on function crossfade_private.mirror_put_text is
 
 -- mirror/update.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -6091,8 +6096,8 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}
@@ -6135,8 +6140,8 @@ as $text$
         return null;
       end if;
       begin
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits_by_flag}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}
@@ -6157,8 +6162,9 @@ comment on function crossfade_private.single_update_text is
 
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
--- The text of the function that brings edits to counterparts when the statement of the UPDATE trigger
--- could not: rows that a trigger wrote again, rows that are refused, rows without a counterpart.
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE
+-- trigger could not: rows that a trigger wrote again, rows that are refused, rows without a
+-- counterpart.
 
 create or replace function crossfade_private.mirror_edit_text()
 returns text
@@ -6601,8 +6607,8 @@ comment on function crossfade_private.mirror_key_text is
 
 -- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
--- with cf_; columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables
+-- begin with cf_; columns may not.
 
 create or replace function crossfade_private.text_settings()
 returns text
@@ -7102,15 +7108,17 @@ comment on function crossfade_private.mirror_pieces is
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.owner_search_path(tab regclass)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
   select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
     n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
   from pg_catalog.pg_namespace n
@@ -7710,8 +7718,8 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer to,
-  -- in a transaction that is still open, is who may hold the row.
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
   select coalesce((
     select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
     from pg_catalog.pg_locks l
@@ -7745,8 +7753,8 @@ comment on function crossfade_private.lock_blockers is
 
 -- runs/pace.sql -----------------------------------------------------------------------------------
 
--- How fast batches may go: at full speed while nobody else uses the database, else for a share of the
--- time, so that clients notice little.
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of
+-- the time, so that clients notice little.
 
 create or replace function crossfade_private.others_transactions(run bigint)
 returns bigint
@@ -8249,8 +8257,8 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would be
-  -- unpacked for each piece that is taken of it.
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
   select q.pieces || jsonb_build_object('target_path',
     crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
   from crossfade_private.pair_pieces q
@@ -8344,7 +8352,8 @@ as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Of one table, only the last batch of a range can hold another number of rows than was asked for.
+  -- Of one table, only the last batch of a range can hold another number of rows than was asked
+  -- for.
   if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
       select greatest((
@@ -8401,7 +8410,8 @@ create or replace function crossfade_private.write_rows(
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a victim.
+-- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a
+-- victim.
 set lock_timeout = '500ms'
 -- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
 set work_mem = '32MB'
@@ -8467,7 +8477,8 @@ comment on function crossfade_private.lock_keys is
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is special.
+-- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is
+-- special.
 
 create or replace function crossfade_private.copy_sql(
   range text, on_conflict text default 'on conflict ({target_key}) do nothing',
@@ -8968,7 +8979,8 @@ comment on function crossfade_private.record_mismatches is
 -- runs/slices.sql ---------------------------------------------------------------------------------
 
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is smaller.
+-- A part that runs into a timeout is undone, what came before it stays, and the next batch is
+-- smaller.
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -9073,8 +9085,8 @@ begin
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
-      -- client or a proxy.
+      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of
+      -- a client or a proxy.
       error_code := sqlstate;
     end;
     if error_code is not null then
@@ -9740,7 +9752,6 @@ $$;
 
 comment on function crossfade_private.settle_repaired is
   'Close the failures and mismatches of keys whose rows agree.';
-
 
 -- runs/repair_set.sql -----------------------------------------------------------------------------
 
@@ -11842,8 +11853,8 @@ comment on function crossfade_private.stage_blockers is
 
 -- stages/sequences.sql ----------------------------------------------------------------------------
 
--- Keys that are handed out, when the leader changes: the new leader's sequence must be past every key
--- of both tables, and V2's defaults must not need V1 when that is an archive.
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every
+-- key of both tables, and V2's defaults must not need V1 when that is an archive.
 
 create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
 returns bigint
@@ -12535,7 +12546,8 @@ comment on function crossfade.ignore_dependents is
 
 -- stages/write_rights.sql -------------------------------------------------------------------------
 
--- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of rows.
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of
+-- rows.
 
 create or replace function crossfade_private.write_right_sql(
   tab regclass, role_name text, command_name text, of_new_row boolean
@@ -15468,8 +15480,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it covers
--- them.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare
@@ -15571,8 +15583,8 @@ notify pgrst, 'reload schema';
 
 -- refresh.sql -------------------------------------------------------------------------------------
 
--- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to the
--- commit their tables let no writer in.
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit their tables let no writer in.
 
 do $$
 begin

@@ -68,7 +68,9 @@ def mirror(db: Connection, stage: str) -> None:
     db.execute("select crossfade.set_stage(%s, %s, 'bench')", [PAIR, stage])
 
 
-def rows_v1(table: str, rows: int, *, person: str = "1 + n % 1000", body: str = "'note ' || n") -> str:
+def rows_v1(
+    table: str, rows: int, *, person: str = "1 + n % 1000", body: str = "'note ' || n"
+) -> str:
     """Return the statement that inserts rows of version 1; n is a row's number."""
     return f"""
         insert into {table} (id, person_id, body, created_at)

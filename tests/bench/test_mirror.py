@@ -241,9 +241,7 @@ class Bulk:
         rounds = take_turns({"mirrored": mirrored, "by hand": without}, max(3, scaled(11)))
         found = compare(rounds, lambda of: of["mirrored"].time_us / of["by hand"].time_us)
         found.beside.update(extra)
-        self.report.add(
-            name + KINDS[self.kind], found, promised(self.kind, limit), against=against
-        )
+        self.report.add(name + KINDS[self.kind], found, promised(self.kind, limit), against=against)
 
     def rows_of(self, table: str) -> int:
         (found,) = self.db.execute(f"select count(*) from {table}".encode()).fetchone() or (0,)

@@ -1,12 +1,14 @@
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.owner_search_path(tab regclass)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
   select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
     n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
   from pg_catalog.pg_namespace n

@@ -1,5 +1,5 @@
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list, its whole text where it is any other SELECT, else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list, its whole text where it is any other SELECT, else a call.
 
 create or replace function crossfade_private.conversion(
   converter text, source regclass, target regclass

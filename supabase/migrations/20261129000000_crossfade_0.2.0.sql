@@ -5664,6 +5664,7 @@ set lock_timeout = '2s'
 as $$
 declare
   v_mirror text;
+  v_is_watched boolean;
   v_agrees boolean;
 begin
   execute format('select every(s.change = pg_sequence_last_value(%L)
@@ -5673,9 +5674,9 @@ begin
     ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
     format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
   if not v_agrees then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror);
+    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
+    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
   end if;
 end $$;
 
@@ -6197,11 +6198,10 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ({target_key_names})
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;
@@ -7070,20 +7070,20 @@ begin
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
     'convert_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
-    'whole', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+    'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')),
-      format('%I = (cf_t).%1$I', v_target_key[1])),
-    'whole_back', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')) end,
+    'whole_back', case when v_settable_back = '{}' then format('%I = (cf_s).%1$I', v_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')),
-      format('%I = (cf_s).%1$I', v_key[1])),
+      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')) end,
     'differs', crossfade_private.any_differs_sql(v_target, v_settable, '(cf_t)', 'cf_c'),
     'differs_back', crossfade_private.any_differs_sql(v_source, v_settable_back, '(cf_s)', 'cf_c'),
     'read_differs', crossfade_private.any_differs_sql(v_source,

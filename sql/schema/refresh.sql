@@ -1,5 +1,5 @@
--- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to the
--- commit their tables let no writer in.
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit their tables let no writer in.
 
 do $$
 begin

@@ -22,7 +22,6 @@ from tests.integration.next_release import GONE, NEW_LINE, NEXT, next_release
 from tests.integration.test_supabase_cli import SERVERS, apply_files, empty_project
 from tests.sql.control import call, force, one
 from tests.sql.notes_pair import REGISTER, TABLES, differences
-from tests.sql.test_schema import catalog
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 ADA = "00000000-0000-4000-8000-0000000000a1"
@@ -189,7 +188,8 @@ def generated(db: Connection) -> dict[str, str]:
         db.execute(
             "select proname, prosrc from pg_proc"
             " where pronamespace = 'crossfade_private'::regnamespace"
-            r" and proname ~ '^mirror_notes_v[12]_(insert|update|delete|put|edit|move|remove|push)$'"
+            r" and proname ~ '^mirror_notes_v[12]_"
+            r"(insert|update|delete|put|edit|move|remove|push)$'"
         ).fetchall()
     )
 
@@ -215,12 +215,15 @@ def test_the_next_release_is_applied_while_clients_write_and_runs_are_half_done(
     url = project(server)
     with connect(url) as db:
         force(db, f"update crossfade.settings set value = '20' {BATCH_ROWS}")
-        runs = {kind: call(db, f"start_{kind}", "notes")["run"]["id"] for kind in ("backfill", "verify")}
+        runs = {
+            kind: call(db, f"start_{kind}", "notes")["run"]["id"] for kind in ("backfill", "verify")
+        }
         for kind, run in runs.items():
             call(db, f"{kind}_batch", run)
         writers = clients(url)
-        worker = Client(url, (f"select crossfade.backfill_batch({runs['backfill']})",
-                              "select pg_sleep(0.2)"))
+        worker = Client(
+            url, (f"select crossfade.backfill_batch({runs['backfill']})", "select pg_sleep(0.2)")
+        )
         time.sleep(1)
         began = time.monotonic()
         assert apply(url, release) == []
@@ -228,8 +231,13 @@ def test_the_next_release_is_applied_while_clients_write_and_runs_are_half_done(
         time.sleep(1)
         for client in (worker, *writers):
             client.stop()
-        print(f"applied in {took_s:.2f} s; " + "; ".join(
-            f"{c.done} transactions, {c.again} again, slowest {c.slowest_s:.2f} s" for c in (*writers, worker)))
+        print(
+            f"applied in {took_s:.2f} s; "
+            + "; ".join(
+                f"{c.done} transactions, {c.again} again, slowest {c.slowest_s:.2f} s"
+                for c in (*writers, worker)
+            )
+        )
         assert one(db, "select generator from crossfade.pairs") == NEXT
         texts = generated(db)
         assert len(texts) == 16

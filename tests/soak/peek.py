@@ -10,9 +10,9 @@ from .judge import Excuses, Problem, Tables, read_tables
 from .model import Entry, Key
 from .worlds import TABLES, World
 
-# What a row may be refused for, and what log_only notes. Anything else is the engine's mistake, or
-# passing trouble that must reach the writer, who tries again.
-_RECORDED = ("22", "23", "LOGGED")
+# What a row may be refused for, what log_only notes, and a row that an old snapshot does not show.
+# Anything else is the engine's mistake, or passing trouble that must reach the writer.
+_RECORDED = ("22", "23", "LOGGED", "CF017")
 
 
 @dataclass(frozen=True)

@@ -675,11 +675,7 @@ values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
   ('batch_target_ms', '40', 'ms', 10, 60000,
-<<<<<<< HEAD
-    'Time that a backfill or verify batch aims at while others use the database'),
-=======
     'Time that a batch aims at while others use the database; its number of rows follows'),
->>>>>>> engine
   ('batch_idle_target_ms', '500', 'ms', 10, 60000,
     'Time that a batch aims at while nobody else uses the database'),
   ('batch_duty_pct', '30', 'percent', 1, 100,
@@ -8359,12 +8355,7 @@ as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-<<<<<<< HEAD
   -- Of one table, only the last batch of a range can hold other than the rows that were asked for.
-=======
-  -- Of one table, only the last batch of a range can hold another number of rows than was asked
-  -- for.
->>>>>>> engine
   if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
       select greatest((
@@ -8421,12 +8412,7 @@ create or replace function crossfade_private.write_rows(
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-<<<<<<< HEAD
 -- Less than deadlock_timeout: the batch gives way before a client is chosen as the victim.
-=======
--- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a
--- victim.
->>>>>>> engine
 set lock_timeout = '500ms'
 -- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
 set work_mem = '32MB'
@@ -8492,12 +8478,7 @@ comment on function crossfade_private.lock_keys is
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
-<<<<<<< HEAD
 -- Copying one batch of a backfill: all rows at once, in smaller parts when one of them is special.
-=======
--- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is
--- special.
->>>>>>> engine
 
 create or replace function crossfade_private.copy_sql(
   range text, on_conflict text default 'on conflict ({target_key}) do nothing',
@@ -8998,12 +8979,7 @@ comment on function crossfade_private.record_mismatches is
 -- runs/slices.sql ---------------------------------------------------------------------------------
 
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
-<<<<<<< HEAD
 -- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
-=======
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is
--- smaller.
->>>>>>> engine
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -9108,13 +9084,8 @@ begin
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-<<<<<<< HEAD
       -- A person who cancels gets what was done before, too: nothing tells that from the timeout
       -- of a client or a proxy.
-=======
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of
-      -- a client or a proxy.
->>>>>>> engine
       error_code := sqlstate;
     end;
     if error_code is not null then

@@ -1,10 +1,5 @@
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
-<<<<<<< HEAD
 -- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
-=======
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is
--- smaller.
->>>>>>> engine
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -109,13 +104,8 @@ begin
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-<<<<<<< HEAD
       -- A person who cancels gets what was done before, too: nothing tells that from the timeout
       -- of a client or a proxy.
-=======
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of
-      -- a client or a proxy.
->>>>>>> engine
       error_code := sqlstate;
     end;
     if error_code is not null then

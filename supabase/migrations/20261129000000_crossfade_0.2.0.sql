@@ -7704,7 +7704,8 @@ as $$
     coalesce((s.session -> 'application')::text || ', ', ''),
     coalesce(format('transaction open for %s s', s.session ->> 'transaction_s'), 'age not visible'),
     coalesce(format(', last query began at %s UTC',
-      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC', 'HH24:MI:SS')), '')),
+      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC',
+        'HH24:MI:SS')), '')),
     ', ' order by s.n)
   from jsonb_array_elements(sessions) with ordinality s(session, n)
   where s.n <= 3 and s.session <> 'null';
@@ -7721,7 +7722,8 @@ as $$
   -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
   -- to, in a transaction that is still open, is who may hold the row.
   select coalesce((
-    select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
+    select jsonb_path_query_array(
+      crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
     from pg_catalog.pg_locks l
     where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
       and l.database = (select d.oid from pg_catalog.pg_database d
@@ -7879,7 +7881,8 @@ begin
   from pg_catalog.pg_stat_activity s
   where s.backend_type = 'client backend' and s.pid <> pg_backend_pid();
   if v_active > v_limit then
-    return jsonb_build_object('reason', format('%s sessions are active (limit %s)', v_active, v_limit));
+    return jsonb_build_object(
+      'reason', format('%s sessions are active (limit %s)', v_active, v_limit));
   end if;
   v_limit := crossfade_private.setting_number('throttle_lock_waits');
   if v_waiting > v_limit then
@@ -8352,8 +8355,7 @@ as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Of one table, only the last batch of a range can hold another number of rows than was asked
-  -- for.
+  -- Of one table, only the last batch of a range can hold other than the rows that were asked for.
   if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
       select greatest((
@@ -8410,8 +8412,7 @@ create or replace function crossfade_private.write_rows(
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a
--- victim.
+-- Less than deadlock_timeout: the batch gives way before a client is chosen as the victim.
 set lock_timeout = '500ms'
 -- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
 set work_mem = '32MB'
@@ -8477,8 +8478,7 @@ comment on function crossfade_private.lock_keys is
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is
--- special.
+-- Copying one batch of a backfill: all rows at once, in smaller parts when one of them is special.
 
 create or replace function crossfade_private.copy_sql(
   range text, on_conflict text default 'on conflict ({target_key}) do nothing',
@@ -8979,8 +8979,7 @@ comment on function crossfade_private.record_mismatches is
 -- runs/slices.sql ---------------------------------------------------------------------------------
 
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is
--- smaller.
+-- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -9085,8 +9084,8 @@ begin
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of
-      -- a client or a proxy.
+      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+      -- of a client or a proxy.
       error_code := sqlstate;
     end;
     if error_code is not null then
@@ -9125,7 +9124,8 @@ as $$
 declare
   v_blocking jsonb := '[]';
   v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
+    when '57014' then 'the batch was cancelled or ran into statement_timeout'
+    else 'the batch ran out of memory' end;
 begin
   if error_code = '55P03' then
     -- What was seen of sessions at the beginning of the transaction is old by now.
@@ -9179,7 +9179,8 @@ begin
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
-      else crossfade_private.shrunk_reason(run, pieces, v_range, v_done.new_range, v_done.error_code)
+      else crossfade_private.shrunk_reason(
+        run, pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;
@@ -9227,7 +9228,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select p.name
-  from crossfade_private.pair_parents(pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
+  from crossfade_private.pair_parents(
+    pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
   join crossfade.pairs p on p.name = n.name
   where case direction when 'v1_to_v2' then p.last_backfill_at is null
     else p.needs_reverse_backfill end
@@ -9589,7 +9591,8 @@ as $$
   select coalesce(jsonb_object_agg(k::text, message), '{}') from unnest(keys) k;
 $$;
 
-comment on function crossfade_private.same_error is 'One message for several keys, as mark_tried wants it.';
+comment on function crossfade_private.same_error is
+  'One message for several keys, as mark_tried wants it.';
 
 -- runs/repair_rows.sql ----------------------------------------------------------------------------
 
@@ -9641,7 +9644,9 @@ declare
   v_plan jsonb := '{}';
 begin
   begin
-    return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
+    return (
+      select coalesce(jsonb_object_agg(
+        l.key::text, jsonb_build_object('action', l.action)), '{}')
       from crossfade_private.look_at_keys(pieces, keys) l);
   exception when others or assert_failure then
     if v_size = 1 then
@@ -9917,7 +9922,8 @@ begin
       else q.why end) order by q.n), '[]')
   into v_rows
   from (
-    select t.*, p.plan -> t.key::text ->> 'action' as action, p.plan -> t.key::text ->> 'error' as error
+    select t.*, p.plan -> t.key::text ->> 'action' as action,
+      p.plan -> t.key::text ->> 'error' as error
     from turn t join plan p on p.side = t.side
   ) q where q.action is not null;
   return jsonb_build_object('rows', v_rows,

@@ -46,7 +46,9 @@ declare
   v_plan jsonb := '{}';
 begin
   begin
-    return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
+    return (
+      select coalesce(jsonb_object_agg(
+        l.key::text, jsonb_build_object('action', l.action)), '{}')
       from crossfade_private.look_at_keys(pieces, keys) l);
   exception when others or assert_failure then
     if v_size = 1 then

@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -164,6 +174,7 @@ begin
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -190,7 +201,7 @@ begin
 -- crossfade_private.publications_of(regclass)
 -- crossfade_private.has_replica_identity(regclass)
 -- crossfade_private.replica_identity_command(regclass, text[])
--- crossfade_private.publication_problems(regclass, text, text[])
+-- crossfade_private.publication_problems(crossfade.pairs)
 -- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
@@ -198,6 +209,13 @@ begin
 -- crossfade_private.pair_problems(crossfade.pairs)
 -- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
+-- crossfade_private.name_pattern(regclass)
+-- crossfade_private.catalog_dependents(regclass)
+-- crossfade_private.function_dependents(regclass)
+-- crossfade_private.child_command(oid, crossfade.pairs)
+-- crossfade_private.job_dependents(regclass)
+-- crossfade_private.v1_dependents(crossfade.pairs)
+-- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.column_renames(crossfade.pairs)
 -- crossfade_private.renamed_sql(text, jsonb)
@@ -211,16 +229,12 @@ begin
 -- crossfade_private.table_hindrances(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
--- crossfade_private.state_of(text, integer)
--- crossfade_private.read_state(text, integer)
--- crossfade_private.set_state_functions(text, integer, text, bigint)
--- crossfade_private.set_state(text, text)
--- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
@@ -231,6 +245,17 @@ begin
 -- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
+-- crossfade_private.parent_pattern(regclass)
+-- crossfade_private.is_parents_statement(text, regclass)
+-- crossfade_private.note_v1_write(text)
+-- crossfade_private.v1_write_blocker(crossfade.pairs)
+-- crossfade_private.state_of(text, integer)
+-- crossfade_private.stored_state(text, integer)
+-- crossfade_private.read_state(text, integer)
+-- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
+-- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
+-- crossfade_private.open_or_close(text)
 -- crossfade_private.is_referential_action(text, integer)
 -- crossfade_private.refuse_archived_write()
 -- crossfade_private.install_archive(crossfade.pairs)
@@ -241,9 +266,10 @@ begin
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
+-- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
--- crossfade_private.update_named_text()
+-- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
@@ -261,9 +287,11 @@ begin
 -- crossfade_private.unique_key_names(regclass, text[])
 -- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
@@ -303,7 +331,7 @@ begin
 -- crossfade_private.estimate_rows(regclass)
 -- crossfade_private.start_run(text, crossfade.pairs, text, integer)
 -- crossfade_private.next_batch_rows(bigint, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
 -- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
 -- crossfade_private.batch_json(bigint, text, jsonb)
@@ -414,8 +442,15 @@ begin
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
+-- crossfade_private.greatest_key(regclass, text)
+-- crossfade_private.advance_sequence(regclass, bigint)
+-- crossfade_private.lead_sequences(crossfade.pairs, integer)
+-- crossfade_private.copy_sequence_rights(regclass, regclass)
+-- crossfade_private.own_sequences(crossfade.pairs)
+-- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_v1_writers(crossfade.pairs)
 -- crossfade.set_stage(text, text, text, boolean)
@@ -427,8 +462,14 @@ begin
 -- crossfade_private.lock_pairs()
 -- crossfade_private.follow_percentage()
 -- crossfade.set_mirror(text, text, text)
--- crossfade.visible_keys_sql(text)
+-- crossfade.ignore_dependents(text, text[], text)
+-- crossfade_private.write_right_sql(regclass, text, text, boolean)
+-- crossfade_private.rights_of_rows_sql(regclass, text, integer, text[], text[])
+-- crossfade.write_rights_sql(text, text)
+-- crossfade.row_pages_sql(text)
+-- crossfade.visible_keys_sql(text, text)
 -- crossfade.record_rls_check(text, integer, integer)
+-- crossfade.ask_as(text, text, text, text)
 -- crossfade.check_rls(text, jsonb)
 -- crossfade_private.step_order(text, numeric)
 -- crossfade_private.reached_steps(jsonb, text, numeric)
@@ -634,7 +675,7 @@ values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
   ('batch_target_ms', '40', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at while others use the database; its number of rows follows'),
+    'Time that a batch aims at while others use the database; its number of rows follows'),
   ('batch_idle_target_ms', '500', 'ms', 10, 60000,
     'Time that a batch aims at while nobody else uses the database'),
   ('batch_duty_pct', '30', 'percent', 1, 100,
@@ -910,6 +951,7 @@ create table if not exists crossfade.pairs (
   last_clean_verify_at timestamptz,
   full_since timestamptz,
   needs_reverse_backfill boolean not null default false,
+  moved_sequences jsonb not null default '[]',
   options jsonb not null default '{}',
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
@@ -930,6 +972,9 @@ comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is
   'Since when backend 2 has served everybody; null while it does not.';
+
+comment on column crossfade.pairs.moved_sequences is
+  'What entering complete did so that V2''s defaults do not need V1: [{"column": of V2, "sequence", "owner": V1''s column that owned it, or "before": the default that V2 had}]; the way back undoes it.';
 
 create table if not exists crossfade.cohorts (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -968,6 +1013,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  watched_since timestamptz,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
@@ -976,6 +1022,22 @@ comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+comment on column crossfade_private.mirror_state.watched_since is
+  'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
+
+create table if not exists crossfade_private.v1_writes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  session_pid integer not null,
+  at timestamptz not null default clock_timestamp(),
+  role text not null,
+  application text not null,
+  called_by text,
+  primary key (pair, session_pid)
+);
+
+comment on table crossfade_private.v1_writes is
+  'The last direct write of V1 by each session in stage rampdown, at most 10 s too old. called_by: the function of a trigger; null for a client''s own statement.';
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
@@ -2524,8 +2586,8 @@ comment on function crossfade_private.render is
 
 -- pairs/types.sql ---------------------------------------------------------------------------------
 
--- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
--- domain over varchar(n) would cut what the table itself refuses.
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to
+-- a domain over varchar(n) would cut what the table itself refuses.
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
@@ -2898,10 +2960,10 @@ comment on function crossfade_private.make_pieces is
 
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
--- The text of a converter, so that it can stand in the engine's own statements: converting many rows
--- is one plan then, and converting one costs no function call.
--- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
--- (lint 0011); our statements run with the same settings, so its text means the same there.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many
+-- rows is one plan then, and converting one costs no function call. A function with a SET clause is
+-- never inlined by PostgreSQL, and the advisors ask for that clause (lint 0011); our statements run
+-- with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.converter_text(converter text)
 returns jsonb
@@ -3107,7 +3169,8 @@ begin
       select jsonb_agg(jsonb_build_object(
         'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
           i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
-        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
+        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1]),
+        'reads_old', crossfade_private.columns_read(i, v_tokens, v_names[2])) order by n)
       from unnest(v_items) with ordinality u(i, n)));
 end $$;
 
@@ -3116,8 +3179,8 @@ comment on function crossfade_private.parse_converter is
 
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list, its whole text where it is any other SELECT, else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list, its whole text where it is any other SELECT, else a call.
 
 create or replace function crossfade_private.conversion(
   converter text, source regclass, target regclass
@@ -3227,8 +3290,8 @@ as $$
         join pg_catalog.pg_type y on y.oid = p.id
         where (a.attrelid = source
             and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
-          -- Of the counterpart it is not known which columns are read.
-          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
           and a.attnum > 0 and not a.attisdropped
           and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
             'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
@@ -3348,6 +3411,38 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
+  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
+  -- same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3361,7 +3456,8 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
   from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
   join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
@@ -3558,42 +3654,39 @@ comment on function crossfade_private.triggers_met is
 -- compared by = in both tables: none of that may depend on who asks.
 
 create or replace function crossfade_private.key_type_reason(type_id oid)
-returns text
+returns table (part oid, reason text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with part as (
-    select y.oid as id, y.typname, y.typtype, y.typcategory, y.typnamespace,
-      y.oid = crossfade_private.base_type(type_id) as is_whole
+  select q.id, q.reason
+  from (
+    select y.oid as id, case
+      -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+      when y.oid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+        or y.typname like 'reg%' and y.typnamespace = 'pg_catalog'::regnamespace
+        or y.oid in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+          'bytea'::regtype) and y.oid <> crossfade_private.base_type(type_id)
+        then 'whose text depends on the session''s settings'
+      when y.typtype = 'c' or y.typcategory = 'A' or y.oid in ('json'::regtype, 'jsonb'::regtype)
+        then 'whose values do not come back from JSON as they were'
+      when y.typtype = 'b' and y.typnamespace <> 'pg_catalog'::regnamespace
+        then 'a type of an extension, whose = is found by the search_path of the session only'
+      -- A FULL JOIN of the rows of one key needs it.
+      when y.oid = crossfade_private.base_type(type_id) and exists (
+        select from pg_catalog.pg_operator o
+        where o.oprname = '=' and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
+        then 'whose values cannot be hashed, as verification does'
+      end as reason
     from crossfade_private.type_parts(type_id) p(id)
-    join pg_catalog.pg_type y on y.oid = p.id
-    where y.typtype <> 'd'
-  )
-  select case
-    -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
-    when bool_or(p.id in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype,
-        'money'::regtype) or p.typname like 'reg%' and p.typnamespace = 'pg_catalog'::regnamespace
-      or not p.is_whole and p.id in ('date'::regtype, 'timestamp'::regtype,
-        'timestamptz'::regtype, 'bytea'::regtype))
-      then 'whose text depends on the session''s settings'
-    when bool_or(p.typtype = 'c' or p.typcategory = 'A'
-      or p.id in ('json'::regtype, 'jsonb'::regtype))
-      then 'whose values do not come back from JSON as they were'
-    when bool_or(p.typtype = 'b' and p.typcategory <> 'A'
-      and p.typnamespace <> 'pg_catalog'::regnamespace)
-      then 'a type of an extension, whose = is found by the search_path of the session only'
-    -- A FULL JOIN of the rows of one key needs it.
-    when exists (
-      select from pg_catalog.pg_operator o
-      where o.oprname = '=' and o.oprleft = o.oprright and not o.oprcanhash
-        and o.oprleft = crossfade_private.base_type(type_id))
-      then 'whose values cannot be hashed, as verification does'
-    end
-  from part p;
+    join pg_catalog.pg_type y on y.oid = p.id and y.typtype <> 'd'
+  ) q
+  where q.reason is not null
+  order by q.reason like 'whose text%' desc, q.id
+  limit 1;
 $$;
 
 comment on function crossfade_private.key_type_reason is
-  'Why no key may be of a type, judged by what it is made of; null when it may.';
+  'Why no key may be of a type, judged by what it is made of, and the part that is to blame; no row when it may.';
 
 create or replace function crossfade_private.key_type_problems(
   tab regclass, label text, key_columns text[]
@@ -3604,12 +3697,12 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
     label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
-      ' (' || nullif(format_type(b.id, -1), format_type(a.atttypid, -1)) || ')'),
-    crossfade_private.key_type_reason(a.atttypid))
+      ' (' || nullif(concat_ws(' of ', case when b.id <> a.atttypid then format_type(b.id, -1) end,
+        case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
   from pg_catalog.pg_attribute a
+  cross join lateral crossfade_private.key_type_reason(a.atttypid) r
   cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
-  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0
-    and crossfade_private.key_type_reason(a.atttypid) is not null;
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0;
 $$;
 
 comment on function crossfade_private.key_type_problems is
@@ -3700,8 +3793,8 @@ comment on function crossfade_private.key_pair_problems is
 
 -- pairs/owners.sql --------------------------------------------------------------------------------
 
--- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
--- run the converters, the triggers of the other table, and what both of them call.
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and
+-- so run the converters, the triggers of the other table, and what both of them call.
 
 create or replace function crossfade_private.is_trusted_owner(role oid)
 returns boolean
@@ -4013,17 +4106,17 @@ $$;
 comment on function crossfade_private.replica_identity_command is
   'The command that gives a table the identity by which published changes name its rows: its key.';
 
-create or replace function crossfade_private.publication_problems(
-  tab regclass, label text, key_columns text[]
-)
+create or replace function crossfade_private.publication_problems(pair crossfade.pairs)
 returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
-    label, tab, p.name, crossfade_private.replica_identity_command(tab, key_columns))
-  from crossfade_private.publications_of(tab) p
-  where p.publishes_changes and not crossfade_private.has_replica_identity(tab);
+  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+  from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
+    (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
+  cross join lateral crossfade_private.publications_of(t.tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
 $$;
 
 comment on function crossfade_private.publication_problems is
@@ -4218,8 +4311,6 @@ begin
     return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
   end if;
   return query select crossfade_private.converter_owner_problems(pair);
-  return query select crossfade_private.publication_problems(v_1, 'V1', (pair).key_columns);
-  return query select crossfade_private.publication_problems(v_2, 'V2', (pair).v2_key_columns);
   return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
@@ -4297,6 +4388,259 @@ end $$;
 comment on function crossfade_private.mirror_problems is
   'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
 
+-- pairs/dependents.sql ----------------------------------------------------------------------------
+
+-- What in the catalog depends on V1, and would be in the way when V1 becomes an archive.
+
+create or replace function crossfade_private.name_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As a word or in quotes, with its own schema or with none: other.things is not things.
+  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  from (
+    select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      order by u.place) as words
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    cross join lateral unnest(array[n.nspname::text, c.relname::text])
+      with ordinality u(name, place)
+    cross join lateral (
+      select regexp_replace(replace(u.name, '"', '""'), '([^\w\s])', '\\\1', 'g') as escaped
+    ) e
+    where c.oid = tab
+  ) p;
+$$;
+
+comment on function crossfade_private.name_pattern is
+  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+
+create or replace function crossfade_private.catalog_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'rule' end,
+    case when c.relkind in ('v', 'm') then c.oid::regclass::text
+      else format('%s of %s', quote_ident(r.rulename), c.oid::regclass) end,
+    c.relowner, case c.relkind when 'v' then 'shows rows that no longer change'
+      when 'm' then 'is refreshed from rows that no longer change'
+      else 'reads or writes a table that refuses writes' end,
+    case when c.relkind in ('v', 'm')
+      then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_class c on c.oid = r.ev_class
+  where c.oid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
+    'decides by rows that no longer change',
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+  from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
+  where l.polrelid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_policy'::regclass and d.objid = l.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
+    format('takes its values from %s, which is dropped with %s', s.name, tab),
+    case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
+      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+  from pg_catalog.pg_depend o
+  join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
+  cross join lateral (select q.oid::regclass as name) s
+  join pg_catalog.pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = q.oid
+    and u.classid = 'pg_attrdef'::regclass
+  join pg_catalog.pg_attrdef e on e.oid = u.objid
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  join pg_catalog.pg_class c on c.oid = a.attrelid
+  cross join lateral (
+    select format('%I.%I', c.relnamespace::regnamespace, concat(left(c.relname, 30), '_', left(
+      a.attname, 20), '_own_seq')) as own
+  ) n
+  where o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass
+    and o.refobjid = tab and o.refobjsubid > 0 and o.deptype in ('a', 'i') and c.oid <> tab;
+$$;
+
+comment on function crossfade_private.catalog_dependents is
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+
+create or replace function crossfade_private.function_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select p.oid, p.prorettype, p.proowner
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname not in ('c', 'internal')
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      and n.nspname not in ('crossfade', 'crossfade_private', 'pg_catalog', 'information_schema')
+    where not exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+      and p.oid not in (
+        select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
+      -- The first question is the cheap one.
+      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
+          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+          and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
+      -- What only its own triggers call goes quiet with it.
+      and (p.prorettype <> 'trigger'::regtype or not exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid = tab)
+        or exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid <> tab))
+  )
+  select 'function', f.oid::regprocedure::text, f.proowner,
+    'reads rows that no longer change, or writes a table that refuses writes',
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+  from names f
+  union all
+  select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
+    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+  from names f
+  join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
+    and g.tgenabled <> 'D'
+  join pg_catalog.pg_class c on c.oid = g.tgrelid;
+$$;
+
+comment on function crossfade_private.function_dependents is
+  'Functions whose text names a table, and triggers of other tables that call them. Names that are put together at run time are not seen.';
+
+-- pairs/dependents_of_pair.sql --------------------------------------------------------------------
+
+-- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
+
+create or replace function crossfade_private.child_command(
+  child_key oid, pair crossfade.pairs
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- NOT VALID first: checking every row then needs no lock that writers wait for.
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
+    (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
+      (pair).key_columns, b.attname::text)]), ', ' order by u.n),
+    regexp_replace(pg_get_constraintdef(o.oid),
+      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+  from pg_catalog.pg_constraint o
+  cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
+  join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
+  join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  where o.oid = child_key
+  group by o.oid
+  having bool_and(b.attname::text = any ((pair).key_columns));
+$$;
+
+comment on function crossfade_private.child_command is
+  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+
+create or replace function crossfade_private.job_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('cron.job') is null then
+    return;
+  end if;
+  return query execute format(
+    'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
+        select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+    'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
+    'select command from cron.job where jobid = %s;')
+  using crossfade_private.name_pattern(tab);
+exception when insufficient_privilege or undefined_column then
+  return; -- not ours to see
+end $$;
+
+comment on function crossfade_private.job_dependents is
+  'Jobs of pg_cron whose command names a table, as far as the engine''s owner may see them.';
+
+create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
+returns table (
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v1 as (
+    select to_regclass((pair).v1_table) as tab, to_regclass((pair).v2_table) as other
+  ),
+  found as (
+    select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
+      c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
+      coalesce(
+        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
+          where to_regclass(q.v1_table) = o.conrelid),
+        crossfade_private.child_command(o.oid, pair),
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+    from v1
+    join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
+      and o.conrelid not in (v1.tab, v1.other)
+    join pg_catalog.pg_class c on c.oid = o.conrelid
+    -- An archive may point to an archive.
+    where not exists (
+      select from crossfade.pairs q
+      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+    union all
+    select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
+    -- Entering complete makes these sequences V2's.
+    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    union all
+    select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
+    union all
+    select d.* from v1 cross join lateral crossfade_private.job_dependents(v1.tab) d
+    union all
+    select 'publication', p.name, b.pubowner,
+      'sends changes of version 1, of which there are none, and none of version 2',
+      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+    from v1
+    cross join lateral crossfade_private.publications_of(v1.tab) p
+    join pg_catalog.pg_publication b on b.pubname = p.name
+    where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
+  )
+  select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+  from found f
+  order by f.kind, f.object;
+$$;
+
+comment on function crossfade_private.v1_dependents is
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+
+create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %s (%s): %s', case count(*) when 1 then '1 object depends'
+      else count(*) || ' objects depend' end, (pair).v1_table, d.kind, string_agg(format(
+        '%s (owner %s) %s', d.object, d.owner, d.breaks), '; ' order by d.object)),
+    format('%s Or go on with it: crossfade pair ignore %s %s --reason "..."',
+      string_agg(distinct d.command, ' '), (pair).name,
+      string_agg('''' || replace(d.object, '''', '''\''''') || '''', ' ' order by d.object))
+  from crossfade_private.v1_dependents(pair) d
+  where not d.is_ignored
+  group by d.kind
+  order by d.kind;
+$$;
+
+comment on function crossfade_private.dependent_blockers is
+  'One sentence and the way out for each kind of object that depends on V1 and is not ignored.';
+
 -- pairs/drafts.sql --------------------------------------------------------------------------------
 
 -- The row that a registration would write.
@@ -4353,8 +4697,8 @@ comment on function crossfade_private.pair_row is
 
 -- pairs/policies.sql ------------------------------------------------------------------------------
 
--- Who may write which rows, in both tables: whoever may not change a row of one table must not change
--- it through the other one.
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
 
 create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
@@ -4525,6 +4869,8 @@ as $$
     union all
     select crossfade_private.publication_warnings(pair)
     union all
+    select crossfade_private.publication_problems(pair)
+    union all
     select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
@@ -4555,7 +4901,7 @@ create or replace function crossfade.judge_pair(
 )
 returns jsonb
 language plpgsql volatile
-security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -4753,119 +5099,6 @@ end $$;
 comment on function crossfade.describe_table is
   'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
 
--- mirror/state.sql --------------------------------------------------------------------------------
-
--- What the mirror of a pair does: a row that is the record, and constants for the triggers.
--- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
-
-create or replace function crossfade_private.state_of(mirror text, side integer)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when mirror = 'off' then 'off'
-    when mirror = 'both' then 'on'
-    when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
-    when mirror = 'archived' then 'off'
-    else 'on' end;
-$$;
-
-comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
-
-create or replace function crossfade_private.read_state(pair text, side integer)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_mirror text;
-begin
-  if current_setting('transaction_isolation') = 'read committed' then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair;
-  else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair for share;
-  end if;
-  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
-end $$;
-
-comment on function crossfade_private.read_state is
-  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
-
-create or replace function crossfade_private.set_state_functions(
-  pair text, side integer, state text, change bigint
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_function record;
-begin
-  for v_function in select * from (values
-    ('state', 'text', format('select %L::text', state)),
-    ('change', 'bigint', format('select %s::bigint', change))) f(name, type, body)
-  loop
-    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
-      language sql immutable parallel safe as %L',
-      pair, side, v_function.name, v_function.type, v_function.body);
-    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
-      pair, side, v_function.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.set_state_functions is
-  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so.';
-
-create or replace function crossfade_private.set_state(pair text, mirror text)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_change bigint;
-begin
-  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
-    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
-  end if;
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
-  perform crossfade_private.set_state_functions(
-    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
-  from (values (1), (2)) s(side);
-end $$;
-
-comment on function crossfade_private.set_state is
-  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.open_or_close(pair text)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade_private.mirror_state m set opened = q.wanted
-  from (
-    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
-      and (s.opened or not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
-    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
-    where s.pair = open_or_close.pair
-  ) q
-  where m.pair = q.pair and m.opened <> q.wanted;
-$$;
-
-comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
-
 -- mirror/calls.sql --------------------------------------------------------------------------------
 
 -- What the generated mirror functions call.
@@ -4939,6 +5172,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -4957,8 +5225,8 @@ begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
   if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
     and strpos(split_part(context, e'\n', -1), '"') = 0 then
@@ -4976,11 +5244,13 @@ begin
   -- letter. None of them can be continued by a quote, so no other text can begin with one.
   v_statement := left(v_rest, v_place - length(v_words) - 1);
   v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
-  return strpos(v_words, '"') = 0 and exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
@@ -5111,8 +5381,9 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_moves jsonb := nullif(current_setting(setting, true), '')::jsonb;
+  v_moves jsonb;
 begin
+  v_moves := nullif(current_setting(setting, true), '');
   return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
   return '{}'::jsonb; -- Anybody can set a setting to anything.
@@ -5153,6 +5424,284 @@ $$;
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
 
+-- mirror/watching.sql -----------------------------------------------------------------------------
+
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror,
+-- batches and foreign keys write does not count; a write whose statement names neither V1 nor a
+-- parent does.
+
+create or replace function crossfade_private.parent_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parent(id) as (
+    select o.confrelid from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'f' and o.confrelid <> tab
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+    union
+    select o.confrelid
+    from parent p
+    join pg_catalog.pg_constraint o on o.conrelid = p.id and o.contype = 'f'
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+  )
+  select string_agg(crossfade_private.name_pattern(p.id), '|') from parent p where p.id <> tab;
+$$;
+
+comment on function crossfade_private.parent_pattern is
+  'A regular expression that finds the names of the tables whose rows take rows of this one with them; null without such.';
+
+create or replace function crossfade_private.is_parents_statement(statement text, tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
+  select coalesce(statement !~ crossfade_private.name_pattern(tab)
+    and statement ~ crossfade_private.parent_pattern(tab), false);
+$$;
+
+comment on function crossfade_private.is_parents_statement is
+  'Whether a statement that changed rows of a table names a parent and not the table: then a foreign key did it.';
+
+create or replace function crossfade_private.note_v1_write(pair text)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_context text;
+begin
+  if crossfade_private.is_engine_write(pair) or exists (
+    select from crossfade_private.v1_writes w
+    where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
+      and w.at > clock_timestamp() - interval '10 seconds') then
+    return 'on';
+  end if;
+  get diagnostics v_context = pg_context;
+  -- What stands above the trigger that asks.
+  v_context := substring(v_context from
+    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+  select to_regclass(p.v1_table) into v_table from crossfade.pairs p
+  where p.name = note_v1_write.pair;
+  if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
+    return 'on';
+  end if;
+  insert into crossfade_private.v1_writes as w (pair, session_pid, role, application, called_by)
+  values (note_v1_write.pair, pg_backend_pid(),
+    coalesce(nullif(current_setting('role', true), 'none'), session_user),
+    left(current_setting('application_name'), 100),
+    substring(v_context from '(?:^|"\n)[^\n"]* ([^\s"]+\([^\n()]*\))'))
+  on conflict on constraint v1_writes_pkey do update
+  set at = excluded.at, role = excluded.role, application = excluded.application,
+    called_by = excluded.called_by;
+  return 'on';
+end $$;
+
+comment on function crossfade_private.note_v1_write is
+  'State of V1''s triggers while its writes are watched: on, and notes who wrote, once in 10 s a session, in a row of that session''s own, so that nobody waits for anybody.';
+
+create or replace function crossfade_private.v1_write_blocker(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with settings as (
+    select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
+  )
+  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+      to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+      string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
+        ', by ' || w.called_by, ')'), ', '), s.bake_s),
+    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+      min(w.pair))
+  from crossfade_private.v1_writes w cross join settings s
+  where w.pair = (v1_write_blocker.pair).name
+    and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
+  group by s.bake_s
+  union all
+  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+      coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
+      s.bake_s), 'Wait.'
+  from crossfade_private.mirror_state m cross join settings s
+  where m.pair = (v1_write_blocker.pair).name and coalesce(
+    m.watched_since > clock_timestamp() - make_interval(secs => s.bake_s), true);
+$$;
+
+comment on function crossfade_private.v1_write_blocker is
+  'Why it is not sure yet that nobody writes V1 any more; no row when it is.';
+
+-- mirror/state.sql --------------------------------------------------------------------------------
+
+-- What the mirror of a pair does: a row that is the record, and constants for the triggers.
+-- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
+
+create or replace function crossfade_private.state_of(mirror text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when mirror = 'off' then 'off'
+    when mirror = 'both' then 'on'
+    when mirror = 'log_only' then 'log'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
+    when mirror = 'archived' then 'off'
+    else 'on' end;
+$$;
+
+comment on function crossfade_private.state_of is
+  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+
+create or replace function crossfade_private.stored_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mirror text;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair for share;
+  end if;
+  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
+end $$;
+
+comment on function crossfade_private.stored_state is
+  'What the triggers of one side do, by the row. Locks it FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state constant text := crossfade_private.stored_state(pair, side);
+begin
+  if side = 1 and v_state = 'on' and exists (
+    select from crossfade_private.mirror_state m
+    where m.pair = read_state.pair and m.watched_since is not null) then
+    return crossfade_private.note_v1_write(pair);
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.read_state is
+  'stored_state, for sessions whose constants are older than the last change; as these do, it notes who writes V1 while that is watched.';
+
+create or replace function crossfade_private.set_state_functions(
+  pair text, side integer, state text, change bigint, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function record;
+begin
+  for v_function in select * from (values
+    ('state', 'text', 'immutable parallel safe', format('select %L::text', state)),
+    ('change', 'bigint', 'immutable parallel safe', format('select %s::bigint', change))
+    ) f(name, type, kind, body)
+    where f.name = 'change' or not is_watched
+    union all
+    -- Asking is noting: V1's own writers pay for that, and only in this stage.
+    select 'state', 'text', 'volatile', format('select crossfade_private.note_v1_write(%L)', pair)
+    where is_watched
+  loop
+    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
+      language sql %s as %L',
+      pair, side, v_function.name, v_function.type, v_function.kind, v_function.body);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
+      pair, side, v_function.name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.set_state_functions is
+  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so. Where it is watched, what its triggers ask also notes the writer.';
+
+create or replace function crossfade_private.set_state(
+  pair text, mirror text, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change bigint;
+begin
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  perform crossfade_private.set_state_functions(
+    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
+    is_watched and mirror = 'both' and s.side = 1)
+  from (values (1), (2)) s(side);
+end $$;
+
+comment on function crossfade_private.set_state is
+  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.open_or_close(pair text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade_private.mirror_state m set opened = q.wanted
+  from (
+    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and (s.opened or not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
+    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
+    where s.pair = open_or_close.pair
+  ) q
+  where m.pair = q.pair and m.opened <> q.wanted;
+$$;
+
+comment on function crossfade_private.open_or_close is
+  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+
 -- mirror/archive.sql ------------------------------------------------------------------------------
 
 -- The archive: in stage complete V1 refuses statements.
@@ -5162,7 +5711,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
   select depth > 1 and split_part(context, e'\n', 2)
     ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
 $$;
@@ -5182,7 +5732,7 @@ declare
 begin
   get diagnostics v_context = pg_context;
   -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
-  if crossfade_private.read_state(v_pair, 1) <> 'archive'
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
     or crossfade_private.is_engine_write(v_pair)
     or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
     or pg_trigger_depth() > 1
@@ -5221,7 +5771,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
   if new.mirror = 'archived' then
     perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
   end if;
@@ -5232,7 +5782,7 @@ comment on function crossfade_private.follow_mirror_state is
   'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
 
 create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
 for each row execute function crossfade_private.follow_mirror_state();
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
@@ -5300,7 +5850,8 @@ comment on function crossfade_private.refuse_fenced_write is
 
 -- mirror/insert.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_insert_text()
 returns text
@@ -5311,11 +5862,33 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_insert} then
+      return null;
+    end if;
+  elsif {is_plain} then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5331,21 +5904,6 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
-  end if;
-  if not cf_nested then
-    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
-    -- nothing, and without ON CONFLICT a row costs one index search less.
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {made_columns}
-      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
-      cross join lateral {convert_new} cf_c;
-      {when_written}
-    exception when others or assert_failure then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
@@ -5434,7 +5992,8 @@ comment on function crossfade_private.mirror_put_text is
 
 -- mirror/update.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -5445,7 +6004,7 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5455,7 +6014,17 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_update} then
+      return null;
+    end if;
+  {single_update}
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5527,8 +6096,8 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}
@@ -5555,10 +6124,47 @@ $text$;
 comment on function crossfade_private.fast_update_text is
   'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
 
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';
+
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
--- The text of the function that brings edits to counterparts when the statement of the UPDATE trigger
--- could not: rows that a trigger wrote again, rows that are refused, rows without a counterpart.
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE
+-- trigger could not: rows that a trigger wrote again, rows that are refused, rows without a
+-- counterpart.
 
 create or replace function crossfade_private.mirror_edit_text()
 returns text
@@ -5624,7 +6230,7 @@ as $text$
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited});$body$
   else $body$execute coalesce((
-      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
       from (
         select array[{edited_each}] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -5639,19 +6245,19 @@ $text$;
 comment on function crossfade_private.edit_statement_text is
   'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
 
-create or replace function crossfade_private.update_named_text()
+create or replace function crossfade_private.named_tail_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$update {target} cf_t set %s
+  select $body$
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited})$body$;
 $text$;
 
-comment on function crossfade_private.update_named_text is
-  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';
 
 -- mirror/move.sql ---------------------------------------------------------------------------------
 
@@ -5757,7 +6363,7 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5765,6 +6371,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5798,6 +6405,11 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
@@ -5876,11 +6488,12 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5994,8 +6607,8 @@ comment on function crossfade_private.mirror_key_text is
 
 -- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
--- with cf_; columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables
+-- begin with cf_; columns may not.
 
 create or replace function crossfade_private.text_settings()
 returns text
@@ -6111,7 +6724,7 @@ comment on function crossfade_private.writable_columns is
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
-returns table (name text, edited text, made text, differs text)
+returns table (name text, edited text, made text, differs text, reads text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -6120,7 +6733,8 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made),
+    (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -6136,6 +6750,41 @@ $$;
 
 comment on function crossfade_private.edited_columns is
   'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.flag_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with edited as (
+    select e.*, row_number() over () place
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e
+  ),
+  flag as (
+    select r as name, 'cf_e' || row_number() over (order by r) as flag
+    from (select distinct unnest(e.reads) r from edited e) d
+  )
+  select case when bool_or(e.reads is null) or count(*) = 0 then '{}' else jsonb_build_object(
+    'flags_declared', (select string_agg(f.flag || ' boolean;', ' ' order by f.flag) from flag f),
+    'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
+    'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
+    'flags', (
+      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+        ', ' order by f.flag) from flag f),
+    'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+      g.flags, e.made), ', ' order by e.place),
+    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    end
+  from edited e
+  cross join lateral (
+    select string_agg(f.flag, ' or ' order by f.flag) flags from flag f where f.name = any (e.reads)
+  ) g;
+$$;
+
+comment on function crossfade_private.flag_pieces is
+  'The fragments of update_pieces for one updated row, with a variable for each column that the converter reads; empty where it reads the row as a whole or writes no column of its own.';
 
 create or replace function crossfade_private.update_pieces(
   conversion jsonb, source regclass, target regclass, target_key text[]
@@ -6163,7 +6812,7 @@ begin
         e.name, e.edited, e.made)), '[]'))
     into v_pieces
     from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
+    return v_pieces || crossfade_private.flag_pieces(conversion, source, target, target_key);
   end if;
   return (
     select jsonb_build_object(
@@ -6281,6 +6930,23 @@ comment on function crossfade_private.settle_pieces is
 
 -- Everything that the texts of a pair's mirror functions ask for.
 
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
+$$;
+
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
+
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -6302,6 +6968,11 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
@@ -6309,6 +6980,11 @@ as $$
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
       format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
@@ -6432,15 +7108,17 @@ comment on function crossfade_private.mirror_pieces is
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.owner_search_path(tab regclass)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
   select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
     n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
   from pg_catalog.pg_namespace n
@@ -6516,13 +7194,20 @@ begin
       crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
@@ -6585,7 +7270,8 @@ begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
     crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -6706,7 +7392,7 @@ begin
   if v_mirror in ('archived', 'reverse') then
     perform crossfade_private.install_archive(v_row);
   end if;
-  perform crossfade_private.set_state(v_row.name, v_mirror);
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -6729,7 +7415,8 @@ security definer -- creates triggers on the owner's tables; only service_role ma
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_row crossfade.pairs := crossfade_private.pair_row(name, v1, v2, to_v2, to_v1, key, options);
+  v_row crossfade.pairs := crossfade_private.pair_row(
+    name, v1, v2, coalesce(to_v2, ''), coalesce(to_v1, ''), key, options);
   v_known crossfade.pairs;
   v_problems text[];
 begin
@@ -6763,7 +7450,10 @@ begin
     crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
   on conflict on constraint pairs_pkey do update
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
-    options = excluded.options, fingerprint = excluded.fingerprint,
+    -- What an operator has said since the pair was written down stays.
+    options = case when p.options ? 'ignore_dependents'
+      then jsonb_build_object('ignore_dependents', p.options -> 'ignore_dependents') else '{}' end
+      || excluded.options, fingerprint = excluded.fingerprint,
       converter_hash = excluded.converter_hash
   returning * into v_row;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
@@ -6868,12 +7558,6 @@ end $$;
 
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
-
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -7034,8 +7718,8 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer to,
-  -- in a transaction that is still open, is who may hold the row.
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
   select coalesce((
     select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
     from pg_catalog.pg_locks l
@@ -7069,8 +7753,8 @@ comment on function crossfade_private.lock_blockers is
 
 -- runs/pace.sql -----------------------------------------------------------------------------------
 
--- How fast batches may go: at full speed while nobody else uses the database, else for a share of the
--- time, so that clients notice little.
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of
+-- the time, so that clients notice little.
 
 create or replace function crossfade_private.others_transactions(run bigint)
 returns bigint
@@ -7489,7 +8173,7 @@ comment on function crossfade_private.next_batch_rows is
 
 create or replace function crossfade_private.finish_batch(
   run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
-  batch_ms numeric, target_ms integer
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
@@ -7499,7 +8183,10 @@ declare
   v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
   if rows_read > 0 then
-    v_speed := (v_speed || round(batch_ms * 1000 / rows_read, 3))[
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
       greatest(cardinality(v_speed) - 8, 1):];
   end if;
   update crossfade.run_ranges a
@@ -7510,7 +8197,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed, target_ms) end,
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,
@@ -7521,7 +8210,7 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_batch is
-  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch.';
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
 
 create or replace function crossfade_private.check_unchanged(
   run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
@@ -7568,8 +8257,8 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would be
-  -- unpacked for each piece that is taken of it.
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
   select q.pieces || jsonb_build_object('target_path',
     crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
   from crossfade_private.pair_pieces q
@@ -7663,7 +8352,8 @@ as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Of one table, only the last batch of a range can hold another number of rows than was asked for.
+  -- Of one table, only the last batch of a range can hold another number of rows than was asked
+  -- for.
   if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
       select greatest((
@@ -7720,7 +8410,8 @@ create or replace function crossfade_private.write_rows(
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a victim.
+-- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a
+-- victim.
 set lock_timeout = '500ms'
 -- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
 set work_mem = '32MB'
@@ -7786,7 +8477,8 @@ comment on function crossfade_private.lock_keys is
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is special.
+-- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is
+-- special.
 
 create or replace function crossfade_private.copy_sql(
   range text, on_conflict text default 'on conflict ({target_key}) do nothing',
@@ -8287,7 +8979,8 @@ comment on function crossfade_private.record_mismatches is
 -- runs/slices.sql ---------------------------------------------------------------------------------
 
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is smaller.
+-- A part that runs into a timeout is undone, what came before it stays, and the next batch is
+-- smaller.
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -8363,7 +9056,8 @@ create or replace function crossfade_private.do_slices(
   started_at timestamptz
 )
 returns table (
-  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, error_code text
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -8385,11 +9079,14 @@ begin
     v_slice_at := clock_timestamp();
     begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
-      -- client or a proxy.
+      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of
+      -- a client or a proxy.
       error_code := sqlstate;
     end;
     if error_code is not null then
@@ -8475,7 +9172,8 @@ begin
   v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
   perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
     case (run).kind when 'backfill' then v_done.rows_found else 0 end,
-    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_target_ms);
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
   return jsonb_build_object(
     'rows_read', v_done.rows_read, 'batch_ms', v_ms,
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
@@ -9054,7 +9752,6 @@ $$;
 
 comment on function crossfade_private.settle_repaired is
   'Close the failures and mismatches of keys whose rows agree.';
-
 
 -- runs/repair_set.sql -----------------------------------------------------------------------------
 
@@ -9892,12 +10589,17 @@ as $$
     (5, 'live', format('crossfade stage set %s live', (pair).name),
       'updates rows of crossfade', 'none on your tables', 'one short transaction'),
     (6, 'rampdown', format('crossfade stage set %s rampdown', (pair).name),
-      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+      'updates rows of crossfade; a sequence of V2''s own is set past every key; who writes V1 is noted from now on',
+      'none on your tables', 'one short transaction'),
     (7, 'complete', format('crossfade stage set %s complete --confirm', (pair).name),
       format(
-        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
+        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. Sequences that V2''s defaults need are no longer V1''s. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
         (pair).v1_table),
-      format('SHARE on %s: waits for its writers, at most 2 s', (pair).v1_table),
+      format('SHARE ROW EXCLUSIVE on %s: waits for its writers, at most 2 s%s', (pair).v1_table,
+        (select '; ACCESS EXCLUSIVE on ' || (pair).v2_table
+        from crossfade_private.key_sequences(pair) k
+        cross join lateral crossfade_private.sequence_owner(k.sequence_2) o
+        where o.is_identity and o.tab = ((pair).v1_table)::regclass limit 1)),
       'one short transaction')
   ) s(n, step, command, does, lock, held);
 $$;
@@ -9958,6 +10660,8 @@ begin
     'problems', (select coalesce(jsonb_agg(p), '[]')
       from crossfade_private.pair_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
+    'dependents', (
+      select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
     'tables', (
       select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
         || crossfade_private.table_hindrances(t.name::regclass)
@@ -9973,7 +10677,7 @@ begin
 end $$;
 
 comment on function crossfade.plan_pair is
-  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
+  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, what depends on V1, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
 
 -- health/request_checks.sql -----------------------------------------------------------------------
 
@@ -10990,7 +11694,7 @@ as $$
       when (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
         then 'the last clean verify pass is older than the backfill'
       else 'the converters have changed since the last clean verify pass' end,
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   where (data_blockers.pair).last_clean_verify_at is null
     or (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
     or (data_blockers.pair).verified_converter_hash is distinct
@@ -10998,19 +11702,19 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('drift_since_verify',
     format('%s writes were not mirrored since the last clean verify pass', count(*)),
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   from crossfade.mirror_failures f
   where f.pair = (data_blockers.pair).name and f.resolved_at is not null
     and f.at > (data_blockers.pair).last_clean_verify_at
@@ -11052,8 +11756,8 @@ as $$
 begin
   return query
     select crossfade_private.blocker('rls_parity',
-      format('users see different rows in the two tables (%s found)', c.differences),
-      'Make the policies equal, then run crossfade pair check-rls again.')
+      format('users may see or write different rows in the two tables (%s found)', c.differences),
+      format('Make the policies equal, then: crossfade pair check-rls %s --user ID', c.pair))
     from crossfade.rls_checks c
     where c.pair = (rls_blockers.pair).name and c.differences > 0;
 end $$;
@@ -11079,7 +11783,7 @@ begin
   if stage <> v_next then
     return next crossfade_private.blocker('stage_order',
       format('%s comes after %s', v_next, (pair).stage),
-      format('crossfade stage set %s %s', (pair).name, v_next));
+      format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
@@ -11096,11 +11800,12 @@ begin
   if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
-      'crossfade backfill run');
+      format('crossfade backfill run %s', (pair).name));
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', 'crossfade backfill run');
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
     return query
       select crossfade_private.blocker('parent_backfill_needed',
         format('its rows refer to rows of "%s", which are not copied yet', u),
@@ -11115,7 +11820,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      'crossfade pair mirror PAIR both, then crossfade repair');
+      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+        (pair).name));
   end if;
   if stage = 'live' then
     return query select crossfade_private.shadow_blockers(pair);
@@ -11124,7 +11830,13 @@ begin
   if stage = 'rampdown' and v_cohort.percentage < 100 then
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
-      'crossfade cohort set --percentage 100');
+      format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'complete' then
+    return query select crossfade_private.blocker('v1_written', b.message, b.hint)
+      from crossfade_private.v1_write_blocker(pair) b;
+    return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
+      from crossfade_private.dependent_blockers(pair) b;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(
@@ -11138,6 +11850,182 @@ end $$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';
+
+-- stages/sequences.sql ----------------------------------------------------------------------------
+
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every
+-- key of both tables, and V2's defaults must not need V1 when that is an archive.
+
+create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found bigint;
+begin
+  -- Without an index that begins with the column this would read the whole table.
+  if exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = i.indkey[0]
+    where i.indrelid = tab and i.indisvalid and i.indpred is null and a.attname = column_name
+      and crossfade_private.key_family(a.atttypid, a.atttypmod) = 'an integer'
+  ) then
+    execute format('select max(%I) from %s', column_name, tab) into v_found;
+  end if;
+  return v_found;
+end $$;
+
+comment on function crossfade_private.greatest_key is
+  'The greatest key of a table; null without rows, and where finding it would take long.';
+
+create or replace function crossfade_private.advance_sequence(sequence regclass, past bigint)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence pg_catalog.pg_sequence;
+  -- Others may take values meanwhile: setting exactly what was read could take the sequence back.
+  v_margin constant integer := 100;
+begin
+  select s.* into v_sequence from pg_catalog.pg_sequence s where s.seqrelid = sequence;
+  if v_sequence.seqincrement > 0 and past <= v_sequence.seqmax
+    and past >= coalesce(pg_sequence_last_value(sequence), v_sequence.seqstart - 1) then
+    perform setval(sequence, least(v_sequence.seqmax, past + v_margin * v_sequence.seqincrement));
+  end if;
+exception when insufficient_privilege then
+  raise warning 'crossfade: sequence % could not be set past %: %', sequence, past, sqlerrm;
+end $$;
+
+comment on function crossfade_private.advance_sequence is
+  'Set a sequence past a value that was taken without it; never back. Not undone by a rollback. A WARNING where the engine''s owner may not.';
+
+create or replace function crossfade_private.lead_sequences(pair crossfade.pairs, side integer)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.advance_sequence(
+    case side when 1 then s.sequence_1 else s.sequence_2 end, greatest(
+      pg_sequence_last_value(case side when 1 then s.sequence_2 else s.sequence_1 end),
+      crossfade_private.greatest_key(((pair).v1_table)::regclass, s.column_1),
+      crossfade_private.greatest_key(((pair).v2_table)::regclass, s.column_2)))
+  from crossfade_private.key_sequences(pair) s
+  -- One that both tables share has handed out every key itself.
+  where s.sequence_1 is distinct from s.sequence_2
+    and case side when 1 then s.sequence_1 else s.sequence_2 end is not null;
+$$;
+
+comment on function crossfade_private.lead_sequences is
+  'Set the key sequences of one side past every key of both tables: that side leads from now on.';
+
+create or replace function crossfade_private.copy_sequence_rights(
+  from_sequence regclass, to_sequence regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grant record;
+begin
+  execute format('alter sequence %s owner to %I', to_sequence, (
+    select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_sequence));
+  for v_grant in
+    select g.privilege_type as right, coalesce(quote_ident(r.rolname), 'public') as role
+    from pg_catalog.pg_class c
+    cross join lateral pg_catalog.aclexplode(c.relacl) g
+    left join pg_catalog.pg_roles r on r.oid = g.grantee
+    where c.oid = from_sequence
+  loop
+    execute format('grant %s on sequence %s to %s', v_grant.right, to_sequence, v_grant.role);
+  end loop;
+end $$;
+
+comment on function crossfade_private.copy_sequence_rights is
+  'Give a sequence the owner and the rights of another one.';
+
+create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_2 constant regclass := (pair).v2_table;
+  v_column record;
+  v_own text;
+  v_moved jsonb := '[]';
+begin
+  for v_column in
+    select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
+      pg_get_expr(e.adbin, e.adrelid) as before,
+      c.relnamespace = q.relnamespace and c.relowner = q.relowner as can_move
+    from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid
+    join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+    cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
+    join pg_catalog.pg_class q on q.oid = s.sequence
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    order by a.attnum
+  loop
+    if v_column.is_identity then
+      -- PostgreSQL lets nobody else own the sequence of an identity column.
+      v_own := format('%I.%I', (select c.relnamespace::regnamespace from pg_catalog.pg_class c
+        where c.oid = v_2), left((pair).name, 30) || '_' || left(v_column.name, 20) || '_own_seq');
+      execute format('create sequence %s as bigint owned by %s.%I', v_own, v_2, v_column.name);
+      execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
+        v_own);
+      perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_own, 'before', v_column.before));
+    else
+      -- In another schema or of another owner it can belong to no column of V2, but it stays.
+      execute format('alter sequence %s owned by %s', v_column.sequence, case
+        when v_column.can_move then format('%s.%I', v_2, v_column.name) else 'none' end);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_column.sequence::text, 'owner', v_column.owner));
+    end if;
+  end loop;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.own_sequences is
+  'Free V2''s defaults of V1: sequences that V1 owns become V2''s, or nobody''s; for one of an identity column V2 gets its own, with ACCESS EXCLUSIVE on V2 for milliseconds (waits at most 2 s, 55P03). Gives what crossfade.pairs.moved_sequences keeps.';
+
+create or replace function crossfade_private.return_sequences(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_moved record;
+begin
+  for v_moved in
+    select m."column" as name, m.sequence, m.owner, m.before
+    from jsonb_to_recordset((pair).moved_sequences)
+      m("column" text, sequence text, owner text, before text)
+    where to_regclass(m.sequence) is not null
+  loop
+    if v_moved.before is not null then
+      execute format('alter table %s alter column %I set default %s', (pair).v2_table, v_moved.name,
+        v_moved.before);
+      perform crossfade_private.advance_sequence(
+        crossfade_private.default_sequence(((pair).v2_table)::regclass, v_moved.name),
+        pg_sequence_last_value(v_moved.sequence::regclass));
+      execute format('drop sequence %s', v_moved.sequence);
+    else
+      execute format('alter sequence %s owned by %s.%I', v_moved.sequence, (pair).v1_table,
+        v_moved.owner);
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.return_sequences is
+  'Undo own_sequences, on the way back from complete. The same locks.';
 
 -- stages/changing.sql -----------------------------------------------------------------------------
 
@@ -11193,6 +12081,32 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved jsonb := '[]';
+begin
+  -- Order matters: who takes from which sequence first, then past what it must be.
+  if stage = 'complete' then
+    v_moved := crossfade_private.own_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'complete' then
+    perform crossfade_private.return_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 1);
+  elsif stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 1);
+  end if;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.change_leader is
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
+
 create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
 returns crossfade.pairs
 language plpgsql volatile
@@ -11205,9 +12119,14 @@ declare
   v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+  v_watched boolean := stage = 'rampdown';
+  v_moved jsonb := crossfade_private.change_leader(pair, stage);
 begin
-  update crossfade_private.mirror_state m set mirror = v_mirror
-  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+  update crossfade_private.mirror_state m
+  set mirror = v_mirror,
+    watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
+  where m.pair = (enter_stage.pair).name
+    and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)
     -- A paused mirror stays paused between the two stages that allow it.
     and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
   update crossfade.pairs p
@@ -11218,7 +12137,8 @@ begin
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
     full_since = case when enter_stage.stage in ('rampdown', 'complete')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
   perform crossfade_private.open_or_close(v_row.name);
@@ -11240,7 +12160,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_stage is
-  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+  'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
 create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
 returns void
@@ -11251,11 +12171,11 @@ as $$
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share mode', (pair).v1_table);
+  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
 end $$;
 
 comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
 
 -- stages/stages.sql -------------------------------------------------------------------------------
 
@@ -11579,28 +12499,183 @@ end $$;
 comment on function crossfade.set_mirror is
   'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
 
--- stages/visibility.sql ---------------------------------------------------------------------------
+-- stages/ignoring.sql -----------------------------------------------------------------------------
 
--- Comparing who may see what.
+-- Objects that may go on depending on V1.
 
-create or replace function crossfade.visible_keys_sql(pair text)
+create or replace function crossfade.ignore_dependents(pair text, names text[], reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- pairs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
+  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_unknown text;
+  v_after jsonb;
+begin
+  perform crossfade_private.require_reason(reason,
+    format('let objects depend on version 1 of "%s"', pair));
+  select n into v_unknown from unnest(names) n where n <> all (v_known) limit 1;
+  if v_unknown is not null then
+    perform crossfade_private.fail(400, 'CF012',
+      format('"%s" does not depend on version 1 of "%s"', v_unknown, pair),
+      jsonb_build_object('pair', pair, 'name', v_unknown, 'known', to_jsonb(v_known)),
+      format('Write the name as it stands in: crossfade plan %s', pair));
+  end if;
+  select p.* into v_pair from crossfade.pairs p where p.name = ignore_dependents.pair
+  for no key update;
+  -- No name at all takes every exception back.
+  select case when cardinality(names) = 0 then '[]' else coalesce(jsonb_agg(distinct n), '[]') end
+  into v_after
+  from (select jsonb_array_elements_text(v_before) union select unnest(names)) q(n);
+  update crossfade.pairs p
+  set options = p.options || jsonb_build_object('ignore_dependents', v_after)
+  where p.name = ignore_dependents.pair;
+  perform crossfade_private.audit('pair.ignore', pair, reason,
+    jsonb_build_object('ignore_dependents', v_before),
+    jsonb_build_object('ignore_dependents', v_after));
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_after, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.ignore_dependents is
+  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+
+-- stages/write_rights.sql -------------------------------------------------------------------------
+
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of
+-- rows.
+
+create or replace function crossfade_private.write_right_sql(
+  tab regclass, role_name text, command_name text, of_new_row boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not case command_name when 'delete' then has_table_privilege(role_name, tab, 'delete')
+      else has_any_column_privilege(role_name, tab, command_name) end then 'false'
+    when not c.relrowsecurity then 'true'
+    -- One permissive policy must let the row pass, and every restrictive one.
+    else (
+      select format('coalesce((%s)%s, false)',
+        coalesce(string_agg(q.expression, ' or ') filter (where p.permissive), 'false'),
+        coalesce(' and ' || string_agg(q.expression, ' and ') filter (where not p.permissive), ''))
+      from crossfade_private.write_policies(tab) p
+      cross join lateral (
+        select format('coalesce(%s, false)',
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+      ) q
+      where p.command = command_name
+        and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
+    end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.write_right_sql is
+  'An expression over a row of a table, under the table''s name, that says whether a role may insert, update or delete it (of_new_row: leave it behind); as that role.';
+
+create or replace function crossfade_private.rights_of_rows_sql(
+  tab regclass, role_name text, parameter integer, names text[], key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+    crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
+    crossfade_private.write_right_sql(tab, role_name, 'insert', true),
+    crossfade_private.write_right_sql(tab, role_name, 'update', false),
+    crossfade_private.write_right_sql(tab, role_name, 'update', true),
+    crossfade_private.write_right_sql(tab, role_name, 'delete', false),
+    parameter, tab, c.relname)
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.rights_of_rows_sql is
+  'A query over an array of rows: the key of each, and whether a role may insert it, update it, make it by an update, delete it.';
+
+create or replace function crossfade.write_rights_sql(pair text, role_name text)
 returns text
 language plpgsql stable
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return crossfade_private.render($sql$
-    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
-    from (select {skey_json_s} as k from {source} cf_s) a
-    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
-    where a.k is null or b.k is null
-    limit 100
-  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+  return format(
+    'select a.key, c.name as command, case when a.allowed[c.place] then 1 else 2 end as visible_in
+    from (%s) a join (%s) b on b.key = a.key
+    cross join (values (1, ''insert''), (2, ''update''), (3, ''update to''), (4, ''delete''))
+      c(place, name)
+    where a.allowed[c.place] <> b.allowed[c.place] limit 100',
+    crossfade_private.rights_of_rows_sql(v_pair.v1_table::regclass, role_name, 1,
+      v_pair.key_columns, v_pair.key_columns),
+    crossfade_private.rights_of_rows_sql(v_pair.v2_table::regclass, role_name, 2,
+      v_pair.key_columns, v_pair.v2_key_columns));
+end $$;
+
+comment on function crossfade.write_rights_sql is
+  'Text of the query that lists what a role may write in one table only, of rows of V1 ($1) and their counterparts ($2), as text of arrays. CF001.';
+
+create or replace function crossfade.row_pages_sql(pair text)
+returns text
+language plpgsql stable
+security definer -- the caller may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+begin
+  return format(
+    'select array_agg(q.a)::text, array_agg(q.b)::text
+    from (select a, b, row_number() over () as place from %s a join %s b on %s) q
+    group by (q.place - 1) / 1000', v_pair.v1_table, v_pair.v2_table, (
+      select string_agg(format('a.%I = b.%I', k1, k2), ' and ')
+      from unnest(v_pair.key_columns, v_pair.v2_key_columns) u(k1, k2)));
+end $$;
+
+comment on function crossfade.row_pages_sql is
+  'Text of the query that reads rows of both tables by a thousand, as text of arrays. CF001.';
+
+-- stages/visibility.sql ---------------------------------------------------------------------------
+
+-- Comparing who may see and who may write what.
+
+create or replace function crossfade.visible_keys_sql(pair text, role_name text)
+returns text
+language plpgsql stable
+security definer -- the caller acts as an ordinary user by then and may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_sides text[];
+begin
+  -- Who has no right to read sees nothing; asking would be an error.
+  select array_agg(case when has_any_column_privilege(role_name, t.name::regclass, 'select')
+    then format('select %s as k from %s cf_t',
+      crossfade_private.key_to_json(v_pair.key_columns, t.name::regclass, t.key, 'cf_t'), t.name)
+    else 'select null::jsonb as k where false' end order by t.side)
+  into v_sides
+  from (
+    select 1 as side, v_pair.v1_table as name, v_pair.key_columns as key
+    union all
+    select 2, v_pair.v2_table, v_pair.v2_key_columns
+  ) t;
+  return format('select coalesce(a.k, b.k) as key, ''select'' as command,
+      case when b.k is null then 1 else 2 end as visible_in
+    from (%s) a full join (%s) b on a.k = b.k
+    where a.k is null or b.k is null limit 100', v_sides[1], v_sides[2]);
 end $$;
 
 comment on function crossfade.visible_keys_sql is
-  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+  'Text of the query that lists keys of which the caller, acting as a role, sees only one side. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -11616,32 +12691,60 @@ $$;
 
 comment on function crossfade.record_rls_check is 'Keep the outcome of check_rls.';
 
+create or replace function crossfade.ask_as(
+  user_id text, query text, rows_1 text default null, rows_2 text default null
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text := coalesce(current_setting('role', true), 'none');
+  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_acting text := case when user_id is null then 'anon' else 'authenticated' end;
+begin
+  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
+  -- the user they are written for.
+  perform set_config('request.jwt.claims',
+    jsonb_strip_nulls(jsonb_build_object('sub', user_id, 'role', v_acting))::text, true);
+  perform set_config('role', v_acting, true);
+  return query execute format('select jsonb_build_object(''user_id'', coalesce($3, ''anon''),
+    ''key'', q.key, ''command'', q.command, ''visible_in'', q.visible_in) from (%s) q', query)
+  using rows_1, rows_2, user_id;
+  perform set_config('role', v_role, true);
+  perform set_config('request.jwt.claims', v_claims, true);
+end $$;
+
+comment on function crossfade.ask_as is
+  'The rows (key, command, visible_in) of a query asked as a signed-in user, null for anon. 42501 when the caller may not act as that role.';
+
 create or replace function crossfade.check_rls(pair text, user_ids jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_sql text := crossfade.visible_keys_sql(pair);
-  v_role text := current_setting('role', true);
-  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_users text[] := array(select jsonb_array_elements_text(user_ids)) || null::text;
   v_user text;
-  v_key jsonb;
-  v_visible_in integer;
+  v_1 text;
+  v_2 text;
   v_found jsonb := '[]'::jsonb;
+  v_seen jsonb;
 begin
-  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
-  -- the user they are written for.
-  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
-    perform set_config('request.jwt.claims',
-      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
-    perform set_config('role', 'authenticated', true);
-    for v_key, v_visible_in in execute v_sql loop
-      v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+  foreach v_user in array v_users loop
+    v_found := v_found || coalesce((
+      select jsonb_agg(d)
+      from crossfade.ask_as(v_user, crossfade.visible_keys_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end)) d), '[]');
+  end loop;
+  for v_1, v_2 in execute crossfade.row_pages_sql(pair) loop
+    foreach v_user in array v_users loop
+      select jsonb_agg(d) into v_seen
+      from crossfade.ask_as(v_user, crossfade.write_rights_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end), v_1, v_2) d;
+      v_found := v_found || coalesce(v_seen, '[]');
     end loop;
-    perform set_config('role', coalesce(v_role, 'none'), true);
-    perform set_config('request.jwt.claims', v_claims, true);
+    exit when jsonb_array_length(v_found) > 100 * cardinality(v_users);
   end loop;
   perform crossfade.record_rls_check(
     pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
@@ -11650,7 +12753,7 @@ begin
 end $$;
 
 comment on function crossfade.check_rls is
-  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+  'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';
 
 -- rollouts/plan_steps.sql -------------------------------------------------------------------------
 
@@ -14377,7 +15480,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare
@@ -14476,3 +15580,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

@@ -1,5 +1,5 @@
--- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
--- with cf_; columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables
+-- begin with cf_; columns may not.
 
 create or replace function crossfade_private.text_settings()
 returns text

@@ -1,5 +1,5 @@
--- Who may write which rows, in both tables: whoever may not change a row of one table must not change
--- it through the other one.
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
 
 create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb

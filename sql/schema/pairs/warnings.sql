@@ -48,6 +48,8 @@ as $$
     union all
     select crossfade_private.publication_warnings(pair)
     union all
+    select crossfade_private.publication_problems(pair)
+    union all
     select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
@@ -78,7 +80,7 @@ create or replace function crossfade.judge_pair(
 )
 returns jsonb
 language plpgsql volatile
-security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
 as $$
 declare

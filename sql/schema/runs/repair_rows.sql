@@ -157,4 +157,3 @@ $$;
 
 comment on function crossfade_private.settle_repaired is
   'Close the failures and mismatches of keys whose rows agree.';
-

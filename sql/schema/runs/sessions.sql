@@ -57,8 +57,8 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer to,
-  -- in a transaction that is still open, is who may hold the row.
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
   select coalesce((
     select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
     from pg_catalog.pg_locks l

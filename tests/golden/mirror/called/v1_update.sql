@@ -12,7 +12,7 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows updated in V1.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -22,7 +22,17 @@ declare
   cf_written bigint;
   cf_olds public.notes[];
   cf_news public.notes[];
+  
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_update() line 36 at SQL statement' then
+      return null;
+    end if;
+  
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
@@ -56,8 +66,8 @@ begin
   if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update public.notes_v2 cf_t set (body, seen) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.seen is distinct from cf_c.seen then cf_c.seen else (cf_t).seen end from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true)
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join public.notes cf_s on (cf_s).id = (cf_o).id

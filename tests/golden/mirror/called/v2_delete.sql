@@ -12,7 +12,7 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows deleted from V2.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -20,6 +20,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
@@ -59,6 +60,11 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from public.notes cf_t using cf_old cf_r, public.notes_v2 cf_s
+      where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c where not ((cf_t).body is distinct from cf_c.body));
       perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::public.notes_v2
         from public.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;

@@ -3,11 +3,6 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds notes[
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
- SET "TimeZone" TO 'UTC'
- SET "DateStyle" TO 'ISO, MDY'
- SET "IntervalStyle" TO 'postgres'
- SET extra_float_digits TO '1'
- SET bytea_output TO 'hex'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": edits of rows of V1, read again by their keys.
 #variable_conflict use_column
@@ -19,10 +14,10 @@ declare
 begin
   begin
     execute coalesce((
-      select format('update public.notes_v2 cf_t set %s
+      select 'update public.notes_v2 cf_t set ' || string_agg(cf_text, ', ' order by cf_place) || '
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join public.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
-    where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (to_jsonb((cf_s).body))::jsonb or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)', string_agg(cf_text, ', ' order by cf_place))
+    where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (to_jsonb((cf_s).body))::jsonb or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)'
       from (
         select array[bool_or(((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (to_jsonb((cf_s).body))::jsonb), bool_or(((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

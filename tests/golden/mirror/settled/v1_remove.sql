@@ -3,11 +3,6 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_remove(cf_rows note
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
- SET "TimeZone" TO 'UTC'
- SET "DateStyle" TO 'ISO, MDY'
- SET "IntervalStyle" TO 'postgres'
- SET extra_float_digits TO '1'
- SET bytea_output TO 'hex'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": counterparts of rows deleted from V1, some of which cannot be deleted.
 #variable_conflict use_column

@@ -3,16 +3,11 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_delete()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
- SET "TimeZone" TO 'UTC'
- SET "DateStyle" TO 'ISO, MDY'
- SET "IntervalStyle" TO 'postgres'
- SET extra_float_digits TO '1'
- SET bytea_output TO 'hex'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows deleted from V2.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -20,6 +15,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
@@ -59,6 +55,11 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from public.notes cf_t using cf_old cf_r, public.notes_v2 cf_s
+      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at));
       perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::public.notes_v2
         from public.notes_v2 cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page), tg_op);
     end if;

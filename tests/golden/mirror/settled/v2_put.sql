@@ -3,11 +3,6 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows notes_v
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
- SET "TimeZone" TO 'UTC'
- SET "DateStyle" TO 'ISO, MDY'
- SET "IntervalStyle" TO 'postgres'
- SET extra_float_digits TO '1'
- SET bytea_output TO 'hex'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": whole counterparts of rows of V2, read again by their keys.
 #variable_conflict use_column

@@ -12,7 +12,7 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows deleted from V1.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -20,6 +20,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
@@ -59,6 +60,16 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
+      where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
+     (cf_printed.new_v1).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_printed.new_v1).body <> ''::text)
+  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body is distinct from cf_c.body or (cf_t).labels is distinct from cf_c.labels));
       perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
         from public.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;

@@ -12,7 +12,7 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows updated in V2.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -22,7 +22,17 @@ declare
   cf_written bigint;
   cf_olds public.notes_v2[];
   cf_news public.notes_v2[];
+  
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 36 at SQL statement' then
+      return null;
+    end if;
+  
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
@@ -56,8 +66,8 @@ begin
   if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update public.notes cf_t set (body, labels) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.labels is distinct from cf_c.labels then cf_c.labels else (cf_t).labels end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).id = (cf_o).id

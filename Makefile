@@ -12,14 +12,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # make demo ROWS=20000 takes a part of the history; make test ARGS='-k backfill' a part of the tests.
 ROWS ?=
 ARGS ?=
-# How long make soak runs; SEED=n begins with the round of that seed.
+# How long make soak runs; SEED=n begins with the round of that seed, VERSION=15 takes that PostgreSQL.
 SOAK_S ?= 600
 SEED ?=
+VERSION ?= 18
 # Test processes; each starts servers of its own.
 JOBS ?= 2
 
 TYPESCRIPT := supabase/functions control/crossfade/local tests/edge tests/peers
-SQL        := supabase/migrations sql
+SQL        := sql
 # The gateway's types come from npm packages that are installed outside the tree, as when it runs.
 GATEWAY    := from crossfade.local import deno_runtime as d; print(d.install_gateway(lambda _: None))
 
@@ -27,7 +28,7 @@ export DENO_NO_UPDATE_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down test test-hosted check check-python check-deno \
-  check-sql check-ci bench screenshots soak freeze format clean
+  check-sql check-ci bench screenshots soak migration freeze format clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,13 +90,16 @@ check-ci: $(STAMP)
 	$(BIN)/shellcheck .ci/run tests/install-debian-packages
 
 soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor (SOAK_S=600, SEED=n)
-	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak --version $(VERSION) --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak.simulations --jobs $(JOBS)
 	CROSSFADE_FUZZ=20000 $(if $(SEED),CROSSFADE_SEED=$(SEED)) \
 	  $(BIN)/python -m pytest tests/integration/test_chat_fuzz.py
 	CROSSFADE_CASES=200000 $(BIN)/deno test --quiet --config supabase/functions/chat/deno.json \
 	  --frozen --allow-read=tests --allow-env=CROSSFADE_SEED,CROSSFADE_CASES \
 	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts
+
+soak-mutations: $(STAMP)  ## break one rule of the mirror at a time; the soak must notice (SOAK_S=600)
+	$(BIN)/python -m tests.soak.mutations --version $(VERSION) --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
 screenshots: $(STAMP)  ## make the pictures of the dashboard that the documents show
 	@$(BIN)/python -m tests.dashboard.browser
@@ -104,8 +108,11 @@ screenshots: $(STAMP)  ## make the pictures of the dashboard that the documents 
 bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)
 
-# The last step before a tag: from then on these migrations are immutable.
-freeze: $(STAMP)  ## record this version's migrations as released
+migration: $(STAMP)  ## make the migration of this version of the files of sql/schema
+	$(BIN)/python -m crossfade.schema
+
+# The last step before a tag: from then on this version's migration is immutable.
+freeze: $(STAMP)  ## record this version's migration as released
 	$(BIN)/python -m crossfade.releases freeze
 
 format: $(STAMP)  ## rewrite Python and TypeScript in the project's format

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crossfade.runs import DriveOptions
     from crossfade.verify import repair_all, run_verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Connection",

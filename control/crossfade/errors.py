@@ -28,7 +28,7 @@
         ├── OperatorError             CF021 CF022
         ├── FlagsChangedError         CF025: read them again
         ├── RolloutStateError         CF023 CF024
-        └── FencedError               CF_FENCED CF_ARCHIVED
+        └── FencedError               CF_FENCED CF_ARCHIVED CF_CLOSED
 
 No message and no ``repr`` ever holds a key: ``redact`` is applied to all of them.
 """
@@ -218,6 +218,7 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.UNKNOWN_SCHEDULE: UnknownNameError,
     ErrorCode.FENCED: FencedError,
     ErrorCode.ARCHIVED: FencedError,
+    ErrorCode.CLOSED: FencedError,
 }
 
 

@@ -1,8 +1,9 @@
-"""Copy the migrations and the shared edge code into somebody's Supabase project.
+"""Copy the migration and the shared edge code into somebody's Supabase project.
 
-Migrations get fresh timestamps later than the project's own, because ``supabase db push`` refuses
-older ones. ``supabase/crossfade.json`` records what was copied, by content, so that a second run
-copies only what is new. What its owner edited or removed is left alone and reported.
+A release brings its whole schema as one migration. It gets a fresh timestamp later than the
+project's own, because ``supabase db push`` refuses older ones; those of older releases stay.
+``supabase/crossfade.json`` records what was copied, by content, so that a second run copies only
+what is new. What its owner edited or removed is left alone and reported.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import unified_diff
 from pathlib import Path
-from typing import Final
 
 from crossfade import __version__
 from crossfade.errors import ConfigError
@@ -20,13 +20,10 @@ from crossfade.project_folder import (
     ProjectFolder,
     Record,
     digest_of,
-    later,
     open_project,
 )
-from crossfade.releases import SHARED, releases, version_key
-
-GRANTS: Final = "crossfade_api"
-"""Concern of the migrations that grant; one runs again after every other new file."""
+from crossfade.releases import MIGRATION, SHARED, newest_migration, releases, version_key
+from crossfade.uninstall import UNINSTALLATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ def plan_install(
 
     Args:
         project: folder that holds ``supabase/``.
-        migrations: our migrations.
+        migrations: our migrations, one a release; the newest one is copied.
         functions: our edge functions; only the shared part is copied.
         now: for the timestamps.
         restore: bring back what its owner removed or edited.
@@ -111,7 +108,7 @@ def plan_install(
             hint=f"Run: pip install 'crossfade>={record.version}'",
         )
     work = _Work(folder, record, restore)
-    work.compare_migrations(migrations, now or datetime.now(UTC))
+    work.compare_migration(newest_migration(migrations), now or datetime.now(UTC))
     work.compare_functions(functions)
     exposed = folder.exposed_schemas()
     return InstallPlan(
@@ -159,7 +156,7 @@ def differences(plan: InstallPlan, *, migrations: Path, functions: Path) -> str:
 
 
 def _key_of(migration: Path) -> str:
-    return f"migrations/{migration.name.split('_', 1)[1]}"
+    return f"migrations/{migration.name[15:]}"
 
 
 class _Work:
@@ -175,30 +172,32 @@ class _Work:
         self.removed: list[str] = []
         self._released = {digest for release in releases() for digest in release.functions.values()}
 
-    def compare_migrations(self, migrations: Path, now: datetime) -> None:
-        sources = sorted(migrations.glob("*_crossfade_*.sql"))
-        stamp = self.project.next_stamp(now, len(sources))
+    def compare_migration(self, source: Path, now: datetime) -> None:
+        key, digest = _key_of(source), digest_of(source.read_bytes())
         present = self._present()
-        grants = [path for path in sources if path.name.split("_", 1)[1].startswith(GRANTS)]
-        newest_grants = grants[-1] if grants else None
-        for source in [path for path in sources if path not in grants] + grants:
-            key, digest = _key_of(source), digest_of(source.read_bytes())
-            # It grants what exists, so it must run again after whatever is new.
-            again = source == newest_grants and bool(self.copies)
-            if not again and self._is_there(key, digest, present):
-                continue
-            name = source.name.split("_", 1)[1]
-            self.copies.append(Copy(key, source, f"supabase/migrations/{stamp}_{name}", digest))
-            stamp = later(stamp)
+        for older, item in self.record.files.items():
+            if older.startswith("migrations/") and older != key:
+                kept = self.project.text(item.target) is not None
+                target = item.target if kept else present.get(item.digest)
+                if target:
+                    self.known[older] = Installed(target, item.digest)
+        if not self._is_there(key, digest, present):
+            name = key.removeprefix("migrations/")
+            target = f"supabase/migrations/{self.project.next_stamp(now)}_{name}"
+            self.copies.append(Copy(key, source, target, digest))
 
     def _is_there(self, key: str, digest: str, present: Mapping[str, str]) -> bool:
         recorded = self.record.files.get(key)
         if recorded is None:
-            # No record, as after an interrupted run: known by content.
-            target = present.get(digest)
-            if target:
-                self.known[key] = Installed(target, digest)
-            return target is not None
+            # No record, as after an interrupted run: known by content, or by its whole name.
+            target = present.get(digest) or present.get(key)
+            if target is None:
+                return False
+            self.known[key] = Installed(target, digest)
+            if digest in present:
+                return True
+            self.edited.append(target)
+            return not self.restore
         self.known[key] = recorded
         content = self.project.text(recorded.target)
         if content is None:
@@ -212,17 +211,22 @@ class _Work:
         if digest_of(content) != recorded.digest:
             self.edited.append(recorded.target)
             return not self.restore
-        # Ours changed after it was copied: only before the first release can that be.
+        # Ours changed after it was copied: only before its release can that be.
         return recorded.digest == digest
 
     def _present(self) -> dict[str, str]:
-        """Our migrations by content; those before an uninstallation do not count."""
+        """The project's migrations by content, and ours also by name.
+
+        Those before an uninstallation do not count.
+        """
         names = self.project.migration_names()
-        gone = [i for i, name in enumerate(names) if name.endswith("_crossfade_uninstall.sql")]
+        gone = [i for i, name in enumerate(names) if UNINSTALLATION.fullmatch(name)]
         found = {}
         for name in names[gone[-1] + 1 if gone else 0 :]:
             target = f"supabase/migrations/{name}"
             found[digest_of(self.project.text(target) or b"")] = target
+            if match := MIGRATION.fullmatch(name):
+                found[f"migrations/{match[1]}"] = target
         return found
 
     def compare_functions(self, functions: Path) -> None:

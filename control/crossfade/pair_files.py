@@ -159,7 +159,7 @@ _CONVERTERS: Final = """\
 -- Converters. The second argument is the counterpart that exists, or null: what only the other
 -- table can hold comes from there, so that an edit keeps it. Laws, for every row: there and back
 -- gives the same row, both ways; an edit wins; nothing raises; the same row, the same result.
--- begin atomic: PostgreSQL binds every name when the function is made. With an empty search_path
+-- begin atomic: PostgreSQL binds every name when the function is made. With this search_path
 -- as the only setting, crossfade puts the text of a converter into its statements: apply this file
 -- again, with register_pair at its end, when you change one."""
 
@@ -194,7 +194,7 @@ def _converter(draft: Draft, side: int) -> str:
         f"create or replace function {draft.function(side)}(\n"
         f"  new_v{other} {source.table}, old_v{side} {target.table}\n)\n"
         f"returns setof {target.table}\nlanguage sql stable parallel safe\n"
-        f"set search_path = ''\nbegin atomic\n"
+        f"set search_path = pg_catalog, pg_temp\nbegin atomic\n"
         f"  select\n{body}\nend;\n\n"
         f"comment on function {draft.function(side)} is\n"
         f"  'The V{side} row for a V{other} row of pair {draft.name}. Never raises.';"

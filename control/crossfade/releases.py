@@ -1,11 +1,13 @@
 """What each release shipped, as hashes, so that a released migration can never change unseen.
 
-A release writes one manifest, ``_releases/<version>.json``, and from then on its migrations are
-immutable: new behaviour is a new file. ``python -m crossfade.releases freeze`` writes the one of
-this version; a test compares every manifest with the files.
+A release ships its whole schema as one migration. It writes one manifest,
+``_releases/<version>.json``, and from then on that file is immutable: what is new goes into the
+file of the next version. ``python -m crossfade.releases freeze`` writes the manifest of this
+version; a test compares every manifest with the files.
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from crossfade.project_folder import digest_of
 
 FOLDER: Final = Path(__file__).resolve().parent / "_releases"
 SHARED: Final = "_shared/crossfade"
+MIGRATION: Final = re.compile(r"\d{14}_(crossfade_(\d+\.\d+\.\d+)\.sql)")
+"""Whole name of the migration of a release: the part behind its timestamp, its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,22 @@ class Release:
 def version_key(version: str) -> tuple[int, ...]:
     """Return what versions are ordered by; a pre-release counts as its release."""
     return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in version.split(".")[:3])
+
+
+def newest_migration(migrations: Path) -> Path:
+    """Return the migration of the newest release in a folder.
+
+    Raises:
+        ConfigError: the folder has none.
+    """
+    found = {
+        version_key(match[2]): path
+        for path in migrations.glob("*.sql")
+        if (match := MIGRATION.fullmatch(path.name))
+    }
+    if not found:
+        raise ConfigError(f'"{migrations}" has no migration of crossfade', hint="Install it again")
+    return found[max(found)]
 
 
 def releases(folder: Path = FOLDER) -> tuple[Release, ...]:
@@ -89,7 +109,7 @@ def freeze(folder: Path = FOLDER, *, now: Release | None = None) -> Path:
     if problems:
         raise ConfigError(
             f"Cannot freeze {release.version}: {'; '.join(problems)}",
-            hint="Restore the released files and put the change into a new migration",
+            hint="Restore the released files; the change belongs to the migration of a new version",
         )
     folder.mkdir(exist_ok=True)
     path = folder / f"{release.version}.json"

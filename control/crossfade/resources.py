@@ -29,6 +29,11 @@ def migrations_dir() -> Path:
     return resource("supabase/migrations")
 
 
+def schema_dir() -> Path:
+    """Return the folder of the schema's sources."""
+    return resource("sql/schema")
+
+
 def functions_dir() -> Path:
     """Return the folder of the edge functions."""
     return resource("supabase/functions")

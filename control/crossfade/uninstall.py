@@ -5,6 +5,7 @@ that misses applied ones. One more migration then undoes them. The owner's table
 and converters stay, and so does everything the owner edited.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from crossfade.errors import ConfigError
 from crossfade.project_folder import RECORD, SCHEMA, ProjectFolder, digest_of, open_project
 
 CONCERN: Final = "crossfade_uninstall"
+UNINSTALLATION: Final = re.compile(rf"\d{{14}}_{CONCERN}\.sql")
+"""Whole name of the migration that takes crossfade away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,6 @@ needed as (
 select
   'rights_missing' as check_name, n.object,
   format('service_role has no %s', n.privilege) as problem,
-  'Apply the last migration (crossfade_api) again; it revokes and grants everything.' as hint
+  'Apply the newest migration of crossfade again; it revokes and grants everything.' as hint
 from needed as n
 order by n.object, n.privilege;

@@ -31,7 +31,7 @@ select
   format(
     '%s has %s on this %s', coalesce(r.rolname, 'PUBLIC'), g.privilege_type, g.kind
   ) as problem,
-  'Apply the last migration (crossfade_api) again; it revokes and grants everything.' as hint
+  'Apply the newest migration of crossfade again; it revokes and grants everything.' as hint
 from granted as g
 left join pg_catalog.pg_roles as r on g.grantee = r.oid
 where

@@ -55,7 +55,7 @@ comment on schema agent_tools_private is 'Helpers of the agent_tools converters;
 create or replace function agent_tools_private.schema_type(legacy text)
 returns text
 language sql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   -- Types of older tool formats that JSON Schema does not have; '' stands for any type. The same
   -- list in TypeScript: supabase/functions/chat/adapters/tools/schema.ts (tests/vectors).
@@ -76,7 +76,7 @@ comment on function agent_tools_private.schema_type is 'The JSON Schema type for
 create or replace function agent_tools_private.required_names(schema jsonb)
 returns text[]
 language sql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(e.value #>> '{}' order by e.ordinality), '{}')
   from jsonb_array_elements(
@@ -90,7 +90,7 @@ comment on function agent_tools_private.required_names is 'The names in a schema
 create or replace function agent_tools_private.parameters_of(schema jsonb, depth integer default 1)
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_required text[] := agent_tools_private.required_names(schema);
@@ -133,7 +133,7 @@ create or replace function agent_tools_private.put_parameter(
 )
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_property jsonb;
@@ -169,7 +169,7 @@ create or replace function agent_tools_private.put_parameters(
 )
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_shown jsonb := agent_tools_private.parameters_of(coalesce(old_schema, '{}'), depth);
@@ -208,7 +208,7 @@ comment on function agent_tools_private.put_parameters is 'properties and requir
 create or replace function agent_tools_private.put_schema(parameters jsonb, old_schema jsonb)
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   if old_schema is null then
@@ -229,7 +229,7 @@ comment on function agent_tools_private.put_schema is 'The stored schema (or nul
 -- noqa: disable=RF01
 
 -- Standard SQL bodies (begin atomic): PostgreSQL binds every name in them when they are made, so no
--- search_path can change what they mean. An empty search_path is their only setting: the advisors
+-- search_path can change what they mean. The search_path is their only setting: the advisors
 -- ask for it (lint 0011), and the engine then puts their text into its statements.
 
 create or replace function public.agent_tools_to_v2(
@@ -237,7 +237,7 @@ create or replace function public.agent_tools_to_v2(
 )
 returns setof public.agent_tools_v2
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 begin atomic
   select
     new_v1.id, new_v1.user_id, new_v1.name, old_v2.title, new_v1.description,
@@ -253,7 +253,7 @@ create or replace function public.agent_tools_to_v1(
 )
 returns setof public.agent_tools
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 begin atomic
   select
     new_v2.id, new_v2.owner_id, new_v2.name, new_v2.description,

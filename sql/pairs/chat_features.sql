@@ -65,7 +65,7 @@ comment on column public.chat_summaries.covered_to is
 create or replace function public.advance_chat_state(chat_id uuid, reply_id uuid, changes jsonb)
 returns setof public.chat_states
 language sql volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   insert into public.chat_states as s (chat_id, turn, state, last_reply_id)
   values (advance_chat_state.chat_id, 1, changes, reply_id)
@@ -85,7 +85,7 @@ create or replace function public.search_chat_messages(
 )
 returns table (id uuid, chat_id uuid, role text, content text, created_at timestamptz)
 language sql stable
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select m.id, m.chat_id, m.role, m.content, m.created_at
   from (

@@ -99,7 +99,7 @@ comment on schema chat_private is 'Helpers of the chat_messages converters; not 
 create or replace function chat_private.canonical(value jsonb)
 returns text
 language sql immutable strict parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   -- By regular expression and not by recursion: however deep the value, this cannot exhaust the
   -- stack. First the blanks outside strings go, then zeros at the end of fractions.
@@ -114,7 +114,7 @@ comment on function chat_private.canonical is
 create or replace function chat_private.json_depth(raw text)
 returns bigint
 language sql immutable strict parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(max(d.depth), 0)
   from (
@@ -131,7 +131,7 @@ comment on function chat_private.json_depth is 'How deep a JSON text nests; brac
 create or replace function chat_private.parse_object(raw text)
 returns jsonb
 language plpgsql immutable strict parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- The JSON parser recurses and would raise on very deep input; counting brackets is the cheap
@@ -166,7 +166,7 @@ end $$;
 create or replace function chat_private.is_count(value jsonb)
 returns boolean
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_number numeric;
@@ -187,7 +187,7 @@ comment on function chat_private.is_count is 'Whether a JSON value is a whole nu
 create or replace function chat_private.tokens_of(usage jsonb)
 returns jsonb
 language plpgsql immutable strict parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   return nullif(jsonb_strip_nulls(jsonb_build_object(
@@ -205,7 +205,7 @@ comment on function chat_private.tokens_of is
 create or replace function chat_private.usage_of(tokens jsonb)
 returns jsonb
 language plpgsql immutable strict parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Exactly when tokens_of gives the same value back.
@@ -222,7 +222,7 @@ comment on function chat_private.usage_of is 'V2 usage for V1 metadata.tokens; n
 create or replace function chat_private.is_recognised(key text, value jsonb)
 returns boolean
 language sql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(case
     when key in ('model', 'finish_reason', 'reasoning', 'error', 'tool_call_id', 'name') then
@@ -263,7 +263,7 @@ comment on function chat_private.is_recognised is
 create or replace function chat_private.tool_result_place(content jsonb, role text)
 returns text
 language sql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select case when role = 'tool' then (
     select (min(e.n) - 1)::text from jsonb_array_elements(content) with ordinality e(block, n)
@@ -278,7 +278,7 @@ comment on function chat_private.tool_result_place is
 create or replace function chat_private.text_of(block jsonb, kind text, role text)
 returns text
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_type text := block ->> 'type';
@@ -301,7 +301,7 @@ comment on function chat_private.text_of is
 create or replace function chat_private.with_text(block jsonb, kind text, new_text text)
 returns jsonb
 language sql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select case
     when block ->> 'type' = 'tool_result' then block || jsonb_build_object('output', new_text)
@@ -325,7 +325,7 @@ comment on function chat_private.with_text is
 create or replace function chat_private.put_text(content jsonb, kind text, role text, new_text text)
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_places integer[];
@@ -381,7 +381,7 @@ comment on function chat_private.put_text is
 create or replace function chat_private.add_text(content jsonb, kind text, role text, new_text text)
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_place text := chat_private.tool_result_place(content, role);
@@ -408,7 +408,7 @@ comment on function chat_private.add_text is
 create or replace function chat_private.item_of(block jsonb, kind text)
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_type text := block ->> 'type';
@@ -453,7 +453,7 @@ create or replace function chat_private.block_of(
 )
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_call jsonb := case kind when 'tool_calls' then item -> 'function' when 'function_call'
@@ -500,7 +500,7 @@ create or replace function chat_private.put_items(
 )
 returns jsonb
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_slots jsonb[];
@@ -568,7 +568,7 @@ comment on function chat_private.put_items is
 create or replace function chat_private.v1_role(role text)
 returns text
 language sql immutable strict parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select case role when 'tool' then 'assistant' when 'developer' then 'system' else role end
 $$;
@@ -581,7 +581,7 @@ create or replace function chat_private.plain_metadata(
 returns jsonb
 -- Not sql: called for every row, and PL/pgSQL keeps its plan.
 language plpgsql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- What V2 has a column for hides a free key of the same name, and that hides a legacy one.
@@ -601,7 +601,7 @@ comment on function chat_private.plain_metadata is 'The V1 metadata that shows t
 create or replace function chat_private.to_v1(message public.chat_messages_v2)
 returns public.chat_messages
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row public.chat_messages;
@@ -670,7 +670,7 @@ create or replace function chat_private.put_key(
 )
 returns public.chat_messages_v2
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- Null for an absent key and for a value that V2 has no place for: the place is cleared.
@@ -746,7 +746,7 @@ create or replace function chat_private.to_v2(
 )
 returns public.chat_messages_v2
 language plpgsql immutable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row public.chat_messages_v2 := old_v2;
@@ -810,7 +810,7 @@ comment on function chat_private.to_v2 is
 
 -- Converters --------------------------------------------------------------------------------------
 
--- SQL with no setting but an empty search_path: the engine puts their text into its statements,
+-- SQL with no setting but the search_path: the engine puts their text into its statements,
 -- which then convert many rows in one plan and one row without a call. The first branch is the
 -- plain message, written out (one text block or none, metadata that V2 keeps as it is); the second
 -- is every other one. OFFSET 0 keeps PostgreSQL from computing a value once for each use.
@@ -820,7 +820,7 @@ create or replace function public.chat_messages_to_v2(
 )
 returns setof public.chat_messages_v2
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select x.*
   from (
@@ -892,7 +892,7 @@ create or replace function public.chat_messages_to_v1(
 )
 returns setof public.chat_messages
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
   select x.*
   from (

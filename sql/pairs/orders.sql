@@ -102,7 +102,7 @@ comment on column public.orders_v2.status is 'refunded is new: V1 shows it as ca
 -- noqa: disable=RF01
 
 -- Standard SQL bodies (begin atomic): PostgreSQL binds every name in them when they are made, so no
--- search_path can change what they mean. An empty search_path is their only setting: the advisors
+-- search_path can change what they mean. The search_path is their only setting: the advisors
 -- ask for it (lint 0011), and the engine then puts their text into its statements.
 -- Column order is the table's; a generated column gets null and is computed by its table.
 
@@ -111,7 +111,7 @@ create or replace function public.customers_to_v2(
 )
 returns setof public.customers_v2
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 begin atomic
   select
     new_v1.id, new_v1.user_id, new_v1.full_name,
@@ -128,7 +128,7 @@ create or replace function public.customers_to_v1(
 )
 returns setof public.customers
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 begin atomic
   select new_v2.id, new_v2.owner_id, new_v2.name, new_v2.contact ->> 'email', new_v2.created_at;
 end;
@@ -138,7 +138,7 @@ comment on function public.customers_to_v1 is 'The V1 row that shows a V2 custom
 create or replace function public.orders_to_v2(new_v1 public.orders, old_v2 public.orders_v2)
 returns setof public.orders_v2
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 begin atomic
   select
     new_v1.customer_id, new_v1.number,
@@ -157,7 +157,7 @@ comment on function public.orders_to_v2 is 'The V2 row for a V1 order; shipping 
 create or replace function public.orders_to_v1(new_v2 public.orders_v2, old_v1 public.orders)
 returns setof public.orders
 language sql stable parallel safe
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 begin atomic
   select
     new_v2.customer_id, new_v2.number,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from crossfade.backfill import run_backfill
-from crossfade.contract import RunState
+from crossfade.contract import SCHEMA_VERSION, RunState
 from crossfade.progress import Progress
 from crossfade.runs import DriveOptions
 from tests.integration.cli_project import Project, running_project
@@ -77,7 +77,7 @@ def test_an_older_schema_is_refused_before_anything_changes(project: Project) ->
         assert "older" in result.stderr
         assert project.run("kill", "engage", "disable_memory_system").exit_code == 0
     finally:
-        project.sql("update crossfade.control set schema_version = 1")
+        project.sql(f"update crossfade.control set schema_version = {SCHEMA_VERSION}")
     project.ok("kill", "release", "disable_memory_system", "--reason", "test", "--yes")
 
 

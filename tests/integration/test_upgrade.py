@@ -1,17 +1,19 @@
 """From an older state to this one, and away again: the owner's database is as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from crossfade import resources
+from crossfade import __version__, resources
 from crossfade.install import apply_install, plan_install
 from crossfade.local.migrations import apply_migrations
 from crossfade.local.postgres import PostgresServer
 from crossfade.project_folder import Installed, Record, digest_of, open_project
 from crossfade.releases import SHARED, Release, current, releases
+from crossfade.schema import migration_name, migration_text
 from crossfade.uninstall import apply_uninstall, plan_uninstall
 from tests.integration.catalog_lines import catalog_lines
 from tests.integration.test_supabase_cli import SERVERS, empty_project
@@ -46,42 +48,78 @@ def server(
         yield running
 
 
-def older_releases() -> list[Release]:
-    """Every release, and a state before the last files, so that there is something to upgrade."""
-    now = current(resources.migrations_dir(), resources.functions_dir())
-    names = sorted(now.migrations)
-    early = [*names[:-6], names[-1]]  # the last one grants
-    before = Release("0.0.1", {name: now.migrations[name] for name in early}, now.functions)
-    return [before, *releases()]
+# What a release before this one may have had: a function of other parameters and one with a trigger
+# that are gone since, another body, a wider grant.
+SINCE_GONE = """
+create function crossfade.set_setting(name text, value text) returns int language sql return 1;
+create function crossfade_private.gone() returns trigger language plpgsql
+  as 'begin return null; end';
+create trigger crossfade_gone after update on crossfade.flags
+  for each row execute function crossfade_private.gone();
+create or replace function crossfade.flags_version() returns bigint language sql stable
+  as 'select 1::bigint';
+grant execute on function crossfade.flags_version() to anon;
+"""
 
 
-def install_old(project: Path, release: Release) -> None:
-    """Build the project that a release left; released migrations are still here, unchanged."""
+@dataclass(frozen=True)
+class Older:
+    """A release, with the text of its migrations by name."""
+
+    release: Release
+    texts: Mapping[str, str]
+
+
+def older_releases() -> list[Older]:
+    """Every release, and one made up, so that there is always something to upgrade."""
+    folder = resources.migrations_dir()
+    now = current(folder, resources.functions_dir())
+    name, text = (
+        "20260101000000_crossfade_0.1.9.sql",
+        migration_text(resources.schema_dir(), "0.1.9"),
+    )
+    made = {name: text + SINCE_GONE}
+    digests = {name: digest_of(made[name].encode())}
+    return [
+        Older(Release("0.1.9", digests, now.functions), made),
+        *(
+            Older(
+                release, {name: (folder / name).read_text("utf-8") for name in release.migrations}
+            )
+            for release in releases()
+        ),
+    ]
+
+
+def install_old(project: Path, older: Older) -> None:
+    """Build the project that a release left."""
     folder = open_project(project)
     files: dict[str, Installed] = {}
-    for number, (name, digest) in enumerate(sorted(release.migrations.items())):
-        target = f"supabase/migrations/{20260101000000 + number}_{name[15:]}"
-        folder.write(target, (resources.migrations_dir() / name).read_bytes())
-        files[f"migrations/{name[15:]}"] = Installed(target, digest)
-    for name in release.functions:
+    for name, text in older.texts.items():
+        target = f"supabase/migrations/20260101000000_{name[15:]}"
+        folder.write(target, text.encode())
+        files[f"migrations/{name[15:]}"] = Installed(target, older.release.migrations[name])
+    for name in older.release.functions:
         # Its text may be gone; what counts is that it is the one that was recorded.
-        text = f"// {release.version} of {name}".encode()
-        folder.write(f"supabase/functions/{name}", text)
-        files[f"functions/{name}"] = Installed(f"supabase/functions/{name}", digest_of(text))
-    folder.write_record(Record(release.version, files))
+        text = f"// {older.release.version} of {name}"
+        folder.write(f"supabase/functions/{name}", text.encode())
+        digest = digest_of(text.encode())
+        files[f"functions/{name}"] = Installed(f"supabase/functions/{name}", digest)
+    folder.write_record(Record(older.release.version, files))
 
 
-@pytest.mark.parametrize("release", older_releases(), ids=lambda release: release.version)
+@pytest.mark.parametrize("older", older_releases(), ids=lambda older: older.release.version)
 def test_upgrading_from_a_release_gives_what_installing_gives_and_leaves_nothing_behind(
-    release: Release, server: PostgresServer, tmp_path: Path
+    older: Older, server: PostgresServer, tmp_path: Path
 ) -> None:
     (tmp_path / "supabase" / "migrations").mkdir(parents=True)
     migrations = tmp_path / "supabase" / "migrations"
+    release = older.release
     url = empty_project(server, f"from_{release.version.replace('.', '_')}")
     with psycopg.connect(url) as connection:
         connection.execute(TABLES + OWN)
     own = catalog_lines(url)
-    install_old(tmp_path, release)
+    install_old(tmp_path, older)
     apply_migrations(url, migrations, lambda _: None)
     with psycopg.connect(url) as connection:
         connection.execute(REGISTER)
@@ -90,20 +128,19 @@ def test_upgrading_from_a_release_gives_what_installing_gives_and_leaves_nothing
         tmp_path, migrations=resources.migrations_dir(), functions=resources.functions_dir()
     )
     assert (plan.before, plan.edited, plan.removed) == (release.version, (), ())
-    now = current(resources.migrations_dir(), resources.functions_dir())
-    new = [name[15:] for name in sorted(now.migrations) if name not in release.migrations]
-    added = [copy.key.removeprefix("migrations/") for copy in plan.copies if ".sql" in copy.key]
-    assert added == ([*new, "crossfade_api.sql"] if new else [])
+    added = [copy.key for copy in plan.copies if ".sql" in copy.key]
+    newest = f"migrations/{migration_name()[15:]}"
+    assert added == ([newest] if release.version != __version__ else [])
     apply_install(plan)
+    assert len(list(migrations.iterdir())) == len(added) + 1
     for name in release.functions:
         theirs = tmp_path / "supabase" / "functions" / name
         assert theirs.read_bytes() == (resources.functions_dir() / name).read_bytes()
         assert name.startswith(SHARED)
     apply_migrations(url, migrations, lambda _: None)
-    if release.version == "0.0.1":
-        fresh = empty_project(server, "fresh")
-        apply_migrations(fresh, resources.migrations_dir(), lambda _: None)
-        assert our_functions(url) == our_functions(fresh)
+    fresh = empty_project(server, f"fresh_{release.version.replace('.', '_')}")
+    apply_migrations(fresh, resources.migrations_dir(), lambda _: None)
+    assert our_functions(url) == our_functions(fresh)
 
     apply_uninstall(plan_uninstall(tmp_path, sql=resources.resource("sql/uninstall.sql")))
     apply_migrations(url, migrations, lambda _: None)

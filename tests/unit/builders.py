@@ -19,8 +19,8 @@ _SEED = re.compile(r"^\s*\('(\w+)', '((?:[^']|'')*)',", re.MULTILINE)
 
 
 def seeded_settings() -> dict[str, object]:
-    """The settings as the migration seeds them, which is the only place that has them."""
-    text = next((ROOT / "supabase/migrations").glob("*_crossfade_settings.sql")).read_text("utf-8")
+    """The settings as the schema seeds them, which is the only place that has them."""
+    text = (ROOT / "sql/schema/tables/settings.sql").read_text("utf-8")
     return {name: json.loads(value.replace("''", "'")) for name, value in _SEED.findall(text)}
 
 

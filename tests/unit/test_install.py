@@ -15,12 +15,11 @@ NOW = datetime(2026, 12, 1, 8, 0, 2, tzinfo=UTC)
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Path:
-    """What we bring: two migrations, two files of edge code, one function that is not shared."""
+    """What we bring: one migration a release, two files of edge code, one that is not shared."""
     root = tmp_path / "ours"
     for name, text in {
-        "migrations/20200101000001_crossfade_schema.sql": "-- one",
-        "migrations/20200101000002_crossfade_flags.sql": "-- two",
-        "migrations/20200101000003_crossfade_api.sql": "-- grants",
+        "migrations/20200101000001_crossfade_0.9.1.sql": "-- an older release",
+        "migrations/20200101000002_crossfade_0.10.0.sql": "-- one",
         "functions/_shared/crossfade/bucket.ts": "// bucket",
         "functions/_shared/crossfade/deep/flags.ts": "// flags",
         "functions/chat/index.ts": "// not shared",
@@ -57,13 +56,9 @@ def migrations(theirs: Path) -> list[str]:
     return sorted(path.name for path in (theirs / "supabase/migrations").glob("*"))
 
 
-def test_files_are_copied_in_order_with_fresh_timestamps(ours: Path, theirs: Path) -> None:
+def test_the_newest_release_is_copied_with_a_fresh_timestamp(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
-    assert migrations(theirs) == [
-        "20261201080000_crossfade_schema.sql",
-        "20261201080001_crossfade_flags.sql",
-        "20261201080002_crossfade_api.sql",
-    ]
+    assert migrations(theirs) == ["20261201080002_crossfade_0.10.0.sql"]
     shared = theirs / "supabase/functions/_shared/crossfade"
     assert (shared / "deep/flags.ts").read_text() == "// flags"
     assert not (theirs / "supabase/functions/chat").exists()
@@ -72,9 +67,9 @@ def test_files_are_copied_in_order_with_fresh_timestamps(ours: Path, theirs: Pat
 @pytest.mark.parametrize(
     ("last", "first"),
     [
-        ("20270101235959_mine.sql", "20270102000000_crossfade_schema.sql"),
-        ("99999999999990_odd.sql", "99999999999991_crossfade_schema.sql"),
-        ("20100101000000_old.sql", "20261201080000_crossfade_schema.sql"),
+        ("20270101235959_mine.sql", "20270102000000_crossfade_0.10.0.sql"),
+        ("99999999999990_odd.sql", "99999999999991_crossfade_0.10.0.sql"),
+        ("20100101000000_old.sql", "20261201080002_crossfade_0.10.0.sql"),
     ],
 )
 def test_timestamps_are_later_than_the_projects_last(
@@ -89,7 +84,7 @@ def test_timestamps_are_later_than_the_projects_last(
 
 
 def test_planning_writes_nothing(ours: Path, theirs: Path) -> None:
-    assert len(plan(ours, theirs).copies) == 5
+    assert len(plan(ours, theirs).copies) == 3
     assert list((theirs / "supabase").iterdir()) == []
 
 
@@ -98,51 +93,72 @@ def test_a_second_run_has_nothing_to_do(ours: Path, theirs: Path) -> None:
     assert plan(ours, theirs).copies == ()
 
 
-def test_a_new_migration_comes_behind_and_the_grants_run_again(ours: Path, theirs: Path) -> None:
+def test_a_newer_release_comes_behind_and_the_older_one_stays(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
     (theirs / "supabase/migrations/20270101000000_mine.sql").write_text("-- mine")
-    (ours / "migrations/20200101000004_crossfade_more.sql").write_text("-- more")
+    (ours / "migrations/20200101000004_crossfade_0.11.0.sql").write_text("-- two")
     apply(plan(ours, theirs))
-    assert migrations(theirs)[2:] == [
-        "20261201080002_crossfade_api.sql",
+    assert migrations(theirs) == [
+        "20261201080002_crossfade_0.10.0.sql",
         "20270101000000_mine.sql",
-        "20270101000001_crossfade_more.sql",
-        "20270101000002_crossfade_api.sql",
+        "20270101000001_crossfade_0.11.0.sql",
     ]
-    assert plan(ours, theirs).copies == ()
+    again = plan(ours, theirs)
+    assert (again.copies, again.edited, again.removed) == ((), (), ())
+    assert [name for name in again.known if name.endswith(".sql")] == [
+        "migrations/crossfade_0.10.0.sql",
+        "migrations/crossfade_0.11.0.sql",
+    ]
 
 
 def test_a_migration_that_changed_before_its_release_comes_again(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
-    (ours / "migrations/20200101000002_crossfade_flags.sql").write_text("-- two, better")
+    (ours / "migrations/20200101000002_crossfade_0.10.0.sql").write_text("-- one, better")
     apply(plan(ours, theirs))
-    assert migrations(theirs)[3:] == [
-        "20261201080003_crossfade_flags.sql",
-        "20261201080004_crossfade_api.sql",
+    assert migrations(theirs) == [
+        "20261201080002_crossfade_0.10.0.sql",
+        "20261201080003_crossfade_0.10.0.sql",
     ]
-    assert (theirs / "supabase/migrations/20261201080001_crossfade_flags.sql").exists()
+    assert plan(ours, theirs).copies == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "20261101000000_my_crossfade_0.10.0.sql",
+        "20261101000000_crossfade_0.10.0_notes.sql",
+        "20261101000000_crossfade_flags.sql",
+    ],
+)
+def test_a_name_that_is_only_like_ours_is_its_owners(ours: Path, theirs: Path, name: str) -> None:
+    (theirs / "supabase/migrations").mkdir()
+    (theirs / "supabase/migrations" / name).write_text("-- mine")
+    (ours / "migrations" / name).write_text("-- a draft beside ours")
+    apply(plan(ours, theirs))
+    assert migrations(theirs) == [name, "20261201080002_crossfade_0.10.0.sql"]
     assert plan(ours, theirs).copies == ()
 
 
 def test_an_edited_migration_is_kept_and_named(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
-    edited = theirs / "supabase/migrations/20261201080001_crossfade_flags.sql"
-    edited.write_text("-- two\n-- mine")
+    edited = theirs / "supabase/migrations/20261201080002_crossfade_0.10.0.sql"
+    edited.write_text("-- one\n-- mine")
     again = plan(ours, theirs)
     assert (again.copies, again.edited) == ((), (f"supabase/migrations/{edited.name}",))
     assert not again.is_current
     shown = differences(again, migrations=ours / "migrations", functions=ours / "functions")
     assert "+-- mine" in shown
-    assert [copy.key for copy in plan(ours, theirs, restore=True).copies] == [
-        "migrations/crossfade_flags.sql",
-        "migrations/crossfade_api.sql",
-    ]
+    (theirs / RECORD).unlink()
+    assert plan(ours, theirs).edited == again.edited, "without a record it is known by its name"
+    assert "migrations/crossfade_0.10.0.sql" in {
+        copy.key for copy in plan(ours, theirs, restore=True).copies
+    }
 
 
 def test_a_removed_file_stays_away_until_it_is_wanted(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
     gone = (
-        "supabase/migrations/20261201080000_crossfade_schema.sql",
+        "supabase/migrations/20261201080002_crossfade_0.10.0.sql",
         "supabase/functions/_shared/crossfade/bucket.ts",
     )
     for name in gone:
@@ -156,7 +172,7 @@ def test_a_removed_file_stays_away_until_it_is_wanted(ours: Path, theirs: Path) 
 def test_a_renamed_migration_is_known_by_its_content(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
     folder = theirs / "supabase/migrations"
-    (folder / "20261201080000_crossfade_schema.sql").rename(folder / "20261130000000_tools.sql")
+    (folder / "20261201080002_crossfade_0.10.0.sql").rename(folder / "20261130000000_tools.sql")
     again = plan(ours, theirs)
     assert (again.copies, again.removed) == ((), ())
 
@@ -178,13 +194,32 @@ def test_edge_code_is_updated_unless_its_owner_edited_it(ours: Path, theirs: Pat
 def test_an_interrupted_run_finds_what_it_wrote(ours: Path, theirs: Path) -> None:
     apply(plan(ours, theirs))
     (theirs / RECORD).unlink()
-    (theirs / "supabase/migrations/20261201080001_crossfade_flags.sql").unlink()
+    bucket = theirs / "supabase/functions/_shared/crossfade/bucket.ts"
+    bucket.unlink()
     assert [copy.key for copy in plan(ours, theirs).copies] == [
-        "migrations/crossfade_flags.sql",
-        "migrations/crossfade_api.sql",
+        "functions/_shared/crossfade/bucket.ts"
     ]
     apply(plan(ours, theirs))
     assert plan(ours, theirs).copies == ()
+
+
+def test_after_an_uninstallation_everything_comes_again(ours: Path, theirs: Path) -> None:
+    apply(plan(ours, theirs))
+    (theirs / RECORD).unlink()
+    folder = theirs / "supabase/migrations"
+    (folder / "20270101000000_my_crossfade_uninstall.sql").write_text("-- not crossfade's")
+    assert plan(ours, theirs).copies == ()
+    (folder / "20270102000000_crossfade_uninstall.sql").write_text("drop schema crossfade;")
+    assert [copy.target for copy in plan(ours, theirs).copies] == [
+        "supabase/migrations/20270102000001_crossfade_0.10.0.sql"
+    ]
+
+
+def test_a_package_without_its_migration_is_named(ours: Path, theirs: Path) -> None:
+    for path in (ours / "migrations").iterdir():
+        path.unlink()
+    with pytest.raises(ConfigError, match="has no migration of crossfade"):
+        plan(ours, theirs)
 
 
 def test_a_project_of_a_newer_version_is_left_alone(ours: Path, theirs: Path) -> None:

@@ -46,7 +46,7 @@ def install(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the migrations and the shared edge code into a project. Touches no database.
+    """Copy the migration and the shared edge code into a project. Touches no database.
 
     Running it again copies only what is new; files that were edited or removed since stay so.
 
@@ -74,7 +74,7 @@ def upgrade(
 ) -> None:
     """Bring a project from the crossfade that installed into it to this one.
 
-    Released migrations never change, so this only adds files. Then run: supabase db push
+    A release is one migration with the whole schema, so this adds one. Then run: supabase db push
 
     Example: crossfade upgrade --into ../my-project --yes
     """

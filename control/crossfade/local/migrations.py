@@ -9,7 +9,7 @@ import psycopg
 
 from crossfade.local.errors import StackStartError
 
-_FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>[a-z0-9_]+)\.sql")
+_FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>.+)\.sql")
 _HISTORY = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (

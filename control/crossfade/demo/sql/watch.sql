@@ -37,7 +37,7 @@ returns boolean
 language plpgsql
 volatile
 security definer -- API roles may not read the fault
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_fault crossfade_demo.fault;
@@ -58,7 +58,7 @@ create function crossfade_demo.fail_direct_write()
 returns trigger
 language plpgsql
 volatile
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform crossfade_demo.is_well();
@@ -73,7 +73,7 @@ returns trigger
 language plpgsql
 volatile
 security definer -- API roles may not write the log
-set search_path = ''
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   insert into crossfade_demo.direct_writes (key, operation, written_by)

@@ -101,6 +101,7 @@ export const ERROR_CODES = {
   CF026: 404,
   CF_FENCED: 409,
   CF_ARCHIVED: 409,
+  CF_CLOSED: 409,
 } as const;
 
 /** Seeded flags and the kill switches that stop them. */

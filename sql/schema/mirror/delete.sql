@@ -1,0 +1,179 @@
+-- The texts of the functions that mirror DELETE and TRUNCATE.
+
+create or replace function crossfade_private.mirror_delete_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: rows deleted from V{side}.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+  cf_count bigint;
+  cf_written bigint;
+  cf_unseen jsonb[];
+begin
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if {own_write} then
+      return null;
+    end if;
+  end if;
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from cf_old cf_x));
+    return null;
+  end if;
+  select count(*) into cf_count from cf_old;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
+    -- row.
+    cf_unseen := array(select {key_json_r} from cf_old cf_r
+      where not exists (select from {target} cf_t where {same_key_t_r}));
+  end if;
+  begin
+    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    if cf_count < 9 then
+      delete from {target} cf_t using cf_old cf_r
+      where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
+    else
+      execute {delete_many};
+    end if;
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
+      perform {function}_put(array(select row(cf_s.*)::{source}
+        from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+    end if;
+    if cardinality(cf_unseen) > 0 then
+      perform crossfade_private.note_unseen(
+        {pair_literal}, {side}, 'DELETE', cf_unseen);
+    end if;
+    return null;
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_delete_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_delete: AFTER STATEMENT trigger with the deleted rows as cf_old.';
+
+create or replace function crossfade_private.delete_many_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$delete from {target} cf_t using cf_old cf_r
+      where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r})$body$;
+$text$;
+
+comment on function crossfade_private.delete_many_text is
+  'The statement by which the DELETE trigger deletes many counterparts.';
+
+create or replace function crossfade_private.mirror_remove_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: counterparts of rows deleted from V{side}, some of which cannot be deleted.
+#variable_conflict use_column
+declare
+  cf_size constant integer := cardinality(cf_rows);
+  cf_step constant integer := greatest(1, cf_size / 16);
+  cf_constraint text;
+begin
+  begin
+    delete from {target} cf_t using unnest(cf_rows) cf_r
+    where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
+    return;
+  exception when others or assert_failure then
+    get stacked diagnostics cf_constraint = constraint_name;
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif cf_size = 1 then
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_row}, 'DELETE', sqlstate, sqlerrm, cf_constraint);
+      return;
+    end if;
+  end;
+  for cf_at in 1..cf_size by cf_step loop
+    perform {function}_remove(cf_rows[cf_at : cf_at + cf_step - 1]);
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_remove_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_remove(cf_rows): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.mirror_truncate_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: V{side} is truncated.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+begin
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if {own_write} then
+      return null;
+    end if;
+  end if;
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
+  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- It also removes rows younger than the snapshot, which DELETE would not see.
+    truncate {target};
+    return null;
+  end if;
+  begin
+    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
+    -- never had a counterpart.
+    delete from {target} cf_t
+    where not exists (select from {source} cf_s where {same_key_s_t})
+      and exists (select from lateral {convert_alone} cf_c);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
+    from {target} cf_t;
+  end;
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_truncate_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: AFTER STATEMENT trigger.';

@@ -1,0 +1,96 @@
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE
+-- trigger could not: rows that a trigger wrote again, rows that are refused, rows without a
+-- counterpart.
+
+create or replace function crossfade_private.mirror_edit_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: edits of rows of V{side}, read again by their keys.
+#variable_conflict use_column
+declare
+  cf_size constant integer := cardinality(cf_news);
+  cf_step constant integer := greatest(1, cf_size / 16);
+  cf_rows {source}[];
+  cf_constraint text;
+begin
+  begin
+    {edit_statement}
+    delete from {target} cf_t
+    using unnest(cf_news) cf_r
+    where {same_key_t_r} and not exists (
+      select from {source} cf_s where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+    insert into {target} ({target_columns}) overriding system value
+    select {made_columns}
+    from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+    join {source} cf_s on {same_key_s_n}
+    cross join lateral {convert_now} cf_c
+    where not exists (select from {target} cf_t where {same_key_t_s})
+      -- SAFETY: a statement of a trigger may work on a row that is being deleted.
+      and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
+    return;
+  exception when others or assert_failure then
+    get stacked diagnostics cf_constraint = constraint_name;
+    if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+      and current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
+        || ' after the snapshot of this transaction was taken';
+    elsif crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif cf_size = 1 then
+      cf_rows := cf_news;
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_row}, 'UPDATE', sqlstate, sqlerrm, cf_constraint);
+      return;
+    end if;
+  end;
+  for cf_at in 1..cf_size by cf_step loop
+    perform {function}_edit(cf_olds[cf_at : cf_at + cf_step - 1],
+      cf_news[cf_at : cf_at + cf_step - 1], cf_nested);
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_edit_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_edit(cf_olds, cf_news, cf_nested): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.edit_statement_text(by_column boolean)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select case when not by_column then $body$update {target} cf_t set {edits}
+    from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+    join {source} cf_s on {same_key_s_n}
+    where {same_key_t_s} and ({edited});$body$
+  else $body$execute coalesce((
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
+      from (
+        select array[{edited_each}] as cf_edited
+        from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join {source} cf_s on {same_key_s_n}
+        join {target} cf_t on {same_key_t_s}
+      ) cf_e
+      -- Only columns that were edited are named: triggers of the owner's are for some columns.
+      cross join unnest(cf_edited, {edited_texts}) with ordinality cf_u(cf_is, cf_text, cf_place)
+      where cf_is having count(*) > 0), 'select') using cf_olds, cf_news;$body$ end;
+$text$;
+
+comment on function crossfade_private.edit_statement_text is
+  'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
+
+create or replace function crossfade_private.named_tail_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+    from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
+    join {source} cf_s on {same_key_s_n}
+    where {same_key_t_s} and ({edited})$body$;
+$text$;
+
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';

@@ -1,0 +1,88 @@
+-- The texts of the functions that follow a changed key.
+
+create or replace function crossfade_private.mirror_move_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: counterparts follow keys that changed in V{side}.
+#variable_conflict use_column
+declare
+  cf_move record;
+  cf_from {source};
+  cf_to {source};
+  cf_further jsonb;
+  cf_constraint text;
+begin
+  -- In the order in which the statement moved them: at each step the new key was free.
+  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+    cf_from := cf_move.cf_o;
+    cf_to := cf_move.cf_n;
+    continue when {same_key_moved};
+    perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
+    begin
+      -- A trigger of the owner's may have made a row for the new key in this very statement.
+      delete from {target} cf_t
+      where {same_key_t_to} and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from {target} cf_t where {same_key_t_from});
+      {move_statement}
+      if not found then
+        -- An outer statement has still to bring it here: it looks for this note.
+        perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            {pair_literal}, {side}, 'MOVE', array[{key_json_from}]);
+        end if;
+        continue;
+      end if;
+      cf_further := crossfade_private.noted_move({moves}, {key_json_to});
+      if cf_further is not null
+        and not exists (select from {source} cf_s where {same_key_s_to})
+        and exists (select from {source} cf_s where {same_key_s_further}) then
+        {move_further_statement}
+      end if;
+    exception when others or assert_failure then
+      get stacked diagnostics cf_constraint = constraint_name;
+      if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+      perform crossfade_private.refuse_or_record(
+        {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
+    end;
+  end loop;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_move_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_move(cf_olds, cf_news): the counterpart is updated and keeps what only it holds; 23505 when the new key is another row''s.';
+
+create or replace function crossfade_private.mirror_push_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: what triggers wrote into V{other} under the old key comes back to V{side}.
+#variable_conflict use_column
+begin
+  update {source} cf_s set {whole_back}
+  from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
+  join {target} cf_t on {same_key_t_r}
+  where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
+exception when others or assert_failure then
+  if crossfade_private.is_transient(sqlstate) then
+    raise;
+  end if;
+  perform crossfade_private.record_failure(
+    {pair_literal}, {other}, {key_json_x}, 'MOVE', sqlstate, sqlerrm)
+  from unnest(cf_news) cf_x;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_push_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_push(cf_olds, cf_news): after a move, edits of the counterpart that a nested statement made while it had the old key.';

@@ -1,0 +1,65 @@
+-- Rolling back, and arming again afterwards.
+
+create or replace function crossfade.rollback(
+  level text, scope text, reason text,
+  automatic boolean default false, dry_run boolean default false,
+  expected_step bigint default null
+)
+returns jsonb
+language plpgsql volatile
+-- Definer: API roles hold no right on the tables it writes.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan jsonb;
+  v_done crossfade.rollbacks;
+begin
+  perform crossfade_private.check_rollback(level, scope);
+  if not dry_run then
+    perform crossfade_private.require_reason(rollback.reason, 'roll back');
+    perform crossfade_private.lock_control(
+      level = 'EMERGENCY' and exists (
+        select from crossfade.kill_switches k
+        where k.name = 'emergency_rollback' and not k.engaged),
+      array(select p.name from crossfade_private.rollback_pairs(level, scope) p));
+  end if;
+  v_plan := crossfade_private.rollback_plan(level, scope, rollback.reason, automatic);
+  -- Somebody has moved the pair since the caller looked: going back again would be once too often.
+  if exists (
+    select from crossfade.pairs p
+    where p.name = rollback.scope and p.step <> rollback.expected_step) then
+    v_plan := '[]';
+  end if;
+  if not dry_run and v_plan <> '[]' then
+    v_done := crossfade_private.run_rollback(level, scope, rollback.reason, automatic, v_plan);
+  end if;
+  return jsonb_build_object(
+    'level', level, 'scope', scope, 'plan', v_plan, 'dry_run', dry_run, 'snapshot', v_done.snapshot,
+    'rollback', v_done.id, 'flags_version', crossfade.flags_version(),
+    'committed_at', case when not dry_run then clock_timestamp() end);
+end $$;
+
+comment on function crossfade.rollback is
+  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback); scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
+
+create or replace function crossfade.rearm(pair text, reason text)
+returns jsonb
+language plpgsql volatile
+-- Definer: pairs are changed by functions only.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.get_pair(pair);
+  perform crossfade_private.require_reason(rearm.reason, format('rearm "%s"', rearm.pair));
+  perform crossfade_private.lock_control(false, array[pair]);
+  update crossfade.pairs p set latched_at = null, latch_reason = null
+  where p.name = rearm.pair and p.latched_at is not null;
+  perform crossfade_private.put_rollout(r, 'running', rearm.reason)
+  from crossfade.rollouts r where r.pair = rearm.pair and r.state = 'rolled_back';
+  return jsonb_build_object('pair', rearm.pair, 'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.rearm is
+  'Allow a pair to go forward again after an automatic rollback; a rollout that was rolled back goes on from the step the pair is at. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';

@@ -1,0 +1,83 @@
+-- Everything that keeps a pair from the next stage.
+
+create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
+returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_next text := (array['dualwrite', 'shadow', 'live', 'rampdown',
+    'complete'])[crossfade_private.stage_number((pair).stage)];
+  v_cohort crossfade.cohorts;
+  v_problem text;
+begin
+  if stage <> v_next then
+    return next crossfade_private.blocker('stage_order',
+      format('%s comes after %s', v_next, (pair).stage),
+      format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
+    return;
+  end if;
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
+  for v_problem in select crossfade_private.mirror_problems(pair) loop
+    return next crossfade_private.blocker('mirror_broken', v_problem,
+      'Change what is named, then register the pair again.');
+  end loop;
+  if (pair).fingerprint is distinct from crossfade_private.table_fingerprint(
+    to_regclass((pair).v1_table), to_regclass((pair).v2_table)) then
+    return next crossfade_private.blocker('tables_changed',
+      'columns have changed since the pair was registered',
+      'Adapt the converters and register the pair again.');
+  end if;
+  if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
+    and r.kind = 'backfill' and r.state in ('running', 'paused')) then
+    return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
+      format('crossfade backfill run %s', (pair).name));
+  end if;
+  if stage <> 'dualwrite' and (pair).last_backfill_at is null then
+    return next crossfade_private.blocker('backfill_needed',
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
+    return query
+      select crossfade_private.blocker('parent_backfill_needed',
+        format('its rows refer to rows of "%s", which are not copied yet', u),
+        format('crossfade backfill run %s', u))
+      from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
+  end if;
+  if stage in ('live', 'rampdown', 'complete') then
+    return query select crossfade_private.data_blockers(pair);
+  end if;
+  if stage in ('live', 'rampdown')
+    and (select m.mirror from crossfade_private.mirror_state m
+      where m.pair = (stage_blockers.pair).name) <> 'both' then
+    return next crossfade_private.blocker('mirror_paused',
+      'the mirror only notes changed rows (log_only)',
+      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+        (pair).name));
+  end if;
+  if stage = 'live' then
+    return query select crossfade_private.shadow_blockers(pair);
+    return query select crossfade_private.rls_blockers(pair);
+  end if;
+  if stage = 'rampdown' and v_cohort.percentage < 100 then
+    return next crossfade_private.blocker('percentage',
+      format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
+      format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'complete' then
+    return query select crossfade_private.blocker('v1_written', b.message, b.hint)
+      from crossfade_private.v1_write_blocker(pair) b;
+    return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
+      from crossfade_private.dependent_blockers(pair) b;
+  end if;
+  if stage = 'complete'
+    and coalesce((pair).full_since > clock_timestamp() - make_interval(
+    secs => crossfade_private.setting_number('stage_bake_s')::double precision), true) then
+    return next crossfade_private.blocker('bake_time',
+      format('backend 2 has served everybody since %s; setting stage_bake_s wants %s s',
+      coalesce((pair).full_since::text, 'never'), crossfade_private.setting_text('stage_bake_s')),
+      'Wait.');
+  end if;
+end $$;
+
+comment on function crossfade_private.stage_blockers is
+  'What stands between a pair and its next stage; no row when nothing does.';

@@ -1,0 +1,147 @@
+-- The parts of a change of stage.
+
+create or replace function crossfade_private.refuse_stage(
+  pair crossfade.pairs, stage text, blockers jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.fail(409, 'CF005',
+    format('Cannot set "%s" to %s: %s', (pair).name, stage,
+      (select string_agg(b ->> 'message', '; ') from jsonb_array_elements(blockers) b)),
+    jsonb_build_object('pair', (pair).name, 'stage', (pair).stage, 'wanted', stage, 'blockers',
+      blockers),
+    coalesce(nullif(blockers -> 0 ->> 'hint', ''), 'crossfade stage blockers PAIR'));
+end $$;
+
+comment on function crossfade_private.refuse_stage is
+  'Raise CF005 with every blocker in the detail.';
+
+create or replace function crossfade_private.check_way_back(pair crossfade.pairs, stage text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blockers jsonb;
+begin
+  if (pair).stage <> 'complete' then
+    return;
+  end if;
+  -- V1 is an archive by now: it must be current again before anything may be served from it.
+  select jsonb_agg(b) into v_blockers from (
+    select crossfade_private.blocker('stage_order', 'from complete the way back leads to rampdown',
+      'crossfade stage set PAIR rampdown') b
+    where stage <> 'rampdown'
+    union all
+    select crossfade_private.blocker('reverse_backfill',
+      'version 1 has not been brought up to date', 'crossfade backfill run --direction v2_to_v1')
+    where (pair).needs_reverse_backfill
+    union all
+    select crossfade_private.data_blockers(pair)
+  ) q;
+  if v_blockers is not null then
+    perform crossfade_private.refuse_stage(pair, stage, v_blockers);
+  end if;
+end $$;
+
+comment on function crossfade_private.check_way_back is
+  'Only complete has preconditions on the way back (CF005).';
+
+create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved jsonb := '[]';
+begin
+  -- Order matters: who takes from which sequence first, then past what it must be.
+  if stage = 'complete' then
+    v_moved := crossfade_private.own_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'complete' then
+    perform crossfade_private.return_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 1);
+  elsif stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 1);
+  end if;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.change_leader is
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
+
+create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
+returns crossfade.pairs
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_version bigint := crossfade_private.bump_version();
+  v_forward boolean := crossfade_private.stage_number(stage) > crossfade_private.stage_number(
+    (pair).stage);
+  v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
+  v_row crossfade.pairs;
+  v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+  v_watched boolean := stage = 'rampdown';
+  v_moved jsonb := crossfade_private.change_leader(pair, stage);
+begin
+  update crossfade_private.mirror_state m
+  set mirror = v_mirror,
+    watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
+  where m.pair = (enter_stage.pair).name
+    and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)
+    -- A paused mirror stays paused between the two stages that allow it.
+    and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
+  update crossfade.pairs p
+  set stage = enter_stage.stage, step = p.step + 1, step_started_at = clock_timestamp(),
+    step_flags_version = v_version,
+    stage_xid = case when p.stage <> 'off' then p.stage_xid end,
+    last_backfill_at = case when enter_stage.stage <> 'off' then p.last_backfill_at end,
+    last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
+    full_since = case when enter_stage.stage in ('rampdown', 'complete')
+      then coalesce(p.full_since, clock_timestamp()) end,
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    moved_sequences = v_moved
+  where p.name = (enter_stage.pair).name
+  returning * into v_row;
+  perform crossfade_private.open_or_close(v_row.name);
+  if not v_forward and stage in ('off', 'dualwrite', 'shadow') then
+    -- Going forward again must not put the old share of users on version 2 at once.
+    perform set_config('crossfade.stepping', 'on', true);
+    update crossfade.cohorts c set percentage = 0 where c.pair = v_row.name and c.percentage <> 0;
+    perform set_config('crossfade.stepping', v_stepping, true);
+  end if;
+  if stage = 'off' then
+    update crossfade.runs r set state = 'cancelled', reason = 'stage off',
+      finished_at = clock_timestamp()
+    where r.pair = v_row.name and r.state in ('running', 'paused');
+    delete from crossfade_private.tombstones z where z.pair = v_row.name;
+    update crossfade_private.mirror_state m set tombstones = false where m.pair = v_row.name
+      and m.tombstones;
+  end if;
+  return v_row;
+end $$;
+
+comment on function crossfade_private.enter_stage is
+  'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
+
+create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  -- A writer of V1 under way could still record a failure that names V1 as the right side. In
+  -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
+  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
+end $$;
+
+comment on function crossfade_private.await_v1_writers is
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';

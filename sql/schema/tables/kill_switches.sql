@@ -1,0 +1,34 @@
+-- Kill switches: named stops that override flags and cohorts.
+
+create table if not exists crossfade.kill_switches (
+  name text primary key,
+  description text not null default '',
+  engaged boolean not null default false,
+  fences boolean not null default false,
+  overrides_all boolean not null default false,
+  pair text,
+  engaged_at timestamptz,
+  engaged_by text,
+  reason text,
+  constraint name_is_short_and_visible check (name ~ '^[^[:space:][:cntrl:]]{1,100}$')
+);
+
+comment on table crossfade.kill_switches is
+  'Emergency stops. A hand edit of engaged acts, is audited and broadcast exactly like engage_kill_switch.';
+comment on column crossfade.kill_switches.fences is
+  'While engaged, direct writes to V2 by API roles are refused and backend 1 serves.';
+comment on column crossfade.kill_switches.overrides_all is
+  'While engaged, every flag is false and backend 1 serves every pair.';
+comment on column crossfade.kill_switches.pair is
+  'The one pair a fence is for; null = every pair. No foreign key: a switch outlives its pair.';
+comment on column crossfade.kill_switches.reason is
+  'Why it was engaged; null when nobody said, or never engaged.';
+
+insert into crossfade.kill_switches (name, fences, overrides_all, description)
+values
+('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
+('disable_memory_system', false, false, 'Turn enable_memory_system off'),
+('disable_state_management', false, false, 'Turn enable_state_management off'),
+('disable_new_tools', false, false, 'Turn use_new_tool_framework off'),
+('emergency_rollback', true, true, 'Turn every flag off, serve V1, refuse direct writes to V2')
+on conflict (name) do nothing;

@@ -54,7 +54,7 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid, a.attcollation,
+  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid,
     format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)), ' or '
     order by a.attnum), 'false')
   from pg_catalog.pg_attribute a
@@ -82,20 +82,6 @@ $$;
 comment on function crossfade_private.unique_key_names is
   'Names of the unique indexes, which are those of their constraints, on exactly the key.';
 
-create or replace function crossfade_private.writable_columns(tab regclass, without text[])
-returns text[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    and a.attname <> all (without);
-$$;
-
-comment on function crossfade_private.writable_columns is
-  'Columns that are not generated, but for some, in their order.';
-
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
@@ -108,7 +94,7 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -168,9 +154,9 @@ begin
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
-      select crossfade_private.differs_sql(a.atttypid, a.attcollation,
+      select crossfade_private.differs_sql(a.atttypid,
           format('cf_b.%I', a.attname), format('cf_c.%I', a.attname)) edited,
-        crossfade_private.differs_sql(a.atttypid, a.attcollation,
+        crossfade_private.differs_sql(a.atttypid,
           format('(cf_t).%I', a.attname), format('cf_c.%I', a.attname)) differs
     ) d
     cross join (

@@ -12,9 +12,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # make demo ROWS=20000 takes a part of the history; make test ARGS='-k backfill' a part of the tests.
 ROWS ?=
 ARGS ?=
-# How long make soak runs; SEED=n begins with the round of that seed.
+# How long make soak runs; SEED=n begins with the round of that seed, VERSION=15 takes that PostgreSQL.
 SOAK_S ?= 600
 SEED ?=
+VERSION ?= 18
 # Test processes; each starts servers of its own.
 JOBS ?= 2
 
@@ -89,13 +90,16 @@ check-ci: $(STAMP)
 	$(BIN)/shellcheck .ci/run tests/install-debian-packages
 
 soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor (SOAK_S=600, SEED=n)
-	$(BIN)/python -m tests.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak --version $(VERSION) --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.soak.simulations --jobs $(JOBS)
 	CROSSFADE_FUZZ=20000 $(if $(SEED),CROSSFADE_SEED=$(SEED)) \
 	  $(BIN)/python -m pytest tests/integration/test_chat_fuzz.py
 	CROSSFADE_CASES=200000 $(BIN)/deno test --quiet --config supabase/functions/chat/deno.json \
 	  --frozen --allow-read=tests --allow-env=CROSSFADE_SEED,CROSSFADE_CASES \
 	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts
+
+soak-mutations: $(STAMP)  ## break one rule of the mirror at a time; the soak must notice (SOAK_S=600)
+	$(BIN)/python -m tests.soak.mutations --version $(VERSION) --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
 screenshots: $(STAMP)  ## make the pictures of the dashboard that the documents show
 	@$(BIN)/python -m tests.dashboard.browser

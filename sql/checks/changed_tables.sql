@@ -6,7 +6,7 @@ select
     when to_regclass(p.v2_table) is null then format('table %s does not exist', p.v2_table)
     else 'columns have changed since the pair was registered'
   end as problem,
-  'Adapt the converters, then register the pair again (crossfade pair add).' as hint
+  'Adapt the converters, then apply the file of the pair again (register_pair).' as hint
 from crossfade.pairs as p
 where
   p.fingerprint is distinct from crossfade_private.table_fingerprint(

@@ -19,8 +19,10 @@ select
   end as problem,
   case
     when pair.converter_hash <> pair.current_hash
-      then 'apply the file of the pair again (register_pair), then crossfade verify run'
-    else 'crossfade verify run'
+      then format(
+        'apply the file of the pair again (register_pair), then crossfade verify run %s', pair.name
+      )
+    else format('crossfade verify run %s', pair.name)
   end as hint
 from pair
 where

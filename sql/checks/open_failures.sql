@@ -6,7 +6,7 @@ select
     to_char(min(f.at) at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
     (array_agg(f.error_code order by f.id))[1], (array_agg(f.message order by f.id))[1]
   ) as problem,
-  'crossfade repair' as hint
+  format('crossfade repair %s', f.pair) as hint
 from crossfade.mirror_failures as f
 where f.resolved_at is null
 group by f.pair

@@ -12,7 +12,7 @@ select
     end,
     to_char(max(g.progress_at) at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
   ) as problem,
-  format('crossfade %s run (it goes on where it stopped), or cancel the run', r.kind) as hint
+  format('crossfade %s run %s', r.kind, r.pair) as hint
 from crossfade.runs as r
 inner join crossfade.run_ranges as g on r.id = g.run
 where r.state = 'running'

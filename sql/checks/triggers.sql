@@ -1,65 +1,98 @@
--- Is every trigger there and on: those that mirror and fence, those that audit control rows?
+-- Is every trigger there and on: those that mirror and fence, those that guard and audit our rows?
 with sides as (
-  select p.name, p.stage, 1 as side, to_regclass(p.v1_table) as tab, p.v1_table as tab_name
+  select
+    p.name, 1 as side, to_regclass(p.v1_table) as tab, p.v1_table as tab_name,
+    p.key_columns as key
   from crossfade.pairs as p
   union all
-  select p.name, p.stage, 2, to_regclass(p.v2_table), p.v2_table
+  select p.name, 2, to_regclass(p.v2_table), p.v2_table, p.v2_key_columns
   from crossfade.pairs as p
 ),
 
 wanted as (
   select
-    s.tab, s.tab_name, t.name as trigger_name, t.enabled,
-    format('Register pair "%s" again: it creates its triggers.', s.name) as hint
+    s.tab, s.tab_name, t.name as trigger_name, s.name as pair,
+    format('mirror_%s_v%s_%s', s.name, s.side, t.called) as function_name
   from sides as s
   cross join lateral (
     values
-    ('crossfade_mirror_insert', 'A', 1), ('crossfade_mirror_update', 'A', 1),
-    ('crossfade_mirror_delete', 'A', 1), ('crossfade_mirror_truncate', 'A', 1),
-    ('crossfade_mirror_move', 'A', 1), ('crossfade_mirror_merge', 'A', 1),
-    ('crossfade_fence', 'O', 2)
-  ) as t (name, enabled, from_side)
-  where s.side >= t.from_side
+    ('crossfade_mirror_insert', 'insert', true), ('crossfade_mirror_update', 'update', true),
+    ('crossfade_mirror_delete', 'delete', true), ('crossfade_mirror_truncate', 'truncate', true),
+    -- What a trigger of the owner's may change before the row is stored is put back after it.
+    ('!crossfade_first', 'first', crossfade_private.has_triggers(s.tab, 'before row')),
+    ('~crossfade_last', 'last', crossfade_private.has_triggers(s.tab, 'before row')),
+    ('~crossfade_key', 'key', crossfade_private.always_identity(s.tab) && s.key)
+  ) as t (name, called, is_needed)
+  where t.is_needed
   union all
-  select
-    to_regclass(v.tab), v.tab, v.name, 'O',
-    'Apply the migrations again: they create their triggers.'
+  select s.tab, s.tab_name, 'crossfade_fence', s.name, 'refuse_fenced_write'
+  from sides as s
+  where s.side = 2
+  union all
+  select s.tab, s.tab_name, 'crossfade_archive', s.name, 'refuse_archived_write'
+  from sides as s
+  inner join crossfade_private.mirror_state as m on s.name = m.pair
+  where s.side = 1 and m.mirror in ('archived', 'reverse')
+  union all
+  select to_regclass(v.tab), v.tab, v.name, null, v.called
   from (
     values
-    ('crossfade.settings', 'crossfade_before_lock'),
-    ('crossfade.settings', 'crossfade_before_stamp'),
-    ('crossfade.settings', 'crossfade_after_change'),
-    ('crossfade.flags', 'crossfade_before_lock'),
-    ('crossfade.flags', 'crossfade_before_stamp'),
-    ('crossfade.flags', 'crossfade_after_change'),
-    ('crossfade.kill_switches', 'crossfade_before_lock'),
-    ('crossfade.kill_switches', 'crossfade_before_stamp'),
-    ('crossfade.kill_switches', 'crossfade_after_change'),
-    ('crossfade.kill_switches', 'crossfade_after_kill'),
-    ('crossfade.cohorts', 'crossfade_on_cohort_change'),
-    ('crossfade.pairs', 'crossfade_on_pair_change')
-  ) as v (tab, name)
+    ('crossfade.cohorts', 'crossfade_after_first_percentage', 'follow_percentage'),
+    ('crossfade.cohorts', 'crossfade_after_percentage', 'follow_percentage'),
+    ('crossfade.cohorts', 'crossfade_after_percentage_back', 'yield_to_step_back'),
+    ('crossfade.cohorts', 'crossfade_before_hand', 'lock_pairs'),
+    ('crossfade.cohorts', 'crossfade_before_lock', 'before_control_change'),
+    ('crossfade.cohorts', 'crossfade_before_stamp', 'stamp_row'),
+    ('crossfade.cohorts', 'crossfade_on_cohort_change', 'on_control_change'),
+    ('crossfade.flags', 'crossfade_after_change', 'on_control_change'),
+    ('crossfade.flags', 'crossfade_before_lock', 'before_control_change'),
+    ('crossfade.flags', 'crossfade_before_stamp', 'stamp_row'),
+    ('crossfade.kill_switches', 'crossfade_after_change', 'on_control_change'),
+    ('crossfade.kill_switches', 'crossfade_after_kill', 'after_kill_switch_change'),
+    ('crossfade.kill_switches', 'crossfade_before_lock', 'before_kill_switch_change'),
+    ('crossfade.kill_switches', 'crossfade_before_stamp', 'stamp_kill_switch'),
+    ('crossfade.operators', 'crossfade_after_change', 'on_operator_change'),
+    ('crossfade.operators', 'crossfade_before_lock', 'before_control_change'),
+    ('crossfade.operators', 'crossfade_before_stamp', 'stamp_operator'),
+    ('crossfade.pairs', 'crossfade_after_mirrored', 'keep_baseline'),
+    ('crossfade.pairs', 'crossfade_after_stage_back', 'yield_to_step_back'),
+    ('crossfade.pairs', 'crossfade_before_hand', 'guard_pair'),
+    ('crossfade.pairs', 'crossfade_on_pair_change', 'on_control_change'),
+    ('crossfade.rollbacks', 'crossfade_after_rollback', 'yield_to_rollback'),
+    ('crossfade.runs', 'crossfade_after_over', 'on_run_over'),
+    ('crossfade.settings', 'crossfade_after_change', 'on_control_change'),
+    ('crossfade.settings', 'crossfade_before_lock', 'before_control_change'),
+    ('crossfade.settings', 'crossfade_before_stamp', 'stamp_row'),
+    ('crossfade_private.mirror_state', 'crossfade_after_state', 'follow_mirror_state')
+  ) as v (tab, name, called)
 )
 
-select
+select distinct
   'triggers' as check_name, w.tab_name as object,
   case
     when w.tab is null then 'the table does not exist'
     when t.oid is null then format('trigger %s is missing', w.trigger_name)
+    when f.oid is null then format('trigger %s calls another function', w.trigger_name)
     when t.tgenabled = 'D' then format('trigger %s is disabled', w.trigger_name)
-    else format('trigger %s is off in some replication roles', w.trigger_name)
+    when t.tgenabled = 'R' then format('trigger %s fires in replica mode only', w.trigger_name)
+    else format('trigger %s also fires while a dump is restored', w.trigger_name)
   end as problem,
   case
-    when w.tab is not null and t.oid is not null then format(
-      'alter table %s enable%s trigger %I;', w.tab_name,
-      case w.enabled when 'A' then ' always' else '' end, w.trigger_name
-    )
-    else w.hint
+    when w.pair is not null and w.tab is null
+      then format('crossfade pair remove %s --reason "its table is gone"', w.pair)
+    when w.pair is not null then format('crossfade pair refresh %s', w.pair)
+    when f.oid is null then 'Apply the newest migration of crossfade again.'
+    else format('alter table %s enable trigger %I;', w.tab_name, w.trigger_name)
   end as hint
 from wanted as w
 left join pg_catalog.pg_trigger as t
   on w.tab = t.tgrelid and w.trigger_name = t.tgname and not t.tgisinternal
+left join pg_catalog.pg_proc as f
+  on
+    t.tgfoid = f.oid and w.function_name = f.proname
+    and f.pronamespace = to_regnamespace('crossfade_private')
 where
-  t.oid is null
-  or t.tgenabled not in ('A', w.enabled)
+  f.oid is null
+  -- Those of pairs sleep while a dump is restored in replica mode: it brings both tables itself.
+  or t.tgenabled <> 'O' and (w.pair is not null or t.tgenabled <> 'A')
 order by object, problem;

@@ -37,7 +37,7 @@ as $$
 declare
   v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
   v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
-  v_kept oid[] := '{}';
+  v_kept oid[] := '{}'::oid[];
   v_name text;
   v_gone record;
 begin
@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -109,6 +119,7 @@ begin
 -- crossfade_private.setting_number(text)
 -- crossfade_private.parse_setting(text, text, text)
 -- crossfade.set_setting(text, text, text)
+-- crossfade_private.quantile_ms(bigint[], double precision)
 -- crossfade_private.is_api_user()
 -- crossfade_private.operator_role()
 -- crossfade_private.has_role(text)
@@ -146,6 +157,7 @@ begin
 -- crossfade_private.unequal_sql(oid, text, text)
 -- crossfade_private.column_differences(regclass, text, text)
 -- crossfade_private.differing_columns_sql(regclass, text, text, text, boolean)
+-- crossfade_private.rows_differ_sql(regclass, regclass)
 -- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.always_identity(regclass)
 -- crossfade_private.key_from_json(text[], regclass, text[], text)
@@ -159,7 +171,9 @@ begin
 -- crossfade_private.marked_tokens(text, text[], text)
 -- crossfade_private.with_parameters(text, text[], text)
 -- crossfade_private.select_items(text)
--- crossfade_private.columns_read(text)
+-- crossfade_private.unquoted(text)
+-- crossfade_private.columns_read(text, text)
+-- crossfade_private.column_copied(text, text)
 -- crossfade_private.printed_body(oid)
 -- crossfade_private.call_reason(oid)
 -- crossfade_private.text_reason(text, text)
@@ -169,11 +183,17 @@ begin
 -- crossfade_private.assigned_items(text[], jsonb, text, text[])
 -- crossfade_private.standing_items(jsonb, jsonb, text, text[])
 -- crossfade_private.standing_text(jsonb, jsonb, text, text[])
+-- crossfade_private.protect_text(text)
+-- crossfade_private.restore_text(text, text[])
+-- crossfade_private.split_select_list(text)
 -- crossfade_private.convert_sql(jsonb, text, text)
 -- crossfade_private.conversion(text, regclass, regclass)
+-- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
+-- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -181,47 +201,94 @@ begin
 -- crossfade.choose_backend(text, jsonb)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
+-- crossfade_private.triggers_met(regclass)
+-- crossfade_private.key_type_reason(oid)
+-- crossfade_private.key_type_problems(regclass, text, text[])
+-- crossfade_private.base_type_modifier(oid, integer)
+-- crossfade_private.key_family(oid, integer)
+-- crossfade_private.key_pair_problems(crossfade.pairs)
+-- crossfade_private.is_trusted_owner(oid)
+-- crossfade_private.function_owner_problem(oid, text)
+-- crossfade_private.converter_owner_problems(crossfade.pairs)
+-- crossfade_private.table_owner_problems(regclass, text)
+-- crossfade_private.constraint_kind("char")
+-- crossfade_private.deferred_problems(regclass, text)
+-- crossfade_private.default_sequence(regclass, text)
+-- crossfade_private.sequence_owner(regclass)
+-- crossfade_private.key_sequences(crossfade.pairs)
+-- crossfade_private.sequence_warnings(crossfade.pairs)
+-- crossfade_private.publications_of(regclass)
+-- crossfade_private.has_replica_identity(regclass)
+-- crossfade_private.replica_identity_command(regclass, text[])
+-- crossfade_private.publication_problems(crossfade.pairs)
+-- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
+-- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
+-- crossfade_private.name_pattern(regclass)
+-- crossfade_private.catalog_dependents(regclass)
+-- crossfade_private.function_dependents(regclass)
+-- crossfade_private.child_command(oid, crossfade.pairs)
+-- crossfade_private.job_dependents(regclass)
+-- crossfade_private.v1_dependents(crossfade.pairs)
+-- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
+-- crossfade_private.column_renames(crossfade.pairs)
+-- crossfade_private.renamed_sql(text, jsonb)
+-- crossfade_private.write_policies(regclass)
+-- crossfade_private.write_policy_warnings(crossfade.pairs)
+-- crossfade_private.parent_warnings(crossfade.pairs)
 -- crossfade_private.pair_warnings(crossfade.pairs)
+-- crossfade.judge_pair(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.find_table(text)
 -- crossfade_private.table_columns(regclass)
 -- crossfade_private.table_hindrances(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
--- crossfade_private.state_of(text, integer)
--- crossfade_private.read_state(text, integer)
--- crossfade_private.set_state_functions(text, integer, text, bigint)
--- crossfade_private.set_state(text, text)
--- crossfade_private.follow_mirror_state()
--- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
--- crossfade_private.note_nested(text, text, integer)
+-- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
--- crossfade_private.note_unseen(text, integer, jsonb[])
+-- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
--- crossfade_private.refuse_archived_write(text, text, integer, text)
+-- crossfade_private.parent_pattern(regclass)
+-- crossfade_private.is_parents_statement(text, regclass)
+-- crossfade_private.note_v1_write(text)
+-- crossfade_private.v1_write_blocker(crossfade.pairs)
+-- crossfade_private.state_of(text, integer)
+-- crossfade_private.stored_state(text, integer)
+-- crossfade_private.read_state(text, integer)
+-- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
+-- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
+-- crossfade_private.open_or_close(text)
+-- crossfade_private.is_referential_action(text, integer)
+-- crossfade_private.refuse_archived_write()
+-- crossfade_private.install_archive(crossfade.pairs)
+-- crossfade_private.follow_mirror_state()
 -- crossfade_private.refuse_fenced_write()
 -- crossfade_private.mirror_insert_text()
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
--- crossfade_private.update_many_text()
+-- crossfade_private.update_many_text(boolean)
+-- crossfade_private.fast_update_text()
+-- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
--- crossfade_private.update_named_text()
+-- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
@@ -231,15 +298,20 @@ begin
 -- crossfade_private.mirror_first_text()
 -- crossfade_private.mirror_last_text()
 -- crossfade_private.mirror_key_text()
+-- crossfade_private.text_settings()
 -- crossfade_private.key_sql(text, text[], text, text[])
 -- crossfade_private.row_key_sql(text, text[])
 -- crossfade_private.stored_rows_sql(regclass, text)
 -- crossfade_private.any_differs_sql(regclass, text[], text, text)
 -- crossfade_private.unique_key_names(regclass, text[])
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.own_frame(text, integer, text, text, text)
+-- crossfade_private.name_pieces(crossfade.pairs, integer)
+-- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
 -- crossfade_private.mirror_body(text, jsonb)
 -- crossfade_private.all_pieces(crossfade.pairs, integer)
@@ -257,40 +329,83 @@ begin
 -- crossfade_private.get_run(bigint)
 -- crossfade.run_status(bigint)
 -- crossfade.control_run(bigint, text, text)
--- crossfade_private.split_keys(jsonb, integer, boolean, real)
--- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.sessions(integer[])
+-- crossfade_private.prepared_transactions(xid[])
+-- crossfade_private.name_sessions(jsonb)
+-- crossfade_private.lock_holders(regclass[])
+-- crossfade_private.lock_blockers()
+-- crossfade_private.others_transactions(bigint)
+-- crossfade_private.look_at_load(crossfade.run_ranges)
+-- crossfade_private.target_ms(crossfade.run_ranges, integer)
+-- crossfade_private.wait_ms(crossfade.run_ranges, numeric, numeric)
+-- crossfade_private.v1_answers(text, timestamptz)
+-- crossfade_private.load_reason()
 -- crossfade_private.throttle_reason()
--- crossfade_private.wait_reason(crossfade.runs)
--- crossfade_private.next_batch_rows(integer, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, jsonb, bigint, bigint, bigint, timestamptz, integer)
--- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs)
+-- crossfade_private.renew_baseline(crossfade.runs)
+-- crossfade_private.throttle(crossfade.runs)
+-- crossfade_private.older_writers(crossfade.runs)
+-- crossfade_private.split_keys(jsonb, integer, boolean, real)
+-- crossfade_private.estimate_rows(regclass)
+-- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.next_batch_rows(bigint, numeric[], integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
+-- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
--- crossfade_private.batch_json(bigint, text, text)
--- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges)
+-- crossfade_private.batch_json(bigint, text, jsonb)
+-- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges, boolean)
 -- crossfade_private.claim_range(crossfade.runs)
--- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb)
--- crossfade_private.copy_sql(text, text)
+-- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb, boolean)
+-- crossfade_private.range_keys(jsonb, jsonb, jsonb, boolean)
+-- crossfade_private.write_rows(jsonb, text, jsonb, jsonb, jsonb[])
+-- crossfade_private.lock_keys(jsonb, jsonb[])
+-- crossfade_private.copy_sql(text, text, text)
+-- crossfade_private.owed_sql(text)
 -- crossfade_private.is_free(jsonb, jsonb, jsonb)
--- crossfade_private.copy_range(jsonb, jsonb, jsonb, boolean)
--- crossfade_private.copy_singly(jsonb, jsonb, jsonb)
+-- crossfade_private.owes_source(jsonb)
+-- crossfade_private.copy_range(jsonb, text, jsonb, jsonb, boolean)
+-- crossfade_private.copy_keys(jsonb, jsonb, jsonb[])
 -- crossfade_private.copy_batch(jsonb, jsonb, jsonb)
 -- crossfade_private.sweep(crossfade.runs, jsonb)
 -- crossfade_private.finish_backfill(crossfade.runs, crossfade.pairs, jsonb)
+-- crossfade_private.compare_sql(jsonb, text, text)
+-- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb, jsonb[])
+-- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
+-- crossfade_private.find_among(jsonb, jsonb[])
+-- crossfade_private.record_found(text, bigint, jsonb, jsonb[])
+-- crossfade_private.record_incomparable(text, bigint, jsonb, text)
+-- crossfade_private.record_mismatches_of(text, bigint, jsonb, jsonb[])
+-- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
+-- crossfade_private.do_slice(crossfade.runs, jsonb, jsonb, jsonb)
+-- crossfade_private.pass_row(crossfade.runs, jsonb, jsonb, text)
+-- crossfade_private.shrink(crossfade.runs, jsonb, crossfade.run_ranges, text)
+-- crossfade_private.do_slices(crossfade.runs, jsonb, crossfade.run_ranges, integer, timestamptz)
+-- crossfade_private.shrunk_reason(crossfade.runs, jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
+-- crossfade_private.run_batch(crossfade.runs, crossfade.pairs, jsonb, integer)
+-- crossfade_private.pair_parents(crossfade.pairs, integer)
+-- crossfade_private.uncopied_parents(crossfade.pairs, text)
+-- crossfade_private.require_parents(crossfade.pairs, text)
 -- crossfade.start_backfill(text, text, integer)
 -- crossfade.backfill_batch(bigint, integer)
--- crossfade_private.compare_sql(jsonb, text, text)
--- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb)
--- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
--- crossfade_private.find_one(jsonb, jsonb)
--- crossfade_private.lock_both(jsonb, jsonb)
--- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
 -- crossfade.start_verify(text, integer)
 -- crossfade_private.finish_verify(crossfade.runs, crossfade.pairs)
 -- crossfade.verify_batch(bigint, integer)
 -- crossfade_private.leader(text)
--- crossfade_private.put_one(jsonb, jsonb)
--- crossfade_private.repair_one(crossfade.pairs, jsonb, integer, text)
--- crossfade.repair(text, integer, text)
+-- crossfade_private.repair_turns(crossfade.pairs, integer, boolean)
+-- crossfade_private.repair_counts(crossfade.pairs)
+-- crossfade_private.mark_tried(text, jsonb, boolean)
+-- crossfade_private.same_error(jsonb[], text)
+-- crossfade_private.look_at_keys(jsonb, jsonb[])
+-- crossfade_private.judge_keys(jsonb, jsonb[])
+-- crossfade_private.target_rows(jsonb, jsonb[])
+-- crossfade_private.put_sql(text)
+-- crossfade_private.put_keys(jsonb, text, jsonb[])
+-- crossfade_private.settle_repaired(text, jsonb[])
+-- crossfade_private.workable_keys(text, jsonb, jsonb[], integer, boolean)
+-- crossfade_private.write_plan(crossfade.pairs, jsonb, jsonb, text)
+-- crossfade_private.repair_keys(crossfade.pairs, jsonb[], integer, boolean, text, text)
+-- crossfade.plan_repair(text, integer)
+-- crossfade_private.repair_part(crossfade.pairs, jsonb, text, text)
+-- crossfade.repair(text, integer, text, text)
 -- crossfade_private.domain_tests(oid, text)
 -- crossfade_private.row_tests(regclass)
 -- crossfade_private.stored_sql(regclass, text, text[])
@@ -331,7 +446,6 @@ begin
 -- crossfade_private.record_streak(text, bigint, boolean, bigint)
 -- crossfade_private.record_memory(jsonb)
 -- crossfade.record_requests(jsonb)
--- crossfade_private.quantile_ms(bigint[], double precision)
 -- crossfade_private.backend_window(text, bigint, integer, timestamptz)
 -- crossfade_private.backend_counts(text, bigint, integer, timestamptz)
 -- crossfade_private.window_start(text, bigint, timestamptz)
@@ -359,8 +473,15 @@ begin
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
+-- crossfade_private.greatest_key(regclass, text)
+-- crossfade_private.advance_sequence(regclass, bigint)
+-- crossfade_private.lead_sequences(crossfade.pairs, integer)
+-- crossfade_private.copy_sequence_rights(regclass, regclass)
+-- crossfade_private.own_sequences(crossfade.pairs)
+-- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_v1_writers(crossfade.pairs)
 -- crossfade.set_stage(text, text, text, boolean)
@@ -372,8 +493,14 @@ begin
 -- crossfade_private.lock_pairs()
 -- crossfade_private.follow_percentage()
 -- crossfade.set_mirror(text, text, text)
--- crossfade.visible_keys_sql(text)
+-- crossfade.ignore_dependents(text, text[], text)
+-- crossfade_private.write_right_sql(regclass, text, text, boolean)
+-- crossfade_private.rights_of_rows_sql(regclass, text, integer, text[], text[])
+-- crossfade.write_rights_sql(text, text)
+-- crossfade.row_pages_sql(text)
+-- crossfade.visible_keys_sql(text, text)
 -- crossfade.record_rls_check(text, integer, integer)
+-- crossfade.ask_as(text, text, text, text)
 -- crossfade.check_rls(text, jsonb)
 -- crossfade_private.step_order(text, numeric)
 -- crossfade_private.reached_steps(jsonb, text, numeric)
@@ -578,9 +705,16 @@ insert into crossfade.settings (name, value, unit, minimum, maximum, description
 values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
-  ('batch_target_ms', '500', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at; its number of rows follows'),
-  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch'),
+  ('batch_target_ms', '40', 'ms', 10, 60000,
+    'Time that a batch aims at while others use the database; its number of rows follows'),
+  ('batch_idle_target_ms', '500', 'ms', 10, 60000,
+    'Time that a batch aims at while nobody else uses the database'),
+  ('batch_duty_pct', '30', 'percent', 1, 100,
+    'Share of the time that batches may work while others use the database; the rest they wait'),
+  ('batch_idle_transactions_per_s', '5', 'transactions', 0, null,
+    'Nobody uses the database while others do fewer transactions a second than this'),
+  ('batch_first_rows', '100', 'rows', 1, null, 'Rows of the first batch of a run'),
+  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch, as long as none runs into a timeout'),
   ('batch_max_rows', '100000', 'rows', 1, null, 'Largest batch'),
   ('throttle_active_sessions', '40', 'sessions', 1, null,
     'Batches wait while more sessions than this run a statement'),
@@ -588,6 +722,14 @@ values
     'Batches wait while more sessions than this wait for a lock'),
   ('throttle_replay_lag_s', '5', 's', 0, null,
     'Batches wait while a replica is further behind than this'),
+  ('throttle_latency_factor', '1.25', 'ratio', 1, null,
+    'Batches slow down, and wait from here on: p95 of V1 over its p95 before the run'),
+  ('throttle_min_difference_ms', '2', 'ms', 0, null,
+    'Smallest rise of the p95 of V1 for which batches wait'),
+  ('throttle_error_rate', '0.02', 'rate', 0, 1,
+    'Batches wait while the error rate of V1 is higher than before the run by more than this'),
+  ('throttle_min_requests', '50', 'requests', 1, null,
+    'Fewest requests of V1, before the run and now, from which its latency and errors are judged'),
   ('stage_bake_s', '86400', 's', 0, null,
     'Time that backend 2 must have served everybody before complete'),
   ('flags_soft_age_ms', '5000', 'ms', 100, null,
@@ -840,6 +982,7 @@ create table if not exists crossfade.pairs (
   last_clean_verify_at timestamptz,
   full_since timestamptz,
   needs_reverse_backfill boolean not null default false,
+  moved_sequences jsonb not null default '[]',
   options jsonb not null default '{}',
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
@@ -860,6 +1003,9 @@ comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is
   'Since when backend 2 has served everybody; null while it does not.';
+
+comment on column crossfade.pairs.moved_sequences is
+  'What entering complete did so that V2''s defaults do not need V1: [{"column": of V2, "sequence", "owner": V1''s column that owned it, or "before": the default that V2 had}]; the way back undoes it.';
 
 create table if not exists crossfade.cohorts (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -898,6 +1044,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  watched_since timestamptz,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
@@ -906,6 +1053,22 @@ comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+comment on column crossfade_private.mirror_state.watched_since is
+  'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
+
+create table if not exists crossfade_private.v1_writes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  session_pid integer not null,
+  at timestamptz not null default clock_timestamp(),
+  role text not null,
+  application text not null,
+  called_by text,
+  primary key (pair, session_pid)
+);
+
+comment on table crossfade_private.v1_writes is
+  'The last direct write of V1 by each session in stage rampdown, at most 10 s too old. called_by: the function of a trigger; null for a client''s own statement.';
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
@@ -925,6 +1088,8 @@ create table if not exists crossfade.mirror_failures (
   message text not null,
   at timestamptz not null default clock_timestamp(),
   attempts integer not null default 1,
+  last_attempt_at timestamptz,
+  is_slow boolean not null default false,
   resolved_at timestamptz,
   resolution text
 );
@@ -932,9 +1097,17 @@ create table if not exists crossfade.mirror_failures (
 create unique index if not exists mirror_failures_open_idx
   on crossfade.mirror_failures (pair, key) where resolved_at is null;
 create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+create index if not exists mirror_failures_turn_idx
+  on crossfade.mirror_failures (pair, last_attempt_at nulls first, id) where resolved_at is null;
+create index if not exists mirror_failures_side_idx
+  on crossfade.mirror_failures (pair, written_side) where resolved_at is null;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+comment on column crossfade.mirror_failures.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
 create table if not exists crossfade_private.tombstones (
   id bigint generated always as identity primary key,
@@ -965,6 +1138,9 @@ create table if not exists crossfade.runs (
   reason text,
   rows_total bigint not null default 0,
   swept_rows bigint not null default 0,
+  v1_requests bigint not null default 0,
+  v1_p95_ms double precision,
+  v1_error_rate numeric,
   fingerprint text not null,
   converter_hash text not null,
   started_by text not null default crossfade_private.actor(),
@@ -981,6 +1157,8 @@ create unique index if not exists runs_active_idx
 
 comment on table crossfade.runs is
   'A backfill or a verify pass over a pair. rows_total is an estimate made at the start; at most one active run per pair and kind.';
+comment on column crossfade.runs.v1_requests is
+  'Requests that V1 answered in the minutes before the run: with v1_p95_ms and v1_error_rate (null without requests) what batches are held to. Taken anew when V1 stays slow while no batch runs.';
 
 create table if not exists crossfade.run_ranges (
   run bigint not null references crossfade.runs on delete cascade,
@@ -993,14 +1171,26 @@ create table if not exists crossfade.run_ranges (
   rows_written bigint not null default 0,
   mismatches bigint not null default 0,
   batches bigint not null default 0,
-  batch_rows integer not null default 1000,
+  batch_rows integer not null,
   ms_per_1000_rows numeric[] not null default '{}',
+  timeouts integer not null default 0,
   progress_at timestamptz not null default clock_timestamp(),
+  converters_seen text not null default '',
+  converters_seen_at timestamptz not null default '-infinity',
+  is_busy boolean not null default true,
+  load_seen_at timestamptz not null default clock_timestamp(),
+  load_seen bigint,
   primary key (run, range)
 );
 
 comment on table crossfade.run_ranges is
   'Disjoint key ranges of a run, (after_key, upto_key]; null is open. A worker holds one range by its row lock for one batch.';
+comment on column crossfade.run_ranges.timeouts is
+  'Batches in a row that ran into a timeout.';
+comment on column crossfade.run_ranges.converters_seen is
+  'Version of the two converters'' rows when their hash was last compared, at converters_seen_at.';
+comment on column crossfade.run_ranges.is_busy is
+  'Whether anybody else used the database between the last two looks. load_seen: transactions of others by then, at load_seen_at; null before the first look.';
 
 create table if not exists crossfade.mismatches (
   id bigint generated always as identity primary key,
@@ -1012,6 +1202,9 @@ create table if not exists crossfade.mismatches (
   found_at timestamptz not null default clock_timestamp(),
   resolved_at timestamptz,
   resolution text,
+  last_attempt_at timestamptz,
+  message text,
+  is_slow boolean not null default false,
   preserved jsonb,
   constraint mismatch_kind_is_known check (kind in ('missing_v1', 'missing_v2', 'different'))
 );
@@ -1020,9 +1213,17 @@ create unique index if not exists mismatches_open_idx
   on crossfade.mismatches (pair, key) where resolved_at is null;
 create index if not exists mismatches_pair_idx on crossfade.mismatches (pair);
 create index if not exists mismatches_run_idx on crossfade.mismatches (run);
+create index if not exists mismatches_turn_idx
+  on crossfade.mismatches (pair, last_attempt_at nulls first, id) where resolved_at is null;
 
 comment on table crossfade.mismatches is
   'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
+comment on column crossfade.mismatches.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mismatches.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
+comment on column crossfade.mismatches.message is
+  'Why the rows cannot be compared, or could not be repaired.';
 
 create table if not exists crossfade_private.verify_cursors (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -1584,6 +1785,31 @@ for each row execute function crossfade_private.stamp_row();
 create or replace trigger crossfade_after_change
 after insert or update or delete on crossfade.settings
 for each row execute function crossfade_private.on_control_change();
+
+-- core/histograms.sql -----------------------------------------------------------------------------
+
+-- Latency histograms of recorded requests.
+
+create or replace function crossfade_private.quantile_ms(
+  histogram bigint[], quantile double precision
+)
+returns double precision
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  with b as (
+    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
+    from unnest(histogram) with ordinality h(n, i)
+  )
+  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
+    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
+    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
+  from b where b.n > 0 and b.upto >= b.wanted
+  order by b.bucket limit 1;
+$$;
+
+comment on function crossfade_private.quantile_ms is
+  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
 
 -- core/rights.sql ---------------------------------------------------------------------------------
 
@@ -2391,8 +2617,8 @@ comment on function crossfade_private.render is
 
 -- pairs/types.sql ---------------------------------------------------------------------------------
 
--- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
--- domain over varchar(n) would cut what the table itself refuses.
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to
+-- a domain over varchar(n) would cut what the table itself refuses.
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
@@ -2668,6 +2894,28 @@ $$;
 comment on function crossfade_private.differing_columns_sql is
   'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
 
+create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
+  -- in one table only, and repair settles it.
+  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
+    a.unequal)
+  from (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
+  ) a
+  cross join (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
+  ) b;
+$$;
+
+comment on function crossfade_private.rows_differ_sql is
+  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+
 create or replace function crossfade_private.writable_columns(tab regclass, without text[])
 returns text[]
 language sql stable
@@ -2705,11 +2953,15 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(
-    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)),
-      ', ' order by u.n)
+  -- As the widest type of the family and without a length: the key may be one that only the other
+  -- table can hold, and must then find nothing instead of failing or, cut, finding another row.
+  select string_agg(format('(%s ->> %L)::%s', expression, u.name, case
+      when b.id in ('int2'::regtype, 'int4'::regtype) then 'bigint'
+      when b.id = 'varchar'::regtype then 'text'
+      else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
-  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
 $$;
 
 comment on function crossfade_private.key_from_json is
@@ -2747,12 +2999,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
-    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+    case when crossfade_private.base_type(a.atttypid)
       in ('timestamptz'::regtype, 'bytea'::regtype)
       then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
   from unnest(names, columns) with ordinality u(name, c, n)
-  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
-  join pg_catalog.pg_type y on y.oid = a.atttypid;
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c;
 $$;
 
 comment on function crossfade_private.key_to_json is
@@ -2793,6 +3044,8 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
+    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
+    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
@@ -2859,8 +3112,9 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
   select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
     n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
   from pg_catalog.pg_namespace n
@@ -2870,7 +3124,7 @@ as $$
       select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner'), false));
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is
@@ -3007,23 +3261,45 @@ end $$;
 comment on function crossfade_private.select_items is
   'The expressions of a SELECT that has nothing but its list, without their labels; null when it has a FROM or any other clause.';
 
-create or replace function crossfade_private.columns_read(expression text)
+create or replace function crossfade_private.unquoted(name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when left(name, 1) = '"' then replace(substr(name, 2, length(name) - 2), '""', '"')
+    else name end;
+$$;
+
+comment on function crossfade_private.unquoted is 'The name that a printed name stands for.';
+
+create or replace function crossfade_private.columns_read(expression text, parameter text)
 returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when regexp_replace(expression, '\(' || chr(3) || '\)\.', '', 'g') ~ chr(3) then null
+    when regexp_replace(expression, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
     else (
-      select coalesce(jsonb_agg(distinct case when left(m[1], 1) = '"'
-        then replace(substr(m[1], 2, length(m[1]) - 2), '""', '"') else m[1] end), '[]')
+      select coalesce(jsonb_agg(distinct crossfade_private.unquoted(m[1])), '[]')
       from regexp_matches(expression,
-        '\(' || chr(3) || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")', 'g') m)
+        '\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")', 'g') m)
     end;
 $$;
 
 comment on function crossfade_private.columns_read is
-  'Names of the columns of the row (chr(3)) that an expression reads; null when it reads the row as a whole.';
+  'Names of the columns of a parameter (chr(3) or chr(4)) that an expression reads; null when it reads the row as a whole.';
+
+create or replace function crossfade_private.column_copied(expression text, parameter text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.unquoted(substring(expression from
+    '^\s*\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")\s*$'));
+$$;
+
+comment on function crossfade_private.column_copied is
+  'The column of a parameter that an expression is, if it is nothing else.';
 
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
@@ -3151,9 +3427,12 @@ begin
   if v_why is not null then
     return jsonb_build_object('why', v_why);
   end if;
-  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body), 'items', (
+  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
     select jsonb_agg(jsonb_build_object('text', btrim(i, E' \n\t'),
-      'reads', crossfade_private.columns_read(i)) order by n)
+      'reads', crossfade_private.columns_read(i, chr(3)),
+      'reads_old', crossfade_private.columns_read(i, chr(4)),
+      'copies', crossfade_private.column_copied(i, chr(3)),
+      'keeps', crossfade_private.column_copied(i, chr(4))) order by n)
     from unnest(case when v_body like 'SELECT %' then crossfade_private.select_items(v_body) end)
       with ordinality u(i, n)));
 exception when others then
@@ -3161,7 +3440,7 @@ exception when others then
 end $$;
 
 comment on function crossfade_private.converter_text is
-  'A converter''s query taken apart, chr(3) standing for the row and chr(4) for its counterpart: {"text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text", "reads"}]}, or {"why": what keeps its text from standing elsewhere}.';
+  'A converter''s query taken apart, chr(3) standing for the row and chr(4) for its counterpart: {"text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text", "reads", "reads_old": the same of the counterpart, "copies", "keeps": the column of the row or counterpart that it is}]}, or {"why": what keeps its text from standing elsewhere}.';
 
 -- pairs/standing.sql ------------------------------------------------------------------------------
 
@@ -3295,6 +3574,102 @@ $$;
 comment on function crossfade_private.standing_text is
   'The query of converter_text, and how the columns that it gives as cf_made are assigned.';
 
+-- pairs/protected_text.sql ------------------------------------------------------------------------
+
+-- SQL in which nothing but SQL is left: constants and quoted names are put aside.
+
+create or replace function crossfade_private.protect_text(text_in text)
+returns table (safe text, tokens text[])
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- String constants and quoted names: nothing in them is SQL.
+  v_token constant text := '''(?:[^'']|'''')*''|"(?:[^"]|"")*"';
+  v_between text[] := regexp_split_to_array(text_in, v_token);
+  v_found text;
+  v_place integer;
+  v_number integer := 1;
+begin
+  tokens := '{}';
+  safe := v_between[1];
+  for v_found in select m[1] from regexp_matches(text_in, '(' || v_token || ')', 'g') m loop
+    -- A backslash means something only where standard_conforming_strings is off; this way it means
+    -- the same everywhere.
+    if v_found like '''%\\%' then
+      v_found := 'E' || replace(v_found, '\', '\\');
+    end if;
+    v_place := array_position(tokens, v_found);
+    if v_place is null then
+      tokens := tokens || v_found;
+      v_place := cardinality(tokens);
+    end if;
+    v_number := v_number + 1;
+    safe := safe || chr(1) || v_place || chr(2) || v_between[v_number];
+  end loop;
+  return next;
+end $$;
+
+comment on function crossfade_private.protect_text is
+  'SQL in which constants and quoted names are replaced by numbers between chr(1) and chr(2), and what they stand for.';
+
+create or replace function crossfade_private.restore_text(safe text, tokens text[])
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_between text[] := regexp_split_to_array(safe, chr(1) || '[0-9]+' || chr(2));
+  v_text text := v_between[1];
+  v_number integer := 1;
+  v_place text;
+begin
+  for v_place in
+    select m[1] from regexp_matches(safe, chr(1) || '([0-9]+)' || chr(2), 'g') m
+  loop
+    v_number := v_number + 1;
+    v_text := v_text || tokens[v_place::integer] || v_between[v_number];
+  end loop;
+  return v_text;
+end $$;
+
+comment on function crossfade_private.restore_text is
+  'The text of protect_text again.';
+
+create or replace function crossfade_private.split_select_list(safe text)
+returns text[]
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_part text;
+  v_depth integer := 0;
+  v_item text := '';
+  v_items text[] := '{}'::text[];
+begin
+  for v_part in select m[1] from regexp_matches(safe, '([(),]|\[|\]|[^(),\[\]]+)', 'g') m loop
+    v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
+      else 0 end;
+    -- PostgreSQL prints its words in capitals and other people's in small letters or quotes.
+    if v_depth = 0 and v_part ~ '\m(FROM|WHERE|GROUP|HAVING|UNION|INTERSECT|EXCEPT|ORDER|LIMIT|OFFSET|FETCH|WINDOW|FOR|DISTINCT|OVER|FILTER|WITHIN)\M' then
+      return null;
+    end if;
+    if v_depth = 0 and v_part = ',' then
+      v_items := v_items || v_item;
+      v_item := '';
+    else
+      v_item := v_item || v_part;
+    end if;
+  end loop;
+  return (
+    select array_agg(regexp_replace(btrim(i, E' \n\t'),
+      '\s+AS\s+([a-z_][a-z0-9_$]*|' || chr(1) || '[0-9]+' || chr(2) || ')$', '') order by n)
+    from unnest(v_items || v_item) with ordinality u(i, n));
+end $$;
+
+comment on function crossfade_private.split_select_list is
+  'The expressions of a SELECT that has nothing but its list; null when it has a FROM or any other clause.';
+
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
 -- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
@@ -3377,6 +3752,56 @@ end $$;
 comment on function crossfade_private.conversion is
   'How a converter stands in statements: {"call", "columns": [{"name", "type"}], and "items", or "text" and the columns'' "made", or "why" it has to be called, "reads"}. Locks both tables ACCESS SHARE.';
 
+create or replace function crossfade_private.depends_on_settings(
+  conversion jsonb, source regclass, target regclass
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Anything else than a bare list is taken to depend on them.
+  select coalesce(bool_or(case
+    -- Copied as it is, and compared without its text.
+    when (i.item ->> 'copies' is not null or i.item ->> 'keeps' is not null)
+      and crossfade_private.base_type(i.id) in (
+        'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype,
+        'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
+        'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
+    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+      or exists (
+        select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
+        where not exists (
+          select from pg_catalog.pg_proc p
+          where p.proname = m[1] and p.pronamespace = 'pg_catalog'::regnamespace
+            and (p.provolatile = 'i' or p.proname in ('concat', 'concat_ws', 'format', 'to_jsonb',
+              'to_json', 'jsonb_build_array', 'jsonb_build_object', 'json_build_array',
+              'json_build_object', 'array_to_string'))))
+      or exists (
+        select from pg_catalog.pg_attribute a
+        cross join lateral crossfade_private.type_parts(a.atttypid) p(id)
+        join pg_catalog.pg_type y on y.oid = p.id
+        where (a.attrelid = source
+            and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
+          and a.attnum > 0 and not a.attisdropped
+          and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
+            'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
+            'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype,
+            'json'::regtype, 'jsonb'::regtype))
+    end), true)
+  from (
+    select u.item, p.safe, (w.c ->> 'id')::oid as id
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(item, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
+    cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
+  ) i;
+$$;
+
+comment on function crossfade_private.depends_on_settings is
+  'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';
+
 -- pairs/inlining.sql ------------------------------------------------------------------------------
 
 -- Converters in the statements of runs, which are put together from pieces.
@@ -3418,6 +3843,44 @@ $$;
 comment on function crossfade_private.inlined_pieces is
   'Pieces that replace calls of the converters of a pair by their text, with side as the source. A converter that is replaced later is taken up by registering the pair again.';
 
+-- pairs/called_functions.sql ----------------------------------------------------------------------
+
+-- Which functions a function calls.
+
+create or replace function crossfade_private.called_functions(names text[])
+returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive called(id) as (
+    select to_regproc(f)::oid from unnest(names) f where to_regproc(f) is not null
+    union
+    select q.id
+    from called c
+    join pg_catalog.pg_proc d on d.oid = c.id
+    cross join lateral (
+      -- Postgres keeps no record of what a string calls, so its schema-qualified calls are read.
+      select p.oid as id
+      from pg_catalog.regexp_matches(
+        coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
+        '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
+      join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
+      join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
+      union all
+      select coalesce(o.oprcode::oid, e.refobjid)
+      from pg_catalog.pg_depend e
+      left join pg_catalog.pg_operator o
+        on e.refclassid = 'pg_operator'::regclass and o.oid = e.refobjid
+      where e.classid = 'pg_proc'::regclass and e.objid = d.oid
+        and e.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+    ) q
+  )
+  select c.id from called c;
+$$;
+
+comment on function crossfade_private.called_functions is
+  'Some functions and all that they call: what a standard SQL body calls, and the qualified calls in a string. Calls without a schema or by dynamic SQL are not seen.';
+
 -- pairs/fingerprints.sql --------------------------------------------------------------------------
 
 -- What must not change unseen: the columns of a table, the text of a converter.
@@ -3438,6 +3901,38 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
+  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
+  -- same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3451,23 +3946,11 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  with recursive called(id) as (
-    select to_regproc(f)::oid from unnest(array[to_v2, to_v1]) f
-    union
-    -- Postgres keeps no record of what a function's text calls, so its schema-qualified calls are
-    -- read.
-    select p.oid
-    from called c
-    join pg_catalog.pg_proc d on d.oid = c.id
-    cross join lateral pg_catalog.regexp_matches(
-      coalesce(pg_catalog.pg_get_function_sqlbody(d.oid), d.prosrc),
-      '([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\s*\(', 'g') m
-    join pg_catalog.pg_namespace n on n.nspname = m[1] and n.nspname not like 'pg\_%'
-    join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = m[2] and p.prokind = 'f'
-  )
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
-  from called c;
+  from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
+  join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
 $$;
 
 comment on function crossfade_private.converter_hash is
@@ -3642,6 +4125,513 @@ $$;
 comment on function crossfade_private.has_triggers is
   'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
+create or replace function crossfade_private.triggers_met(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select k from unnest(array['before row', 'before insert row', 'update of']) k
+    where crossfade_private.has_triggers(tab, k));
+$$;
+
+comment on function crossfade_private.triggers_met is
+  'Kinds of the owner''s triggers on a table that the mirror of a pair is made for.';
+
+-- pairs/key_types.sql -----------------------------------------------------------------------------
+
+-- Which types a key may have. A key is noted as JSON by one session, read back by another one, and
+-- compared by = in both tables: none of that may depend on who asks.
+
+create or replace function crossfade_private.key_type_reason(type_id oid)
+returns table (part oid, reason text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.id, q.reason
+  from (
+    select y.oid as id, case
+      -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+      when y.oid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+        or y.typname like 'reg%' and y.typnamespace = 'pg_catalog'::regnamespace
+        or y.oid in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+          'bytea'::regtype) and y.oid <> crossfade_private.base_type(type_id)
+        then 'whose text depends on the session''s settings'
+      when y.typtype = 'c' or y.typcategory = 'A' or y.oid in ('json'::regtype, 'jsonb'::regtype)
+        then 'whose values do not come back from JSON as they were'
+      when y.typtype = 'b' and y.typnamespace <> 'pg_catalog'::regnamespace
+        then 'a type of an extension, whose = is found by the search_path of the session only'
+      -- A FULL JOIN of the rows of one key needs it.
+      when y.oid = crossfade_private.base_type(type_id) and exists (
+        select from pg_catalog.pg_operator o
+        where o.oprname = '=' and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
+        then 'whose values cannot be hashed, as verification does'
+      end as reason
+    from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id and y.typtype <> 'd'
+  ) q
+  where q.reason is not null
+  order by q.reason like 'whose text%' desc, q.id
+  limit 1;
+$$;
+
+comment on function crossfade_private.key_type_reason is
+  'Why no key may be of a type, judged by what it is made of, and the part that is to blame; no row when it may.';
+
+create or replace function crossfade_private.key_type_problems(
+  tab regclass, label text, key_columns text[]
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
+    label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
+      ' (' || nullif(concat_ws(' of ', case when b.id <> a.atttypid then format_type(b.id, -1) end,
+        case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
+  from pg_catalog.pg_attribute a
+  cross join lateral crossfade_private.key_type_reason(a.atttypid) r
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0;
+$$;
+
+comment on function crossfade_private.key_type_problems is
+  'Key columns of types that no key may have, one sentence each.';
+
+create or replace function crossfade_private.base_type_modifier(type_id oid, modifier integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, modifier) as (
+    select type_id, modifier
+    union all
+    select y.typbasetype, case when l.modifier = -1 then y.typtypmod else l.modifier end
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd'
+  )
+  select max(l.modifier) from layer l;
+$$;
+
+comment on function crossfade_private.base_type_modifier is
+  'Length or precision of a column, also where a domain holds it; -1 without.';
+
+create or replace function crossfade_private.key_family(type_id oid, modifier integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then 'an integer'
+    -- A text that is too long is refused, not cut: its length does not matter.
+    when b.id in ('text'::regtype, 'varchar'::regtype) then 'text'
+    when b.id = 'numeric'::regtype then
+      case when b.modifier = -1 then 'numeric of any scale'
+        else format('numeric of scale %s', (b.modifier - 4) & 2047) end
+    -- These would be padded, rounded or cut by the other table.
+    else format_type(b.id, b.modifier) end
+  from (
+    select crossfade_private.base_type(type_id) as id,
+      crossfade_private.base_type_modifier(type_id, modifier) as modifier
+  ) b;
+$$;
+
+comment on function crossfade_private.key_family is
+  'What the types of a key must have in common in both tables, so that = is the same and nothing is rounded or cut.';
+
+create or replace function crossfade_private.key_pair_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
+    format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
+    case when 'uuid'::regtype in (b.one, b.two)
+      then 'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+      else 'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale' end)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  cross join lateral (
+    select crossfade_private.base_type(a1.atttypid) as one,
+      crossfade_private.base_type(a2.atttypid) as two
+  ) b
+  where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
+    <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
+  union all
+  select format('key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
+    k1, k2, (pair).v2_table, k2, format_type(a2.atttypid, a2.atttypmod),
+    format('%I.%I', n.nspname, c.collname))
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
+  join pg_catalog.pg_attribute a1
+    on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
+  join pg_catalog.pg_attribute a2
+    on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
+  join pg_catalog.pg_collation c on c.oid = a1.attcollation
+  join pg_catalog.pg_namespace n on n.oid = c.collnamespace
+  where a1.attcollation <> a2.attcollation and a2.attcollation <> 0
+  union all
+  select format('the keys have %s and %s columns: both tables need the same key; the columns may have other names',
+    cardinality((pair).key_columns), cardinality((pair).v2_key_columns))
+  where cardinality((pair).key_columns) <> cardinality((pair).v2_key_columns);
+$$;
+
+comment on function crossfade_private.key_pair_problems is
+  'What keeps the keys of two tables from naming the same rows, one sentence each.';
+
+-- pairs/owners.sql --------------------------------------------------------------------------------
+
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and
+-- so run the converters, the triggers of the other table, and what both of them call.
+
+create or replace function crossfade_private.is_trusted_owner(role oid)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Every caller is owned by the engine's owner and asks with its rights.
+  select r.rolsuper or r.rolname = current_user from pg_catalog.pg_roles r where r.oid = role;
+$$;
+
+comment on function crossfade_private.is_trusted_owner is
+  'Whether what a role could put into its functions may run with the engine''s rights: the engine''s owner''s own, and a superuser''s. Membership is not enough: the engine''s owner is a member of the API roles.';
+
+create or replace function crossfade_private.function_owner_problem(id oid, what text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
+    what, p.proowner::regrole, current_user, p.oid::regprocedure, current_user)
+  from pg_catalog.pg_proc p
+  where p.oid = id and not crossfade_private.is_trusted_owner(p.proowner);
+$$;
+
+comment on function crossfade_private.function_owner_problem is
+  'A sentence about a function of somebody else''s that runs with the engine''s rights; null for one of the engine''s owner.';
+
+create or replace function crossfade_private.converter_owner_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.problem
+  from (
+    select crossfade_private.function_owner_problem(c.id, case
+      when c.id = to_regproc((pair).to_v2) then format('function to_v2 %s', (pair).to_v2)
+      when c.id = to_regproc((pair).to_v1) then format('function to_v1 %s', (pair).to_v1)
+      else format('function %s, which the converters call,', c.id::regprocedure) end) as problem
+    from crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) c(id)
+  ) q
+  where q.problem is not null
+  order by q.problem;
+$$;
+
+comment on function crossfade_private.converter_owner_problems is
+  'Converters, and functions that they call, of owners who could make the engine run their code.';
+
+create or replace function crossfade_private.table_owner_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Whoever owns a table can give it a trigger, which our writes fire.
+  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
+    label, tab, c.relowner::regrole, current_user)
+  from pg_catalog.pg_class c
+  where c.oid = tab and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
+    label, tab, r.rolname, current_user)
+  from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner
+  where c.oid = tab and pg_has_role(c.relowner, 'usage')
+    and r.rolname in ('anon', 'authenticated', 'authenticator')
+  union all
+  -- A SECURITY DEFINER function runs as its owner, whoever fires it.
+  select distinct crossfade_private.function_owner_problem(f.oid,
+    format('%s %s: function %s, which its triggers, defaults, constraints or indexes call,', label,
+      tab, f.oid::regprocedure))
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_proc f on f.oid = d.refobjid
+  where d.refclassid = 'pg_proc'::regclass and not f.prosecdef
+    and f.pronamespace <> 'crossfade_private'::regnamespace
+    and not crossfade_private.is_trusted_owner(f.proowner)
+    and (d.classid, d.objid) in (
+      select 'pg_trigger'::regclass, g.oid from pg_catalog.pg_trigger g where g.tgrelid = tab
+      union all
+      select 'pg_attrdef'::regclass, e.oid from pg_catalog.pg_attrdef e where e.adrelid = tab
+      union all
+      select 'pg_constraint'::regclass, o.oid from pg_catalog.pg_constraint o
+      where o.conrelid = tab
+      union all
+      select 'pg_class'::regclass, i.indexrelid from pg_catalog.pg_index i where i.indrelid = tab);
+$$;
+
+comment on function crossfade_private.table_owner_problems is
+  'What gives somebody else than the engine''s owner a way to run code when the mirror writes a table.';
+
+-- pairs/deferred.sql ------------------------------------------------------------------------------
+
+-- Constraints that are looked at when the transaction commits: by then the mirror has said that all
+-- is well, and the client's write fails without a word of whose fault it is.
+
+create or replace function crossfade_private.constraint_kind(kind "char")
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case kind when 'f' then 'foreign key' when 'u' then 'unique constraint'
+    when 'p' then 'primary key' when 'x' then 'exclusion constraint' when 't' then 'trigger'
+    else 'constraint' end;
+$$;
+
+comment on function crossfade_private.constraint_kind is
+  'A kind of constraint in words.';
+
+create or replace function crossfade_private.deferred_problems(tab regclass, label text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
+    label, tab, crossfade_private.constraint_kind(o.contype), o.conname, case o.contype
+      when 'f' then format('alter table %s alter constraint %I deferrable initially immediate',
+        o.conrelid::regclass, o.conname)
+      else format('alter table %s drop constraint %I, add constraint %2$I %s', o.conrelid::regclass,
+        o.conname, regexp_replace(pg_get_constraintdef(o.oid), case o.contype
+          when 'p' then ' DEFERRABLE INITIALLY DEFERRED$' else ' INITIALLY DEFERRED$' end, '')) end)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = tab and o.condeferred and o.contype <> 't'
+  union all
+  -- A delete that is mirrored is judged by the children of both tables.
+  select format('%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
+    label, tab, o.conname, o.conrelid::regclass)
+  from pg_catalog.pg_constraint o
+  where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
+    and 'a' in (o.confdeltype, o.confupdtype)
+  union all
+  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
+    label, tab, g.tgname, regexp_replace(regexp_replace(pg_get_triggerdef(g.oid),
+      '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
+      ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable;
+$$;
+
+comment on function crossfade_private.deferred_problems is
+  'Constraints of any type that are looked at at COMMIT, and triggers that can run there, one sentence each.';
+
+-- pairs/sequences.sql -----------------------------------------------------------------------------
+
+-- Sequences that hand out keys. Two tables with a sequence each hand out the same keys; two tables
+-- with one sequence depend on it, and one of them owns it.
+
+create or replace function crossfade_private.default_sequence(tab regclass, column_name text)
+returns regclass
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_column pg_catalog.pg_attribute;
+  v_name text[];
+begin
+  select a.* into v_column from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = column_name and a.attnum > 0;
+  if v_column.attidentity <> '' then
+    return (
+      select d.objid::regclass from pg_catalog.pg_depend d
+      where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+        and d.refobjid = tab and d.refobjsubid = v_column.attnum and d.deptype = 'i');
+  end if;
+  -- As a constant PostgreSQL knows it; a text it looks up when the default is asked for.
+  select regexp_match(pg_get_expr(e.adbin, e.adrelid),
+    '^nextval\(\(?(?:pg_get_serial_sequence\(''((?:[^'']|'''')*)''::text, ''((?:[^'']|'''')*)''::text\)|''((?:[^'']|'''')*)''::(?:text|regclass))\)?(?:::regclass)?\)')
+  into v_name
+  from pg_catalog.pg_attrdef e where e.adrelid = tab and e.adnum = v_column.attnum;
+  if v_name[3] is not null then
+    return to_regclass(replace(v_name[3], '''''', ''''));
+  end if;
+  return pg_get_serial_sequence(replace(v_name[1], '''''', ''''), replace(v_name[2], '''''', ''''));
+exception when others then
+  return null; -- a default that could not be asked for either
+end $$;
+
+comment on function crossfade_private.default_sequence is
+  'The sequence from which a column takes its default: of an identity, of nextval(), of nextval(pg_get_serial_sequence()); null without one.';
+
+create or replace function crossfade_private.sequence_owner(sequence regclass)
+returns table (tab regclass, column_name text, is_identity boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select d.refobjid::regclass, a.attname::text, d.deptype = 'i'
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+  where d.classid = 'pg_class'::regclass and d.objid = sequence and d.deptype in ('a', 'i')
+    and d.refclassid = 'pg_class'::regclass;
+$$;
+
+comment on function crossfade_private.sequence_owner is
+  'The column with which a sequence would be dropped; no row when there is none.';
+
+create or replace function crossfade_private.key_sequences(pair crossfade.pairs)
+returns table (column_1 text, sequence_1 regclass, column_2 text, sequence_2 regclass)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.k1, crossfade_private.default_sequence(((pair).v1_table)::regclass, u.k1),
+    u.k2, crossfade_private.default_sequence(((pair).v2_table)::regclass, u.k2)
+  from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2);
+$$;
+
+comment on function crossfade_private.key_sequences is
+  'Where the key columns of both tables take their defaults from.';
+
+create or replace function crossfade_private.sequence_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
+    s.column_2, (pair).v2_table, s.sequence_2, s.column_1, (pair).v1_table,
+    coalesce(s.sequence_1::text, 'its clients'),
+    case when s.sequence_1 is null
+      then format('alter table %s alter column %I drop %s', (pair).v2_table, s.column_2, i.kind)
+      else format('%salter table %s alter column %I set default nextval(%L)%s',
+        case i.kind when 'identity' then format('alter table %s alter column %I drop identity; ',
+          (pair).v2_table, s.column_2) end, (pair).v2_table, s.column_2, s.sequence_1,
+        -- Nobody needs a right on the sequence of an identity column; for a default they do.
+        (select '; ' || format('grant usage on sequence %s to %s', s.sequence_1,
+          string_agg(distinct quote_ident(r.rolname), ', ' order by quote_ident(r.rolname)))
+        from pg_catalog.pg_class c
+        cross join lateral pg_catalog.aclexplode(c.relacl) g
+        join pg_catalog.pg_roles r on r.oid = g.grantee
+        where c.oid = ((pair).v2_table)::regclass and g.privilege_type = 'INSERT'
+          and not has_sequence_privilege(r.oid, s.sequence_1, 'usage')
+        having count(*) > 0)) end)
+  from crossfade_private.key_sequences(pair) s
+  cross join lateral (
+    select case when a.attidentity <> '' then 'identity' else 'default' end as kind
+    from pg_catalog.pg_attribute a
+    where a.attrelid = ((pair).v2_table)::regclass and a.attname = s.column_2
+  ) i
+  where s.sequence_2 is not null and s.sequence_2 is distinct from s.sequence_1
+  union all
+  select format('sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
+    s.sequence_2, s.column_2, (pair).v2_table, o.column_name, o.tab,
+    case when o.is_identity then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
+      else 'makes it version 2''s' end)
+  from crossfade_private.key_sequences(pair) s
+  cross join lateral crossfade_private.sequence_owner(s.sequence_2) o
+  where o.tab = ((pair).v1_table)::regclass;
+$$;
+
+comment on function crossfade_private.sequence_warnings is
+  'Keys that both tables would hand out, and sequences that would die with V1.';
+
+-- pairs/publications.sql --------------------------------------------------------------------------
+
+-- Who else hears of rows: publications, from which Realtime and replicas read.
+
+create or replace function crossfade_private.publications_of(tab regclass)
+returns table (name text, is_named boolean, publishes_changes boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.pubname::text, exists (
+      select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab),
+    p.pubupdate or p.pubdelete
+  from pg_catalog.pg_publication p
+  where p.puballtables
+    or exists (
+      select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = tab)
+    or exists (
+      select from pg_catalog.pg_publication_namespace n
+      join pg_catalog.pg_class c on c.oid = tab and c.relnamespace = n.pnnspid
+      where n.pnpubid = p.oid)
+  order by 1;
+$$;
+
+comment on function crossfade_private.publications_of is
+  'The publications that a table is in: by name, with its schema or with all tables.';
+
+create or replace function crossfade_private.has_replica_identity(tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relreplident
+    when 'f' then true
+    when 'd' then exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisprimary)
+    when 'i' then exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisreplident)
+    else false end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.has_replica_identity is
+  'Whether rows of a table can be updated and deleted while it is published.';
+
+create or replace function crossfade_private.replica_identity_command(
+  tab regclass, key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('alter table %s replica identity %s', tab, coalesce((
+    select format('using index %I', c.relname)
+    from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+    where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
+      and i.indpred is null and i.indexprs is null and (
+        select bool_and(a.attnotnull and a.attname = any (key_columns))
+        from pg_catalog.pg_attribute a
+        where a.attrelid = tab and a.attnum = any (i.indkey::smallint[]))
+    order by c.relname limit 1), 'full'));
+$$;
+
+comment on function crossfade_private.replica_identity_command is
+  'The command that gives a table the identity by which published changes name its rows: its key.';
+
+create or replace function crossfade_private.publication_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+  from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
+    (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
+  cross join lateral crossfade_private.publications_of(t.tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
+$$;
+
+comment on function crossfade_private.publication_problems is
+  'Publications that make PostgreSQL refuse what the mirror writes.';
+
+create or replace function crossfade_private.publication_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
+    p.name, (pair).v1_table, (pair).v2_table,
+    case when p.publishes_changes
+      and not crossfade_private.has_replica_identity(((pair).v2_table)::regclass)
+      then crossfade_private.replica_identity_command(((pair).v2_table)::regclass,
+        (pair).v2_key_columns) || '; ' end,
+    p.name, (pair).v2_table)
+  from crossfade_private.publications_of(((pair).v1_table)::regclass) p
+  where p.name not in (
+    select q.name from crossfade_private.publications_of(((pair).v2_table)::regclass) q);
+$$;
+
+comment on function crossfade_private.publication_warnings is
+  'Publications that have V1 and not V2.';
+
 -- pairs/table_problems.sql ------------------------------------------------------------------------
 
 -- What keeps a table from being mirrored, by name and with the reason.
@@ -3682,13 +4672,6 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
   union all
-  -- Keys are noted as JSON, by one session, and read by another one.
-  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
-    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attname = any (key_columns)
-    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
-  union all
   select format(
     '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
     label, tab, a.attname, c.collname)
@@ -3705,23 +4688,15 @@ as $$
     array_to_string(key_columns, ', '))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
     where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
-      and i.indpred is null and i.indexprs is null
+      and i.indpred is null and i.indexprs is null and not i.indisexclusion
       and (select array_agg(a.attname::text order by a.attname)
            from pg_catalog.pg_attribute a
            where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
              and a.attnotnull)
         = (select array_agg(k order by k) from unnest(key_columns) k))
-  union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run',
-    label, tab, g.tgname)
-  from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable
-  union all
-  select format(
-    '%s %s: foreign key "%s" is initially deferred: a mirrored row could fail at COMMIT', label,
-    tab, c.conname)
-  from pg_catalog.pg_constraint c where c.conrelid = tab and c.contype = 'f' and c.condeferred
   union all
   select format('%s %s: %s may not write it past row-level security (owner %s%s)', label, tab,
     current_user,
@@ -3731,10 +4706,19 @@ as $$
     and not (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r
       where r.rolname = current_user)
   union all
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created',
-    label, tab,
-    t.relowner::regrole, current_user)
-  from t where not pg_has_role(t.relowner, 'usage');
+  select format(
+    '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
+    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+      select from pg_catalog.pg_attribute b
+      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
+  union all
+  select crossfade_private.key_type_problems(tab, label, key_columns)
+  union all
+  select crossfade_private.deferred_problems(tab, label)
+  union all
+  select crossfade_private.table_owner_problems(tab, label);
 $$;
 
 comment on function crossfade_private.table_problems is
@@ -3809,22 +4793,15 @@ declare
 begin
   return query select crossfade_private.table_problems(v_1, 'V1', (pair).key_columns);
   return query select crossfade_private.table_problems(v_2, 'V2', (pair).v2_key_columns);
-  return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
-  return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
-  return query
-    select format('key column "%s" is %s in V1 but "%s" is %s in V2', k1,
-      format_type(a1.atttypid, a1.atttypmod),
-      k2, format_type(a2.atttypid, a2.atttypmod))
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.atttypid <> a2.atttypid;
-  return query
-    select format('key column "%s" has another collation in V1 than "%s" in V2', k1, k2)
-    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
-    join pg_catalog.pg_attribute a1 on a1.attrelid = v_1 and a1.attname = k1
-    join pg_catalog.pg_attribute a2 on a2.attrelid = v_2 and a2.attname = k2
-    where a1.attcollation <> a2.attcollation;
+  -- A pair that is being drafted has none yet.
+  if (pair).to_v2 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v2, 'to_v2', v_1, v_2);
+  end if;
+  if (pair).to_v1 is not null then
+    return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
+  end if;
+  return query select crossfade_private.converter_owner_problems(pair);
+  return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
       'foreign key "%s" ties the two tables of the pair together: one of them could never be written first',
@@ -3843,6 +4820,33 @@ end $$;
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
 
+create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('its mirror was made by crossfade %s and not by %s',
+    coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
+  where (pair).generator <> crossfade_private.generator()
+  union all
+  select format('%s has triggers (%s) for which its mirror was not made', u.tab,
+    array_to_string(n.kinds, ', '))
+  from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(tab, side)
+  cross join lateral (
+    select array(
+      select unnest(crossfade_private.triggers_met(to_regclass(u.tab)))
+      except
+      select jsonb_array_elements_text(s.pieces -> 'triggers_met')
+      from crossfade_private.pair_pieces s where s.pair = (outdated_mirror.pair).name
+        and s.side = u.side
+      order by 1) kinds
+  ) n
+  where cardinality(n.kinds) > 0;
+$$;
+
+comment on function crossfade_private.outdated_mirror is
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
 language plpgsql stable
@@ -3856,16 +4860,8 @@ begin
   end if;
   return query select crossfade_private.pair_problems(pair);
   return query
-    select format('the mirror functions were made by crossfade %s; run: crossfade pair refresh %s',
-      coalesce(nullif((pair).generator, ''), 'of unknown release'), (pair).name)
-    where (pair).generator <> crossfade_private.generator();
-  return query
-    select format(
-      'a trigger of %s came after its registration; run: crossfade pair refresh %s', t, (pair).name)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
-    where crossfade_private.has_triggers(t::regclass, 'before row')
-      and to_regprocedure(format('crossfade_private.mirror_%s_v%s_first()', (pair).name, u.side))
-        is null;
+    select format('%s; run: crossfade pair refresh %s', o, (pair).name)
+    from crossfade_private.outdated_mirror(pair) o;
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
@@ -3882,9 +4878,262 @@ end $$;
 comment on function crossfade_private.mirror_problems is
   'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
 
+-- pairs/dependents.sql ----------------------------------------------------------------------------
+
+-- What in the catalog depends on V1, and would be in the way when V1 becomes an archive.
+
+create or replace function crossfade_private.name_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As a word or in quotes, with its own schema or with none: other.things is not things.
+  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  from (
+    select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      order by u.place) as words
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    cross join lateral unnest(array[n.nspname::text, c.relname::text])
+      with ordinality u(name, place)
+    cross join lateral (
+      select regexp_replace(replace(u.name, '"', '""'), '([^\w\s])', '\\\1', 'g') as escaped
+    ) e
+    where c.oid = tab
+  ) p;
+$$;
+
+comment on function crossfade_private.name_pattern is
+  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+
+create or replace function crossfade_private.catalog_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'rule' end,
+    case when c.relkind in ('v', 'm') then c.oid::regclass::text
+      else format('%s of %s', quote_ident(r.rulename), c.oid::regclass) end,
+    c.relowner, case c.relkind when 'v' then 'shows rows that no longer change'
+      when 'm' then 'is refreshed from rows that no longer change'
+      else 'reads or writes a table that refuses writes' end,
+    case when c.relkind in ('v', 'm')
+      then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_class c on c.oid = r.ev_class
+  where c.oid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
+    'decides by rows that no longer change',
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+  from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
+  where l.polrelid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_policy'::regclass and d.objid = l.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
+    format('takes its values from %s, which is dropped with %s', s.name, tab),
+    case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
+      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+  from pg_catalog.pg_depend o
+  join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
+  cross join lateral (select q.oid::regclass as name) s
+  join pg_catalog.pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = q.oid
+    and u.classid = 'pg_attrdef'::regclass
+  join pg_catalog.pg_attrdef e on e.oid = u.objid
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  join pg_catalog.pg_class c on c.oid = a.attrelid
+  cross join lateral (
+    select format('%I.%I', c.relnamespace::regnamespace, concat(left(c.relname, 30), '_', left(
+      a.attname, 20), '_own_seq')) as own
+  ) n
+  where o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass
+    and o.refobjid = tab and o.refobjsubid > 0 and o.deptype in ('a', 'i') and c.oid <> tab;
+$$;
+
+comment on function crossfade_private.catalog_dependents is
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+
+create or replace function crossfade_private.function_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select p.oid, p.prorettype, p.proowner
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname not in ('c', 'internal')
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      and n.nspname not in ('crossfade', 'crossfade_private', 'pg_catalog', 'information_schema')
+    where not exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+      and p.oid not in (
+        select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
+      -- The first question is the cheap one.
+      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
+          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+          and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
+      -- What only its own triggers call goes quiet with it.
+      and (p.prorettype <> 'trigger'::regtype or not exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid = tab)
+        or exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid <> tab))
+  )
+  select 'function', f.oid::regprocedure::text, f.proowner,
+    'reads rows that no longer change, or writes a table that refuses writes',
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+  from names f
+  union all
+  select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
+    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+  from names f
+  join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
+    and g.tgenabled <> 'D'
+  join pg_catalog.pg_class c on c.oid = g.tgrelid;
+$$;
+
+comment on function crossfade_private.function_dependents is
+  'Functions whose text names a table, and triggers of other tables that call them. Names that are put together at run time are not seen.';
+
+-- pairs/dependents_of_pair.sql --------------------------------------------------------------------
+
+-- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
+
+create or replace function crossfade_private.child_command(
+  child_key oid, pair crossfade.pairs
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- NOT VALID first: checking every row then needs no lock that writers wait for.
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
+    (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
+      (pair).key_columns, b.attname::text)]), ', ' order by u.n),
+    regexp_replace(pg_get_constraintdef(o.oid),
+      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+  from pg_catalog.pg_constraint o
+  cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
+  join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
+  join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  where o.oid = child_key
+  group by o.oid
+  having bool_and(b.attname::text = any ((pair).key_columns));
+$$;
+
+comment on function crossfade_private.child_command is
+  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+
+create or replace function crossfade_private.job_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('cron.job') is null then
+    return;
+  end if;
+  return query execute format(
+    'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
+        select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+    'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
+    'select command from cron.job where jobid = %s;')
+  using crossfade_private.name_pattern(tab);
+exception when insufficient_privilege or undefined_column then
+  return; -- not ours to see
+end $$;
+
+comment on function crossfade_private.job_dependents is
+  'Jobs of pg_cron whose command names a table, as far as the engine''s owner may see them.';
+
+create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
+returns table (
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v1 as (
+    select to_regclass((pair).v1_table) as tab, to_regclass((pair).v2_table) as other
+  ),
+  found as (
+    select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
+      c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
+      coalesce(
+        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
+          where to_regclass(q.v1_table) = o.conrelid),
+        crossfade_private.child_command(o.oid, pair),
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+    from v1
+    join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
+      and o.conrelid not in (v1.tab, v1.other)
+    join pg_catalog.pg_class c on c.oid = o.conrelid
+    -- An archive may point to an archive.
+    where not exists (
+      select from crossfade.pairs q
+      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+    union all
+    select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
+    -- Entering complete makes these sequences V2's.
+    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    union all
+    select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
+    union all
+    select d.* from v1 cross join lateral crossfade_private.job_dependents(v1.tab) d
+    union all
+    select 'publication', p.name, b.pubowner,
+      'sends changes of version 1, of which there are none, and none of version 2',
+      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+    from v1
+    cross join lateral crossfade_private.publications_of(v1.tab) p
+    join pg_catalog.pg_publication b on b.pubname = p.name
+    where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
+  )
+  select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+  from found f
+  order by f.kind, f.object;
+$$;
+
+comment on function crossfade_private.v1_dependents is
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+
+create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %s (%s): %s', case count(*) when 1 then '1 object depends'
+      else count(*) || ' objects depend' end, (pair).v1_table, d.kind, string_agg(format(
+        '%s (owner %s) %s', d.object, d.owner, d.breaks), '; ' order by d.object)),
+    format('%s Or go on with it: crossfade pair ignore %s %s --reason "..."',
+      string_agg(distinct d.command, ' '), (pair).name,
+      string_agg('''' || replace(d.object, '''', '''\''''') || '''', ' ' order by d.object))
+  from crossfade_private.v1_dependents(pair) d
+  where not d.is_ignored
+  group by d.kind
+  order by d.kind;
+$$;
+
+comment on function crossfade_private.dependent_blockers is
+  'One sentence and the way out for each kind of object that depends on V1 and is not ignored.';
+
 -- pairs/drafts.sql --------------------------------------------------------------------------------
 
--- The row that a registration would write, and what its owner should know.
+-- The row that a registration would write.
 
 create or replace function crossfade_private.pair_row(
   name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[], options jsonb
@@ -3936,17 +5185,183 @@ end $$;
 comment on function crossfade_private.pair_row is
   'Resolve the names given to register_pair; CF012 for a bad name, CF008 for a missing table.';
 
-create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+-- pairs/policies.sql ------------------------------------------------------------------------------
+
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
+
+create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
+language plpgsql volatile -- makes a function to print a converter, and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conversion jsonb := crossfade_private.conversion(
+    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
+begin
+  return coalesce((
+    -- A converter that is a bare select list says which column becomes which.
+    select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
+    from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
+    join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
+    where i.item ->> 'copies' is not null), '{}')
+    || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
+end $$;
+
+comment on function crossfade_private.column_renames is
+  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.renamed_sql(expression text, renames jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(coalesce(
+    (select quote_ident(r.value) from jsonb_each_text(renames) r where quote_ident(r.key) = t.m[1]),
+    t.m[1]), '' order by t.n)
+  -- Constants, quoted names, words, and everything else by the character.
+  from regexp_matches(expression,
+    '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|.)', 'g') with ordinality t(m, n);
+$$;
+
+comment on function crossfade_private.renamed_sql is
+  'Printed SQL in which some names stand for others.';
+
+create or replace function crossfade_private.write_policies(tab regclass)
+returns table (command text, role text, permissive boolean, using_text text, check_text text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
+  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end, l.polpermissive,
+    case when c.letter <> 'a' then pg_get_expr(l.polqual, tab) end,
+    -- Without a CHECK of its own a policy checks new rows by its USING.
+    case when c.letter <> 'd' then
+      coalesce(pg_get_expr(l.polwithcheck, tab), pg_get_expr(l.polqual, tab)) end
+  from pg_catalog.pg_policy l
+  join (values ('a', 'insert'), ('w', 'update'), ('d', 'delete')) c(letter, name)
+    on l.polcmd::text in (c.letter, '*')
+  cross join lateral unnest(l.polroles) r(id)
+  where l.polrelid = tab;
+$$;
+
+comment on function crossfade_private.write_policies is
+  'The policies of a table that decide about writes, one row a command and role.';
+
+create or replace function crossfade_private.write_policy_warnings(pair crossfade.pairs)
+returns setof text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 constant regclass := (pair).v1_table;
+  v_2 constant regclass := (pair).v2_table;
+  v_on boolean[] := array(
+    select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+  v_renames jsonb;
+begin
+  if v_on[1] <> v_on[2] then
+    return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
+      case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
+  elsif v_on[1] then
+    v_renames := crossfade_private.column_renames(pair) || (
+      select jsonb_build_object(a.relname, b.relname)
+      from pg_catalog.pg_class a, pg_catalog.pg_class b where a.oid = v_1 and b.oid = v_2);
+    return query
+      with one as (
+        select distinct p.command, p.role, p.permissive,
+          crossfade_private.renamed_sql(p.using_text, v_renames) as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_renames) as check_text
+        from crossfade_private.write_policies(v_1) p
+      ),
+      two as (
+        select distinct p.command, p.role, p.permissive, p.using_text, p.check_text
+        from crossfade_private.write_policies(v_2) p
+      ),
+      differing as (
+        (select 1 as side, o.* from one o except select 1, t.* from two t)
+        union all
+        (select 2, t.* from two t except select 2, o.* from one o)
+      )
+      select format('policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
+        d.command, d.role, string_agg(format('only V%s has a %s one%s%s', d.side,
+          case when d.permissive then 'permissive' else 'restrictive' end,
+          ' using ' || d.using_text, ' with check ' || d.check_text), ', ' order by d.side,
+          d.using_text, d.check_text), (pair).name)
+      from differing d group by d.command, d.role order by d.command, d.role;
+  end if;
+  return query
+    select format('role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
+      r.name, c.name, case when g.two then v_2 else v_1 end, case when g.two then v_1 else v_2 end)
+    from (values ('anon'), ('authenticated')) r(name)
+    join pg_catalog.pg_roles o on o.rolname = r.name
+    cross join (values ('insert'), ('update'), ('delete')) c(name)
+    cross join lateral (
+      select case c.name when 'delete' then has_table_privilege(o.oid, v_1, 'delete')
+          else has_any_column_privilege(o.oid, v_1, c.name) end as one,
+        case c.name when 'delete' then has_table_privilege(o.oid, v_2, 'delete')
+          else has_any_column_privilege(o.oid, v_2, c.name) end as two
+    ) g
+    where g.one <> g.two;
+end $$;
+
+comment on function crossfade_private.write_policy_warnings is
+  'Where the two tables let different people write, as far as their policies and grants say it; expressions are compared as text, with V1''s names replaced by V2''s.';
+
+-- pairs/warnings.sql ------------------------------------------------------------------------------
+
+-- What the owner of a pair should know, and what a registration would say.
+
+create or replace function crossfade_private.parent_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('foreign key "%s" of %s points to %s%s', c.conname, c.conrelid::regclass,
+    c.confrelid::regclass, coalesce(
+      (select format(', which belongs to pair "%s": that pair comes first at every stage', q.name)
+        from crossfade.pairs q
+        where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))),
+      ': register that table''s own pair first, if it has one'))
+  from pg_catalog.pg_constraint c
+  where c.contype = 'f' and c.confrelid <> c.conrelid
+    and (c.conrelid = ((pair).v2_table)::regclass
+      or c.conrelid = ((pair).v1_table)::regclass and exists (
+        select from crossfade.pairs q
+        where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))))
+  union all
+  -- What happens to one table when a parent goes, the mirror does to the other one as well.
+  select format('deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
+    a.confrelid::regclass, d.words[1], a.conrelid::regclass, d.words[2], b.conrelid::regclass)
+  from pg_catalog.pg_constraint a
+  join pg_catalog.pg_constraint b on b.confrelid = a.confrelid and b.contype = 'f'
+    and b.conrelid = ((pair).v2_table)::regclass
+  cross join lateral (
+    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing' when 'c' then 'delete'
+      when 'n' then 'set null' else 'set default' end
+    from unnest(array[a.confdeltype, b.confdeltype]) with ordinality u(k, n) order by n) as words
+  ) d
+  where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass
+    and a.confkey = b.confkey and d.words[1] <> d.words[2];
+$$;
+
+comment on function crossfade_private.parent_warnings is
+  'Parents of the two tables that have pairs of their own, and what deleting a parent does to one table only.';
+
+create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
   select coalesce(jsonb_agg(w), '[]') from (
-    select format(
-      'foreign key "%s" of %s points to %s: register that table''s own pair first, if it has one',
-      c.conname, (pair).v2_table, c.confrelid::regclass) w
-    from pg_catalog.pg_constraint c
-    where c.contype = 'f' and c.conrelid = ((pair).v2_table)::regclass and c.confrelid <> c.conrelid
+    select crossfade_private.parent_warnings(pair) w
+    union all
+    select crossfade_private.sequence_warnings(pair)
+    union all
+    select crossfade_private.publication_warnings(pair)
+    union all
+    select crossfade_private.publication_problems(pair)
+    union all
+    select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
@@ -3963,7 +5378,41 @@ as $$
 $$;
 
 comment on function crossfade_private.pair_warnings is
-  'What an owner should know about a pair that is not a reason to refuse it.';
+  'What an owner should know about a pair that is not a reason to refuse it. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade.judge_pair(
+  name text, v1 text default null, v2 text default null, to_v2 text default null,
+  to_v1 text default null, key text[] default null, options jsonb default '{}'
+)
+returns jsonb
+language plpgsql volatile
+security definer -- reads the catalog as the mirror's owner would; only service_role may call it
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_row crossfade.pairs;
+  v_problems jsonb;
+begin
+  if v1 is null then
+    v_row := crossfade_private.get_pair(name);
+  else
+    v_row := crossfade_private.pair_row(name, v1, coalesce(v2, v1), to_v2, to_v1, key, options);
+  end if;
+  if v1 is not null and v2 is null then
+    -- A V2 that is yet to be made is made like V1.
+    select jsonb_agg(p) into v_problems
+    from crossfade_private.table_problems(v_row.v1_table::regclass, 'V1', v_row.key_columns) p;
+  else
+    select jsonb_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+  end if;
+  return jsonb_build_object('pair', name, 'problems', coalesce(v_problems, '[]'), 'warnings',
+    case when v_problems is null and v_row.v1_table <> v_row.v2_table and v_row.to_v2 is not null
+      then crossfade_private.pair_warnings(v_row) else '[]' end,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.judge_pair is
+  'What register_pair would say, without registering: {"pair", "problems": what it would refuse, "warnings", "flags_version"}. With a name alone, of the registered pair as its tables are now. Without v2 only V1 is judged, without converters only the tables. Changes nothing. CF001, CF008 a table that does not exist, CF012.';
 
 -- pairs/catalog.sql -------------------------------------------------------------------------------
 
@@ -4135,134 +5584,6 @@ end $$;
 comment on function crossfade.describe_table is
   'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
 
--- mirror/state.sql --------------------------------------------------------------------------------
-
--- What the mirror of a pair does: a row that is the record, and constants for the triggers.
--- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
-
-create or replace function crossfade_private.state_of(mirror text, side integer)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when mirror = 'off' then 'off'
-    when mirror = 'both' then 'on'
-    when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive'
-    when mirror = 'archived' then 'off'
-    else 'on' end;
-$$;
-
-comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
-
-create or replace function crossfade_private.read_state(pair text, side integer)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_mirror text;
-begin
-  if current_setting('transaction_isolation') = 'read committed' then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair;
-  else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair for share;
-  end if;
-  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
-end $$;
-
-comment on function crossfade_private.read_state is
-  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
-
-create or replace function crossfade_private.set_state_functions(
-  pair text, side integer, state text, change bigint
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_function record;
-begin
-  for v_function in select * from (values
-    ('state', 'text', format('select %L::text', state)),
-    ('change', 'bigint', format('select %s::bigint', change))) f(name, type, body)
-  loop
-    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
-      language sql immutable parallel safe as %L',
-      pair, side, v_function.name, v_function.type, v_function.body);
-    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
-      pair, side, v_function.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.set_state_functions is
-  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so.';
-
-create or replace function crossfade_private.set_state(pair text, mirror text)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_change bigint;
-begin
-  execute format('create sequence if not exists crossfade_private.mirror_%s_changes', pair);
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
-  perform crossfade_private.set_state_functions(
-    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
-  from (values (1), (2)) s(side);
-end $$;
-
-comment on function crossfade_private.set_state is
-  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.follow_mirror_state()
-returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
-  return null;
-end $$;
-
-comment on function crossfade_private.follow_mirror_state is
-  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
-
-create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
-for each row execute function crossfade_private.follow_mirror_state();
-
-create or replace function crossfade_private.open_or_close(pair text)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade_private.mirror_state m set opened = q.wanted
-  from (
-    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
-      and (s.opened or not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
-    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
-    where s.pair = open_or_close.pair
-  ) q
-  where m.pair = q.pair and m.opened <> q.wanted;
-$$;
-
-comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
-
 -- mirror/calls.sql --------------------------------------------------------------------------------
 
 -- What the generated mirror functions call.
@@ -4272,7 +5593,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is
@@ -4335,6 +5657,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -4344,39 +5701,47 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_function text := format('crossfade_private.mirror_%s_v%s_', pair, writer_side);
-  v_frame text;
+  v_rest text;
+  v_place integer;
+  v_name text;
+  v_words text;
   v_statement text;
 begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
-  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
-  then
+  if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
+    and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
-  v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
-  if v_frame is null then
+  -- The first frame of the other trigger's functions, behind our own line.
+  v_rest := substr(context, strpos(context, e'\n') + 1);
+  v_place := strpos(v_rest, ' ' || v_function);
+  if v_place = 0 then
     return false;
   end if;
-  -- SAFETY: everything between the first line and the frame must be one statement that stands in that
-  -- function to the letter. None of them can be continued by a quote, so no other text begins so.
-  v_statement := substring(context from '^[^\n]*\n[^"\n]*"(.*)"\n[^"\n]* '
-    || replace(v_function, '.', '\.') || v_frame || '\(');
-  return exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace
-      and p.proname = substr(v_function, length('crossfade_private.') + 1) || v_frame
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  v_name := split_part(substr(v_rest, v_place + length('crossfade_private.') + 1), '(', 1);
+  v_words := split_part(left(v_rest, v_place), e'\n', -1);
+  -- SAFETY: what stands before that frame must be one statement that is in that function to the
+  -- letter. None of them can be continued by a quote, so no other text can begin with one.
+  v_statement := left(v_rest, v_place - length(v_words) - 1);
+  v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
   'Whether the statement that fired a trigger is one of the other side''s mirror function (writer_side) or, at depth 1, of a batch or repair of the pair; context is PG_CONTEXT, depth pg_trigger_depth(). False is always safe: the rows are then found equal.';
 
-create or replace function crossfade_private.note_nested(mark text, mark_value text, depth integer)
+create or replace function crossfade_private.note_nested(mark text, depth integer)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -4388,7 +5753,7 @@ begin
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return mark_value in (v_statement, 'engine');
+  return current_setting(mark, true) in (v_statement, 'engine');
 end $$;
 
 comment on function crossfade_private.note_nested is
@@ -4456,7 +5821,9 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
-create or replace function crossfade_private.note_unseen(pair text, side integer, keys jsonb[])
+create or replace function crossfade_private.note_unseen(
+  pair text, side integer, operation text, keys jsonb[]
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -4468,11 +5835,15 @@ begin
   if found then
     insert into crossfade_private.tombstones (pair, side, key)
     select note_unseen.pair, note_unseen.side, k from unnest(keys) k;
+  else
+    perform crossfade_private.record_failure(pair, side, k, operation, 'CF017',
+      'the row is not visible to the transaction, or not there')
+    from unnest(keys) k;
   end if;
 end $$;
 
 comment on function crossfade_private.note_unseen is
-  'Note keys that a transaction above READ COMMITTED deleted while a backfill runs: a copy that its snapshot does not show is removed by the final sweep. Locks the pair''s state row FOR SHARE.';
+  'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
@@ -4489,12 +5860,29 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.noted_moves(setting text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moves jsonb;
+begin
+  v_moves := nullif(current_setting(setting, true), '');
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
+exception when others then
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
+end $$;
+
+comment on function crossfade_private.noted_moves is
+  'What note_move has noted, from key to key; empty when the setting holds something else.';
+
 create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+  select set_config(setting, (crossfade_private.noted_moves(setting)
     || jsonb_build_object(from_key::text, to_key))::text, true);
 $$;
 
@@ -4507,7 +5895,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive noted(moves) as (
-    select nullif(current_setting(setting, true), '')::jsonb
+    select crossfade_private.noted_moves(setting)
   ),
   step(key, number) as (
     select n.moves -> from_key::text, 1 from noted n
@@ -4521,27 +5909,366 @@ $$;
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
 
-create or replace function crossfade_private.refuse_archived_write(
-  pair text, tab text, depth integer, context text
+-- mirror/watching.sql -----------------------------------------------------------------------------
+
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror,
+-- batches and foreign keys write does not count; a write whose statement names neither V1 nor a
+-- parent does.
+
+create or replace function crossfade_private.parent_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parent(id) as (
+    select o.confrelid from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'f' and o.confrelid <> tab
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+    union
+    select o.confrelid
+    from parent p
+    join pg_catalog.pg_constraint o on o.conrelid = p.id and o.contype = 'f'
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+  )
+  select string_agg(crossfade_private.name_pattern(p.id), '|') from parent p where p.id <> tab;
+$$;
+
+comment on function crossfade_private.parent_pattern is
+  'A regular expression that finds the names of the tables whose rows take rows of this one with them; null without such.';
+
+create or replace function crossfade_private.is_parents_statement(statement text, tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
+  select coalesce(statement !~ crossfade_private.name_pattern(tab)
+    and statement ~ crossfade_private.parent_pattern(tab), false);
+$$;
+
+comment on function crossfade_private.is_parents_statement is
+  'Whether a statement that changed rows of a table names a parent and not the table: then a foreign key did it.';
+
+create or replace function crossfade_private.note_v1_write(pair text)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_context text;
+begin
+  if crossfade_private.is_engine_write(pair) or exists (
+    select from crossfade_private.v1_writes w
+    where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
+      and w.at > clock_timestamp() - interval '10 seconds') then
+    return 'on';
+  end if;
+  get diagnostics v_context = pg_context;
+  -- What stands above the trigger that asks.
+  v_context := substring(v_context from
+    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+  select to_regclass(p.v1_table) into v_table from crossfade.pairs p
+  where p.name = note_v1_write.pair;
+  if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
+    return 'on';
+  end if;
+  insert into crossfade_private.v1_writes as w (pair, session_pid, role, application, called_by)
+  values (note_v1_write.pair, pg_backend_pid(),
+    coalesce(nullif(current_setting('role', true), 'none'), session_user),
+    left(current_setting('application_name'), 100),
+    substring(v_context from '(?:^|"\n)[^\n"]* ([^\s"]+\([^\n()]*\))'))
+  on conflict on constraint v1_writes_pkey do update
+  set at = excluded.at, role = excluded.role, application = excluded.application,
+    called_by = excluded.called_by;
+  return 'on';
+end $$;
+
+comment on function crossfade_private.note_v1_write is
+  'State of V1''s triggers while its writes are watched: on, and notes who wrote, once in 10 s a session, in a row of that session''s own, so that nobody waits for anybody.';
+
+create or replace function crossfade_private.v1_write_blocker(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with settings as (
+    select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
+  )
+  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+      to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+      string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
+        ', by ' || w.called_by, ')'), ', '), s.bake_s),
+    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+      min(w.pair))
+  from crossfade_private.v1_writes w cross join settings s
+  where w.pair = (v1_write_blocker.pair).name
+    and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
+  group by s.bake_s
+  union all
+  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+      coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
+      s.bake_s), 'Wait.'
+  from crossfade_private.mirror_state m cross join settings s
+  where m.pair = (v1_write_blocker.pair).name and coalesce(
+    m.watched_since > clock_timestamp() - make_interval(secs => s.bake_s), true);
+$$;
+
+comment on function crossfade_private.v1_write_blocker is
+  'Why it is not sure yet that nobody writes V1 any more; no row when it is.';
+
+-- mirror/state.sql --------------------------------------------------------------------------------
+
+-- What the mirror of a pair does: a row that is the record, and constants for the triggers.
+-- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
+
+create or replace function crossfade_private.state_of(mirror text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when mirror = 'off' then 'off'
+    when mirror = 'both' then 'on'
+    when mirror = 'log_only' then 'log'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
+    when mirror = 'archived' then 'off'
+    else 'on' end;
+$$;
+
+comment on function crossfade_private.state_of is
+  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+
+create or replace function crossfade_private.stored_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mirror text;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair for share;
+  end if;
+  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
+end $$;
+
+comment on function crossfade_private.stored_state is
+  'What the triggers of one side do, by the row. Locks it FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state constant text := crossfade_private.stored_state(pair, side);
+begin
+  if side = 1 and v_state = 'on' and exists (
+    select from crossfade_private.mirror_state m
+    where m.pair = read_state.pair and m.watched_since is not null) then
+    return crossfade_private.note_v1_write(pair);
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.read_state is
+  'stored_state, for sessions whose constants are older than the last change; as these do, it notes who writes V1 while that is watched.';
+
+create or replace function crossfade_private.set_state_functions(
+  pair text, side integer, state text, change bigint, is_watched boolean
 )
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_function record;
 begin
-  -- What a foreign key does (a cascade from a parent) belongs to the statement on the parent.
-  if depth > 1 and context ~ '^[^\n]*\n[^"\n]*"(DELETE FROM|UPDATE) (ONLY )?"[^\n]*\$1 OPERATOR\([^\n]*"(\n[^"\n]*"|$)'
-  then
-    return;
+  for v_function in select * from (values
+    ('state', 'text', 'immutable parallel safe', format('select %L::text', state)),
+    ('change', 'bigint', 'immutable parallel safe', format('select %s::bigint', change))
+    ) f(name, type, kind, body)
+    where f.name = 'change' or not is_watched
+    union all
+    -- Asking is noting: V1's own writers pay for that, and only in this stage.
+    select 'state', 'text', 'volatile', format('select crossfade_private.note_v1_write(%L)', pair)
+    where is_watched
+  loop
+    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
+      language sql %s as %L',
+      pair, side, v_function.name, v_function.type, v_function.kind, v_function.body);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
+      pair, side, v_function.name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.set_state_functions is
+  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so. Where it is watched, what its triggers ask also notes the writer.';
+
+create or replace function crossfade_private.set_state(
+  pair text, mirror text, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change bigint;
+begin
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  perform crossfade_private.set_state_functions(
+    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
+    is_watched and mirror = 'both' and s.side = 1)
+  from (values (1), (2)) s(side);
+end $$;
+
+comment on function crossfade_private.set_state is
+  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.open_or_close(pair text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade_private.mirror_state m set opened = q.wanted
+  from (
+    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and (s.opened or not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
+    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
+    where s.pair = open_or_close.pair
+  ) q
+  where m.pair = q.pair and m.opened <> q.wanted;
+$$;
+
+comment on function crossfade_private.open_or_close is
+  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+
+-- mirror/archive.sql ------------------------------------------------------------------------------
+
+-- The archive: in stage complete V1 refuses statements.
+
+create or replace function crossfade_private.is_referential_action(context text, depth integer)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
+  select depth > 1 and split_part(context, e'\n', 2)
+    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+$$;
+
+comment on function crossfade_private.is_referential_action is
+  'Whether the statement that fired a BEFORE STATEMENT trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
+
+create or replace function crossfade_private.refuse_archived_write()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+  v_context text;
+begin
+  get diagnostics v_context = pg_context;
+  -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
+    or crossfade_private.is_engine_write(v_pair)
+    or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
+    or pg_trigger_depth() > 1
+      and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
+    return null;
   end if;
   perform crossfade_private.fail(
-    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', pair, tab),
-    jsonb_build_object('pair', pair, 'table', tab),
+    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
+      format('%I.%I', tg_table_schema, tg_table_name)),
+    jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
     'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  return null;
 end $$;
 
 comment on function crossfade_private.refuse_archived_write is
-  'In stage complete every statement on V1 is refused (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do.';
+  'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
+
+create or replace function crossfade_private.install_archive(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  execute format('create or replace trigger crossfade_archive
+    before insert or update or delete or truncate on %s for each statement
+    execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+end $$;
+
+comment on function crossfade_private.install_archive is
+  'Create the trigger that refuses statements on V1. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.follow_mirror_state()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
+  if new.mirror = 'archived' then
+    perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.follow_mirror_state is
+  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
+
+create or replace trigger crossfade_after_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
+for each row execute function crossfade_private.follow_mirror_state();
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
 
@@ -4608,7 +6335,8 @@ comment on function crossfade_private.refuse_fenced_write is
 
 -- mirror/insert.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_insert_text()
 returns text
@@ -4619,32 +6347,18 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if split_part(cf_context, e'\n', -1) = {own_insert} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
-  end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
-    return null;
-  elsif cf_state = 'log' then
-    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
-      array(select {key_json_x} from cf_new cf_x));
-    return null;
-  end if;
-  if not cf_nested then
+  elsif {is_plain} then
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
@@ -4653,13 +6367,30 @@ begin
       from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
       cross join lateral {convert_new} cf_c;
       {when_written}
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
     end;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from cf_new cf_x), tg_op);
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if {own_write} then
+      return null;
+    end if;
+  end if;
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
+    return null;
+  end if;
+  cf_nested := {nested};
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from cf_new cf_x));
+    return null;
+  end if;
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
 end $body$;
 $text$;
@@ -4723,7 +6454,7 @@ begin
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
     end if;
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if sqlstate = '23505' and cf_constraint = any (array['crossfade_one_key'] || {target_key_names})
       or crossfade_private.is_transient(sqlstate) then
@@ -4746,7 +6477,8 @@ comment on function crossfade_private.mirror_put_text is
 
 -- mirror/update.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -4757,10 +6489,9 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -4768,22 +6499,28 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if split_part(cf_context, e'\n', -1) = {own_update} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  {single_update}
   end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if {own_write} then
+      return null;
+    end if;
+  end if;
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  cf_nested := {nested};
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
@@ -4798,31 +6535,9 @@ begin
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
   end if;
-  if not cf_moved and not cf_nested and cf_state = 'on' then
-    begin
-      if cf_count < 9 then
-        update {target} cf_t set {edits}
-        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-        where {same_key_t_s} and ({edited});
-      else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
-      end if;
-      get diagnostics cf_written = row_count;
-      if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
-        return null;
-      end if;
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end if;
+  {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
-  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
     perform {function}_move(cf_olds, cf_news);
   end if;
@@ -4842,24 +6557,99 @@ $text$;
 comment on function crossfade_private.mirror_update_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
 
-create or replace function crossfade_private.update_many_text()
+create or replace function crossfade_private.update_many_text(from_new_rows boolean)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join $body$ || case when from_new_rows
+      then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
+    || $body$ cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
 comment on function crossfade_private.update_many_text is
-  'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+  'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
+
+create or replace function crossfade_private.fast_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when {is_untouched} then {update_many_new} else {update_many} end;
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;$body$;
+$text$;
+
+comment on function crossfade_private.fast_update_text is
+  'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
+
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';
 
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
--- The text of the function that brings edits to counterparts when the statement of the UPDATE trigger
--- could not: rows that a trigger wrote again, rows that are refused, rows without a counterpart.
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE
+-- trigger could not: rows that a trigger wrote again, rows that are refused, rows without a
+-- counterpart.
 
 create or replace function crossfade_private.mirror_edit_text()
 returns text
@@ -4890,9 +6680,13 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    if crossfade_private.is_transient(sqlstate) then
+    if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+      and current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
+        || ' after the snapshot of this transaction was taken';
+    elsif crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;
@@ -4921,7 +6715,7 @@ as $text$
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited});$body$
   else $body$execute coalesce((
-      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
       from (
         select array[{edited_each}] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -4936,19 +6730,19 @@ $text$;
 comment on function crossfade_private.edit_statement_text is
   'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
 
-create or replace function crossfade_private.update_named_text()
+create or replace function crossfade_private.named_tail_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$update {target} cf_t set %s
+  select $body$
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited})$body$;
 $text$;
 
-comment on function crossfade_private.update_named_text is
-  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';
 
 -- mirror/move.sql ---------------------------------------------------------------------------------
 
@@ -4984,14 +6778,19 @@ begin
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            {pair_literal}, {side}, 'MOVE', array[{key_json_from}]);
+        end if;
         continue;
       end if;
       cf_further := crossfade_private.noted_move({moves}, {key_json_to});
-      if cf_further is not null and not exists (
-        select from {source} cf_s where {same_key_s_to}) then
+      if cf_further is not null
+        and not exists (select from {source} cf_s where {same_key_s_to})
+        and exists (select from {source} cf_s where {same_key_s_further}) then
         {move_further_statement}
       end if;
-    exception when others then
+    exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         or crossfade_private.is_transient(sqlstate) then
@@ -4999,6 +6798,9 @@ begin
       end if;
       perform crossfade_private.refuse_or_record(
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
     end;
   end loop;
 end $body$;
@@ -5020,7 +6822,7 @@ begin
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
-exception when others then
+exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
@@ -5046,29 +6848,27 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
   cf_unseen jsonb[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
-  elsif cf_state = 'log' then
+  end if;
+  cf_nested := {nested};
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_old cf_x));
     return null;
@@ -5090,19 +6890,25 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
-      perform crossfade_private.note_unseen({pair_literal}, {side}, cf_unseen);
+      perform crossfade_private.note_unseen(
+        {pair_literal}, {side}, 'DELETE', cf_unseen);
     end if;
     return null;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;
@@ -5139,7 +6945,7 @@ begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
@@ -5167,26 +6973,23 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  cf_nested := {nested};
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
@@ -5199,7 +7002,7 @@ begin
     delete from {target} cf_t
     where not exists (select from {source} cf_s where {same_key_s_t})
       and exists (select from lateral {convert_alone} cf_c);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -5227,12 +7030,11 @@ as $text$
   select $body$
 -- {made_by}: keeps a row of V{side} as the mirror assigned it, before triggers of the owner's.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
 begin
   get diagnostics cf_context = pg_context;
-  perform set_config({kept} || pg_trigger_depth(), case
-    when crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other})
-      then new::text else '' end, true);
+  perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
   return new;
 end $body$;
 $text$;
@@ -5271,11 +7073,12 @@ as $text$
   select $body$
 -- {made_by}: gives a row of V{side} the key that its counterpart moved to.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
   cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
 begin
   get diagnostics cf_context = pg_context;
-  if crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other}) then
+  if {own_write} then
     {assign_key}
   end if;
   -- For one row only: a statement that this one causes must not move another.
@@ -5287,10 +7090,22 @@ $text$;
 comment on function crossfade_private.mirror_key_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_key: BEFORE ROW trigger for keys that are GENERATED ALWAYS AS IDENTITY, which no UPDATE may set. Deleting and inserting instead would cascade.';
 
--- mirror/pieces.sql -------------------------------------------------------------------------------
+-- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
--- quoted when it is made; aliases and variables begin with cf_, and columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables
+-- begin with cf_; columns may not.
+
+create or replace function crossfade_private.text_settings()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'set timezone = ''UTC'' set datestyle = ''ISO, MDY'' set intervalstyle = ''postgres''
+    set extra_float_digits = 1 set bytea_output = ''hex'''::text;
+$$;
+
+comment on function crossfade_private.text_settings is
+  'The settings on which the text of values depends, as clauses of a function: those by which converters are printed.';
 
 create or replace function crossfade_private.key_sql(
   one_sql text, one_key text[], other_sql text, other_key text[]
@@ -5373,10 +7188,14 @@ $$;
 comment on function crossfade_private.unique_key_names is
   'Names of the unique indexes, which are those of their constraints, on exactly the key.';
 
+-- mirror/edit_pieces.sql --------------------------------------------------------------------------
+
+-- The SQL fragments that bring edits of a row to its counterpart.
+
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
-returns table (name text, edited text, made text, differs text)
+returns table (name text, edited text, made text, differs text, reads text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -5385,7 +7204,8 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made),
+    (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -5401,6 +7221,41 @@ $$;
 
 comment on function crossfade_private.edited_columns is
   'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.flag_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with edited as (
+    select e.*, row_number() over () place
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e
+  ),
+  flag as (
+    select r as name, 'cf_e' || row_number() over (order by r) as flag
+    from (select distinct unnest(e.reads) r from edited e) d
+  )
+  select case when bool_or(e.reads is null) or count(*) = 0 then '{}' else jsonb_build_object(
+    'flags_declared', (select string_agg(f.flag || ' boolean;', ' ' order by f.flag) from flag f),
+    'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
+    'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
+    'flags', (
+      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+        ', ' order by f.flag) from flag f),
+    'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+      g.flags, e.made), ', ' order by e.place),
+    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    end
+  from edited e
+  cross join lateral (
+    select string_agg(f.flag, ' or ' order by f.flag) flags from flag f where f.name = any (e.reads)
+  ) g;
+$$;
+
+comment on function crossfade_private.flag_pieces is
+  'The fragments of update_pieces for one updated row, with a variable for each column that the converter reads; empty where it reads the row as a whole or writes no column of its own.';
 
 create or replace function crossfade_private.update_pieces(
   conversion jsonb, source regclass, target regclass, target_key text[]
@@ -5428,7 +7283,7 @@ begin
         e.name, e.edited, e.made)), '[]'))
     into v_pieces
     from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
+    return v_pieces || crossfade_private.flag_pieces(conversion, source, target, target_key);
   end if;
   return (
     select jsonb_build_object(
@@ -5441,7 +7296,7 @@ begin
       'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
         f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
       'edited_texts', json_agg(format(
-        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
+        '%1$I = (select case when %2$s then cf_c.%1$I else (cf_t).%1$I end from %3$s)', a.attname,
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
@@ -5462,6 +7317,10 @@ end $$;
 comment on function crossfade_private.update_pieces is
   'Fragments that bring edits of a source row (cf_o before, cf_s now) to its counterpart cf_t: edits (for SET), edited (for WHERE), and the same column by column.';
 
+-- mirror/move_pieces.sql --------------------------------------------------------------------------
+
+-- The SQL fragments that give a counterpart another key, and that keep what the mirror assigned.
+
 create or replace function crossfade_private.move_pieces(
   pair crossfade.pairs, side integer, source regclass, target regclass, key text[],
   target_key text[]
@@ -5474,12 +7333,18 @@ declare
   v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
   v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
   v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
+  -- Only to a key that a row of the source has.
+  v_further jsonb := jsonb_build_object('same_key_s_further', (
+    select string_agg(format('(cf_s).%I = (cf_further ->> %L)::%s', s, name,
+      crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
+    from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
+    join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
   if crossfade_private.always_identity(target) && target_key then
     -- The trigger function mirror_key_text sets the key: an UPDATE may not.
-    return jsonb_build_object(
+    return v_further || jsonb_build_object(
       'move_statement', format(
         'perform set_config(%L, (%s)::text, true);
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
@@ -5491,12 +7356,12 @@ begin
         coalesce(v_any, target_key[1]), v_to));
   end if;
   return (
-    select jsonb_build_object(
+    select v_further || jsonb_build_object(
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
-          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
+          crossfade_private.base_type_name(a.atttypid)), ', ' order by n), v_to))
     from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
 end $$;
@@ -5513,10 +7378,12 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
-      order by a.attnum) filter (where a.attname = any (key)
-        or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
+      order by a.attnum) filter (where case
+        -- That one moves by the trigger of mirror_key_text.
+        when a.attname = any (key) then a.attidentity <> 'a'
+        else conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]' end), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
-      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
+      names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),
       E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
   from pg_catalog.pg_attribute a
   left join (
@@ -5529,6 +7396,110 @@ $$;
 
 comment on function crossfade_private.settle_pieces is
   'Assignments of the row triggers of a table whose rows the conversion makes: the columns that it makes of the other table''s.';
+
+-- mirror/pieces.sql -------------------------------------------------------------------------------
+
+-- Everything that the texts of a pair's mirror functions ask for.
+
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
+$$;
+
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
+
+
+create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
+    'side', side, 'other', 3 - side,
+    'source', t.names[side], 'target', t.names[3 - side],
+    'source_literal', quote_literal(t.names[side]),
+    'target_literal', quote_literal(t.names[3 - side]),
+    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
+      (pair).name),
+    'mark', quote_literal('crossfade.mark_' || (pair).name),
+    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
+    else crossfade_private.read_state(%L, %s) end',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
+    and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
+    and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
+    -- The same as is_own_write finds at depth 2, without a call.
+    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
+      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
+      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
+    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
+    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
+    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
+  from (select array[(pair).v1_table, (pair).v2_table] names) t;
+$$;
+
+comment on function crossfade_private.name_pieces is
+  'Names of a pair''s tables, functions and settings, and the questions that a trigger asks first.';
+
+create or replace function crossfade_private.key_pieces(
+  names text[], source regclass, key text[], target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'same_key_t_s', crossfade_private.key_sql('(cf_t)', target_key, '(cf_s)', key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key),
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key),
+    'same_key_t_r', crossfade_private.key_sql('(cf_t)', target_key, '(cf_r)', key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
+    'same_key_t_from', crossfade_private.key_sql(
+      '(cf_t)', target_key, '(cf_from)', key),
+    'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
+    'same_key_moved', crossfade_private.key_sql(
+      '(cf_from)', key, '(cf_to)', key),
+    'key_x', crossfade_private.row_key_sql('cf_x', key),
+    'key_json_r', crossfade_private.key_to_json(names, source, key, 'cf_r'),
+    'key_json_x', crossfade_private.key_to_json(names, source, key, 'cf_x'),
+    'key_json_s', crossfade_private.key_to_json(names, source, key, 'cf_s'),
+    'key_json_t', crossfade_private.key_to_json(names, target, target_key, 'cf_t'),
+    'key_json_row', crossfade_private.key_to_json(
+      names, source, key, '(cf_rows[1])'),
+    'key_json_from', crossfade_private.key_to_json(
+      names, source, key, '(cf_from)'),
+    'key_json_to', crossfade_private.key_to_json(
+      names, source, key, '(cf_to)'));
+$$;
+
+comment on function crossfade_private.key_pieces is
+  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
 
 create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
 returns jsonb
@@ -5553,22 +7524,10 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
-    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
-    'side', side, 'other', 3 - side,
-    'source', v_tables[side], 'target', v_tables[3 - side],
-    'source_literal', quote_literal(v_tables[side]),
-    'target_literal', quote_literal(v_tables[3 - side]),
-    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
-    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
-      (pair).name),
-    'mark', quote_literal('crossfade.mark_' || (pair).name),
-    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
-    else crossfade_private.read_state(%L, %s) end',
-      format('crossfade_private.mirror_%s_changes', (pair).name),
-      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
-    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
-    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
-    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
+    'is_untouched', format('current_setting(''track_counts'') = ''on''
+          and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
+            + pg_stat_get_xact_tuples_updated(%1$L::regclass)
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -5603,34 +7562,16 @@ begin
         select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
         select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
     'target_key_names', format('%L::text[]',
-      crossfade_private.unique_key_names(v_target, v_target_key)),
-    'same_key_t_s', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_s)', v_key),
-    'same_key_s_o', crossfade_private.key_sql('(cf_s)', v_key, '(cf_o)', v_key),
-    'same_key_s_n', crossfade_private.key_sql('(cf_s)', v_key, '(cf_n)', v_key),
-    'same_key_s_r', crossfade_private.key_sql('(cf_s)', v_key, '(cf_r)', v_key),
-    'same_key_t_r', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_r)', v_key),
-    'same_key_s_t', crossfade_private.key_sql('(cf_s)', v_key, '(cf_t)', v_target_key),
-    'same_key_t_from', crossfade_private.key_sql(
-      '(cf_t)', v_target_key, '(cf_from)', v_key),
-    'same_key_t_to', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_to)', v_key),
-    'same_key_s_to', crossfade_private.key_sql('(cf_s)', v_key, '(cf_to)', v_key),
-    'same_key_moved', crossfade_private.key_sql(
-      '(cf_from)', v_key, '(cf_to)', v_key),
-    'key_x', crossfade_private.row_key_sql('cf_x', v_key),
-    'key_json_r', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_r'),
-    'key_json_x', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_x'),
-    'key_json_s', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_s'),
-    'key_json_t', crossfade_private.key_to_json((pair).key_columns, v_target, v_target_key, 'cf_t'),
-    'key_json_row', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_rows[1])'),
-    'key_json_from', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_from)'),
-    'key_json_to', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_to)'))
+      crossfade_private.unique_key_names(v_target, v_target_key)))
+    || crossfade_private.name_pieces(pair, side)
+    || crossfade_private.key_pieces((pair).key_columns, v_source, v_key, v_target, v_target_key)
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null');
+    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+      when crossfade_private.depends_on_settings(v_there, v_source, v_target)
+        or crossfade_private.depends_on_settings(v_back, v_target, v_source)
+      then crossfade_private.text_settings() else '' end);
 end $$;
 
 comment on function crossfade_private.mirror_pieces is
@@ -5638,7 +7579,8 @@ comment on function crossfade_private.mirror_pieces is
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
 returns text
@@ -5673,6 +7615,7 @@ declare
   v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
+  v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -5694,18 +7637,29 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
-  return v_pieces || jsonb_build_object('edit_statement', crossfade_private.render(
-    crossfade_private.edit_statement_text(crossfade_private.has_triggers(v_target, 'update of')),
-    v_pieces));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
+  return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
+    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+      else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
+    'edit_statement', crossfade_private.render(
+      crossfade_private.edit_statement_text(v_by_column), v_pieces));
 end $$;
 
 comment on function crossfade_private.all_pieces is
@@ -5719,12 +7673,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Definer: who may write one table often has no right on the other. The settings are those by
-  -- which converters are printed: a session may have others.
+  -- Definer: who may write one table often has no right on the other. Where a converter depends on
+  -- settings (each costs half a microsecond a call), they are those by which it was printed.
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
-    set search_path = %s set timezone = ''UTC'' set datestyle = ''ISO, MDY''
-    set intervalstyle = ''postgres'' set extra_float_digits = 1 set bytea_output = ''hex'' as %L',
-    pieces ->> 'function', name, signature, path, crossfade_private.mirror_body(name, pieces));
+    set search_path = %s %s as %L', pieces ->> 'function', name, signature, path,
+    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+      else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
 
@@ -5763,7 +7717,9 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -5846,7 +7802,7 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or side = 2 and f.proname = 'refuse_fenced_write'
+        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop
@@ -5873,9 +7829,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1);
-  perform crossfade_private.install_mirror(pair, 2);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -5898,7 +7863,8 @@ security definer -- creates triggers on the owner's tables; only service_role ma
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_row crossfade.pairs := crossfade_private.pair_row(name, v1, v2, to_v2, to_v1, key, options);
+  v_row crossfade.pairs := crossfade_private.pair_row(
+    name, v1, v2, coalesce(to_v2, ''), coalesce(to_v1, ''), key, options);
   v_known crossfade.pairs;
   v_problems text[];
 begin
@@ -5932,7 +7898,10 @@ begin
     crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
   on conflict on constraint pairs_pkey do update
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
-    options = excluded.options, fingerprint = excluded.fingerprint,
+    -- What an operator has said since the pair was written down stays.
+    options = case when p.options ? 'ignore_dependents'
+      then jsonb_build_object('ignore_dependents', p.options -> 'ignore_dependents') else '{}' end
+      || excluded.options, fingerprint = excluded.fingerprint,
       converter_hash = excluded.converter_hash
   returning * into v_row;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
@@ -6038,12 +8007,6 @@ end $$;
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
 
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
-
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
 -- A run: how it is shown, paused and stopped.
@@ -6142,6 +8105,368 @@ end $$;
 comment on function crossfade.control_run is
   'Pause, resume or cancel a run; a batch under way ends first. Safe to repeat. CF009, CF010 when it has ended, CF012.';
 
+-- runs/sessions.sql -------------------------------------------------------------------------------
+
+-- Naming the sessions that somebody has to wait for. Never what they execute: that holds values.
+
+create or replace function crossfade_private.sessions(pids integer[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pid', a.pid, 'user', a.usename, 'application', nullif(a.application_name, ''),
+    'state', a.state, 'transaction_s',
+    round(extract(epoch from clock_timestamp() - a.xact_start)::numeric, 1),
+    'query_started_at', a.query_start) order by a.xact_start, a.pid), '[]')
+  from pg_catalog.pg_stat_activity a where a.pid = any (pids);
+$$;
+
+comment on function crossfade_private.sessions is
+  'Sessions as [{"pid", "user", "application", "state", "transaction_s": age of the transaction, "query_started_at"}], the oldest transaction first. What this role may not see is null.';
+
+create or replace function crossfade_private.prepared_transactions(numbers xid[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pid', null, 'user', x.owner, 'application', null, 'state', 'prepared', 'prepared', x.gid,
+    'transaction_s', round(extract(epoch from clock_timestamp() - x.prepared)::numeric, 1),
+    'query_started_at', null) order by x.prepared), '[]')
+  from pg_catalog.pg_prepared_xacts x where x.transaction = any (numbers);
+$$;
+
+comment on function crossfade_private.prepared_transactions is
+  'Prepared transactions as sessions() shows sessions; "prepared" is the name to commit or roll back.';
+
+create or replace function crossfade_private.name_sessions(sessions jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s of %s (%s%s%s)',
+    coalesce('session ' || (s.session ->> 'pid'),
+      'prepared transaction ' || (s.session -> 'prepared')::text),
+    coalesce(s.session ->> 'user', 'an unknown user'),
+    coalesce((s.session -> 'application')::text || ', ', ''),
+    coalesce(format('transaction open for %s s', s.session ->> 'transaction_s'), 'age not visible'),
+    coalesce(format(', last query began at %s UTC',
+      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC', 'HH24:MI:SS')), '')),
+    ', ' order by s.n)
+  from jsonb_array_elements(sessions) with ordinality s(session, n)
+  where s.n <= 3 and s.session <> 'null';
+$$;
+
+comment on function crossfade_private.name_sessions is
+  'The first three sessions for people; null when there is none.';
+
+create or replace function crossfade_private.lock_holders(tables regclass[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
+  select coalesce((
+    select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
+    from pg_catalog.pg_locks l
+    where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+      and l.database = (select d.oid from pg_catalog.pg_database d
+        where d.datname = current_database())
+      and l.mode not in ('AccessShareLock', 'ShareUpdateExclusiveLock')
+      and (l.relation = any (tables::oid[]) or l.relation in (
+        select c.confrelid from pg_catalog.pg_constraint c
+        where c.contype = 'f' and c.conrelid = any (tables::oid[])))), '[]');
+$$;
+
+comment on function crossfade_private.lock_holders is
+  'The three oldest transactions of others that may hold a row of the tables, or of what they refer to.';
+
+create or replace function crossfade_private.lock_blockers()
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(crossfade_private.sessions(array_agg(distinct b.pid)), '[]')
+  from pg_catalog.pg_stat_activity a
+  cross join lateral unnest(pg_blocking_pids(a.pid)) b(pid)
+  where a.backend_type = 'client backend' and a.wait_event_type = 'Lock'
+    and not exists (
+      select from pg_catalog.pg_stat_activity w where w.pid = b.pid and w.wait_event_type = 'Lock');
+$$;
+
+comment on function crossfade_private.lock_blockers is
+  'Sessions that others wait for and that wait for nobody themselves. Stops the lock manager for a moment.';
+
+-- runs/pace.sql -----------------------------------------------------------------------------------
+
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of
+-- the time, so that clients notice little.
+
+create or replace function crossfade_private.others_transactions(run bigint)
+returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_stat_get_db_xact_commit(d.oid) + pg_stat_get_db_xact_rollback(d.oid) - (
+    select coalesce(sum(a.batches), 0) from crossfade.run_ranges a
+    where a.run = others_transactions.run)::bigint
+  from pg_catalog.pg_database d where d.datname = current_database();
+$$;
+
+comment on function crossfade_private.others_transactions is
+  'Transactions that ever ended in this database, without the batches of the run.';
+
+create or replace function crossfade_private.look_at_load(run_range crossfade.run_ranges)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+  v_seconds double precision := extract(
+    epoch from clock_timestamp() - (run_range).load_seen_at);
+begin
+  -- The others count their transactions at most once a second; ours are counted at once, or they
+  -- would be taken for somebody else's a second later.
+  perform pg_stat_force_next_flush();
+  if v_range.load_seen is not null and v_seconds < 2 then
+    return v_range;
+  end if;
+  v_range.load_seen := crossfade_private.others_transactions(v_range.run);
+  v_range.load_seen_at := clock_timestamp();
+  -- After a pause, or when the counters were reset, nothing is known again.
+  v_range.is_busy := v_seconds > 30 or (run_range).load_seen is null
+    or v_range.load_seen < (run_range).load_seen
+    or v_range.load_seen - (run_range).load_seen
+      >= v_seconds * crossfade_private.setting_number('batch_idle_transactions_per_s');
+  return v_range;
+end $$;
+
+comment on function crossfade_private.look_at_load is
+  'The range with is_busy as it is now: measured every two seconds, true while nothing is known.';
+
+create or replace function crossfade_private.target_ms(
+  run_range crossfade.run_ranges, wanted_ms integer
+)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(wanted_ms, crossfade_private.setting_number(case when (run_range).is_busy
+    then 'batch_target_ms' else 'batch_idle_target_ms' end)::integer);
+$$;
+
+comment on function crossfade_private.target_ms is
+  'Milliseconds that the next batch aims at: what its caller wants, else what the load allows.';
+
+create or replace function crossfade_private.wait_ms(
+  run_range crossfade.run_ranges, batch_ms numeric, ease numeric
+)
+returns integer
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Workers share what is allowed: one that was seen within five seconds counts.
+  select case when (run_range).is_busy then least(10000, batch_ms * (
+    100 * greatest(1, (
+      select count(*) from crossfade.run_ranges a
+      where a.run = (run_range).run and not a.done and a.batches > 0
+        and a.progress_at > clock_timestamp() - interval '5 s'))
+    / (crossfade_private.setting_number('batch_duty_pct') * ease) - 1))::integer
+    else 0 end;
+$$;
+
+comment on function crossfade_private.wait_ms is
+  'Milliseconds until the next batch of the same worker, by setting batch_duty_pct; ease (above 0, up to 1) makes that share smaller.';
+
+-- runs/throttling.sql -----------------------------------------------------------------------------
+
+-- Reasons to do no batch just now: the load of the server, and what clients notice of it.
+
+create or replace function crossfade_private.v1_answers(pair text, since timestamptz)
+returns table (requests bigint, p95_ms double precision, error_rate numeric)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with counted as (
+    select r.outcome, r.latency_bucket, r.requests from crossfade.request_minutes r
+    where r.pair = v1_answers.pair and r.minute >= date_trunc('minute', since)
+      and r.backend_version = 1 and r.outcome in ('ok', 'error')
+  )
+  select coalesce(sum(c.requests), 0)::bigint,
+    crossfade_private.quantile_ms((
+      select array_agg(coalesce(h.requests, 0)::bigint order by b)
+      from generate_series(0, 79) b
+      left join (
+        select k.latency_bucket, sum(k.requests) as requests from counted k
+        group by k.latency_bucket) h on h.latency_bucket = b), 0.95),
+    sum(c.requests) filter (where c.outcome = 'error') / nullif(sum(c.requests), 0)
+  from counted c;
+$$;
+
+comment on function crossfade_private.v1_answers is
+  'How backend 1 has answered since a minute: requests, their p95 in ms and share of errors (null without requests).';
+
+create or replace function crossfade_private.load_reason()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_active bigint;
+  v_waiting bigint;
+  v_lag_s numeric;
+  v_limit numeric := crossfade_private.setting_number('throttle_active_sessions');
+  v_blocking jsonb;
+begin
+  select count(*) filter (where s.state = 'active'),
+    count(*) filter (where s.wait_event_type = 'Lock')
+  into v_active, v_waiting
+  from pg_catalog.pg_stat_activity s
+  where s.backend_type = 'client backend' and s.pid <> pg_backend_pid();
+  if v_active > v_limit then
+    return jsonb_build_object('reason', format('%s sessions are active (limit %s)', v_active, v_limit));
+  end if;
+  v_limit := crossfade_private.setting_number('throttle_lock_waits');
+  if v_waiting > v_limit then
+    v_blocking := crossfade_private.lock_blockers();
+    return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws(', for ',
+      format('%s sessions wait for a lock (limit %s)', v_waiting, v_limit),
+      crossfade_private.name_sessions(v_blocking)));
+  end if;
+  v_limit := crossfade_private.setting_number('throttle_replay_lag_s');
+  select extract(epoch from max(r.replay_lag))::numeric into v_lag_s
+  from pg_catalog.pg_stat_replication r;
+  if v_lag_s > v_limit then
+    return jsonb_build_object(
+      'reason', format('a replica is %s s behind (limit %s)', round(v_lag_s, 1), v_limit));
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.load_reason is
+  'Why batches should wait, by the settings throttle_* for sessions, lock waits and replication lag: {"reason", "blocking"?}, or null.';
+
+create or replace function crossfade_private.throttle_reason()
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.load_reason() ->> 'reason';
+$$;
+
+comment on function crossfade_private.throttle_reason is
+  'Why a batch of any run should wait now, or null.';
+
+create or replace function crossfade_private.renew_baseline(run crossfade.runs)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_last timestamptz := (
+    select max(a.progress_at) from crossfade.run_ranges a where a.run = (renew_baseline.run).id);
+  v_now record;
+begin
+  -- Only the minutes in which no batch ran: the first whole one after the last batch, and later.
+  select * into v_now
+  from crossfade_private.v1_answers((run).pair, v_last + interval '1 minute') v;
+  if clock_timestamp() < date_trunc('minute', v_last) + interval '3 minutes'
+    or v_now.requests < crossfade_private.setting_number('throttle_min_requests') then
+    return false;
+  end if;
+  update crossfade.runs r
+  set v1_requests = v_now.requests, v1_p95_ms = v_now.p95_ms, v1_error_rate = v_now.error_rate
+  where r.id = (renew_baseline.run).id;
+  return true;
+end $$;
+
+comment on function crossfade_private.renew_baseline is
+  'When V1 has answered for two minutes without any batch beside it, that is how it answers: the run is held to that. False when there is no such time yet.';
+
+create or replace function crossfade_private.throttle(run crossfade.runs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_reason jsonb := crossfade_private.load_reason();
+  v_enough numeric := crossfade_private.setting_number('throttle_min_requests');
+  v_limit_ms double precision;
+  v_now record;
+  v_text text;
+begin
+  if v_reason is not null or (run).v1_requests < v_enough then
+    return coalesce(v_reason, '{"ease": 1}');
+  end if;
+  -- This minute and the one before.
+  select * into v_now from crossfade_private.v1_answers(
+    (run).pair, greatest((run).started_at, clock_timestamp() - interval '1 minute')) v;
+  if v_now.requests < v_enough then
+    return '{"ease": 1}';
+  end if;
+  v_limit_ms := greatest(
+    (run).v1_p95_ms * crossfade_private.setting_number('throttle_latency_factor')::float8,
+    (run).v1_p95_ms + crossfade_private.setting_number('throttle_min_difference_ms')::float8);
+  v_text := case
+    when v_now.error_rate > coalesce((run).v1_error_rate, 0)
+      + crossfade_private.setting_number('throttle_error_rate')
+      then format('V1 answers %s %% of its requests with errors, before the run %s %%',
+        round(100 * v_now.error_rate, 1), round(100 * coalesce((run).v1_error_rate, 0), 1))
+    when v_now.p95_ms > v_limit_ms
+      then format('V1 is slow: p95 %s ms, before the run %s ms (limit %s)',
+        round(v_now.p95_ms::numeric, 1), round((run).v1_p95_ms::numeric, 1),
+        round(v_limit_ms::numeric, 1)) end;
+  if v_text is not null and not crossfade_private.renew_baseline(run) then
+    return jsonb_build_object('reason', v_text);
+  end if;
+  -- The nearer the limit, the slower: without that, batches would stop and start by the minute.
+  return jsonb_build_object('ease', round(greatest(0.1, least(1,
+    (v_limit_ms - v_now.p95_ms) / (v_limit_ms - (run).v1_p95_ms)))::numeric, 3));
+end $$;
+
+comment on function crossfade_private.throttle is
+  'Whether a batch of the run should wait: {"reason", "blocking"?}, else {"ease"}: 1, or less the slower V1 is than before the run. Sessions, lock waits, replication lag, p95 and errors of V1, by the settings throttle_*.';
+
+-- runs/waiting.sql --------------------------------------------------------------------------------
+
+-- Who was writing before mirroring was on: batches wait for them.
+
+create or replace function crossfade_private.older_writers(run crossfade.runs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since bigint;
+  v_older xid[];
+  v_blocking jsonb;
+begin
+  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
+  -- last of them got its number before the switch was committed, which it is by now.
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    stage_server_started_at = pg_postmaster_start_time()
+  where p.name = (run).pair and p.stage_xid is null;
+  select p.stage_xid into v_since from crossfade.pairs p
+  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
+  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= v_since or v_since is null then
+    return null;
+  end if;
+  v_older := array(
+    select x::xid from pg_snapshot_xip(pg_current_snapshot()) x where x::text::bigint < v_since);
+  v_blocking := crossfade_private.sessions(array(
+    select a.pid from pg_catalog.pg_stat_activity a where a.backend_xid = any (v_older)))
+    || crossfade_private.prepared_transactions(v_older);
+  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws(': ',
+    'transactions older than the switch to dualwrite are still open',
+    crossfade_private.name_sessions(v_blocking)));
+end $$;
+
+comment on function crossfade_private.older_writers is
+  'Why the first batches of a run must wait, {"reason", "blocking"}, or null. Sees the open writing transactions of the cluster.';
+
 -- runs/starting.sql -------------------------------------------------------------------------------
 
 -- Starting a run of any kind, with its ranges of keys.
@@ -6152,6 +8477,8 @@ create or replace function crossfade_private.split_keys(
 returns table (range integer, after_key jsonb, upto_key jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 begin
   -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
@@ -6181,6 +8508,27 @@ end $$;
 comment on function crossfade_private.split_keys is
   'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
 
+create or replace function crossfade_private.estimate_rows(tab regclass)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan jsonb;
+  v_rows bigint;
+begin
+  if pg_relation_size(tab) < 1000000 then
+    execute format('select count(*) from %s', tab) into v_rows;
+    return v_rows;
+  end if;
+  -- What the planner thinks: by the size of the file as it is now, also without statistics.
+  execute format('explain (format json) select from %s', tab) into v_plan;
+  return (v_plan #>> '{0,Plan,Plan Rows}')::numeric::bigint;
+end $$;
+
+comment on function crossfade_private.estimate_rows is
+  'How many rows a table has: counted while it is below 1 MB, else about. Reads no more than that.';
+
 create or replace function crossfade_private.start_run(
   kind text, pair crossfade.pairs, direction text, ranges integer
 )
@@ -6193,6 +8541,7 @@ declare
   v_problems text[] := array(select crossfade_private.mirror_problems(pair));
   v_pieces jsonb;
   v_rows bigint;
+  v_v1 record;
   v_run bigint;
 begin
   if v_problems <> '{}' then
@@ -6216,17 +8565,21 @@ begin
       'Register the pair again: the mirror may still convert as it did then.');
   end if;
   v_pieces := crossfade_private.make_pieces(pair, v_side);
-  -- Fresh statistics: without them the planner sorts the whole table for each batch.
-  execute crossfade_private.render('analyze {source}', v_pieces);
-  select greatest(c.reltuples, 0)::bigint into v_rows
-  from pg_catalog.pg_class c where c.oid = (v_pieces ->> 'source')::regclass;
-  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash)
+  v_rows := crossfade_private.estimate_rows((v_pieces ->> 'source')::regclass);
+  select * into v_v1 from crossfade_private.v1_answers((pair).name, clock_timestamp()
+    - crossfade_private.setting_number('health_window_s') * interval '1 s');
+  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash,
+    v1_requests, v1_p95_ms, v1_error_rate)
   values (start_run.kind, (pair).name, start_run.direction, v_rows,
     crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1))
+    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1),
+    v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
   returning id into v_run;
-  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key)
-  select v_run, s.range, s.after_key, s.upto_key, s.after_key
+  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key, batch_rows,
+    load_seen)
+  select v_run, s.range, s.after_key, s.upto_key, s.after_key,
+    crossfade_private.setting_number('batch_first_rows'),
+    crossfade_private.others_transactions(v_run)
   from crossfade_private.split_keys(
     v_pieces, start_run.ranges, start_run.kind = 'backfill',
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
@@ -6237,73 +8590,14 @@ begin
 end $$;
 
 comment on function crossfade_private.start_run is
-  'Create a run and its ranges. ANALYZEs the source (SHARE UPDATE EXCLUSIVE); rows_total is the estimate that gives.';
-
--- runs/waiting.sql --------------------------------------------------------------------------------
-
--- Reasons to wait before the next batch.
-
-create or replace function crossfade_private.throttle_reason()
-returns text
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when a.active > crossfade_private.setting_number('throttle_active_sessions')
-      then format('%s sessions are active (limit %s)', a.active,
-        crossfade_private.setting_number('throttle_active_sessions'))
-    when a.waiting > crossfade_private.setting_number('throttle_lock_waits')
-      then format('%s sessions wait for a lock (limit %s)', a.waiting,
-        crossfade_private.setting_number('throttle_lock_waits'))
-    when l.lag_s > crossfade_private.setting_number('throttle_replay_lag_s')
-      then format('a replica is %s s behind (limit %s)', round(l.lag_s, 1),
-        crossfade_private.setting_number('throttle_replay_lag_s'))
-  end
-  from (
-    select count(*) filter (where s.state = 'active') active,
-      count(*) filter (where s.wait_event_type = 'Lock') waiting
-    from pg_catalog.pg_stat_activity s
-    where s.backend_type = 'client backend' and s.pid <> pg_backend_pid()
-  ) a
-  cross join (
-    select extract(epoch from max(r.replay_lag))::numeric lag_s
-      from pg_catalog.pg_stat_replication r
-  ) l;
-$$;
-
-comment on function crossfade_private.throttle_reason is
-  'Why a batch should wait (sessions, lock waits, replication lag against the settings throttle_*), or null.';
-
-create or replace function crossfade_private.wait_reason(run crossfade.runs)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_since bigint;
-begin
-  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
-  -- last of them got its number before the switch was committed, which it is by now.
-  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-    stage_server_started_at = pg_postmaster_start_time()
-  where p.name = (run).pair and p.stage_xid is null;
-  select p.stage_xid into v_since from crossfade.pairs p
-  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
-  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
-    return 'transactions older than the switch to dualwrite are still open';
-  end if;
-  return null;
-end $$;
-
-comment on function crossfade_private.wait_reason is
-  'Why the first batches of a run must wait, or null. Uses the oldest open writing transaction of the cluster.';
+  'Create a run and its ranges; rows_total is an estimate. Keeps how V1 answered until now, which its batches are held to.';
 
 -- runs/batches.sql --------------------------------------------------------------------------------
 
 -- What one batch of any run needs besides rows: its size, its end, what must not have changed.
 
 create or replace function crossfade_private.next_batch_rows(
-  old_rows integer, ms_per_1000_rows numeric[], target_ms integer
+  old_rows bigint, ms_per_1000_rows numeric[], target_ms integer
 )
 returns integer
 language sql stable
@@ -6326,67 +8620,96 @@ comment on function crossfade_private.next_batch_rows is
   'Rows of the next batch so that it takes about target_ms.';
 
 create or replace function crossfade_private.finish_batch(
-  run_range crossfade.run_ranges, boundary jsonb, rows_read bigint, rows_written bigint,
-  mismatches bigint, started_at timestamptz, target_ms integer
-)
-returns numeric
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_ms numeric := extract(epoch from clock_timestamp() - started_at) * 1000;
-  v_speed numeric[] := (run_range).ms_per_1000_rows;
-begin
-  if rows_read > 0 then
-    v_speed := (v_speed || round(v_ms * 1000 / rows_read, 3))[greatest(cardinality(v_speed) - 8,
-      1):];
-  end if;
-  update crossfade.run_ranges a
-  set cursor_key = boundary, done = boundary is not distinct from a.upto_key,
-    rows_done = a.rows_done + finish_batch.rows_read,
-      rows_written = a.rows_written + finish_batch.rows_written,
-    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
-    ms_per_1000_rows = v_speed,
-    batch_rows = case when cardinality(v_speed) = 0 then a.batch_rows
-      else crossfade_private.next_batch_rows(a.batch_rows, v_speed,
-        coalesce(target_ms, crossfade_private.setting_number('batch_target_ms')::integer)) end,
-    progress_at = clock_timestamp()
-  where a.run = (run_range).run and a.range = (run_range).range;
-  return round(v_ms, 1);
-end $$;
-
-comment on function crossfade_private.finish_batch is
-  'Move the cursor in the batch''s own transaction and size the next batch. Returns the milliseconds it took.';
-
-create or replace function crossfade_private.check_unchanged(
-  run crossfade.runs, pair crossfade.pairs
+  run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
-  if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null
-    or (run).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
-      ((pair).v2_table)::regclass)
-    or (run).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
-    perform crossfade_private.fail(409, 'CF011',
-      format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
-        (run).id, (pair).name),
-      jsonb_build_object('run', (run).id, 'pair', (pair).name),
-      'Cancel the run, register the pair again, and start a new run.');
+  if rows_read > 0 then
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
+      greatest(cardinality(v_speed) - 8, 1):];
   end if;
+  update crossfade.run_ranges a
+  set cursor_key = (run_range).cursor_key, done = (run_range).done,
+    rows_done = a.rows_done + finish_batch.rows_read,
+    rows_written = a.rows_written + finish_batch.rows_written,
+    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
+    ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
+    -- A batch that ran into a timeout has said already how many rows are next.
+    batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
+    progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
+      else a.progress_at end,
+    converters_seen = (run_range).converters_seen,
+    converters_seen_at = (run_range).converters_seen_at,
+    is_busy = (run_range).is_busy, load_seen = (run_range).load_seen,
+    load_seen_at = (run_range).load_seen_at
+  where a.run = (run_range).run and a.range = (run_range).range;
+end $$;
+
+comment on function crossfade_private.finish_batch is
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
+
+create or replace function crossfade_private.check_unchanged(
+  run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
+)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+  v_seen text;
+begin
+  if to_regclass((pair).v1_table) is not null and to_regclass((pair).v2_table) is not null
+    and (run).fingerprint = crossfade_private.table_fingerprint(
+      ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) then
+    select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid) into v_seen
+    from pg_catalog.pg_proc p
+    where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+    -- The hash takes longer than copying fifty rows: functions that the converters call are looked
+    -- at once a second.
+    if v_seen = (run_range).converters_seen
+      and (run_range).converters_seen_at > clock_timestamp() - interval '1 s' then
+      return v_range;
+    end if;
+    if (run).converter_hash = crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+      v_range.converters_seen := v_seen;
+      v_range.converters_seen_at := clock_timestamp();
+      return v_range;
+    end if;
+  end if;
+  perform crossfade_private.fail(409, 'CF011',
+    format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
+      (run).id, (pair).name),
+    jsonb_build_object('run', (run).id, 'pair', (pair).name),
+    'Cancel the run, register the pair again, and start a new run.');
+  return null;
 end $$;
 
 comment on function crossfade_private.check_unchanged is
-  'CF011 when the tables or converters are not those the run began with.';
+  'CF011 when the tables or converters are not those the run began with. Returns the range with what was seen of the converters.';
 
 create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select q.pieces from crossfade_private.pair_pieces q
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
+  select q.pieces || jsonb_build_object('target_path',
+    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
+  from crossfade_private.pair_pieces q
   where q.pair = (run_pieces.pair).name
     and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
 $$;
@@ -6394,47 +8717,60 @@ $$;
 comment on function crossfade_private.run_pieces is
   'SQL fragments of the pair with the source of the direction as the source.';
 
-create or replace function crossfade_private.batch_json(run bigint, state text, reason text)
+create or replace function crossfade_private.batch_json(run bigint, state text, why jsonb)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'run', j.run, 'state', coalesce(batch_json.state, j.run ->> 'state'),
-    'reason', batch_json.reason,
-    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0,
+    'reason', why ->> 'reason', 'blocking', coalesce(why -> 'blocking', '[]'),
+    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0, 'wait_ms', 0,
     'flags_version', crossfade.flags_version())
   from (select crossfade_private.run_json(batch_json.run) run) j;
 $$;
 
 comment on function crossfade_private.batch_json is
-  'The answer of a batch call before its own figures are added.';
+  'The answer of a batch call before its own figures are added; why is {"reason", "blocking"} or null.';
 
 -- runs/ranges.sql ---------------------------------------------------------------------------------
 
 -- The rows of a batch: a range of keys that nobody else works on, and a part of it.
+-- The key has an index, and that is how its rows are read: no statistics are needed for it, which a
+-- table may not have, and which can be old.
 
 create or replace function crossfade_private.batch_boundary(
-  pieces jsonb, run_range crossfade.run_ranges
+  pieces jsonb, run_range crossfade.run_ranges, both_tables boolean
 )
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
   v_boundary jsonb;
 begin
   execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s
-    where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-    order by {skey_s} offset $3 - 1 limit 1
+    select cf_d.cf_key from (
+      (select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      order by {skey_s} offset $3 - 1 limit 1)
+      union all
+      (select {tkey_json_t}, {tkey_t} from {target} cf_t
+      where $4 and ($1 is null or ({tkey_t}) > ({skey_1}))
+        and ($2 is null or ({tkey_t}) <= ({skey_2}))
+      order by {tkey_t} offset $3 - 1 limit 1)
+    ) cf_d order by {skey_d} limit 1
   $sql$, pieces) into v_boundary
-  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows;
+  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows, both_tables;
   return coalesce(v_boundary, (run_range).upto_key);
 end $$;
 
 comment on function crossfade_private.batch_boundary is
-  'Key of the last row of the next batch; the end of the range when fewer rows are left (null when it is open).';
+  'Key up to which the source, or neither table, has more rows than the batch may have; the end of the range when fewer are left (null when it is open).';
 
 create or replace function crossfade_private.claim_range(run crossfade.runs)
 returns crossfade.run_ranges
@@ -6452,34 +8788,149 @@ comment on function crossfade_private.claim_range is
   'Take a range that no other worker holds, until the transaction ends. A null row when there is none.';
 
 create or replace function crossfade_private.range_rows(
-  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb
+  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb, both_tables boolean
 )
 returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Only the last batch of a range can hold another number of rows than was asked for.
-  if boundary is not distinct from (run_range).upto_key then
+  -- Of one table, only the last batch of a range can hold another number of rows than was asked
+  -- for.
+  if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
-      select count(*) from {source} cf_s
-      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary;
+      select greatest((
+        select count(*) from {source} cf_s
+        where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      ), (
+        select count(*) from {target} cf_t
+        where $3 and ($1 is null or ({tkey_t}) > ({skey_1}))
+          and ($2 is null or ({tkey_t}) <= ({skey_2}))))
+    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary, both_tables;
   end if;
   return v_rows;
 end $$;
 
 comment on function crossfade_private.range_rows is
-  'Rows of the source that a batch up to boundary covers.';
+  'Rows that a batch up to boundary covers: of the source, or of the table that has more.';
+
+create or replace function crossfade_private.range_keys(
+  pieces jsonb, after_key jsonb, boundary jsonb, both_tables boolean
+)
+returns jsonb[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  v_keys jsonb[];
+begin
+  execute crossfade_private.render($sql$
+    select array_agg(cf_d.cf_key order by {skey_d}) from (
+      select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      union
+      select {tkey_json_t}, {tkey_t} from {target} cf_t
+      where $3 and ($1 is null or ({tkey_t}) > ({skey_1}))
+        and ($2 is null or ({tkey_t}) <= ({skey_2}))
+    ) cf_d
+  $sql$, pieces) into v_keys using after_key, boundary, both_tables;
+  return coalesce(v_keys, '{}');
+end $$;
+
+comment on function crossfade_private.range_keys is
+  'The keys in (after_key, boundary] of the source, or of both tables, in their order; null is open.';
+
+-- runs/writing.sql --------------------------------------------------------------------------------
+
+-- Statements of batches and repairs that lock or write rows of the owner's tables.
+
+create or replace function crossfade_private.write_rows(
+  pieces jsonb, template text, first jsonb, last jsonb, keys jsonb[] default null
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a
+-- victim.
+set lock_timeout = '500ms'
+-- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
+set work_mem = '32MB'
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+  v_statement constant text := crossfade_private.render(template, pieces);
+  v_rows bigint;
+begin
+  -- Triggers of the owner's fire in this statement, and may name their tables without a schema. The
+  -- path ends with this function.
+  perform set_config('search_path', pieces ->> 'target_path', true);
+  execute v_statement using first, last, keys;
+  get diagnostics v_rows = row_count;
+  return v_rows;
+end $$;
+
+comment on function crossfade_private.write_rows is
+  'Execute a template with first as $1, last as $2 and keys as $3; returns the rows written. Waits at most 0.5 s for a lock (55P03); uses up to some 32 MB.';
+
+create or replace function crossfade_private.lock_keys(pieces jsonb, keys jsonb[])
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_one jsonb[];
+  v_two jsonb[];
+  v_held jsonb[];
+begin
+  -- SKIP LOCKED: nobody is waited for, so nobody can wait for us in a circle.
+  execute crossfade_private.render($sql$
+    select array_agg(l.cf_key) from (
+      select {skey_json_s} as cf_key from unnest($1) cf_z(key)
+      join {source} cf_s on ({skey_s}) = ({skey_z})
+      order by {skey_s} for no key update of cf_s skip locked) l
+  $sql$, pieces) into v_one using keys;
+  execute crossfade_private.render($sql$
+    select array_agg(l.cf_key) from (
+      select {tkey_json_t} as cf_key from unnest($1) cf_z(key)
+      join {target} cf_t on ({tkey_t}) = ({skey_z})
+      order by {tkey_t} for no key update of cf_t skip locked) l
+  $sql$, pieces) into v_two using keys;
+  -- Rows that are there and were not locked are somebody else's at this moment.
+  execute crossfade_private.render($sql$
+    select array_agg(h.cf_key) from (
+      (select {skey_json_s} from unnest($1) cf_z(key)
+      join {source} cf_s on ({skey_s}) = ({skey_z}) except select unnest($2))
+      union
+      (select {tkey_json_t} from unnest($1) cf_z(key)
+      join {target} cf_t on ({tkey_t}) = ({skey_z}) except select unnest($3))) h(cf_key)
+  $sql$, pieces) into v_held using keys, v_one, v_two;
+  return coalesce(v_held, '{}');
+end $$;
+
+comment on function crossfade_private.lock_keys is
+  'Lock both rows of each key, as far as nobody holds them; returns the keys that somebody does.';
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and one by one when one of them is special.
+-- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is
+-- special.
 
 create or replace function crossfade_private.copy_sql(
-  range text, on_conflict text default 'on conflict ({target_key}) do nothing'
+  range text, on_conflict text default 'on conflict ({target_key}) do nothing',
+  excluded text default ''
 )
 returns text
 language sql immutable
@@ -6488,21 +8939,36 @@ as $outer$
   -- SAFETY: FOR SHARE holds off deletes and updates of these rows until the copy is committed; a
   -- newer counterpart is left alone (DO NOTHING) or raises. Without either, stale or deleted rows
   -- would appear.
-  select replace(replace($sql$
+  select replace(replace(replace($sql$
     insert into {target} ({target_columns}) overriding system value
     select {tcolumns_c}
     from (
       select cf_s.* from {source} cf_s
-      where <<range>>
+      where <<range>> <<excluded>>
       order by {skey_s} for share of cf_s
     ) cf_n
     cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
     <<on_conflict>>
-  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict);
+  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict), '<<excluded>>', excluded);
 $outer$;
 
 comment on function crossfade_private.copy_sql is
-  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty.';
+  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty, excluded a further condition.';
+
+create or replace function crossfade_private.owed_sql(key_sql text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- Rows are turned into keys, and not keys into values of the table: that may hold fewer.
+  select replace($sql$exists (
+      select from crossfade.mirror_failures cf_f
+      where cf_f.pair = {pair_literal} and cf_f.key = <<key>> and cf_f.resolved_at is null
+        and cf_f.written_side = {other})$sql$, '<<key>>', key_sql);
+$outer$;
+
+comment on function crossfade_private.owed_sql is
+  'Template: whether an open failure says that the target is the side that was written, and so what the source will become.';
 
 create or replace function crossfade_private.is_free(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -6510,6 +8976,9 @@ create or replace function crossfade_private.is_free(
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_free boolean;
@@ -6524,93 +8993,102 @@ end $$;
 comment on function crossfade_private.is_free is
   'Whether the target has no row with a key in (after_key, boundary].';
 
+create or replace function crossfade_private.owes_source(pieces jsonb)
+returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = pieces ->> 'pair' and f.resolved_at is null
+      and f.written_side = (pieces ->> 'other')::integer);
+$$;
+
+comment on function crossfade_private.owes_source is
+  'Whether repair owes the source anything: open failures that name the target as the written side.';
+
 create or replace function crossfade_private.copy_range(
-  pieces jsonb, after_key jsonb, boundary jsonb, skips boolean
+  pieces jsonb, range text, after_key jsonb, boundary jsonb, skips boolean
 )
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
--- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
-set work_mem = '32MB'
+set jit = off
 as $$
 declare
-  v_written bigint;
+  v_written bigint := crossfade_private.write_rows(pieces, crossfade_private.copy_sql(range,
+    case when skips then 'on conflict ({target_key}) do nothing' else '' end,
+    case when crossfade_private.owes_source(pieces)
+      then 'and not ' || crossfade_private.owed_sql('{skey_json_s}') else '' end),
+    after_key, boundary);
   v_special boolean;
 begin
-  execute crossfade_private.render(crossfade_private.copy_sql(
-    '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})',
-    case when skips then 'on conflict ({target_key}) do nothing' else '' end), pieces)
-  using after_key, boundary;
-  get diagnostics v_written = row_count;
   -- Order matters: look after the copy has waited for every writer of these keys. A failure that
   -- names the target as the written side may be a delete that the copy would undo.
-  execute crossfade_private.render($sql$
-    select exists (
-      select from crossfade.mirror_failures cf_z
-      where cf_z.pair = {pair_literal} and cf_z.resolved_at is null and cf_z.written_side = {other}
-        and ($1 is null or ({skey_z}) > ({skey_1})) and ({skey_z}) <= ({skey_2}))
-  $sql$, pieces) into v_special using after_key, boundary;
-  if v_special then
-    raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+  if v_written > 0 and crossfade_private.owes_source(pieces) then
+    execute crossfade_private.render(format($sql$
+      select exists (
+        select from {source} cf_s where %s and %s
+          and exists (select from {target} cf_t where ({tkey_t}) = ({skey_s})
+            and crossfade_private.is_of_this_transaction(cf_t.xmin)))
+    $sql$, range, crossfade_private.owed_sql('{skey_json_s}')), pieces)
+    into v_special using after_key, boundary;
+    if v_special then
+      raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+    end if;
   end if;
   return v_written;
 end $$;
 
 comment on function crossfade_private.copy_range is
-  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row; uses up to some 32 MB. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
+  'Copy the rows of a range that the target lacks, but for those that repair owes the source. Locks those source rows FOR SHARE. 23505 when the target has one after all and skips is false, CF019 when repair has come to owe the source a key among them meanwhile.';
 
-create or replace function crossfade_private.copy_singly(
-  pieces jsonb, after_key jsonb, boundary jsonb
+create or replace function crossfade_private.copy_keys(
+  pieces jsonb, after_key jsonb, keys jsonb[]
 )
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
 as $$
 declare
-  v_key jsonb;
-  v_added bigint;
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
   v_written bigint := 0;
 begin
-  for v_key in execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s
-    where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
-      and not exists (select from {target} cf_t where ({tkey_t}) = ({skey_s}))
-    order by {skey_s}
-  $sql$, pieces) using after_key, boundary
-  loop
-    begin
-      execute crossfade_private.render(
-        crossfade_private.copy_sql('({skey_s}) = ({skey_1}) and $2 is null'), pieces)
-      using v_key, null::jsonb;
-      get diagnostics v_added = row_count;
-      if exists (select from crossfade.mirror_failures f
-        where f.pair = pieces ->> 'pair' and f.key = v_key and f.resolved_at is null
-          and f.written_side = (pieces ->> 'other')::integer) then
-        raise exception using errcode = 'CF019', message = 'the key is to be repaired';
+  if v_size = 0 then
+    return 0;
+  end if;
+  begin
+    return crossfade_private.copy_range(pieces, case v_size when 1
+      then '({skey_s}) = ({skey_2}) and $1 is null'
+      else '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})' end,
+      case when v_size > 1 then after_key end, keys[v_size], true);
+  exception
+    when sqlstate 'CF019' then
+      null; -- Repair will do what the failure says.
+    when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
       end if;
-      v_written := v_written + v_added;
-    exception
-      when sqlstate 'CF019' then
-        null; -- Repair will do what the failure says.
-      when others then
-        if crossfade_private.is_transient(sqlstate) then
-          raise;
-        end if;
+      if v_size = 1 then
         -- DO NOTHING: a failure that is open already may name the other side, and then it is right.
         insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code,
           message)
-        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, v_key, 'BACKFILL', sqlstate,
+        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, keys[1], 'BACKFILL', sqlstate,
           left(sqlerrm, 500))
         on conflict (pair, key) where resolved_at is null do nothing;
-    end;
+      end if;
+  end;
+  -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
+  for v_at in 1..case when v_size > 1 then v_size else 0 end by v_step loop
+    v_written := v_written + crossfade_private.copy_keys(pieces,
+      case v_at when 1 then after_key else keys[v_at - 1] end, keys[v_at : v_at + v_step - 1]);
   end loop;
   return v_written;
 end $$;
 
-comment on function crossfade_private.copy_singly is
-  'Copy as copy_range does, row by row: what the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
+comment on function crossfade_private.copy_keys is
+  'Copy the rows of these keys, which follow after_key without a gap: all at once, then in sixteenths, then one by one. What the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
 
 create or replace function crossfade_private.copy_batch(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -6620,21 +9098,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_skips boolean;
+  v_skips boolean := not crossfade_private.is_free(pieces, after_key, boundary);
 begin
   -- Without ON CONFLICT a row costs one index search and one WAL record less. A counterpart that
   -- is written meanwhile raises, and the second try leaves it alone.
-  foreach v_skips in array array[false, true] loop
-    continue when not v_skips and not crossfade_private.is_free(pieces, after_key, boundary);
-    begin
-      return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end loop;
-  return crossfade_private.copy_singly(pieces, after_key, boundary);
+  begin
+    return crossfade_private.copy_range(pieces,
+      '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})', after_key, boundary,
+      v_skips);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  return crossfade_private.copy_keys(pieces, after_key,
+    crossfade_private.range_keys(pieces, after_key, boundary, false));
 end $$;
 
 comment on function crossfade_private.copy_batch is
@@ -6663,17 +9141,12 @@ begin
       order by {tkey_t} for update of cf_t) l
   $sql$, pieces) into v_swept using (run).pair;
   -- A second statement: it sees the row that somebody inserted anew while the first one waited.
-  execute crossfade_private.render($sql$
+  v_swept := crossfade_private.write_rows(pieces, $sql$
     delete from {target} cf_t
     using crossfade_private.tombstones cf_z
-    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+    where cf_z.pair = {pair_literal} and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
       and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
-      and not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = $1 and f.key = cf_z.key and f.resolved_at is null
-          and f.written_side = {other})
-  $sql$, pieces) using (run).pair;
-  get diagnostics v_swept = row_count;
+      and not $sql$ || crossfade_private.owed_sql('cf_z.key'), null, null);
   delete from crossfade_private.tombstones z where z.pair = (run).pair;
   return v_swept;
 end $$;
@@ -6687,6 +9160,7 @@ create or replace function crossfade_private.finish_backfill(
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '500ms'
 as $$
 declare
   v_swept bigint;
@@ -6719,7 +9193,508 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_backfill is
-  'When no range is left: sweep, and mark the run and the pair.';
+  'When no range is left: sweep, and mark the run and the pair. Waits at most 0.5 s for a lock (55P03).';
+
+-- runs/comparison.sql -----------------------------------------------------------------------------
+
+-- Comparing both tables through the converters, by value.
+
+create or replace function crossfade_private.compare_sql(
+  pieces jsonb, range_a text, range_b text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
+  -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
+  -- makes none has no counterpart, and needs none.
+  select crossfade_private.render($sql$
+    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
+        else 'different' end as kind,
+      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
+    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
+      where {range_b}) cf_b
+      on ({skey_a}) = ({tkey_b})
+    left join lateral (
+      select cf_x.*, true as cf_is
+      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
+    left join lateral (
+      select cf_x.*, true as cf_is
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
+      on cf_b.cf_here
+    where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
+      when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
+      else {rows_differ} end
+    order by 1$sql$,
+    pieces || jsonb_build_object(
+      'range_a', crossfade_private.render(range_a, pieces),
+      'range_b', crossfade_private.render(range_b, pieces),
+      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
+        '(cf_a.cf_row)', 'cf_d'),
+      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
+        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+$outer$;
+
+comment on function crossfade_private.compare_sql is
+  'The query that compares the rows of two ranges, templates over the rows cf_t: one row per differing key, its kind and the columns. pieces with V1 as the source.';
+
+create or replace function crossfade_private.find_mismatches(
+  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb,
+  keys jsonb[] default null
+)
+returns table (key jsonb, kind text, columns text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- By these converters are printed, and values compared; a session may have others.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  return query execute crossfade_private.compare_sql(pieces, range_a, range_b)
+  using lower_key, upper_key, keys;
+end $$;
+
+comment on function crossfade_private.find_mismatches is
+  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither. pieces with V1 as the source.';
+
+create or replace function crossfade_private.find_in_range(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces,
+    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
+    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
+    after_key, boundary) f;
+$$;
+
+comment on function crossfade_private.find_in_range is
+  'Differing keys in (after_key, boundary]; null is open.';
+
+create or replace function crossfade_private.find_among(pieces jsonb, keys jsonb[])
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces, '({skey_t}) in (select {skey_z} from unnest($3) cf_z(key))',
+    '({tkey_t}) in (select {skey_z} from unnest($3) cf_z(key))', null, null, keys) f;
+$$;
+
+comment on function crossfade_private.find_among is 'Those of the keys whose rows differ.';
+
+-- runs/mismatches.sql -----------------------------------------------------------------------------
+
+-- A difference counts when it is still there under lock.
+
+create or replace function crossfade_private.record_found(
+  for_pair text, for_run bigint, pieces jsonb, keys jsonb[]
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+begin
+  -- A second look under lock, so that nothing in flight is ever counted. Of rows that somebody is
+  -- writing right now, what a plain read finds is good enough.
+  perform crossfade_private.lock_keys(pieces, keys);
+  insert into crossfade.mismatches as m (pair, run, key, kind, columns)
+  select for_pair, for_run, f.key, f.kind, f.columns
+  from crossfade_private.find_among(pieces, keys) f
+  -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
+  where not exists (
+    select from crossfade_private.tombstones z
+    where z.pair = for_pair and z.key = f.key and f.kind = format('missing_v%s', z.side))
+  order by f.key
+  on conflict (pair, key) where resolved_at is null do update
+  set run = excluded.run, kind = excluded.kind, columns = excluded.columns, message = null,
+    found_at = clock_timestamp();
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_found is
+  'Look again at rows that differ, with both rows locked as far as they are free, and record what still does. Returns how many.';
+
+create or replace function crossfade_private.record_incomparable(
+  for_pair text, for_run bigint, key jsonb, message text
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.mismatches as m (pair, run, key, kind, message)
+  values (for_pair, for_run, record_incomparable.key, 'different',
+    left(record_incomparable.message, 500))
+  on conflict (pair, key) where resolved_at is null do update
+  set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
+    message = excluded.message, found_at = clock_timestamp();
+$$;
+
+comment on function crossfade_private.record_incomparable is
+  'Record that the rows of a key cannot be compared: nobody knows whether they are equal.';
+
+create or replace function crossfade_private.record_mismatches_of(
+  for_pair text, for_run bigint, pieces jsonb, keys jsonb[]
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_count bigint := 0;
+begin
+  begin
+    return crossfade_private.record_found(for_pair, for_run, pieces, keys);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif v_size = 1 then
+      perform crossfade_private.record_incomparable(for_pair, for_run, keys[1],
+        format('%s: %s', sqlstate, sqlerrm));
+      return 1;
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_count := v_count + crossfade_private.record_mismatches_of(
+      for_pair, for_run, pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_mismatches_of is
+  'Compare the rows of these keys and record what differs: all at once, then in sixteenths, then one by one. Rows that cannot be compared count as different.';
+
+create or replace function crossfade_private.record_mismatches(
+  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys jsonb[];
+begin
+  begin
+    v_keys := array(
+      select f.key from crossfade_private.find_in_range(pieces, after_key, boundary) f);
+    if cardinality(v_keys) = 0 then
+      return 0;
+    end if;
+    return crossfade_private.record_found(for_pair, for_run, pieces, v_keys);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  v_keys := crossfade_private.range_keys(pieces, after_key, boundary, true);
+  return case when cardinality(v_keys) = 0 then 0
+    else crossfade_private.record_mismatches_of(for_pair, for_run, pieces, v_keys) end;
+end $$;
+
+comment on function crossfade_private.record_mismatches is
+  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. A row that raises is recorded too and holds up no other. Returns how many.';
+
+-- runs/slices.sql ---------------------------------------------------------------------------------
+
+-- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
+-- A part that runs into a timeout is undone, what came before it stays, and the next batch is
+-- smaller.
+
+create or replace function crossfade_private.do_slice(
+  run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case (run).kind
+    when 'backfill' then crossfade_private.copy_batch(pieces, after_key, boundary)
+    else crossfade_private.record_mismatches((run).pair, (run).id, pieces, after_key, boundary) end;
+end $$;
+
+comment on function crossfade_private.do_slice is
+  'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
+
+create or replace function crossfade_private.pass_row(
+  run crossfade.runs, pieces jsonb, key jsonb, error_code text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_message constant text := 'the row alone runs into a timeout, twice';
+begin
+  if (run).kind = 'backfill' then
+    insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code, message)
+    values ((run).pair, (pieces ->> 'side')::smallint, pass_row.key, 'BACKFILL', error_code,
+      v_message)
+    on conflict (pair, key) where resolved_at is null do nothing;
+  else
+    perform crossfade_private.record_incomparable((run).pair, (run).id, key,
+      format('%s: %s', error_code, v_message));
+  end if;
+end $$;
+
+comment on function crossfade_private.pass_row is
+  'Record a row that no batch can do, so that the run can go on behind it.';
+
+create or replace function crossfade_private.shrink(
+  run crossfade.runs, pieces jsonb, run_range crossfade.run_ranges, error_code text
+)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+begin
+  -- A lock that somebody holds says nothing about the row: that is waited for.
+  if v_range.batch_rows = 1 and v_range.timeouts > 0 and error_code <> '55P03' then
+    v_range.cursor_key := crossfade_private.batch_boundary(
+      pieces, v_range, (run).kind = 'verify');
+    if v_range.cursor_key is not null then
+      perform crossfade_private.pass_row(run, pieces, v_range.cursor_key, error_code);
+    end if;
+    v_range.done := v_range.cursor_key is not distinct from v_range.upto_key;
+    v_range.timeouts := 0;
+    return v_range;
+  end if;
+  v_range.batch_rows := greatest(1, v_range.batch_rows / 2);
+  v_range.timeouts := v_range.timeouts + 1;
+  return v_range;
+end $$;
+
+comment on function crossfade_private.shrink is
+  'The range after a batch that ran into a timeout: half the rows next time; a single row that did so twice is recorded and passed.';
+
+create or replace function crossfade_private.do_slices(
+  run crossfade.runs, pieces jsonb, run_range crossfade.run_ranges, target_ms integer,
+  started_at timestamptz
+)
+returns table (
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_most bigint := crossfade_private.setting_number('batch_max_rows');
+  v_both constant boolean := (run).kind = 'verify';
+  v_boundary jsonb;
+  v_slice_at timestamptz;
+  v_found bigint;
+  v_rows bigint;
+  v_left_ms double precision;
+begin
+  new_range := run_range;
+  new_range.batch_rows := least(new_range.batch_rows, v_most);
+  rows_read := 0;
+  rows_found := 0;
+  loop
+    v_slice_at := clock_timestamp();
+    begin
+      v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
+      v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
+      v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
+    exception when query_canceled or lock_not_available or out_of_memory then
+      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of
+      -- a client or a proxy.
+      error_code := sqlstate;
+    end;
+    if error_code is not null then
+      v_boundary := new_range.cursor_key;
+      new_range := crossfade_private.shrink(run, pieces, new_range, error_code);
+      rows_read := rows_read + (new_range.cursor_key is distinct from v_boundary)::integer;
+      exit;
+    end if;
+    new_range.cursor_key := v_boundary;
+    new_range.done := v_boundary is not distinct from new_range.upto_key;
+    new_range.timeouts := 0;
+    rows_read := rows_read + v_rows;
+    rows_found := rows_found + v_found;
+    v_left_ms := target_ms - extract(epoch from clock_timestamp() - started_at) * 1000;
+    -- Not for a small rest: a part has costs of its own. And no more than one part at the beginning
+    -- and after a timeout.
+    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0
+      or (run_range).batches = 0 or (run_range).timeouts > 0;
+    new_range.batch_rows := greatest(1, least(v_most - rows_read, v_rows * 2, v_left_ms * v_rows
+      / greatest(0.001, extract(epoch from clock_timestamp() - v_slice_at) * 1000)));
+  end loop;
+  return next;
+end $$;
+
+comment on function crossfade_private.do_slices is
+  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
+
+create or replace function crossfade_private.shrunk_reason(
+  run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
+  error_code text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocking jsonb := '[]';
+  v_text text := case error_code when '55P03' then 'a row stays locked'
+    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
+begin
+  if error_code = '55P03' then
+    -- What was seen of sessions at the beginning of the transaction is old by now.
+    perform pg_stat_clear_snapshot();
+    v_blocking := crossfade_private.lock_holders(
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
+    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
+  end if;
+  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+    when (after).timeouts = 0 then 'its only row is recorded and passed'
+    when (after).batch_rows < (before).batch_rows
+      then format('the next has %s rows', (after).batch_rows) end));
+end $$;
+
+comment on function crossfade_private.shrunk_reason is
+  'Why a batch did not get through, and what comes next: {"reason", "blocking"}.';
+
+create or replace function crossfade_private.run_batch(
+  run crossfade.runs, pair crossfade.pairs, pieces jsonb, wanted_ms integer
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_started constant timestamptz := clock_timestamp();
+  v_throttle constant jsonb := crossfade_private.throttle(run);
+  v_range crossfade.run_ranges;
+  v_done record;
+  v_target_ms integer;
+  v_ms numeric;
+begin
+  if v_throttle ? 'reason' then
+    return v_throttle || '{"state": "throttled"}';
+  end if;
+  v_range := crossfade_private.check_unchanged(run, pair, crossfade_private.claim_range(run));
+  if v_range.run is null then
+    return '{}';
+  end if;
+  v_range := crossfade_private.look_at_load(v_range);
+  v_target_ms := crossfade_private.target_ms(v_range, wanted_ms);
+  select * into v_done
+  from crossfade_private.do_slices(run, pieces, v_range, v_target_ms, v_started) s;
+  v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
+  perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
+    case (run).kind when 'backfill' then v_done.rows_found else 0 end,
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
+  return jsonb_build_object(
+    'rows_read', v_done.rows_read, 'batch_ms', v_ms,
+    case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
+    'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
+    || case when v_done.error_code is null then '{}'
+      else crossfade_private.shrunk_reason(run, pieces, v_range, v_done.new_range, v_done.error_code)
+        || jsonb_build_object('state', case when v_done.error_code = '55P03'
+          and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
+      end;
+end $$;
+
+comment on function crossfade_private.run_batch is
+  'One batch of a run of any kind: what its answer has beside the run. "state" and "reason" only when it did not get through: throttled, shrunk (the next is smaller), waiting (for a lock).';
+
+-- runs/parents.sql --------------------------------------------------------------------------------
+
+-- Rows of a pair may refer to rows of another: that one is copied first.
+
+create or replace function crossfade_private.pair_parents(pair crossfade.pairs, side integer)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Pairs that refer to each other in a circle have no first one.
+  with recursive edge(child, parent) as (
+    select c.name, p.name
+    from crossfade.pairs c
+    join pg_catalog.pg_constraint k on k.contype = 'f'
+      and k.conrelid = to_regclass(case side when 1 then c.v1_table else c.v2_table end)
+    join crossfade.pairs p on p.name <> c.name
+      and k.confrelid = to_regclass(case side when 1 then p.v1_table else p.v2_table end)
+  ),
+  above(start, name) as (
+    select e.parent, e.parent from edge e where e.child = (pair_parents.pair).name
+    union
+    select a.start, e.parent from above a join edge e on e.child = a.name
+  )
+  select a.start from above a
+  group by a.start having not bool_or(a.name = (pair_parents.pair).name)
+  order by a.start;
+$$;
+
+comment on function crossfade_private.pair_parents is
+  'Names of the pairs whose table of one side that of this pair refers to; without those that refer back.';
+
+create or replace function crossfade_private.uncopied_parents(
+  pair crossfade.pairs, direction text
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.name
+  from crossfade_private.pair_parents(pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
+  join crossfade.pairs p on p.name = n.name
+  where case direction when 'v1_to_v2' then p.last_backfill_at is null
+    else p.needs_reverse_backfill end
+  order by p.name;
+$$;
+
+comment on function crossfade_private.uncopied_parents is
+  'The pairs that have to be backfilled in this direction before this one: its rows refer to theirs.';
+
+create or replace function crossfade_private.require_parents(pair crossfade.pairs, direction text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parents constant text[] := array(
+    select crossfade_private.uncopied_parents(pair, direction));
+begin
+  if v_parents <> '{}' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot backfill "%s": its rows refer to rows of "%s", which are not copied yet',
+        (pair).name, array_to_string(v_parents, '", "')),
+      jsonb_build_object('pair', (pair).name, 'parents', to_jsonb(v_parents)),
+      format('First: crossfade backfill run %s%s', v_parents[1],
+        case direction when 'v2_to_v1' then ' --direction v2_to_v1' else '' end));
+  end if;
+end $$;
+
+comment on function crossfade_private.require_parents is
+  'CF005 with the pairs that have to be backfilled first, one command as the hint.';
 
 -- runs/backfill.sql -------------------------------------------------------------------------------
 
@@ -6732,6 +9707,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -6757,6 +9737,7 @@ begin
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
+  perform crossfade_private.require_parents(v_pair, direction);
   update crossfade_private.mirror_state m
   set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
   where m.pair = start_backfill.pair;
@@ -6772,25 +9753,26 @@ begin
 end $$;
 
 comment on function crossfade.start_backfill is
-  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
+  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when it is not mirrored or refers to rows of a pair that has to be copied first, CF012.';
 
 create or replace function crossfade.backfill_batch(run bigint, target_ms integer default null)
 returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
-  v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_written bigint := 0;
-  v_ms numeric := 0;
+  v_wait jsonb;
+  v_done jsonb;
 begin
   if v_run.kind <> 'backfill' then
     perform crossfade_private.fail(409, 'CF010',
@@ -6798,209 +9780,27 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
-  v_reason := crossfade_private.wait_reason(v_run);
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'waiting', v_reason);
-  end if;
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  v_wait := crossfade_private.older_writers(v_run);
+  if v_wait is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_wait);
   end if;
   perform crossfade_private.begin_engine_write(v_pair.name);
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_written := crossfade_private.copy_batch(v_pieces, v_range.cursor_key, v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
-      target_ms);
-  end if;
-  perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  v_done := crossfade_private.run_batch(v_run, v_pair, v_pieces, target_ms);
+  begin
+    perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  exception when lock_not_available then
+    -- The rows are copied; the next call ends the run.
+    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+  end;
   perform crossfade_private.end_engine_write(v_pair.name);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.backfill_batch is
-  'Copy the next batch of a run in this transaction, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
-
--- runs/comparison.sql -----------------------------------------------------------------------------
-
--- Comparing both tables through the converters, by value.
-
-create or replace function crossfade_private.compare_sql(
-  pieces jsonb, range_a text, range_b text
-)
-returns text
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $outer$
-declare
-  v_source constant regclass := pieces ->> 'source';
-  v_target constant regclass := pieces ->> 'target';
-begin
-  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
-  -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
-  -- makes none has no counterpart, and needs none.
-  return (select crossfade_private.render($sql$
-    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
-      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
-        else 'different' end as kind,
-      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
-    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
-    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
-      where {range_b}) cf_b
-      on ({skey_a}) = ({tkey_b})
-    left join lateral (
-      select cf_x.*, true as cf_is
-      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
-    left join lateral (
-      select cf_x.*, true as cf_is
-      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
-      on cf_b.cf_here
-    where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
-      when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
-      -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was
-      -- written in one table only, and repair settles it.
-      when {differs_b} then {differs_a} or {unequal_b} else {unequal_a} end
-    order by 1$sql$,
-    pieces || jsonb_build_object(
-      'range_a', crossfade_private.render(range_a, pieces),
-      'range_b', crossfade_private.render(range_b, pieces),
-      'names_a', crossfade_private.differing_columns_sql(v_source, '(cf_a.cf_row)', 'cf_d', ''),
-      'names_b', crossfade_private.differing_columns_sql(v_target, '(cf_b.cf_row)', 'cf_c', 'v2.'),
-      'differs_a', a.differs, 'unequal_a', a.unequal, 'differs_b', b.differs,
-      'unequal_b', b.unequal))
-    from (
-      select format('(%s)', string_agg(d.differs, ' or ')), format('(%s)', string_agg(d.unequal, ' or '))
-      from crossfade_private.column_differences(v_source, '(cf_a.cf_row)', 'cf_d') d
-    ) a(differs, unequal)
-    cross join (
-      select format('(%s)', string_agg(d.differs, ' or ')), format('(%s)', string_agg(d.unequal, ' or '))
-      from crossfade_private.column_differences(v_target, '(cf_b.cf_row)', 'cf_c') d
-    ) b(differs, unequal));
-end $outer$;
-
-comment on function crossfade_private.compare_sql is
-  'The query that compares the rows of two ranges, templates over the rows cf_t: one row per differing key, its kind and the columns.';
-
-create or replace function crossfade_private.find_mismatches(
-  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
-)
-returns table (key jsonb, kind text, columns text[])
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
--- By these converters are printed, and values compared; a session may have others.
-set timezone = 'UTC'
-set datestyle = 'ISO, MDY'
-set intervalstyle = 'postgres'
-set extra_float_digits = 1
-set bytea_output = 'hex'
-as $$
-begin
-  return query execute crossfade_private.compare_sql(pieces, range_a, range_b)
-  using lower_key, upper_key;
-end $$;
-
-comment on function crossfade_private.find_mismatches is
-  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
-
-create or replace function crossfade_private.find_in_range(
-  pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns table (key jsonb, kind text, columns text[])
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.key, f.kind, f.columns
-  from crossfade_private.find_mismatches(
-    pieces,
-    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
-    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
-    after_key, boundary) f;
-$$;
-
-comment on function crossfade_private.find_in_range is
-  'Differing keys in (after_key, boundary]; null is open.';
-
-create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
-returns table (kind text, columns text[])
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.kind, f.columns
-  from crossfade_private.find_mismatches(
-    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
-      null) f;
-$$;
-
-comment on function crossfade_private.find_one is
-  'How the two rows of one key differ; no row when they agree.';
-
--- runs/mismatches.sql -----------------------------------------------------------------------------
-
--- A difference counts when it is still there under lock.
-
-create or replace function crossfade_private.lock_both(pieces jsonb, key jsonb)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-as $$
-begin
-  execute crossfade_private.render(
-    'select from {source} cf_t where ({skey_t}) = ({skey_1}) for no key update', pieces) using key;
-  execute crossfade_private.render(
-    'select from {target} cf_t where ({tkey_t}) = ({skey_1}) for no key update', pieces) using key;
-end $$;
-
-comment on function crossfade_private.lock_both is
-  'Lock both rows of a key, the source''s first. Waits at most 2 s a row (55P03).';
-
-create or replace function crossfade_private.record_mismatches(
-  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_found record;
-  v_again record;
-  v_count bigint := 0;
-begin
-  for v_found in select f.key from crossfade_private.find_in_range(pieces, after_key,
-    boundary) f loop
-    -- A second look under lock, so that nothing in flight is ever counted.
-    begin
-      perform crossfade_private.lock_both(pieces, v_found.key);
-    exception when lock_not_available or deadlock_detected then
-      null; -- Somebody is writing it right now: what a plain read finds is good enough.
-    end;
-    select f.kind, f.columns into v_again from crossfade_private.find_one(pieces, v_found.key) f;
-    -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
-    if found and not exists (
-      select from crossfade_private.tombstones z
-      where z.pair = for_pair and z.key = v_found.key
-        and v_again.kind = format('missing_v%s', z.side)
-    ) then
-      v_count := v_count + 1;
-      insert into crossfade.mismatches as m (pair, run, key, kind, columns)
-      values (for_pair, for_run, v_found.key, v_again.kind,
-        v_again.columns)
-      on conflict (pair, key) where resolved_at is null do update
-      set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
-        found_at = clock_timestamp();
-    end if;
-  end loop;
-  return v_count;
-end $$;
-
-comment on function crossfade_private.record_mismatches is
-  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. Returns how many.';
+  'Copy the next batch of a run in this transaction, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "rows_written", "batch_ms", "wait_ms": time to wait before the next call, "state", "reason", "blocking": sessions waited for}. state is running, waiting (older transactions, a lock), throttled, shrunk (a timeout: what was done before it is kept, the next batch is smaller), paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses, whatever it raises, becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE, waits at most 0.5 s for one. CF009, CF010, CF011.';
 
 -- runs/verification.sql ---------------------------------------------------------------------------
 
@@ -7011,6 +9811,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -7078,18 +9883,17 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
-  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
-  v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_mismatches bigint := 0;
-  v_ms numeric := 0;
+  v_done jsonb;
 begin
   if v_run.kind <> 'verify' then
     perform crossfade_private.fail(409, 'CF010',
@@ -7097,34 +9901,21 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade backfill run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
-  end if;
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces,
-      v_range.cursor_key,
-      v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,
-      target_ms);
-  end if;
+  v_done := crossfade_private.run_batch(
+    v_run, v_pair, crossfade_private.run_pieces(v_pair, 'v1_to_v2'), target_ms);
   perform crossfade_private.finish_verify(v_run, v_pair);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'mismatches', v_mismatches, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.verify_batch is
-  'Compare the next batch of a verify run, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';
+  'Compare the next batch of a verify run, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "mismatches", "batch_ms", "wait_ms", "state", "reason", "blocking"} as backfill_batch answers. A row that raises counts as different and is recorded with the error. Locks only rows that differ, for the second look, and waits for none. CF009, CF010, CF011.';
 
--- runs/repair_row.sql -----------------------------------------------------------------------------
+-- runs/repair_turns.sql ---------------------------------------------------------------------------
 
--- Repair of one row: make the follower equal to the leader; the audit keeps what is replaced.
+-- Whose turn it is to be repaired, and which side is right.
 
 create or replace function crossfade_private.leader(stage text)
 returns integer
@@ -7137,147 +9928,547 @@ $$;
 comment on function crossfade_private.leader is
   'The table that wins a repair when no record says which side was written: V1 up to live, V2 from rampdown on.';
 
-create or replace function crossfade_private.put_one(pieces jsonb, key jsonb)
+create or replace function crossfade_private.repair_turns(
+  pair crossfade.pairs, max_rows integer, with_undecided boolean
+)
+returns table (key jsonb, side integer, has_failure boolean, is_slow boolean, why text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with failed as (
+    select f.key, f.written_side::integer as side, true as has_failure, f.is_slow,
+      f.last_attempt_at, f.id,
+      format('%s on V%s was not mirrored: %s %s', f.operation, f.written_side, f.error_code,
+        f.message) as why
+    from crossfade.mirror_failures f
+    where f.pair = (repair_turns.pair).name and f.resolved_at is null
+    order by f.last_attempt_at nulls first, f.id limit max_rows
+  ),
+  differing as (
+    select m.key, crossfade_private.leader((repair_turns.pair).stage) as side, false,
+      m.is_slow, m.last_attempt_at, m.id, format('V%s leads in stage %s',
+        crossfade_private.leader((repair_turns.pair).stage), (repair_turns.pair).stage)
+    from crossfade.mismatches m
+    where m.pair = (repair_turns.pair).name and m.resolved_at is null
+      and (with_undecided or m.kind <> format('missing_v%s',
+        crossfade_private.leader((repair_turns.pair).stage)))
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
+    order by m.last_attempt_at nulls first, m.id limit max_rows
+  )
+  select t.key, t.side, t.has_failure, t.is_slow, t.why
+  from (select * from failed union all select * from differing) t
+  order by t.last_attempt_at nulls first, t.has_failure desc, t.id limit max_rows;
+$$;
+
+comment on function crossfade_private.repair_turns is
+  'The next keys to repair, those never tried first and then those whose last try is longest ago; side is the right one, by an open failure (has_failure) or else the leader. with_undecided: also those that only the follower has.';
+
+create or replace function crossfade_private.repair_counts(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('remaining', f.number + m.number, 'undecided', m.undecided)
+  from (
+    select count(*) as number from crossfade.mirror_failures f
+    where f.pair = (repair_counts.pair).name and f.resolved_at is null
+  ) f
+  cross join (
+    select count(*) as number, count(*) filter (where m.kind = format('missing_v%s',
+      crossfade_private.leader((repair_counts.pair).stage))) as undecided
+    from crossfade.mismatches m
+    where m.pair = (repair_counts.pair).name and m.resolved_at is null and not exists (
+      select from crossfade.mirror_failures f
+      where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
+  ) m;
+$$;
+
+comment on function crossfade_private.repair_counts is
+  '{"remaining": keys with an open failure or mismatch, "undecided": those of them that only the follower has, and that no failure explains}.';
+
+create or replace function crossfade_private.mark_tried(
+  pair text, errors jsonb, is_slow boolean default false
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_keys constant jsonb[] := array(select e.key::jsonb from jsonb_each(errors) e);
 begin
-  execute crossfade_private.render($sql$
-    delete from {target} cf_t
-    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s
-      where ({skey_s}) = ({skey_1}))
-  $sql$, pieces) using key;
-  execute crossfade_private.render($sql$
-    update {target} cf_t set {set_list}
-    from (
-      select cf_c.* from {source} cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
-      where ({skey_n}) = ({skey_1})
-    ) cf_c
-    where ({tkey_t}) = ({tkey_c})
-  $sql$, pieces) using key;
-  execute crossfade_private.render($sql$
-    insert into {target} ({target_columns}) overriding system value
-    select {tcolumns_c} from {source} cf_n
-    cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
-    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o
-      where ({tkey_o}) = ({skey_1}))
-    on conflict ({target_key}) do nothing
-  $sql$, pieces) using key;
+  -- SKIP LOCKED: a writer that records a failure anew holds it.
+  update crossfade.mirror_failures f
+  set attempts = f.attempts + 1, message = left(errors ->> f.key::text, 500),
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
+  where f.id in (
+    select l.id from crossfade.mirror_failures l
+    where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
+    for update skip locked);
+  update crossfade.mismatches m
+  set message = left(errors ->> m.key::text, 500),
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
+  where m.id in (
+    select l.id from crossfade.mismatches l
+    where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
+    for update skip locked);
 end $$;
 
-comment on function crossfade_private.put_one is
-  'Make the target''s row of one key what the source''s row says: deleted, merged or inserted. Both rows must be locked.';
+comment on function crossfade_private.mark_tried is
+  'Note that a repair has failed: errors by the text of the key. Others come first now; after a timeout (is_slow) each is tried alone.';
 
-create or replace function crossfade_private.repair_one(
-  pair crossfade.pairs, key jsonb, side integer, reason text
-)
-returns boolean
+create or replace function crossfade_private.same_error(keys jsonb[], message text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(k::text, message), '{}') from unnest(keys) k;
+$$;
+
+comment on function crossfade_private.same_error is 'One message for several keys, as mark_tried wants it.';
+
+-- runs/repair_rows.sql ----------------------------------------------------------------------------
+
+-- Repair of a set of rows: make one table what the other says; the audit keeps what is replaced.
+
+create or replace function crossfade_private.look_at_keys(pieces jsonb, keys jsonb[])
+returns table (key jsonb, action text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  return query execute crossfade_private.render($sql$
+    select cf_z.key, case
+      when cf_a.cf_here is null then case when exists (
+        select from {convert_back} cf_b.cf_row {with_back} null::{source} {converted_back} cf_e
+        where cf_b.cf_here) then 'gone' end
+      when not exists (
+        select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
+        then case when cf_b.cf_here then 'delete' end
+      when cf_b.cf_here is null then 'insert'
+      when {rows_differ} then 'update' end
+    from unnest($1) cf_z(key)
+    left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
+      where ({skey_t}) = ({skey_z})) cf_a on true
+    left join lateral (select cf_t as cf_row, true as cf_here from {target} cf_t
+      where ({tkey_t}) = ({skey_z})) cf_b on true
+    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
+      on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
+      on cf_a.cf_here and cf_b.cf_here
+  $sql$, pieces) using keys;
+end $$;
+
+comment on function crossfade_private.look_at_keys is
+  'What makes the target agree with the source, by key: insert, update, delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
+
+create or replace function crossfade_private.judge_keys(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_plan jsonb := '{}';
+begin
+  begin
+    return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
+      from crossfade_private.look_at_keys(pieces, keys) l);
+  exception when others or assert_failure then
+    if v_size = 1 then
+      return jsonb_build_object(keys[1]::text, jsonb_build_object(
+        'action', 'update', 'error', format('%s: %s', sqlstate, sqlerrm)));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_plan := v_plan || crossfade_private.judge_keys(pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_plan;
+end $$;
+
+comment on function crossfade_private.judge_keys is
+  'What look_at_keys says, by the text of the key: {"action", "error"?: why the rows cannot be compared}.';
+
+create or replace function crossfade_private.target_rows(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_rows jsonb;
+begin
+  execute crossfade_private.render($sql$
+    select jsonb_object_agg(cf_z.key::text, crossfade_private.json_value(to_json(cf_t)))
+    from unnest($1) cf_z(key) join {target} cf_t on ({tkey_t}) = ({skey_z})
+  $sql$, pieces) into v_rows using keys;
+  return coalesce(v_rows, '{}');
+end $$;
+
+comment on function crossfade_private.target_rows is
+  'The target''s rows by the text of their key.';
+
+create or replace function crossfade_private.put_sql(action text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select case action
+    when 'delete' then $sql$
+      delete from {target} cf_t using unnest($3) cf_z(key) where ({tkey_t}) = ({skey_z})$sql$
+    when 'update' then $sql$
+      update {target} cf_t set {set_list}
+      from unnest($3) cf_z(key)
+      join {source} cf_n on ({skey_n}) = ({skey_z})
+      join {target} cf_o on ({tkey_o}) = ({skey_z})
+      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
+      where ({tkey_t}) = ({tkey_o})$sql$
+    when 'insert' then $sql$
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c}
+      from unnest($3) cf_z(key)
+      join {source} cf_n on ({skey_n}) = ({skey_z})
+      cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
+      on conflict ({target_key}) do nothing$sql$
+    end;
+$outer$;
+
+comment on function crossfade_private.put_sql is
+  'Template that makes the target''s rows of the keys $3 what the source''s rows say: delete, update or insert.';
+
+create or replace function crossfade_private.put_keys(pieces jsonb, action text, keys jsonb[])
+returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
-    else 'v2_to_v1' end);
-  v_before jsonb;
-  v_after jsonb;
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_errors jsonb := '{}';
 begin
-  perform crossfade_private.lock_both(v_pieces, key);
-  if not exists (select from crossfade_private.find_one(v_pieces, key)) then
-    return true;
+  if v_size = 0 then
+    return v_errors;
   end if;
-  execute crossfade_private.render(
-    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
-      where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
-  perform crossfade_private.put_one(v_pieces, key);
-  execute crossfade_private.render(
-    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
-      where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
-  perform crossfade_private.audit(
-    'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
-  return not exists (select from crossfade_private.find_one(v_pieces, key));
+  begin
+    perform crossfade_private.write_rows(
+      pieces, crossfade_private.put_sql(action), null, null, keys);
+    return v_errors;
+  exception when others or assert_failure then
+    if v_size = 1 then
+      return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_errors := v_errors || crossfade_private.put_keys(
+      pieces, action, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_errors;
 end $$;
 
-comment on function crossfade_private.repair_one is
-  'Repair one key from side (1 or 2); true when both rows agree afterwards. The replaced or deleted row is kept in crossfade.audit.';
+comment on function crossfade_private.put_keys is
+  'Write the target''s rows of these keys: all at once, then in sixteenths, then one by one. Returns the errors of those that were refused, by the text of the key. Both rows must be locked.';
+
+create or replace function crossfade_private.settle_repaired(pair text, keys jsonb[])
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.mirror_failures f
+  set resolved_at = clock_timestamp(), resolution = 'repaired'
+  where f.pair = settle_repaired.pair and f.key = any (keys) and f.resolved_at is null;
+  update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
+  where m.pair = settle_repaired.pair and m.key = any (keys) and m.resolved_at is null;
+$$;
+
+comment on function crossfade_private.settle_repaired is
+  'Close the failures and mismatches of keys whose rows agree.';
+
+-- runs/repair_set.sql -----------------------------------------------------------------------------
+
+-- Repair of a set of keys from one side.
+
+create or replace function crossfade_private.workable_keys(
+  pair text, pieces jsonb, keys jsonb[], side integer, has_failure boolean
+)
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held constant jsonb[] := crossfade_private.lock_keys(pieces, keys);
+  v_failed jsonb[];
+begin
+  -- Order matters: rows first, as writers do, then the failures, which may have been recorded anew
+  -- since the turn was given. Only those that are locked here are settled.
+  v_failed := array(
+    select f.key from crossfade.mirror_failures f
+    where f.pair = workable_keys.pair and f.key = any (keys) and f.resolved_at is null
+      and f.written_side = workable_keys.side
+    order by f.id for update skip locked);
+  if cardinality(v_held) > 0 then
+    perform crossfade_private.mark_tried(pair,
+      crossfade_private.same_error(v_held, 'another session holds a row of this key'));
+  end if;
+  return array(
+    select k from unnest(keys) k
+    where k <> all (v_held) and case when has_failure then k = any (v_failed)
+      else not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = workable_keys.pair and f.key = k and f.resolved_at is null) end);
+end $$;
+
+comment on function crossfade_private.workable_keys is
+  'Lock both rows and the failure of each key; returns the keys that nobody else holds and of which the same is known as when they were chosen.';
+
+create or replace function crossfade_private.write_plan(
+  pair crossfade.pairs, pieces jsonb, plan jsonb, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys constant jsonb[] := array(select p.key::jsonb from jsonb_each(plan) p);
+  v_before constant jsonb := crossfade_private.target_rows(pieces, v_keys);
+  v_errors jsonb := '{}';
+  v_action text;
+  v_after jsonb;
+begin
+  -- Deletes first: they may free what the others need.
+  foreach v_action in array array['delete', 'update', 'insert'] loop
+    v_errors := v_errors || crossfade_private.put_keys(pieces, v_action, array(
+      select p.key::jsonb from jsonb_each(plan) p where p.value ->> 'action' = v_action));
+  end loop;
+  v_after := crossfade_private.target_rows(pieces, v_keys);
+  perform crossfade_private.audit('repair.row',
+    format('%s v%s %s', (pair).name, pieces ->> 'other', k), reason, v_before -> k::text,
+    v_after -> k::text)
+  from unnest(v_keys) k where not v_errors ? k::text;
+  return v_errors || (
+    select coalesce(jsonb_object_agg(j.key, coalesce(j.value ->> 'error',
+      'the rows still differ after the repair')), '{}')
+    from jsonb_each(crossfade_private.judge_keys(
+      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text))) j
+    where j.value ->> 'action' is not null);
+end $$;
+
+comment on function crossfade_private.write_plan is
+  'Do what is planned, {key: {"action"}}; returns the errors by the text of the key. A replaced or deleted row is kept in crossfade.audit.';
+
+create or replace function crossfade_private.repair_keys(
+  pair crossfade.pairs, keys jsonb[], side integer, has_failure boolean, gone text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := (pair).name;
+  v_pieces constant jsonb := crossfade_private.run_pieces(
+    pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
+  v_keys constant jsonb[] := crossfade_private.workable_keys(
+    v_name, v_pieces, keys, side, has_failure);
+  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
+  v_left jsonb[];
+  v_settled jsonb[];
+  v_errors jsonb;
+begin
+  v_left := array(select p.key::jsonb from jsonb_each(v_plan) p
+    where p.value ->> 'action' = 'gone' and gone <> 'delete');
+  v_errors := (
+    select coalesce(jsonb_object_agg(p.key, p.value -> 'error'), '{}') from jsonb_each(v_plan) p
+    where p.value ? 'error');
+  v_errors := v_errors || crossfade_private.write_plan(pair, v_pieces, (
+    select coalesce(jsonb_object_agg(p.key, case p.value ->> 'action' when 'gone'
+      then '{"action": "delete"}' else p.value end), '{}')
+    from jsonb_each(v_plan) p
+    where p.value ->> 'action' is not null and p.key::jsonb <> all (v_left)
+      and not v_errors ? p.key), reason);
+  if v_errors <> '{}' then
+    perform crossfade_private.mark_tried(v_name, v_errors);
+  end if;
+  -- What only the follower has is known as that from now on, and asked for no more.
+  update crossfade.mismatches m set kind = format('missing_v%s', side), columns = '{}'
+  where m.pair = v_name and m.key = any (v_left) and m.resolved_at is null
+    and m.kind <> format('missing_v%s', side);
+  v_settled := array(
+    select k from unnest(v_keys) k where k <> all (v_left) and not v_errors ? k::text);
+  perform crossfade_private.settle_repaired(v_name, v_settled);
+  return jsonb_build_object('repaired', cardinality(v_settled),
+    'failed', cardinality(keys) - cardinality(v_settled) - cardinality(v_left),
+    'left_alone', to_jsonb(v_left));
+end $$;
+
+comment on function crossfade_private.repair_keys is
+  'Repair keys from side (1 or 2): {"repaired", "failed", "left_alone": keys that only the other side has}. gone says what becomes of those: delete, or anything else to leave them. A row that cannot be repaired stays open, with the error, and keeps no other from being repaired.';
+
+-- runs/repair_plan.sql ----------------------------------------------------------------------------
+
+-- What a repair would do, by key.
+
+create or replace function crossfade.plan_repair(pair text, max_rows integer default 100)
+returns jsonb
+language plpgsql stable
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_rows jsonb;
+begin
+  if max_rows is null or max_rows not between 1 and 10000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid max_rows %s', max_rows),
+      jsonb_build_object('max_rows', max_rows), 'Use 1 to 10000.');
+  end if;
+  with turn as materialized (
+    select t.*, row_number() over () as n
+    from crossfade_private.repair_turns(v_pair, max_rows, true) t
+  ),
+  plan as materialized (
+    select g.side, crossfade_private.judge_keys(crossfade_private.run_pieces(
+      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys) as plan
+    from (select t.side, array_agg(t.key) as keys from turn t group by t.side) g
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'key', q.key, 'table', case q.side when 1 then v_pair.v2_table else v_pair.v1_table end,
+    'action', case when q.action <> 'gone' then q.action when q.has_failure then 'delete'
+      else 'choose' end,
+    'why', case
+      when q.error is not null then format('%s; cannot be compared: %s', q.why, q.error)
+      when q.action = 'gone' and not q.has_failure
+        then format('only V%s has it, and nothing says which side was written', 3 - q.side)
+      when q.action = 'delete' then q.why || '; the converter gives no row for it'
+      else q.why end) order by q.n), '[]')
+  into v_rows
+  from (
+    select t.*, p.plan -> t.key::text ->> 'action' as action, p.plan -> t.key::text ->> 'error' as error
+    from turn t join plan p on p.side = t.side
+  ) q where q.action is not null;
+  return jsonb_build_object('rows', v_rows,
+    'remaining', crossfade_private.repair_counts(v_pair) -> 'remaining',
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.plan_repair is
+  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
 
 -- runs/repair.sql ---------------------------------------------------------------------------------
 
--- Repair of the rows that a verify run found.
+-- Repair of what the mirror could not carry over and of what a verify run found.
+
+create or replace function crossfade_private.repair_part(
+  pair crossfade.pairs, turns jsonb, follower_only text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_group record;
+  v_done jsonb;
+  v_left jsonb[];
+  v_repaired integer := 0;
+  v_failed integer := 0;
+begin
+  for v_group in
+    select t.side, t.has_failure, array_agg(t.key) as keys
+    from jsonb_to_recordset(turns) t(key jsonb, side integer, has_failure boolean)
+    group by t.side, t.has_failure order by t.has_failure desc, t.side
+  loop
+    -- An open failure is the evidence that a row which its side does not have is to be deleted.
+    v_done := crossfade_private.repair_keys(pair, v_group.keys, v_group.side, v_group.has_failure,
+      case when v_group.has_failure then 'delete' else follower_only end, reason);
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
+    v_left := array(select jsonb_array_elements(v_done -> 'left_alone'));
+    if follower_only = 'copy' and cardinality(v_left) > 0 then
+      v_done := crossfade_private.repair_keys(
+        pair, v_left, 3 - v_group.side, false, 'keep', reason);
+      v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+      v_failed := v_failed + (v_done ->> 'failed')::integer;
+    end if;
+  end loop;
+  return jsonb_build_object('repaired', v_repaired, 'failed', v_failed);
+end $$;
+
+comment on function crossfade_private.repair_part is
+  'Repair some turns, [{"key", "side", "has_failure"}]: {"repaired", "failed"}.';
 
 create or replace function crossfade.repair(
-  pair text, max_rows integer default 500, reason text default null
+  pair text, max_rows integer default 500, reason text default null,
+  follower_only text default 'keep'
 )
 returns jsonb
 language plpgsql volatile
 security definer -- writes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s' -- a writer may hold a row for long: it stays open then
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
-  v_leader integer := crossfade_private.leader(v_pair.stage);
-  v_open record;
-  v_failure crossfade.mirror_failures;
-  v_repaired bigint := 0;
-  v_failed bigint := 0;
-  v_equal boolean;
-  v_error text;
+  v_started constant timestamptz := clock_timestamp();
+  v_turns jsonb;
+  v_part jsonb;
+  v_done jsonb;
+  v_repaired integer := 0;
+  v_failed integer := 0;
 begin
+  if follower_only is null or follower_only not in ('keep', 'delete', 'copy')
+    or max_rows is null or max_rows < 1 then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid follower_only "%s" or max_rows %s', follower_only, max_rows),
+      jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
+      'follower_only is keep, delete or copy, max_rows at least 1.');
+  end if;
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
+  from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
   perform crossfade_private.begin_engine_write(pair);
-  for v_open in
-    select f.key from crossfade.mirror_failures f
-    where f.pair = repair.pair and f.resolved_at is null
-    union
-    select m.key from crossfade.mismatches m
-    where m.pair = repair.pair and m.resolved_at is null
-    order by key limit repair.max_rows
+  for v_part in
+    -- All at once; what ran into a timeout alone, behind the others.
+    select jsonb_agg(t - '{why,is_slow}'::text[] order by n)
+    from jsonb_array_elements(v_turns) with ordinality u(t, n)
+    group by case when (t ->> 'is_slow')::boolean then n end
+    order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first
   loop
-    v_error := null;
+    exit when clock_timestamp() > v_started + interval '4 s';
     begin
-      -- Order matters: rows first, as writers do, then the failure, which may have been recorded
-      -- anew since the list was made. Only this one, held until we commit, is settled below.
-      perform crossfade_private.lock_both(crossfade_private.run_pieces(
-        v_pair, case v_leader when 1 then 'v1_to_v2' else 'v2_to_v1' end), v_open.key);
-      select f.* into v_failure from crossfade.mirror_failures f
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null for update;
-      v_equal := crossfade_private.repair_one(
-        v_pair, v_open.key, coalesce(v_failure.written_side, v_leader), reason);
-    exception when others then
-      v_equal := false;
-      v_error := format('%s: %s', sqlstate, sqlerrm);
+      v_done := crossfade_private.repair_part(v_pair, v_part, follower_only, reason);
+    exception when query_canceled then
+      -- The clock of PostgreSQL has rung and does not ring twice: nothing more in this call.
+      perform crossfade_private.mark_tried(pair, crossfade_private.same_error(
+        array(select t -> 'key' from jsonb_array_elements(v_part) t),
+        format('%s: %s', sqlstate, sqlerrm)), true);
+      v_failed := v_failed + jsonb_array_length(v_part);
+      exit;
     end;
-    if v_equal then
-      v_repaired := v_repaired + 1;
-      update crossfade.mirror_failures f set resolved_at = clock_timestamp(),
-        resolution = 'repaired'
-      where f.id = v_failure.id and f.resolved_at is null;
-      update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
-      where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
-    else
-      v_failed := v_failed + 1;
-      update crossfade.mirror_failures f
-      set attempts = f.attempts + 1, message = coalesce(v_error,
-        'the rows still differ after the repair')
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
-    end if;
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
   end loop;
   perform crossfade_private.end_engine_write(pair);
   perform crossfade_private.open_or_close(pair);
-  return jsonb_build_object(
-    'repaired', v_repaired, 'failed', v_failed, 'remaining', (
-      select count(distinct k.key) from (
-        select f.key from crossfade.mirror_failures f where f.pair = repair.pair
-          and f.resolved_at is null
-        union all
-        select m.key from crossfade.mismatches m where m.pair = repair.pair
-          and m.resolved_at is null) k),
-    'flags_version', crossfade.flags_version());
+  return crossfade_private.repair_counts(v_pair) || jsonb_build_object(
+    'repaired', v_repaired, 'failed', v_failed, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
 
 -- runs/stored_rows.sql ----------------------------------------------------------------------------
 
@@ -7930,6 +11121,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8087,10 +11284,11 @@ begin
     perform crossfade_private.note_drive(run, (v_batch ->> 'state') || ': '
       || (v_batch ->> 'reason'));
     v_wait_s := case when v_batch ->> 'state' in ('waiting', 'throttled') then 1
-      when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end;
+      else greatest((v_batch ->> 'wait_ms')::double precision / 1000,
+        case when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end) end;
   exception when others then
     -- Deadlocks, locks, memory, connections: the next try may work, as for a client that drives.
-    if sqlstate !~ '^(40|53)' and sqlstate <> '55P03' then
+    if not crossfade_private.is_transient(sqlstate) then
       perform crossfade.control_run(run, 'pause', format('self-drive: %s (%s)', sqlerrm, sqlstate));
       return null;
     end if;
@@ -8208,6 +11406,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pieces jsonb := crossfade_private.make_pieces(crossfade_private.get_pair(pair), side);
@@ -8294,12 +11498,17 @@ as $$
     (5, 'live', format('crossfade stage set %s live', (pair).name),
       'updates rows of crossfade', 'none on your tables', 'one short transaction'),
     (6, 'rampdown', format('crossfade stage set %s rampdown', (pair).name),
-      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+      'updates rows of crossfade; a sequence of V2''s own is set past every key; who writes V1 is noted from now on',
+      'none on your tables', 'one short transaction'),
     (7, 'complete', format('crossfade stage set %s complete --confirm', (pair).name),
       format(
-        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
+        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. Sequences that V2''s defaults need are no longer V1''s. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
         (pair).v1_table),
-      format('SHARE on %s: waits for its writers, at most 2 s', (pair).v1_table),
+      format('SHARE ROW EXCLUSIVE on %s: waits for its writers, at most 2 s%s', (pair).v1_table,
+        (select '; ACCESS EXCLUSIVE on ' || (pair).v2_table
+        from crossfade_private.key_sequences(pair) k
+        cross join lateral crossfade_private.sequence_owner(k.sequence_2) o
+        where o.is_identity and o.tab = ((pair).v1_table)::regclass limit 1)),
       'one short transaction')
   ) s(n, step, command, does, lock, held);
 $$;
@@ -8338,6 +11547,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8354,6 +11569,8 @@ begin
     'problems', (select coalesce(jsonb_agg(p), '[]')
       from crossfade_private.pair_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
+    'dependents', (
+      select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
     'tables', (
       select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
         || crossfade_private.table_hindrances(t.name::regclass)
@@ -8369,7 +11586,7 @@ begin
 end $$;
 
 comment on function crossfade.plan_pair is
-  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
+  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, what depends on V1, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
 
 -- health/request_checks.sql -----------------------------------------------------------------------
 
@@ -8584,27 +11801,6 @@ comment on function crossfade.record_requests is
 -- health/windows.sql ------------------------------------------------------------------------------
 
 -- The requests of a stretch of time.
-
-create or replace function crossfade_private.quantile_ms(
-  histogram bigint[], quantile double precision
-)
-returns double precision
-language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  with b as (
-    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
-    from unnest(histogram) with ordinality h(n, i)
-  )
-  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
-    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
-    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
-  from b where b.n > 0 and b.upto >= b.wanted
-  order by b.bucket limit 1;
-$$;
-
-comment on function crossfade_private.quantile_ms is
-  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
 
 create or replace function crossfade_private.backend_window(
   pair text, step bigint, backend_version integer, since timestamptz
@@ -9407,7 +12603,7 @@ as $$
       when (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
         then 'the last clean verify pass is older than the backfill'
       else 'the converters have changed since the last clean verify pass' end,
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   where (data_blockers.pair).last_clean_verify_at is null
     or (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
     or (data_blockers.pair).verified_converter_hash is distinct
@@ -9415,19 +12611,19 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('drift_since_verify',
     format('%s writes were not mirrored since the last clean verify pass', count(*)),
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   from crossfade.mirror_failures f
   where f.pair = (data_blockers.pair).name and f.resolved_at is not null
     and f.at > (data_blockers.pair).last_clean_verify_at
@@ -9469,8 +12665,8 @@ as $$
 begin
   return query
     select crossfade_private.blocker('rls_parity',
-      format('users see different rows in the two tables (%s found)', c.differences),
-      'Make the policies equal, then run crossfade pair check-rls again.')
+      format('users may see or write different rows in the two tables (%s found)', c.differences),
+      format('Make the policies equal, then: crossfade pair check-rls %s --user ID', c.pair))
     from crossfade.rls_checks c
     where c.pair = (rls_blockers.pair).name and c.differences > 0;
 end $$;
@@ -9496,7 +12692,7 @@ begin
   if stage <> v_next then
     return next crossfade_private.blocker('stage_order',
       format('%s comes after %s', v_next, (pair).stage),
-      format('crossfade stage set %s %s', (pair).name, v_next));
+      format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
@@ -9513,11 +12709,17 @@ begin
   if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
-      'crossfade backfill run');
+      format('crossfade backfill run %s', (pair).name));
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', 'crossfade backfill run');
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
+    return query
+      select crossfade_private.blocker('parent_backfill_needed',
+        format('its rows refer to rows of "%s", which are not copied yet', u),
+        format('crossfade backfill run %s', u))
+      from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
   end if;
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);
@@ -9527,7 +12729,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      'crossfade pair mirror PAIR both, then crossfade repair');
+      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+        (pair).name));
   end if;
   if stage = 'live' then
     return query select crossfade_private.shadow_blockers(pair);
@@ -9536,7 +12739,13 @@ begin
   if stage = 'rampdown' and v_cohort.percentage < 100 then
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
-      'crossfade cohort set --percentage 100');
+      format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'complete' then
+    return query select crossfade_private.blocker('v1_written', b.message, b.hint)
+      from crossfade_private.v1_write_blocker(pair) b;
+    return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
+      from crossfade_private.dependent_blockers(pair) b;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(
@@ -9550,6 +12759,182 @@ end $$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';
+
+-- stages/sequences.sql ----------------------------------------------------------------------------
+
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every
+-- key of both tables, and V2's defaults must not need V1 when that is an archive.
+
+create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found bigint;
+begin
+  -- Without an index that begins with the column this would read the whole table.
+  if exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = i.indkey[0]
+    where i.indrelid = tab and i.indisvalid and i.indpred is null and a.attname = column_name
+      and crossfade_private.key_family(a.atttypid, a.atttypmod) = 'an integer'
+  ) then
+    execute format('select max(%I) from %s', column_name, tab) into v_found;
+  end if;
+  return v_found;
+end $$;
+
+comment on function crossfade_private.greatest_key is
+  'The greatest key of a table; null without rows, and where finding it would take long.';
+
+create or replace function crossfade_private.advance_sequence(sequence regclass, past bigint)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence pg_catalog.pg_sequence;
+  -- Others may take values meanwhile: setting exactly what was read could take the sequence back.
+  v_margin constant integer := 100;
+begin
+  select s.* into v_sequence from pg_catalog.pg_sequence s where s.seqrelid = sequence;
+  if v_sequence.seqincrement > 0 and past <= v_sequence.seqmax
+    and past >= coalesce(pg_sequence_last_value(sequence), v_sequence.seqstart - 1) then
+    perform setval(sequence, least(v_sequence.seqmax, past + v_margin * v_sequence.seqincrement));
+  end if;
+exception when insufficient_privilege then
+  raise warning 'crossfade: sequence % could not be set past %: %', sequence, past, sqlerrm;
+end $$;
+
+comment on function crossfade_private.advance_sequence is
+  'Set a sequence past a value that was taken without it; never back. Not undone by a rollback. A WARNING where the engine''s owner may not.';
+
+create or replace function crossfade_private.lead_sequences(pair crossfade.pairs, side integer)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.advance_sequence(
+    case side when 1 then s.sequence_1 else s.sequence_2 end, greatest(
+      pg_sequence_last_value(case side when 1 then s.sequence_2 else s.sequence_1 end),
+      crossfade_private.greatest_key(((pair).v1_table)::regclass, s.column_1),
+      crossfade_private.greatest_key(((pair).v2_table)::regclass, s.column_2)))
+  from crossfade_private.key_sequences(pair) s
+  -- One that both tables share has handed out every key itself.
+  where s.sequence_1 is distinct from s.sequence_2
+    and case side when 1 then s.sequence_1 else s.sequence_2 end is not null;
+$$;
+
+comment on function crossfade_private.lead_sequences is
+  'Set the key sequences of one side past every key of both tables: that side leads from now on.';
+
+create or replace function crossfade_private.copy_sequence_rights(
+  from_sequence regclass, to_sequence regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grant record;
+begin
+  execute format('alter sequence %s owner to %I', to_sequence, (
+    select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_sequence));
+  for v_grant in
+    select g.privilege_type as right, coalesce(quote_ident(r.rolname), 'public') as role
+    from pg_catalog.pg_class c
+    cross join lateral pg_catalog.aclexplode(c.relacl) g
+    left join pg_catalog.pg_roles r on r.oid = g.grantee
+    where c.oid = from_sequence
+  loop
+    execute format('grant %s on sequence %s to %s', v_grant.right, to_sequence, v_grant.role);
+  end loop;
+end $$;
+
+comment on function crossfade_private.copy_sequence_rights is
+  'Give a sequence the owner and the rights of another one.';
+
+create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_2 constant regclass := (pair).v2_table;
+  v_column record;
+  v_own text;
+  v_moved jsonb := '[]';
+begin
+  for v_column in
+    select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
+      pg_get_expr(e.adbin, e.adrelid) as before,
+      c.relnamespace = q.relnamespace and c.relowner = q.relowner as can_move
+    from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid
+    join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+    cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
+    join pg_catalog.pg_class q on q.oid = s.sequence
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    order by a.attnum
+  loop
+    if v_column.is_identity then
+      -- PostgreSQL lets nobody else own the sequence of an identity column.
+      v_own := format('%I.%I', (select c.relnamespace::regnamespace from pg_catalog.pg_class c
+        where c.oid = v_2), left((pair).name, 30) || '_' || left(v_column.name, 20) || '_own_seq');
+      execute format('create sequence %s as bigint owned by %s.%I', v_own, v_2, v_column.name);
+      execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
+        v_own);
+      perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_own, 'before', v_column.before));
+    else
+      -- In another schema or of another owner it can belong to no column of V2, but it stays.
+      execute format('alter sequence %s owned by %s', v_column.sequence, case
+        when v_column.can_move then format('%s.%I', v_2, v_column.name) else 'none' end);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_column.sequence::text, 'owner', v_column.owner));
+    end if;
+  end loop;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.own_sequences is
+  'Free V2''s defaults of V1: sequences that V1 owns become V2''s, or nobody''s; for one of an identity column V2 gets its own, with ACCESS EXCLUSIVE on V2 for milliseconds (waits at most 2 s, 55P03). Gives what crossfade.pairs.moved_sequences keeps.';
+
+create or replace function crossfade_private.return_sequences(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_moved record;
+begin
+  for v_moved in
+    select m."column" as name, m.sequence, m.owner, m.before
+    from jsonb_to_recordset((pair).moved_sequences)
+      m("column" text, sequence text, owner text, before text)
+    where to_regclass(m.sequence) is not null
+  loop
+    if v_moved.before is not null then
+      execute format('alter table %s alter column %I set default %s', (pair).v2_table, v_moved.name,
+        v_moved.before);
+      perform crossfade_private.advance_sequence(
+        crossfade_private.default_sequence(((pair).v2_table)::regclass, v_moved.name),
+        pg_sequence_last_value(v_moved.sequence::regclass));
+      execute format('drop sequence %s', v_moved.sequence);
+    else
+      execute format('alter sequence %s owned by %s.%I', v_moved.sequence, (pair).v1_table,
+        v_moved.owner);
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.return_sequences is
+  'Undo own_sequences, on the way back from complete. The same locks.';
 
 -- stages/changing.sql -----------------------------------------------------------------------------
 
@@ -9605,6 +12990,32 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved jsonb := '[]';
+begin
+  -- Order matters: who takes from which sequence first, then past what it must be.
+  if stage = 'complete' then
+    v_moved := crossfade_private.own_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'complete' then
+    perform crossfade_private.return_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 1);
+  elsif stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 1);
+  end if;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.change_leader is
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
+
 create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
 returns crossfade.pairs
 language plpgsql volatile
@@ -9617,9 +13028,14 @@ declare
   v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+  v_watched boolean := stage = 'rampdown';
+  v_moved jsonb := crossfade_private.change_leader(pair, stage);
 begin
-  update crossfade_private.mirror_state m set mirror = v_mirror
-  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+  update crossfade_private.mirror_state m
+  set mirror = v_mirror,
+    watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
+  where m.pair = (enter_stage.pair).name
+    and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)
     -- A paused mirror stays paused between the two stages that allow it.
     and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
   update crossfade.pairs p
@@ -9630,7 +13046,8 @@ begin
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
     full_since = case when enter_stage.stage in ('rampdown', 'complete')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
   perform crossfade_private.open_or_close(v_row.name);
@@ -9652,7 +13069,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_stage is
-  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+  'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
 create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
 returns void
@@ -9663,11 +13080,11 @@ as $$
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share mode', (pair).v1_table);
+  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
 end $$;
 
 comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
 
 -- stages/stages.sql -------------------------------------------------------------------------------
 
@@ -9991,28 +13408,183 @@ end $$;
 comment on function crossfade.set_mirror is
   'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
 
--- stages/visibility.sql ---------------------------------------------------------------------------
+-- stages/ignoring.sql -----------------------------------------------------------------------------
 
--- Comparing who may see what.
+-- Objects that may go on depending on V1.
 
-create or replace function crossfade.visible_keys_sql(pair text)
+create or replace function crossfade.ignore_dependents(pair text, names text[], reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- pairs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
+  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_unknown text;
+  v_after jsonb;
+begin
+  perform crossfade_private.require_reason(reason,
+    format('let objects depend on version 1 of "%s"', pair));
+  select n into v_unknown from unnest(names) n where n <> all (v_known) limit 1;
+  if v_unknown is not null then
+    perform crossfade_private.fail(400, 'CF012',
+      format('"%s" does not depend on version 1 of "%s"', v_unknown, pair),
+      jsonb_build_object('pair', pair, 'name', v_unknown, 'known', to_jsonb(v_known)),
+      format('Write the name as it stands in: crossfade plan %s', pair));
+  end if;
+  select p.* into v_pair from crossfade.pairs p where p.name = ignore_dependents.pair
+  for no key update;
+  -- No name at all takes every exception back.
+  select case when cardinality(names) = 0 then '[]' else coalesce(jsonb_agg(distinct n), '[]') end
+  into v_after
+  from (select jsonb_array_elements_text(v_before) union select unnest(names)) q(n);
+  update crossfade.pairs p
+  set options = p.options || jsonb_build_object('ignore_dependents', v_after)
+  where p.name = ignore_dependents.pair;
+  perform crossfade_private.audit('pair.ignore', pair, reason,
+    jsonb_build_object('ignore_dependents', v_before),
+    jsonb_build_object('ignore_dependents', v_after));
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_after, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.ignore_dependents is
+  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+
+-- stages/write_rights.sql -------------------------------------------------------------------------
+
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of
+-- rows.
+
+create or replace function crossfade_private.write_right_sql(
+  tab regclass, role_name text, command_name text, of_new_row boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not case command_name when 'delete' then has_table_privilege(role_name, tab, 'delete')
+      else has_any_column_privilege(role_name, tab, command_name) end then 'false'
+    when not c.relrowsecurity then 'true'
+    -- One permissive policy must let the row pass, and every restrictive one.
+    else (
+      select format('coalesce((%s)%s, false)',
+        coalesce(string_agg(q.expression, ' or ') filter (where p.permissive), 'false'),
+        coalesce(' and ' || string_agg(q.expression, ' and ') filter (where not p.permissive), ''))
+      from crossfade_private.write_policies(tab) p
+      cross join lateral (
+        select format('coalesce(%s, false)',
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+      ) q
+      where p.command = command_name
+        and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
+    end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.write_right_sql is
+  'An expression over a row of a table, under the table''s name, that says whether a role may insert, update or delete it (of_new_row: leave it behind); as that role.';
+
+create or replace function crossfade_private.rights_of_rows_sql(
+  tab regclass, role_name text, parameter integer, names text[], key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+    crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
+    crossfade_private.write_right_sql(tab, role_name, 'insert', true),
+    crossfade_private.write_right_sql(tab, role_name, 'update', false),
+    crossfade_private.write_right_sql(tab, role_name, 'update', true),
+    crossfade_private.write_right_sql(tab, role_name, 'delete', false),
+    parameter, tab, c.relname)
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.rights_of_rows_sql is
+  'A query over an array of rows: the key of each, and whether a role may insert it, update it, make it by an update, delete it.';
+
+create or replace function crossfade.write_rights_sql(pair text, role_name text)
 returns text
 language plpgsql stable
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return crossfade_private.render($sql$
-    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
-    from (select {skey_json_s} as k from {source} cf_s) a
-    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
-    where a.k is null or b.k is null
-    limit 100
-  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+  return format(
+    'select a.key, c.name as command, case when a.allowed[c.place] then 1 else 2 end as visible_in
+    from (%s) a join (%s) b on b.key = a.key
+    cross join (values (1, ''insert''), (2, ''update''), (3, ''update to''), (4, ''delete''))
+      c(place, name)
+    where a.allowed[c.place] <> b.allowed[c.place] limit 100',
+    crossfade_private.rights_of_rows_sql(v_pair.v1_table::regclass, role_name, 1,
+      v_pair.key_columns, v_pair.key_columns),
+    crossfade_private.rights_of_rows_sql(v_pair.v2_table::regclass, role_name, 2,
+      v_pair.key_columns, v_pair.v2_key_columns));
+end $$;
+
+comment on function crossfade.write_rights_sql is
+  'Text of the query that lists what a role may write in one table only, of rows of V1 ($1) and their counterparts ($2), as text of arrays. CF001.';
+
+create or replace function crossfade.row_pages_sql(pair text)
+returns text
+language plpgsql stable
+security definer -- the caller may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+begin
+  return format(
+    'select array_agg(q.a)::text, array_agg(q.b)::text
+    from (select a, b, row_number() over () as place from %s a join %s b on %s) q
+    group by (q.place - 1) / 1000', v_pair.v1_table, v_pair.v2_table, (
+      select string_agg(format('a.%I = b.%I', k1, k2), ' and ')
+      from unnest(v_pair.key_columns, v_pair.v2_key_columns) u(k1, k2)));
+end $$;
+
+comment on function crossfade.row_pages_sql is
+  'Text of the query that reads rows of both tables by a thousand, as text of arrays. CF001.';
+
+-- stages/visibility.sql ---------------------------------------------------------------------------
+
+-- Comparing who may see and who may write what.
+
+create or replace function crossfade.visible_keys_sql(pair text, role_name text)
+returns text
+language plpgsql stable
+security definer -- the caller acts as an ordinary user by then and may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_sides text[];
+begin
+  -- Who has no right to read sees nothing; asking would be an error.
+  select array_agg(case when has_any_column_privilege(role_name, t.name::regclass, 'select')
+    then format('select %s as k from %s cf_t',
+      crossfade_private.key_to_json(v_pair.key_columns, t.name::regclass, t.key, 'cf_t'), t.name)
+    else 'select null::jsonb as k where false' end order by t.side)
+  into v_sides
+  from (
+    select 1 as side, v_pair.v1_table as name, v_pair.key_columns as key
+    union all
+    select 2, v_pair.v2_table, v_pair.v2_key_columns
+  ) t;
+  return format('select coalesce(a.k, b.k) as key, ''select'' as command,
+      case when b.k is null then 1 else 2 end as visible_in
+    from (%s) a full join (%s) b on a.k = b.k
+    where a.k is null or b.k is null limit 100', v_sides[1], v_sides[2]);
 end $$;
 
 comment on function crossfade.visible_keys_sql is
-  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+  'Text of the query that lists keys of which the caller, acting as a role, sees only one side. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -10028,32 +13600,60 @@ $$;
 
 comment on function crossfade.record_rls_check is 'Keep the outcome of check_rls.';
 
+create or replace function crossfade.ask_as(
+  user_id text, query text, rows_1 text default null, rows_2 text default null
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text := coalesce(current_setting('role', true), 'none');
+  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_acting text := case when user_id is null then 'anon' else 'authenticated' end;
+begin
+  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
+  -- the user they are written for.
+  perform set_config('request.jwt.claims',
+    jsonb_strip_nulls(jsonb_build_object('sub', user_id, 'role', v_acting))::text, true);
+  perform set_config('role', v_acting, true);
+  return query execute format('select jsonb_build_object(''user_id'', coalesce($3, ''anon''),
+    ''key'', q.key, ''command'', q.command, ''visible_in'', q.visible_in) from (%s) q', query)
+  using rows_1, rows_2, user_id;
+  perform set_config('role', v_role, true);
+  perform set_config('request.jwt.claims', v_claims, true);
+end $$;
+
+comment on function crossfade.ask_as is
+  'The rows (key, command, visible_in) of a query asked as a signed-in user, null for anon. 42501 when the caller may not act as that role.';
+
 create or replace function crossfade.check_rls(pair text, user_ids jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_sql text := crossfade.visible_keys_sql(pair);
-  v_role text := current_setting('role', true);
-  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_users text[] := array(select jsonb_array_elements_text(user_ids)) || null::text;
   v_user text;
-  v_key jsonb;
-  v_visible_in integer;
+  v_1 text;
+  v_2 text;
   v_found jsonb := '[]'::jsonb;
+  v_seen jsonb;
 begin
-  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
-  -- the user they are written for.
-  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
-    perform set_config('request.jwt.claims',
-      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
-    perform set_config('role', 'authenticated', true);
-    for v_key, v_visible_in in execute v_sql loop
-      v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+  foreach v_user in array v_users loop
+    v_found := v_found || coalesce((
+      select jsonb_agg(d)
+      from crossfade.ask_as(v_user, crossfade.visible_keys_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end)) d), '[]');
+  end loop;
+  for v_1, v_2 in execute crossfade.row_pages_sql(pair) loop
+    foreach v_user in array v_users loop
+      select jsonb_agg(d) into v_seen
+      from crossfade.ask_as(v_user, crossfade.write_rights_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end), v_1, v_2) d;
+      v_found := v_found || coalesce(v_seen, '[]');
     end loop;
-    perform set_config('role', coalesce(v_role, 'none'), true);
-    perform set_config('request.jwt.claims', v_claims, true);
+    exit when jsonb_array_length(v_found) > 100 * cardinality(v_users);
   end loop;
   perform crossfade.record_rls_check(
     pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
@@ -10062,7 +13662,7 @@ begin
 end $$;
 
 comment on function crossfade.check_rls is
-  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+  'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';
 
 -- rollouts/plan_steps.sql -------------------------------------------------------------------------
 
@@ -12349,21 +15949,23 @@ as $$
   -- people run with psql, and nothing but these very texts is ever executed.
   values
     ('changed_tables',
-      'c31b1ee3bd7ad722092f2334176cd70c342c3e885abf2e7f83d6e6f0bdfefc25'),
+      '13097ae72614b183198a4894699d7d0a2548702220a6a5406621f018b2f50a07'),
     ('comments',
       '676902764a609779be509572bf4b92811113b03e986a7a5af3a5728acef4c49c'),
     ('converters',
-      'f08cf6c5b92d1cb274462f0816c34187e2b4c584f75f33d3bad4c8e6ec98ddec'),
+      '52bd2547ed497a372a390e5e9eab860955b35ca3c919d2963561386daa6c17de'),
     ('definer_functions',
       'b8429f97894f513bcb5fef96f50d0caad9d69db37cdaa4296beaaff3cc2e99e3'),
     ('drift',
-      '92620b02ed3c4f37cc0f9fc379d09303929354d6f352373c5442b173763814c8'),
+      'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
       '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
     ('open_failures',
-      '4323dfefcbcb2fea8add39c9ea484f95b75d1d42be07910a34314770b029415f'),
+      '8fcc9112a898d3375f5af08d91fe11f1202c3d3f08962219454a7831a8bc005f'),
     ('open_mismatches',
-      '503502e9e3fed3d373e79d01cd326874e439535fa9a1c2955a6595082eb62a3b'),
+      'd5ee0ec68158cea2f324b8f7f44c84763bcf73cc5809a6c49bd4bf2b37f34fdd'),
+    ('outdated_mirrors',
+      'b8eb673897f9c0ebb949b97d6ec7dc9021a98043fba42703b883d5ebdc372b6c'),
     ('rights_missing',
       'f96209a9bf65d18b26c3a55cdea77be8396359e9238f0ff1bb8a6b969eca752a'),
     ('rights_too_wide',
@@ -12371,11 +15973,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      'a6ce4aa2de5aae2e665e9318fc4412eb75899a94ba1a4f90fe9328cac78411cf'),
+      'b33db63cab49fc249435c7c2812434034ccde1059de090e4c0f3152314cfbb4f'),
     ('stalled_runs',
-      '2fc0da1edcc42f4f884c24d5dacd0186e4ef614e545f73351eadb69ef5c697ce'),
+      '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '7fab80c7f28a00c81cdb918f31e9a62522e51c21cf6aefb1c3cde6918030ede6');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
 $$;
 
 comment on function crossfade_private.known_checks is
@@ -12686,7 +16288,7 @@ as $$
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
       check_conversion, control_rollout, control_run, drive_monitor, drive_run,
-      engage_kill_switch, monitor_beat, plan_pair, rearm, record_verdicts,
+      engage_kill_switch, monitor_beat, plan_pair, plan_repair, rearm, record_verdicts,
       release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback, run_check,
       sample_keys, schedule_changes, set_cohort, set_flag, set_mirror, set_stage, show_rows,
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
@@ -12787,7 +16389,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare
@@ -12886,3 +16489,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

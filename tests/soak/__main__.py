@@ -8,52 +8,66 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import random
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from crossfade.local.postgres import PostgresServer
-from tests.sql.conftest import DEBIAN_15, migrated
+from tests.folders import memory_folder
 
-from .client import Counts
-from .driver import TEMPLATE, Options, Result, Round
-from .report import explain, summary
-from .shrink import shrink
+from .databases import make_server, ready
+from .report import explain, script, size, summary
+from .rounds import Replays, Rounds
+from .shrink import Found, shrink
 
-SERVER = {"deadlock_timeout": "60ms", "log_min_messages": "fatal", "checkpoint_timeout": "60s"}
-
-
-def make_server(folder: Path, version: str) -> PostgresServer:
-    """Return a server that keeps what it confirmed through a crash."""
-    folder.chmod(0o755)
-    if version == "15":
-        return PostgresServer(folder / "pg15", bin_dir=DEBIAN_15, settings=SERVER)
-    return PostgresServer(folder / f"pg{version}", version=int(version), settings=SERVER)
+SHRINK_S = 120
 
 
-def soak(server: PostgresServer, options: Options, *, seconds: float, rounds: int) -> Result:
-    """Run rounds with seeds from options.seed on; stop at the first that fails.
+@contextlib.contextmanager
+def servers(version: int) -> Iterator[tuple[PostgresServer, Callable[[], PostgresServer]]]:
+    """Start a server with the migrated template, and give a way to a second cluster."""
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="crossfade-soak-", dir=memory_folder(), ignore_cleanup_errors=True
+        ) as name,
+        contextlib.ExitStack() as stack,
+    ):
+        server = stack.enter_context(make_server(Path(name), version))
+        ready(server)
+        others: list[PostgresServer] = []
 
-    The server must hold the migrated template database.
+        def spare() -> PostgresServer:
+            if not others:
+                folder = Path(name) / "spare"
+                folder.mkdir()
+                others.append(stack.enter_context(make_server(folder, version)))
+                others[0].bootstrap()  # the roles, which no dump of a database holds
+            return others[0]
+
+        yield server, spare
+
+
+def soak(rounds: Rounds, seed: int, *, seconds: float, number: int) -> tuple[int, Found | None]:
+    """Run rounds with seeds from ``seed`` on; stop at the first that fails; print the counts.
 
     Returns:
-        The last round, with the counts of all.
+        How many rounds ran, and the one that failed.
     """
-    total: Counts = collections.Counter()
+    total: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + seconds
-    number = 0
-    while True:
-        result = Round(server, replace(options, seed=options.seed + number)).run()
-        total.update(result.counts)
-        total["rounds"] += 1
-        total["rows compared"] += result.verdict.exact
-        number += 1
-        if result.failed or number == rounds or (not rounds and time.monotonic() > end):
-            result.counts = total
-            return result
+    done, failed = 0, None
+    while failed is None and (done < number if number else time.monotonic() < end):
+        found = rounds.run(seed + done)
+        total.update(found.outcome.counts)
+        done += 1
+        failed = found if found.outcome.problems else None
+    total["rounds"] = done
+    print(summary(total, failed.outcome.problems if failed else ()), flush=True)
+    return done, failed
 
 
 def main() -> int:
@@ -62,26 +76,28 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=0, help="0: as many as the time allows")
-    parser.add_argument("--sessions", type=int, default=Options.sessions)
-    parser.add_argument("--transactions", type=int, default=Options.transactions)
-    parser.add_argument("--crashes", type=float, default=Options.crashes)
-    parser.add_argument("--version", default="18", choices=("15", "16", "18"))
-    parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller round")
+    parser.add_argument("--crowds", type=float, default=Rounds.crowds, help="share with sessions")
+    parser.add_argument("--version", type=int, default=18, choices=(15, 16, 18))
+    parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller script")
+    parser.add_argument("--script", type=Path, help="write what failed here, for psql")
     given = parser.parse_args()
-    options = Options(given.seed, given.sessions, given.transactions, crashes=given.crashes)
     print(f"seed {given.seed}, PostgreSQL {given.version}", flush=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="crossfade-soak-", ignore_cleanup_errors=True) as name,
-        make_server(Path(name), given.version) as server,
-    ):
-        assert migrated(server).database == TEMPLATE
-        result = soak(server, options, seconds=given.seconds, rounds=given.rounds)
-        print(summary(result))
-        if result.failed:
-            print(explain(result), flush=True)
-            if not given.no_shrink:
-                print("smallest that was found:", explain(shrink(server, result)))
-    return int(result.failed)
+    with servers(given.version) as (server, spare):
+        rounds = Rounds(server, given.version, spare, crowds=given.crowds)
+        done, found = soak(rounds, given.seed, seconds=given.seconds, number=given.rounds)
+        if found is None:
+            return 0
+        seed = given.seed + done - 1
+        print(explain(found, seed), flush=True)
+        if found.items and not given.no_shrink:
+            with Replays(rounds) as replays:
+                found = shrink(replays.play, found, seconds=SHRINK_S)
+            print(f"smallest that was found: {size(found.items)}", explain(found, seed), sep="\n")
+        if found.items:
+            if given.script:
+                given.script.write_text(script(found, seed))
+            print(*found.outcome.log, sep="\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from typing import Any
 
 import psycopg
 
-from .client import Connection, Shared, is_dead
+from .client import Connection, is_dead
+from .shared import Shared
 
 RETRIED = {"40P01": "engine deadlocks", "40001": "engine conflicts", "55P03": "engine timeouts"}
 
@@ -32,7 +33,7 @@ class Operator:
             RefusedError: the engine said no.
         """
         if self._connection is None or self._connection.closed:
-            self._connection = self._shared.connect()
+            self._connection = self._shared.place.connect()
             self.pid = self._connection.info.backend_pid
         try:
             cursor = self._connection.execute(sql.encode())
@@ -40,14 +41,14 @@ class Operator:
         except psycopg.Error as error:
             if is_dead(error, self._connection):
                 self._connection = None
-                self._shared.counts["lost connections"] += 1
+                self._shared.count("lost connections")
                 return None
             if (error.sqlstate or "").startswith("PT4"):
                 raise RefusedError(str(error)) from error
             if error.sqlstate not in RETRIED:
                 self._shared.problems.append(f"engine: {sql}: {error.sqlstate} {error}")
                 return None
-            self._shared.counts[RETRIED[error.sqlstate]] += 1
+            self._shared.count(RETRIED[error.sqlstate])
             return None
         return None if row is None else row[0]
 
@@ -93,19 +94,18 @@ class Worker(threading.Thread):
             self.operator.close()
 
     def _work(self) -> None:
-        counts = self._shared.counts
         if self._kind == "repair":
-            answer = self.operator.call("select crossfade.repair('box', 40, 'soak')")
-            counts["repaired"] += answer["repaired"] if answer else 0
+            answer = self.operator.call("select crossfade.repair('notes', 40, 'soak')")
+            self._shared.count("repaired", answer["repaired"] if answer else 0)
             return
         if self._kind == "verify" and active_run(self.operator, "verify") is None:
-            self.operator.call("select crossfade.start_verify('box', 3)")
-        counts[f"{self._kind} batches"] += batch(self.operator, self._kind)
+            self.operator.call("select crossfade.start_verify('notes', 3)")
+        self._shared.count(f"{self._kind} batches", batch(self.operator, self._kind))
 
 
 def verify_pass(operator: Operator, shared: Shared) -> int:
     """Run one whole verify pass; return its mismatches, -1 when it was cut short."""
-    operator.call("select crossfade.start_verify('box', 2)")
+    operator.call("select crossfade.start_verify('notes', 2)")
     run = active_run(operator, "verify")
     for _ in range(3000):
         if run is None:
@@ -122,17 +122,17 @@ def verify_pass(operator: Operator, shared: Shared) -> int:
 def way_back(operator: Operator, shared: Shared) -> bool:
     """Try to go from complete back to rampdown; True when it is done."""
     try:
-        operator.call("select crossfade.start_backfill('box', 'v2_to_v1', 2)")
+        operator.call("select crossfade.start_backfill('notes', 'v2_to_v1', 2)")
         for _ in range(3000):
             if active_run(operator, "backfill") is None:
                 break
             if not batch(operator, "backfill"):
                 time.sleep(0.005)
         for _ in range(5):
-            operator.call("select crossfade.repair('box', 5000, 'soak')")
+            operator.call("select crossfade.repair('notes', 5000, 'soak')")
             if verify_pass(operator, shared) == 0:
                 break
-        operator.call("select crossfade.set_stage('box', 'rampdown', 'soak')")
+        operator.call("select crossfade.set_stage('notes', 'rampdown', 'soak')")
     except RefusedError:
-        shared.counts["refused"] += 1
+        shared.count("refused")
     return bool(operator.call("select stage = 'rampdown' from crossfade.pairs"))

@@ -1,85 +1,225 @@
-"""Compare both tables with the model. Pure."""
+"""Compare both tables with the model and with each other. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .journal import Expected
-from .rows import Key, Row, RowV1, RowV2, to_v1
+from .columns import LISTS, NUMBERS, Image, shared_values
+from .model import Entry, Key, Known, is_tag_of, key_of
+from .worlds import TENANTS, World
+
+KINDS = ("lost row", "lost edit", "foreign row", "silent difference", "other problem")
+_OWN = {1: ("log1", "hits1"), 2: ("log2", "hits2", "log_x", "reads")}  # edited on one side only
+_LETTERS = {uuid: letter for letter, uuid in TENANTS.items()}
 
 
-@dataclass
-class Verdict:
-    """What is wrong: keys with a reason.
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong.
 
     Attributes:
-        lost: a committed write is not there.
-        wrong: a row is there that should not be, or holds something else.
-        exact: keys of which every column of both tables was compared.
+        kind: one of KINDS.
+        sort: tells other problems apart, such as an SQLSTATE.
     """
 
-    lost: dict[Key, str] = field(default_factory=dict)
-    wrong: dict[Key, str] = field(default_factory=dict)
-    exact: int = 0
+    kind: str
+    text: str
+    sort: str = ""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What there is.
+
+    Attributes:
+        v1, v2: rows by birth.
+        clips: rows of soak.clips by id.
+        problems: rows that stand twice.
+    """
+
+    v1: dict[str, Image]
+    v2: dict[str, Image]
+    clips: dict[int, Image] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Excuses:
+    """What may differ, and why.
+
+    Attributes:
+        open: keys with an open failure: the tables may differ.
+        sides: keys that ever had a failure of a write to V1, and to V2: columns that both sides
+            edited may be lost. With failures of both, the other side's may be as well.
+        copied: the backfill has ended, so no row of V1 may be missing in V2.
+        mirrored: mirroring has begun.
+        archived: V1 is an archive: only V2 counts.
+    """
+
+    open: frozenset[Key] = frozenset()
+    sides: tuple[frozenset[Key], frozenset[Key]] = (frozenset(), frozenset())
+    copied: bool = True
+    mirrored: bool = True
+    archived: bool = False
+
+
+def read_tables(v1: Sequence[Image], v2: Sequence[Image], clips: Sequence[Image]) -> Tables:
+    """Sort rows by birth."""
+    problems = []
+    for name, rows in (("notes", v1), ("cards", v2)):
+        births = collections.Counter(row["birth"] for row in rows)
+        problems += [
+            Problem("other problem", f"{birth} stands {count} times in {name}", "twice")
+            for birth, count in births.items()
+            if count > 1
+        ]
+    return Tables(
+        {row["birth"]: row for row in v1},
+        {row["birth"]: row for row in v2},
+        {int(row["id"]): row for row in clips},
+        tuple(problems),
+    )
 
 
 def judge(
-    expected: Mapping[Key, Expected],
-    v1: Mapping[Key, Row],
-    v2: Mapping[Key, Row],
-    failed: set[Key],
-) -> Verdict:
-    """Compare the tables with what must be in them.
-
-    Args:
-        expected: the model, see ``expect``.
-        v1: all rows of V1.
-        v2: all rows of V2.
-        failed: keys that ever had a mirror failure: V2-only data of theirs may be older.
-    """
-    verdict = Verdict()
-    for key in expected.keys() | v1.keys() | v2.keys():
-        _judge_key(verdict, key, expected.get(key, Expected()), (v1.get(key), v2.get(key), failed))
-    return verdict
-
-
-def _judge_key(
-    verdict: Verdict, key: Key, known: Expected, found: tuple[Row | None, Row | None, set[Key]]
-) -> None:
-    v1, v2, failed = found
-    if known.unsure and v1 is None and v2 is None:
-        return
-    if known.v1 is None:
-        if v1 is not None or v2 is not None:
-            verdict.wrong[key] = f"deleted, but v1={v1} v2={v2}; last {known.last}"
-        return
-    if v1 is None or v2 is None:
-        verdict.lost[key] = f"expected {known.last}, found v1={v1} v2={v2}"
-        return
-    # Two commits of one microsecond: either may be the last one.
-    if any(rival.row in (v1, v2) for rival in known.rivals):
-        return
-    if known.vague or known.lineage & failed:
-        problem = _last_write_problem(known, v1, v2)
-    else:
-        verdict.exact += 1
-        problem = "" if (v1, v2) == (known.v1, known.v2) else "every column counts"
-    if problem:
-        wanted = known.v1.token
-        stale = isinstance(v1, RowV1) and v1.token != wanted
-        (verdict.lost if stale else verdict.wrong)[key] = (
-            f"{problem}: expected v1={known.v1} v2={known.v2}, found v1={v1} v2={v2}; "
-            f"last {known.last}"
-        )
+    world: World, state: Mapping[str, Known], tables: Tables, excuses: Excuses
+) -> list[Problem]:
+    """Return everything that is wrong with the rows."""
+    found = list(tables.problems)
+    for birth in sorted(state.keys() | tables.v1.keys() | tables.v2.keys()):
+        known = state.get(birth)
+        r1, r2 = tables.v1.get(birth), tables.v2.get(birth)
+        if known is None:
+            found.append(Problem("other problem", f"{birth}: nobody made it: {r1 or r2}"))
+            continue
+        keys = known.keys | {key_of(world, s, r) for s, r in ((1, r1), (2, r2)) if r is not None}
+        failed = tuple(side for side in (1, 2) if keys & excuses.sides[side - 1])
+        view = _Row(world, birth, known, r1, r2, bool(keys & excuses.open), failed)
+        found += view.tags() + view.judge(excuses)
+        if known.alive and r2 is not None:
+            found += view.clips(tables.clips)
+    return found
 
 
-def _last_write_problem(known: Expected, v1: Row, v2: Row) -> str:
-    assert known.last is not None
-    if isinstance(known.last.row, RowV1) and v1 != known.last.row:
-        return "last write of V1"
-    if isinstance(known.last.row, RowV2) and v2 != known.last.row:
-        return "last write of V2"
-    if isinstance(v2, RowV2) and to_v1(v2) != v1:
-        return "the tables disagree"
-    return ""
+def foreign(entries: Iterable[Entry]) -> list[Problem]:
+    """Return writes, by whomever, in a tenant's session to a row that is not the tenant's."""
+    found = []
+    for entry in entries:
+        for row in (entry.old, entry.new):
+            owner = row and (row.get("owner_id") or row.get("org"))
+            if entry.side < 3 and entry.who in _LETTERS and owner not in (None, entry.who):
+                text = f"{_LETTERS[entry.who]} wrote ({entry.source}) side {entry.side}: {row}"
+                found.append(Problem("foreign row", text))
+                break
+    return found
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row in both tables, and what is known of it."""
+
+    world: World
+    birth: str
+    known: Known
+    r1: Image | None
+    r2: Image | None
+    open: bool
+    failed: tuple[int, ...]
+
+    def tags(self) -> list[Problem]:
+        """What a user wrote, in a row that the user may not see: changed or read through it."""
+        found = []
+        for side, row in ((1, self.r1), (2, self.r2)):
+            if row is None:
+                continue
+            owner = _LETTERS[str(row["owner_id" if side == 1 else "org"])]
+            strange = [t for n in LISTS[side] for t in row[n] if not is_tag_of(t, owner)]
+            if strange:
+                text = f"{self.birth}: side {side} of {owner} holds {strange}"
+                found.append(Problem("foreign row", text))
+        return found
+
+    def judge(self, excuses: Excuses) -> list[Problem]:
+        if excuses.archived:
+            return self._judge_archived()
+        return self._judge_alive(excuses) if self.known.alive else self._judge_dead()
+
+    def _judge_archived(self) -> list[Problem]:
+        if (self.r2 is not None) != self.known.alive and not self.open:
+            return [self._problem("silent difference", f"alive is {self.known.alive}")]
+        return [] if self.r2 is None else self._edits(2, self.r2)
+
+    def _judge_dead(self) -> list[Problem]:
+        if (self.r1 is None and self.r2 is None) or self.open:
+            return []
+        if self.r1 is not None and self.r2 is not None:
+            return [] if self.failed else [self._problem("other problem", "was deleted")]
+        return [self._problem("silent difference", "was deleted in one table")]
+
+    def _judge_alive(self, excuses: Excuses) -> list[Problem]:
+        found = []
+        if self.r1 is None and self.r2 is None:
+            return [self._problem("lost row", "is in neither table")]
+        for side, row in ((1, self.r1), (2, self.r2)):
+            if row is not None:
+                found += self._edits(side, row)
+        expected = excuses.mirrored and not self.open
+        if self.r1 is None:
+            return found + ([self._problem("silent difference", "V1 lacks it")] if expected else [])
+        if self.r2 is None:
+            missing = expected and excuses.copied
+            return found + ([self._problem("silent difference", "V2 lacks it")] if missing else [])
+        if expected:
+            found += self._compare(self.r1, self.r2)
+        return found
+
+    def clips(self, clips: Mapping[int, Image]) -> list[Problem]:
+        assert self.r2 is not None
+        wanted = key_of(self.world, 2, self.r2)
+        found = []
+        for number in self.known.clips:
+            clip = clips.get(number)
+            key = clip and tuple(int(clip[f"card_{name}"]) for name in self.world.keys(2))
+            if key != wanted:
+                found.append(self._problem("lost row", f"clip {number} refers to {key}"))
+        return found
+
+    def _problem(self, kind: str, text: str) -> Problem:
+        rows = " ".join(f"v{n}={_short(row)}" for n, row in ((1, self.r1), (2, self.r2)))
+        return Problem(kind, f"{self.birth}: {text}: {rows}")
+
+    def _edits(self, side: int, row: Image) -> list[Problem]:
+        """Look for acknowledged edits: a table always holds those that were made through it."""
+        found = []
+        for name in (*LISTS[side], *NUMBERS[side]):
+            own = name in _OWN[side]
+            if (not own and (self.open or self.failed)) or len(self.failed) == 2:
+                continue
+            if name in LISTS[side]:
+                wanted: object = sorted(self.known.lists[name].elements())
+                held: object = sorted(row[name])
+            else:
+                wanted, held = self.known.numbers[name], int(row[name])
+            if wanted != held:
+                text = f"side {side}: {name} holds {held}, not {wanted}"
+                found.append(self._problem("lost edit", text))
+        return found
+
+    def _compare(self, r1: Image, r2: Image) -> list[Problem]:
+        a, b = shared_values(1, r1), shared_values(2, r2)
+        a["key"], b["key"] = key_of(self.world, 1, r1), key_of(self.world, 2, r2)
+        different = {name: (a[name], b[name]) for name in a if a[name] != b[name]}
+        if different:
+            return [self._problem("silent difference", f"{different}")]
+        late = {} if self.failed else {
+            name: (a[name], value) for name, value in self.known.last.items() if a[name] != value
+        }  # fmt: skip
+        if late:
+            return [self._problem("lost edit", f"not the last values {late}")]
+        return []
+
+
+def _short(row: Image | None) -> Image | None:
+    return row and {name: value for name, value in row.items() if value not in (None, [], 0)}

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from . import statements
-from .rows import Key
-from .shape import Shape
+from . import statements, wide
 from .statements import Statement
+from .worlds import TENANTS, World
 from .writer import Writer
 
-SHARED_SPACE = 0
-SHARED_KEYS = tuple((SHARED_SPACE, number) for number in range(1, 13))
+KEYS = tuple(range(1, 15))  # few, so that statements meet; all sessions share them
+MORE = tuple(range(15, 60))
 ISOLATION = ("read committed", "repeatable read", "serializable")
+_FORGED = (
+    "'crossfade.mark_notes', 'engine'", "'crossfade.engine', 'on'",
+    "'crossfade.echo_notes_v1', '1'", "'crossfade.echo_notes_v2', '1'",
+)  # fmt: skip
 _MANY = 20  # more rows than the engine mirrors one by one
 
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, or ``savepoint s1``, ``rollback to s1``, ``release s1``, or a pause."""
+    """A statement, or a command such as ``savepoint s1`` or ``rollback to s1``."""
 
     statement: Statement | None = None
     command: str = ""
@@ -28,168 +31,137 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A transaction to be. ``lock_timeout_ms`` 0 means to wait for ever."""
+    """A transaction to be, or a work of the engine (then only ``engine`` counts).
 
-    isolation: str
-    steps: tuple[Step, ...]
-    commit: bool
+    Attributes:
+        tenant: who runs it, see Writer.
+        engine: a name of ``works.WORKS``.
+        lock_timeout_ms: 0 means to wait for ever.
+        killed: the session is killed when it is about to end the transaction.
+    """
+
+    tenant: str = "O"
+    isolation: str = ISOLATION[0]
+    steps: tuple[Step, ...] = ()
+    commit: bool = True
     lock_timeout_ms: int = 0
-
-
-@dataclass
-class Known:
-    """What a session knows of the key space that only it writes."""
-
-    space: int
-    present: set[Key] = field(default_factory=set)
-    absent: set[Key] = field(default_factory=set)
-    last_number: int = 0
-
-    def fresh(self, count: int) -> list[Key]:
-        """Return keys that were never used."""
-        numbers = range(self.last_number + 1, self.last_number + count + 1)
-        self.last_number += count
-        return [(self.space, number) for number in numbers]
+    engine: str = ""
+    killed: bool = False
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How a session behaves, as the driver sets it for a round or a phase.
+    """What a session may do now.
 
     Attributes:
-        owner: None writes as the table owner, else as this API user under RLS.
-        sides: sides the session may write.
-        calm: only its own keys, nothing that V2 refuses, no TRUNCATE: so that a stage may advance.
-        truncate: share of transactions with a TRUNCATE.
+        name: begins the tags of its statements.
+        sides: sides it may write.
+        returning: statements must tell what they did by RETURNING.
+        merges: RETURNING works with MERGE too (PostgreSQL 17).
     """
 
-    owner: str | None
+    name: str
     sides: tuple[int, ...] = (1, 2)
-    calm: bool = False
-    truncate: float = 0.01
+    returning: bool = False
+    merges: bool = True
 
 
-def make_plan(rng: random.Random, shape: Shape, known: Known, habits: Habits) -> Plan:
-    """Return a random transaction of one to six statements."""
-    mind = copy_known(known)
+def make_plan(rng: random.Random, world: World, habits: Habits, number: int) -> Plan:
+    """Return a random transaction of one to five statements."""
+    tenant = rng.choice("AABBSOO")
+    isolation = rng.choices(ISOLATION, (6, 2, 1))[0]
     steps: list[Step] = []
-    for number in range(rng.choice((1, 1, 2, 3, 4, 6))):
-        writer = Writer(shape, rng.choice(habits.sides), habits.owner, rng, not habits.calm)
+    for place in range(rng.choice((1, 1, 1, 2, 3, 5))):
+        tag = f"{tenant}:{habits.name}.{number}.{place}"
+        writer = Writer(world, rng.choice(habits.sides), tenant, tag, rng)
+        step = Step(_statement(writer, habits))
         if rng.random() < 0.75:
-            steps.append(Step(_statement(writer, mind, habits)))
+            steps.append(step)
             continue
-        undone = rng.random() < 0.5
-        inner = copy_known(mind)
-        steps += [Step(command=f"savepoint s{number}"), Step(_statement(writer, inner, habits))]
-        steps.append(Step(command=f"rollback to s{number}" if undone else f"release s{number}"))
-        mind = replace(mind if undone else inner, last_number=inner.last_number)
-    known.last_number = mind.last_number
-    isolation = rng.choices(ISOLATION, (6, 3, 2))[0]
+        end = "rollback to" if rng.random() < 0.5 else "release"
+        steps += [Step(command=f"savepoint s{place}"), step, Step(command=f"{end} s{place}")]
+    if (world.deferrable_key and rng.random() < 0.15) or rng.random() < 0.05:
+        steps.insert(0, Step(command="set constraints all deferred"))
+    if rng.random() < 0.06:  # any session may set what looks like the engine's own settings
+        steps.insert(0, Step(command=f"select set_config({rng.choice(_FORGED)}, true)"))
     if isolation != ISOLATION[0] and rng.random() < 0.4:
         # Takes the snapshot, and lets it grow old.
-        steps.insert(0, Step(command=f"select pg_sleep({rng.choice((0.01, 0.03, 0.1))})"))
-    return Plan(
-        isolation,
-        tuple(steps),
-        rng.random() < 0.9,
-        rng.choice((0, 0, 0, 0, 0, 30)),
-    )
+        steps.insert(0, Step(command=f"select pg_sleep({rng.choice((0.005, 0.02, 0.05))})"))
+    if any(step.statement and step.statement.form == "truncate" for step in steps):
+        isolation = ISOLATION[0]  # an old snapshot does not show all rows that it removes
+    return Plan(tenant, isolation, tuple(steps), rng.random() < 0.9, rng.choice((0, 0, 0, 40)))
 
 
-def copy_known(known: Known) -> Known:
-    """Return a copy to plan with: later statements of a plan see what earlier ones will do.
-
-    But a key that the plan deletes does not become absent: V2 may lack a row that V1 still holds.
-    """
-    return Known(known.space, set(known.present), set(known.absent), known.last_number)
-
-
-def _statement(writer: Writer, known: Known, habits: Habits) -> Statement:
-    rng = writer.rng
-    if not habits.calm and habits.owner is None and rng.random() < habits.truncate:
-        return statements.truncate(writer)
-    if habits.calm or rng.random() < 0.6:
-        return _private(writer, known)
-    return _shared(writer, known)
-
-
-def _pick(rng: random.Random, keys: Sequence[Key] | set[Key], most: int) -> list[Key]:
-    pool = sorted(keys)
-    return rng.sample(pool, min(len(pool), rng.randint(1, most)))
-
-
-def _private(writer: Writer, known: Known) -> Statement:
-    rng = writer.rng
-    chosen = _pick(rng, known.present, _MANY if rng.random() < 0.25 else 3)
-    form = rng.choices(
-        ("insert", "copy", "upsert", "update", "space", "delete", "move", "merge", "replace"),
-        (5, 2, 4, 8, 1, 2, 2, 3, 1),
-    )[0]
-    if not chosen and form in ("update", "delete", "move", "replace", "space"):
-        form = "insert"
-    if form in ("insert", "copy"):
-        new = known.fresh(rng.choice((1, 1, 2, 12)))
-        new += _pick(rng, known.absent, 2) if known.absent and rng.random() < 0.5 else []
-        known.present |= set(new)
-        known.absent -= set(new)
-        # PostgreSQL has no COPY FROM under row-level security.
-        if form == "insert" or writer.owner is not None:
-            return statements.insert(writer, new)
-        return statements.copy(writer, new)
-    if form == "space":
-        remove = rng.random() < 0.15
-        if remove:
-            known.present.clear()
-        return statements.whole_space(writer, known.space, remove=remove)
-    if form == "delete":
-        known.present -= set(chosen)
-        return statements.delete(writer, chosen)
-    if form == "move":
-        moves = dict(zip(chosen, known.fresh(len(chosen)), strict=True))
-        known.present = (known.present - moves.keys()) | set(moves.values())
-        return statements.move(writer, moves)
-    if form == "replace":
-        new = [*known.fresh(1), *chosen[:1]]
-        known.present = (known.present - set(chosen)) | set(new)
-        return statements.replace(writer, chosen, new)
-    return _tolerant(writer, form, chosen + known.fresh(rng.choice((0, 1, 2))) or known.fresh(1))
-
-
-def _tolerant(writer: Writer, form: str, keys: list[Key]) -> Statement:
-    """Return a statement that does not mind whether the rows are there."""
-    writer.rng.shuffle(keys)
-    if form == "merge":
-        return statements.merge(writer, keys)
-    if form == "update":
-        return statements.update(writer, keys)
-    return statements.insert(writer, keys, writer.rng.choice(("nothing", "update", "update")))
-
-
-def _shared(writer: Writer, known: Known) -> Statement:
-    rng = writer.rng
-    keys = _pick(rng, SHARED_KEYS, 12 if rng.random() < 0.2 else 2)
-    rng.shuffle(keys)
-    forms: dict[str, tuple[int, Callable[[], Statement]]] = {
+def _statement(writer: Writer, habits: Habits) -> Statement:
+    rng, world, owner = writer.rng, writer.world, writer.tenant == "O"
+    keys = _some(rng)
+    forms: dict[str, tuple[float, Callable[[], Statement]]] = {
+        "insert": (5, lambda: statements.insert(writer, _for_insert(writer, keys))),
         "update": (8, lambda: statements.update(writer, keys)),
+        "update all": (1, lambda: statements.update_all(writer)),
         "delete": (2, lambda: statements.delete(writer, keys[:3])),
-        "insert": (1, lambda: statements.insert(writer, keys[:1])),
-        "upsert": (5, lambda: _tolerant(writer, "upsert", keys)),
-        # Without deleting: nobody could tell which rows it was that a MERGE deleted.
-        "merge": (2, lambda: statements.merge(writer, keys, remove=0)),
-        "move": (1, lambda: _shared_move(writer, keys)),
-        "move out": (1, lambda: _own_move(writer, known, keys)),
-        "space": (1, lambda: statements.whole_space(writer, SHARED_SPACE, remove=False)),
+        "move": (2, lambda: statements.move(writer, _moves(writer, keys[:3]))),
+        "places": (1.5, lambda: statements.swap_places(writer, _some(rng, 2, 4))),
+        "replace": (1, lambda: wide.replace(writer, keys[:2])),
     }
+    if not world.deferrable_key:  # such a key cannot be a target of ON CONFLICT
+        forms["upsert"] = (5, lambda: statements.upsert(writer, keys))
+    if habits.merges or not habits.returning:
+        forms["merge"] = (4, lambda: statements.merge(writer, keys))
+    if len(habits.sides) == 2:
+        forms["same row"] = (2, lambda: wide.same_row(writer, keys[0]))
+        forms["two rows"] = (2, lambda: wide.two_rows(writer, keys[:2], _others(rng, keys[:2])))
+    if world.parents != "none":
+        forms["parent"] = (2, lambda: wide.parent(writer))
+    if {"signup", "hidden"} & set(world.triggers):
+        forms["signup"] = (1.5, lambda: wide.signup(writer, rng.choice((*KEYS, *MORE))))
+    if world.clips and 2 in habits.sides:
+        forms["clip"] = (1, lambda: wide.clip(writer, keys))
+    if owner:
+        # PostgreSQL has no COPY FROM under row-level security, and API roles may not TRUNCATE.
+        forms["copy"] = (2, lambda: statements.copy(writer, keys))
+        forms["truncate"] = (0.25, lambda: wide.truncate(writer))
     names = list(forms)
-    name = rng.choices(names, [forms[name][0] for name in names])[0]
-    return replace(forms[name][1](), shared=True)
+    return forms[rng.choices(names, [forms[name][0] for name in names])[0]][1]()
 
 
-def _shared_move(writer: Writer, keys: list[Key]) -> Statement:
-    others = [key for key in SHARED_KEYS if key not in keys]
-    return statements.move(writer, {keys[0]: writer.rng.choice(others or [(SHARED_SPACE, 99)])})
+def _some(rng: random.Random, least: int = 1, most: int = 3) -> list[int]:
+    if least == 1 and rng.random() < 0.06:
+        return rng.sample((*KEYS, *MORE), _MANY)
+    return rng.sample(KEYS if rng.random() < 0.8 else (*KEYS, *MORE), rng.randint(least, most))
 
 
-def _own_move(writer: Writer, known: Known, keys: list[Key]) -> Statement:
-    moves = dict(zip(keys[:2], known.fresh(len(keys[:2])), strict=True))
-    return statements.move(writer, moves)
+def _others(rng: random.Random, keys: list[int]) -> list[int]:
+    return rng.sample([key for key in KEYS if key not in keys], 2)
+
+
+def _for_insert(writer: Writer, keys: list[int]) -> list[int | None]:
+    """Mostly keys of one's own, sometimes what the table makes."""
+    world = writer.world
+    made = world.identity[writer.side - 1] != "none" and not world.two_keys
+    if made and writer.rng.random() < 0.3:
+        return [None for _ in keys[:3]]
+    if writer.rng.random() < 0.5:
+        return [*writer.rng.sample((*KEYS, *MORE), min(len(keys), 3))]
+    return [*keys]
+
+
+def _moves(writer: Writer, keys: list[int]) -> dict[int, int]:
+    rng = writer.rng
+    if writer.world.deferrable_key and len(keys) > 1 and rng.random() < 0.7:
+        return dict(zip(keys, [*keys[1:], keys[0]], strict=True))  # they take each other's
+    return dict(zip(keys, rng.sample((*KEYS, *MORE), len(keys)), strict=True))
+
+
+def begin_sql(plan: Plan) -> list[str]:
+    """Return what begins a transaction of the plan's tenant."""
+    found = [f"begin isolation level {plan.isolation}"]
+    if plan.lock_timeout_ms:
+        found.append(f"set local lock_timeout = '{plan.lock_timeout_ms}ms'")
+    if plan.tenant == "O":
+        return found
+    role = "authenticated" if plan.tenant in TENANTS else "service_role"
+    user = f'"sub": "{TENANTS[plan.tenant]}", ' if plan.tenant in TENANTS else ""
+    claims = f'{{{user}"role": "{role}"}}'
+    found.append(f"select set_config('request.jwt.claims', '{claims}', true)")
+    return [*found, f"set local role {role}"]

@@ -2,57 +2,55 @@
 
 from __future__ import annotations
 
-from .driver import Result
-from .journal import Transaction
-from .rows import Key
+import collections
+from collections.abc import Iterable
+
+from .judge import KINDS, Problem
+from .plans import Plan
+from .shrink import Found
+from .worlds import create_sql
 
 _SHOWN = (
     "rounds", "statements", "commits", "rollbacks", "deadlocks", "serialization failures",
-    "lock timeouts", "retries", "kills", "restarts", "lost connections", "mirror failures",
-    "repaired", "backfill batches", "verify batches", "stage changes", "rows compared",
+    "lock timeouts", "kills", "restarts", "restores", "lost connections", "failures recorded",
+    "repaired", "backfill batches", "verify batches", "stage changes", "engine deadlocks",
+    "engine conflicts", "engine timeouts",
 )  # fmt: skip
+_NAMES = {
+    "lost row": "lost rows", "lost edit": "lost edits", "foreign row": "foreign rows",
+    "silent difference": "silent differences", "other problem": "other problems",
+}  # fmt: skip
 
 
-def summary(result: Result) -> str:
-    """Return the counts, one a line, lost and wrong at the end."""
-    counts = result.counts
+def summary(counts: collections.Counter[str], problems: Iterable[Problem]) -> str:
+    """Return the counts, one a line, what is wrong at the end."""
     names = [*_SHOWN, *sorted(name for name in counts if name not in _SHOWN)]
+    kinds = collections.Counter(problem.kind for problem in problems)
     lines = [f"{name:24} {counts[name]}" for name in names]
-    lines.append(f"{'lost':24} {len(result.verdict.lost)}")
-    lines.append(f"{'wrong':24} {len(result.verdict.wrong)}")
-    lines.append(f"{'other problems':24} {len(result.problems)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"{_NAMES[kind]:24} {kinds[kind]}" for kind in KINDS)])
 
 
-def explain(result: Result) -> str:
-    """Return what went wrong and the transactions that touched the first keys concerned."""
-    options = result.options
-    lines = [
-        "",
-        f"FAILED: --seed {options.seed} --rounds 1 --sessions {options.sessions} "
-        f"--transactions {options.transactions}",
-        result.note,
-        *result.problems[:10],
-    ]
-    broken = [*result.verdict.lost.items(), *result.verdict.wrong.items()]
-    lines += [f"{key}: {reason}" for key, reason in broken[:10]]
-    for key, _ in broken[:2]:
-        lines += ["", f"Committed transactions that wrote {key}, in commit order:"]
-        lines += [_script(t) for t in _writers(result, key)[-8:]]
-    return "\n".join(lines)
+def explain(found: Found, seed: int) -> str:
+    """Return what went wrong in a round."""
+    lines = [f"FAILED: --seed {seed} --rounds 1", str(found.world)]
+    return "\n".join([*lines, *(f"{p.kind}: {p.text}" for p in found.outcome.problems[:8])])
 
 
-def _writers(result: Result, key: Key) -> list[Transaction]:
-    found = [
-        t
-        for t in result.transactions
-        if t.committed_at is not None
-        and t.session != 0
-        and any(key in (e.key, e.moved_from) or e.key is None for e in t.effects)
-    ]
-    return sorted(found, key=lambda t: str(t.committed_at))
+def script(found: Found, seed: int) -> str:
+    """Return the round as a script for psql, in a database that has the migrations."""
+    wrong = found.outcome.problems[0]
+    return "\n".join((
+        f"-- Seed {seed}. {found.world}",
+        f"-- {wrong.kind}: {wrong.text}".replace("\n", "\n-- "),
+        create_sql(found.world),
+        *found.outcome.log,
+        "table public.notes; table public.cards;",
+        "select key, operation, error_code, message from crossfade.mirror_failures",
+        "where resolved_at is null;",
+    ))  # fmt: skip
 
 
-def _script(transaction: Transaction) -> str:
-    head = f"-- {transaction.token} of session {transaction.session}, {transaction.committed_at}"
-    return "\n".join([head, *(text[:600] + ";" for text in transaction.script)])
+def size(items: Iterable[Plan]) -> str:
+    """Return how long a script is."""
+    plans = list(items)
+    return f"{len(plans)} items, {sum(len(plan.steps) for plan in plans)} steps"

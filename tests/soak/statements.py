@@ -1,216 +1,246 @@
-"""Random statements as text. Pure: all comes from the random generator and the arguments."""
+"""Random statements on one table, as text. Pure: all comes from the writer's generator."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from .rows import Key
-from .shape import COLUMNS
+from .worlds import TABLES
 from .writer import (
-    TOKEN,
     Writer,
-    assignments,
     column_list,
-    is_refused,
+    edits,
     key_join,
     key_values,
-    literal,
-    returning,
+    new_row,
     row_text,
-    some_columns,
-    values,
+    upsert_edits,
 )
 
-# What a statement returns: rows it wrote, rows it deleted, both (first column w or d), or nothing;
-# then what it did is found by its token (and, for MERGE, by the rows that are gone).
-Returns = Literal["rows", "gone", "both", "token", "merge", "all"]
+
+@dataclass(frozen=True)
+class Part:
+    """What one table's share of a statement is, without RETURNING.
+
+    Attributes:
+        op: ``I``, ``U``, ``D``, or ``M`` for MERGE. An upsert is ``U``: a new row's birth tells it.
+        sets: columns that an update assigns.
+    """
+
+    side: int
+    op: str
+    sql: str
+    sets: tuple[str, ...] = ()
+
+    def returning(self) -> str:
+        """Return what makes the statement tell side, op and row."""
+        op = "left(merge_action(), 1)" if self.op == "M" else f"'{self.op}'"
+        return f" returning {self.side}, {op}, to_jsonb(t)::text"
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One random statement.
+    """One statement: one part, or several as data-modifying CTEs.
 
     Attributes:
-        sql: its text; with COPY data in ``lines`` after it.
-        moves: old keys by new key, when it changes keys.
-        keys: the keys it names, in order; the whole table when empty.
-        shared: it may meet rows of other sessions.
-        breaks_check: it writes an amount that V2 refuses.
+        form: its kind, for people.
+        plain: the whole text of a statement that has no parts (parents, TRUNCATE).
+        lines: data of a COPY.
     """
 
-    side: int
     form: str
-    sql: str
-    returns: Returns
-    keys: tuple[Key, ...] = ()
-    moves: dict[Key, Key] = field(default_factory=dict)
-    lines: tuple[tuple[str | None, ...], ...] = ()
-    shared: bool = False
-    breaks_check: bool = False
+    tag: str
+    parts: tuple[Part, ...] = ()
+    plain: str = ""
+    lines: tuple[tuple[str | None, ...], ...] = field(default=())
+
+    @property
+    def sides(self) -> set[int]:
+        """Return the tables of the pair that it names."""
+        named = {side for side, table in TABLES.items() if table in self.plain}
+        return named | {part.side for part in self.parts}
+
+    def text(self, *, returning: bool) -> str:
+        """Return the SQL; with RETURNING its rows are (side, op, row)."""
+        if self.plain:
+            return self.plain
+        texts = [part.sql + (part.returning() if returning else "") for part in self.parts]
+        if len(texts) == 1:
+            return texts[0]
+        names = [f"part{number}" for number, _ in enumerate(texts)]
+        if not returning:
+            texts = [f"{text} returning 1" for text in texts]
+        ctes = ", ".join(f"{n} as ({text})" for n, text in zip(names, texts, strict=True))
+        return f"with {ctes} " + " union all ".join(f"select * from {name}" for name in names)
 
 
-def insert(writer: Writer, keys: Sequence[Key], conflict: str = "") -> Statement:
-    """Insert one row or several; conflict is empty, ``nothing`` or ``update``."""
-    rows = [values(writer) for _ in keys]
-    tuples = ", ".join(row_text(writer, key, row) for key, row in zip(keys, rows, strict=True))
-    tail = ""
-    if conflict:
-        target = ", ".join(writer.shape.keys(writer.side))
-        update = ", ".join(f"{name} = excluded.{name}" for name in some_columns(writer))
-        tail = f"on conflict ({target}) do " + (
-            "nothing" if conflict == "nothing" else f"update set {update}"
-        )
-        if conflict == "update" and writer.rng.random() < 0.2:
-            tail += " where t.token <> excluded.token"
-    return Statement(
+def psql_text(statement: Statement) -> str:
+    """Return the statement as psql takes it."""
+    if not statement.lines:
+        return f"{statement.text(returning=False)};"
+    escaped = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
+    lines = [
+        "\t".join("\\N" if value is None else value.translate(escaped) for value in line)
+        for line in statement.lines
+    ]
+    return "\n".join([f"{statement.parts[0].sql};", *lines, "\\."])
+
+
+def one(writer: Writer, form: str, part: Part) -> Statement:
+    """Return a statement of one part."""
+    return Statement(form, writer.tag, (part,))
+
+
+def insert_part(writer: Writer, keys: Sequence[int | None], start: int = 1) -> Part:
+    """Insert rows; a key of None is left to the table."""
+    rows = [new_row(writer, number) for number, _ in enumerate(keys, start)]
+    keyed = keys[0] is not None
+    tuples = ", ".join(row_text(writer, row, key) for key, row in zip(keys, rows, strict=True))
+    says = f" {writer.world.overriding(writer.side)}" if keyed else ""
+    columns = column_list(writer, rows[0], keyed=keyed)
+    return Part(
         writer.side,
-        f"insert {conflict}".strip(),
-        f"insert into {writer.table} as t ({column_list(writer)}) values {tuples} {tail} "
-        + returning(writer),
-        "rows",
-        tuple(keys),
-        breaks_check=is_refused(rows),
+        "I",
+        f"insert into {writer.table} as t ({columns}){says} values {tuples}",
     )
 
 
-def update(writer: Writer, keys: Sequence[Key]) -> Statement:
-    """Update rows in the order of the keys."""
-    text, refused = assignments(writer)
-    return Statement(
-        writer.side,
-        "update",
-        f"update {writer.table} t set {text} from {key_values(writer, keys)} "
-        f"where {key_join(writer)} {returning(writer)}",
-        "rows",
-        tuple(keys),
-        breaks_check=refused,
-    )
+def insert(writer: Writer, keys: Sequence[int | None]) -> Statement:
+    return one(writer, "insert", insert_part(writer, keys))
 
 
-def delete(writer: Writer, keys: Sequence[Key]) -> Statement:
-    """Delete rows in the order of the keys."""
-    return Statement(
-        writer.side,
-        "delete",
-        f"delete from {writer.table} t using {key_values(writer, keys)} "
-        f"where {key_join(writer)} {returning(writer)}",
-        "gone",
-        tuple(keys),
-    )
+def upsert(writer: Writer, keys: Sequence[int]) -> Statement:
+    """Insert, and do nothing or update where the key is taken."""
+    part = insert_part(writer, keys)
+    target = ", ".join(writer.world.keys(writer.side))
+    action, names = "nothing", []
+    if writer.rng.random() < 0.75:
+        changes = upsert_edits(writer)
+        names = [change.split(" = ")[0] for change in changes]
+        action = f"update set {', '.join(changes)}"
+        if writer.rng.random() < 0.25:
+            action += " where t.mark is distinct from excluded.mark"
+    text = f"{part.sql} on conflict ({target}) do {action}"
+    return one(writer, "upsert", Part(writer.side, "U", text, tuple(names)))
 
 
-def whole_space(writer: Writer, space: int, *, remove: bool) -> Statement:
-    """Update or delete everything in a key space: what a scan finds, in its order."""
-    name = writer.shape.keys(writer.side)[0]
-    if len(writer.shape.keys_v1) == 2:
-        where = f"t.{name} = {space}"
+def update_part(writer: Writer, keys: Sequence[int]) -> Part:
+    """Update rows by key."""
+    changes = edits(writer)
+    text = f"update {writer.table} as t set {', '.join(changes)}"
+    if len(keys) == 1 and writer.rng.random() < 0.5:
+        names = zip(writer.world.keys(writer.side), writer.world.parts(keys[0]), strict=True)
+        text += " where " + " and ".join(f"t.{name} = {part}" for name, part in names)
     else:
-        low, high = writer.shape.parts((space, 0))[0], writer.shape.parts((space + 1, 0))[0]
-        where = f"t.{name} >= {low} and t.{name} < {high}"
-    text, refused = assignments(writer)
-    start = f"delete from {writer.table} t" if remove else f"update {writer.table} t set {text}"
-    return Statement(
-        writer.side,
-        "delete space" if remove else "update space",
-        f"{start} where {where} {returning(writer)}",
-        "gone" if remove else "rows",
-        breaks_check=refused and not remove,
+        text += f" from {key_values(writer, keys)} where {key_join(writer)}"
+    return Part(writer.side, "U", text, tuple(c.split(" = ")[0] for c in changes))
+
+
+def update(writer: Writer, keys: Sequence[int]) -> Statement:
+    return one(writer, "update", update_part(writer, keys))
+
+
+def update_all(writer: Writer) -> Statement:
+    """Update every row that a scan finds and the policies show."""
+    changes = edits(writer)
+    unique = ("pos = ", "place = ")  # one value for all would never do
+    changes = [change for change in changes if not change.startswith(unique)]
+    text = f"update {writer.table} as t set {', '.join(changes)} where t.hits % 2 = 0"
+    return one(
+        writer,
+        "update all",
+        Part(writer.side, "U", text, tuple(c.split(" = ")[0] for c in changes)),
     )
 
 
-def move(writer: Writer, moves: dict[Key, Key]) -> Statement:
-    """Change keys, from old to new."""
-    shape = writer.shape
+def delete_part(writer: Writer, keys: Sequence[int]) -> Part:
+    text = f"delete from {writer.table} as t using {key_values(writer, keys)}"
+    return Part(writer.side, "D", f"{text} where {key_join(writer)}")
+
+
+def delete(writer: Writer, keys: Sequence[int]) -> Statement:
+    return one(writer, "delete", delete_part(writer, keys))
+
+
+def move(writer: Writer, moves: Mapping[int, int]) -> Statement:
+    """Change keys from old to new, and something else or not."""
+    world = writer.world
     pairs = ", ".join(
-        "(" + ", ".join(literal(p, "bigint") for p in (*shape.parts(a), *shape.parts(b))) + ")"
+        "(" + ", ".join(f"{p}::bigint" for p in (*world.parts(a), *world.parts(b))) + ")"
         for a, b in moves.items()
     )
-    names = [f"{kind}{number}" for kind in "kn" for number, _ in enumerate(shape.keys(1))]
-    setting = ", ".join(
-        f"{name} = v.n{number}" for number, name in enumerate(shape.keys(writer.side))
+    keys = world.keys(writer.side)
+    names = [f"{kind}{number}" for kind in "kn" for number, _ in enumerate(keys)]
+    changes = [f"{name} = v.n{number}" for number, name in enumerate(keys)]
+    if writer.rng.random() < 0.7:
+        changes += edits(writer)
+    text = (
+        f"update {writer.table} as t set {', '.join(changes)} "
+        f"from (values {pairs}) as v ({', '.join(names)}) where {key_join(writer)}"
     )
-    return Statement(
-        writer.side,
-        "move",
-        f"update {writer.table} t set {setting}, token = '{TOKEN}' "
-        f"from (values {pairs}) v ({', '.join(names)}) where {key_join(writer)} "
-        + returning(writer),
-        "rows",
-        tuple(moves),
-        moves={new: old for old, new in moves.items()},
+    return one(
+        writer, "move", Part(writer.side, "U", text, tuple(c.split(" = ")[0] for c in changes))
     )
 
 
-def merge(writer: Writer, keys: Sequence[Key], *, remove: float = 0.3) -> Statement:
-    """Merge: matched rows are updated or (with probability remove) deleted, others inserted."""
-    rows = [values(writer) for _ in keys]
-    names = [f"k{number}" for number, _ in enumerate(writer.shape.keys(1))]
+def swap_places(writer: Writer, keys: Sequence[int]) -> Statement:
+    """Let rows exchange values of a unique column."""
+    place = "pos" if writer.side == 1 else "place"
+    changes = [*edits(writer)[:2], f"{place} = v.place"]
+    numbers = [*range(1001, 1001 + len(keys))]
+    writer.rng.shuffle(numbers)
+    rows = key_values(writer, keys)
+    for key, number in zip(keys, numbers, strict=True):
+        text = ", ".join(f"{part}::bigint" for part in writer.world.parts(key))
+        rows = rows.replace(f"({text})", f"({text}, {number}::integer)", 1)
+    rows = rows.removesuffix(")") + ", place)"
+    text = (
+        f"update {writer.table} as t set {', '.join(changes)} from {rows} where {key_join(writer)}"
+    )
+    return one(
+        writer, "places", Part(writer.side, "U", text, tuple(c.split(" = ")[0] for c in changes))
+    )
+
+
+def merge(writer: Writer, keys: Sequence[int]) -> Statement:
+    """Merge: matched rows are updated or deleted, others inserted, some of them not."""
+    rng, world = writer.rng, writer.world
+    rows = [new_row(writer, number) for number, _ in enumerate(keys, 1)]
+    names = [f"k{number}" for number, _ in enumerate(world.keys(1))]
     tuples = ", ".join(
-        row_text(writer, key, row)[:-1] + f", {str(writer.rng.random() < remove).lower()})"
+        row_text(writer, row, key)[:-1] + f", {str(rng.random() < 0.25).lower()})"
         for key, row in zip(keys, rows, strict=True)
     )
-    update = ", ".join(f"{name} = v.{name}" for name in some_columns(writer))
-    new = ", ".join(f"v.{name}" for name in (*names, *COLUMNS[writer.side]))
-    return Statement(
-        writer.side,
-        "merge",
-        f"merge into {writer.table} t using (values {tuples}) "
-        f"v ({', '.join((*names, *COLUMNS[writer.side], 'remove'))}) on {key_join(writer)} "
-        f"when matched and v.remove then delete when matched then update set {update} "
-        f"when not matched and not v.remove then insert ({column_list(writer)}) values ({new})",
-        "merge",
-        tuple(keys),
-        breaks_check=is_refused(rows),
+    changes = [change.replace("excluded.", "v.") for change in upsert_edits(writer)]
+    new = ", ".join(f"v.{name}" for name in (*names, *rows[0]))
+    branches = [
+        "when matched and v.remove then delete",
+        f"when matched then update set {', '.join(changes)}",
+        f"when not matched and not v.remove then insert ({column_list(writer, rows[0])}) "
+        f"{world.overriding(writer.side)} values ({new})",
+    ]
+    if rng.random() < 0.3:
+        branches.pop(rng.randrange(3))
+    text = (
+        f"merge into {writer.table} as t using (values {tuples}) as "
+        f"v ({', '.join((*names, *rows[0], 'remove'))}) on {key_join(writer)} {' '.join(branches)}"
     )
+    sets = tuple(c.split(" = ")[0] for c in changes)
+    return one(writer, "merge", Part(writer.side, "M", text, sets))
 
 
-def copy(writer: Writer, keys: Sequence[Key]) -> Statement:
+def copy(writer: Writer, keys: Sequence[int]) -> Statement:
     """COPY new rows in."""
-    rows = [values(writer) for _ in keys]
+    rows = [new_row(writer, number) for number, _ in enumerate(keys, 1)]
     lines = tuple(
         (
-            *(str(part) for part in writer.shape.parts(key)),
+            *(str(part) for part in writer.world.parts(key)),
             *(None if v is None else str(v).lower() if isinstance(v, bool) else str(v)
               for v in row.values()),
         )
         for key, row in zip(keys, rows, strict=True)
     )  # fmt: skip
-    return Statement(
-        writer.side,
-        "copy",
-        f"copy {writer.table} ({column_list(writer)}) from stdin",
-        "token",
-        tuple(keys),
-        lines=lines,
-        breaks_check=is_refused(rows),
+    part = Part(
+        writer.side, "I", f"copy {writer.table} ({column_list(writer, rows[0])}) from stdin"
     )
-
-
-def replace(writer: Writer, old: Sequence[Key], new: Sequence[Key]) -> Statement:
-    """Delete and insert in one statement, with a data-modifying CTE."""
-    rows = [values(writer) for _ in new]
-    tuples = ", ".join(row_text(writer, key, row) for key, row in zip(new, rows, strict=True))
-    returned = returning(writer)
-    read = ", ".join(
-        f"w.{name}" for name in (*writer.shape.keys(writer.side), *COLUMNS[writer.side])
-    )
-    read = read.replace("w.owner_id", "w.owner_id::text")
-    return Statement(
-        writer.side,
-        "replace",
-        f"with gone as (delete from {writer.table} t using {key_values(writer, old)} "
-        f"where {key_join(writer)} {returned}), "
-        f"made as (insert into {writer.table} as t ({column_list(writer)}) "
-        f"select w.* from (values {tuples}) w, (select count(*) from gone) c {returned}) "
-        f"select 'd', {read} from gone w union all select 'w', {read} from made w",
-        "both",
-        (*old, *new),
-        breaks_check=is_refused(rows),
-    )
-
-
-def truncate(writer: Writer) -> Statement:
-    """Empty the table."""
-    return Statement(writer.side, "truncate", f"truncate {writer.table}", "all")
+    return Statement("copy", writer.tag, (part,), lines=lines)

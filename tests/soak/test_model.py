@@ -1,111 +1,144 @@
-"""The model itself: what it expects and what the judge finds."""
+"""The model itself: what it expects, and what the judge finds."""
 
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from .journal import Effect, Transaction, expect
-from .judge import judge
-from .plans import Habits, Known, make_plan
-from .rows import Key, Row, RowV1, RowV2, to_v1, to_v2
-from .shape import SHAPES, Shape
+from .columns import Image
+from .judge import Excuses, foreign, judge, read_tables
+from .model import Entry, replay
+from .scripts import make_script
+from .statements import psql_text
+from .worlds import TENANTS, World, choose
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-KEY = (1, 7)
-OLD, NEW = RowV1(None, "old", "a", 5), RowV1(None, "new", "b", None)
-RICH = RowV2(None, "rich", ("a", 7), 5, pinned=True, note="n")
-
-
-def committed(second: float, *effects: Effect) -> Transaction:
-    at = START + timedelta(seconds=second)
-    return Transaction(f"t{second}", 1, "read committed", effects=list(effects), committed_at=at)
+WORLD = World()
+A, B = TENANTS["A"], TENANTS["B"]
 
 
-def write(row: Row, key: Key = KEY, moved_from: Key | None = None) -> Effect:
-    return Effect(1 if isinstance(row, RowV1) else 2, key, row, moved_from)
+def note(number: int = 1, **more: Any) -> Image:
+    """A row of V1 as to_jsonb shows it."""
+    row: Image = dict.fromkeys(
+        ("folder_id", "label_id", "pos", "title", "mood", "price", "spot", "happens", "meta",
+         "mark", "slug", "updated_at", "edited", "loud")
+    )  # fmt: skip
+    row |= {"id": number, "birth": f"A:{number}", "owner_id": A, "log1": ["A:x"], "log2": []}
+    return row | {"logs": [], "hits1": 1, "hits2": 0, "hits": 0} | more
 
 
-def verdict_of(
-    transactions: list[Transaction], v1: Row | None, v2: Row | None, *, failed: bool = False
-) -> tuple[int, int]:
-    """Return how many keys are lost and wrong when KEY holds these rows."""
-    found = judge(
-        expect(transactions),
-        {} if v1 is None else {KEY: v1},
-        {} if v2 is None else {KEY: v2},
-        {KEY} if failed else set(),
-    )
-    return len(found.lost), len(found.wrong)
+def card(row: Image, **more: Any) -> Image:
+    """The row of V2 that belongs to a note."""
+    names = {"id": "card_id", "owner_id": "org", "pos": "place", "title": "heading",
+             "price": "cents"}  # fmt: skip
+    found = {names.get(name, name): value for name, value in row.items()}
+    return found | {"log_x": [], "reads": 0, "pinned": False} | more
 
 
-def test_last_commit_wins_whatever_the_order_of_the_journal() -> None:
-    history = [committed(2, write(NEW)), committed(1, write(OLD))]
-    assert verdict_of(history, NEW, to_v2(NEW, None)) == (0, 0)
-    assert verdict_of(history, OLD, to_v2(OLD, None)) == (1, 0)
+def entry(
+    op: str, old: Image | None, new: Image | None, side: int = 1, source: str = "client"
+) -> Entry:
+    return Entry(1, source, side, op, None, old, new)
 
 
-def test_what_did_not_commit_is_not_expected() -> None:
-    undone = Transaction("x", 1, "read committed", effects=[write(NEW)], outcome="rolled_back")
-    assert verdict_of([committed(1, write(OLD)), undone], OLD, to_v2(OLD, None)) == (0, 0)
+def kinds(
+    entries: list[Entry],
+    v1: list[Image],
+    v2: list[Image],
+    excuses: Excuses = Excuses(),  # noqa: B008
+) -> list[str]:
+    """What is wrong when these rows are there after these writes."""
+    found = judge(WORLD, replay(WORLD, entries, {}), read_tables(v1, v2, []), excuses)
+    return [problem.kind for problem in found]
 
 
-def test_missing_row_of_one_table_is_lost() -> None:
-    assert verdict_of([committed(1, write(OLD))], OLD, None) == (1, 0)
-    assert verdict_of([committed(1, write(OLD))], None, to_v2(OLD, None)) == (1, 0)
+MADE = entry("I", None, note())
+EDITED = note(log1=["A:x", "A:y"], hits1=2, title="new")
+EDIT = entry("U", note(), EDITED)
+
+
+def test_rows_that_agree_are_right() -> None:
+    assert kinds([MADE], [note()], [card(note())]) == []
+    assert kinds([MADE, EDIT], [EDITED], [card(EDITED)]) == []
+    assert kinds([MADE, entry("D", note(), None)], [], []) == []
+    assert kinds([MADE], [note()], [], Excuses(copied=False)) == []
+
+
+def test_row_in_neither_table_is_lost() -> None:
+    assert kinds([MADE], [], []) == ["lost row"]
+
+
+def test_row_in_one_table_is_a_silent_difference_unless_a_failure_is_open() -> None:
+    assert kinds([MADE], [note()], []) == ["silent difference"]
+    assert kinds([MADE], [note()], [], Excuses(open=frozenset({(1,)}))) == []
+    # An open failure excuses that table only which did not get the write.
+    assert kinds([MADE], [], [card(note())], Excuses(open=frozenset({(2,)}))) != []
+
+
+def test_edit_missing_from_both_tables_is_lost() -> None:
+    assert set(kinds([MADE, EDIT], [note()], [card(note())])) == {"lost edit"}
+
+
+def test_own_edit_is_lost_in_spite_of_an_open_failure() -> None:
+    excuse = Excuses(open=frozenset({(1,)}))
+    assert set(kinds([MADE, EDIT], [note()], [card(note())], excuse)) == {"lost edit"}
+    assert kinds([MADE, EDIT], [EDITED], [card(note())], excuse) == []
+
+
+def test_last_value_of_a_column_counts() -> None:
+    late = EDITED | {"title": None}
+    assert kinds([MADE, EDIT], [late], [card(late)]) == ["lost edit"]
+
+
+def test_edit_of_v2_alone_must_stay() -> None:
+    old, new = card(note()), card(note(), log_x=["A:z"])
+    edits = [MADE, entry("U", old, new, side=2)]
+    assert kinds(edits, [note()], [new]) == []
+    assert kinds(edits, [note()], [old]) == ["lost edit"]
+
+
+def test_columns_that_differ_are_a_silent_difference() -> None:
+    assert kinds([MADE], [note()], [card(note(slug="other"))]) == ["silent difference"]
+
+
+def test_amounts_and_composites_are_compared_by_what_they_mean() -> None:
+    row = note(price="12.50", spot={"x": "1.00", "label": "a"})
+    same = card(row) | {"cents": 1250}
+    assert kinds([entry("I", None, row)], [row], [same]) == []
+    assert kinds([entry("I", None, row)], [row], [same | {"cents": 1251}]) == ["silent difference"]
 
 
 def test_row_after_its_delete_is_wrong() -> None:
-    history = [committed(1, write(OLD)), committed(2, Effect(2, KEY, None))]
-    assert verdict_of(history, None, None) == (0, 0)
-    assert verdict_of(history, None, to_v2(OLD, None)) == (0, 1)
+    gone = [MADE, entry("D", note(), None)]
+    assert kinds(gone, [note()], [card(note())]) == ["other problem"]
+    assert kinds(gone, [], [card(note())]) == ["silent difference"]
 
 
-def test_edit_of_v1_must_keep_what_only_v2_holds() -> None:
-    edited = RowV1(None, "edited", "a", 9)
-    history = [committed(1, write(RICH)), committed(2, write(edited))]
-    kept = RowV2(None, "edited", ("a", 7), 9, pinned=True, note="n")
-    assert verdict_of(history, edited, kept) == (0, 0)
-    assert verdict_of(history, edited, to_v2(edited, None)) == (0, 1)
+def test_what_the_engine_wrote_is_not_expected() -> None:
+    copied = entry("U", note(), EDITED, source="engine")
+    assert kinds([MADE, copied], [note()], [card(note())]) == []
 
 
-def test_key_with_a_mirror_failure_may_have_lost_v2_only_data_but_no_write() -> None:
-    edited = RowV1(None, "edited", "a", 9)
-    history = [committed(1, write(RICH)), committed(2, write(edited))]
-    assert verdict_of(history, edited, to_v2(edited, None), failed=True) == (0, 0)
-    assert verdict_of(history, to_v1(RICH), RICH, failed=True) == (1, 0)
-    assert verdict_of(history, edited, RICH, failed=True) == (0, 1)
+def test_row_with_the_tag_of_another_tenant_is_foreign() -> None:
+    row = note(log1=["A:x", "B:y"])
+    found = kinds([entry("I", None, row)], [row], [card(row)])
+    assert set(found) == {"foreign row"}
+    assert kinds([entry("I", None, row)], [row | {"owner_id": B}], [card(row)])[0] == "foreign row"
 
 
-def test_moved_row_leaves_its_old_key_and_takes_v2_only_data_along() -> None:
-    moved = RowV1(None, "moved", "a", 5)
-    history = [committed(1, write(RICH, (1, 1))), committed(2, write(moved, KEY, (1, 1)))]
-    assert verdict_of(history, moved, to_v2(moved, RICH)) == (0, 0)
-    assert verdict_of(history, moved, to_v2(moved, None)) == (0, 1)
-    assert expect(history)[(1, 1)].v1 is None
+@pytest.mark.parametrize("source", ["client", "owner", "engine"])
+def test_write_to_a_row_of_another_tenant_is_foreign(source: str) -> None:
+    theirs = Entry(1, source, 1, "U", B, {"owner_id": A}, {"owner_id": B})
+    own = Entry(1, source, 2, "U", B, {"org": B}, {"org": B})
+    assert [problem.kind for problem in foreign([theirs, own])] == ["foreign row"]
 
 
-@pytest.mark.parametrize(("truncated_at", "present"), [(0.5, (1, 0)), (2, (0, 0))])
-def test_truncate_removes_what_was_committed_before_it_began(
-    truncated_at: float, present: tuple[int, int]
-) -> None:
-    began = START + timedelta(seconds=truncated_at)
-    history = [committed(1, write(OLD)), committed(3, Effect(1, None, None, started_at=began))]
-    gone = verdict_of(history, None, None)
-    assert gone == (0, 0)
-    # A writer that committed while the TRUNCATE ran may have come after it.
-    stays = verdict_of(history, OLD, to_v2(OLD, None))
-    assert stays == ((0, 0) if present == (1, 0) else (0, 1))
+def test_same_seed_makes_the_same_script() -> None:
+    def text() -> list[str]:
+        rng = random.Random(5)
+        items = make_script(rng, choose(rng, 18), 18, 200)
+        return [psql_text(s.statement) for i in items for s in i.steps if s.statement]
 
-
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_same_seed_makes_the_same_script(shape: Shape) -> None:
-    def script() -> list[str]:
-        rng, known = random.Random(5), Known(1, {(1, n) for n in range(1, 30)}, set(), 30)
-        plans = [make_plan(rng, shape, known, Habits(None)) for _ in range(200)]
-        return [s.statement.sql for p in plans for s in p.steps if s.statement]
-
-    assert script() == script()
-    assert len({text.split(" ")[0] for text in script()}) >= 6
+    assert text() == text()
+    assert len({line.split(" ")[0] for line in text()}) >= 6

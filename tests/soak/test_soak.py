@@ -3,31 +3,69 @@
 from __future__ import annotations
 
 import random
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tests.sql.conftest import DEBIAN_15, migrated
+from crossfade.local.postgres import PostgresServer
+from tests.sql.conftest import DEBIAN_15
 
-from .__main__ import make_server, soak
-from .driver import Options
-from .report import explain, summary
+from .__main__ import servers
+from .databases import world_database
+from .mutations import Mutation, NotAppliedError
+from .plans import Habits, make_plan
+from .report import explain
+from .rounds import Rounds
+from .scripts import preload
+from .single import Player, no_mutation
+from .worlds import TRIGGERS, World
 
-VERSIONS = ["18"] + (["15"] if (DEBIAN_15 / "postgres").exists() else [])
-SHORT = Options(seed=0, sessions=6, transactions=60, kills=1.0, crashes=0.7)
+VERSIONS = [18] + ([15] if (DEBIAN_15 / "postgres").exists() else [])
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_no_committed_write_is_lost_under_kills_and_crashes(version: str, tmp_path: Path) -> None:
-    seeds = [4, random.SystemRandom().randrange(10**6)]
-    print(f"seeds {seeds}, PostgreSQL {version}")
-    with make_server(tmp_path, version) as server:
-        migrated(server)
-        for seed in seeds:
-            options = Options(seed, SHORT.sessions, SHORT.transactions, SHORT.kills, SHORT.crashes)
-            result = soak(server, options, seconds=0, rounds=1)
-            print(summary(result))
-            assert not result.failed, explain(result)
-            assert result.counts["commits"] > 50
-    shutil.rmtree(tmp_path, ignore_errors=True)
+@pytest.fixture(scope="module", params=VERSIONS)
+def rounds(request: pytest.FixtureRequest) -> Iterator[Rounds]:
+    with servers(request.param) as (server, spare):
+        yield Rounds(server, request.param, spare, length=20)
+
+
+@pytest.fixture(scope="module")
+def server(rounds: Rounds) -> PostgresServer:
+    return rounds.server
+
+
+@pytest.mark.parametrize("audited", [False, True])
+def test_the_model_is_right_about_a_table_without_an_engine(
+    server: PostgresServer, rounds: Rounds, audited: bool
+) -> None:
+    triggers = tuple(t for t in TRIGGERS if t != "counter") if audited else ()
+    parents = "v1" if audited else "none"
+    world = World(triggers=triggers, audited=audited, parents=parents)
+    rng = random.Random(1)
+    habits = Habits("s", (1,), returning=not audited, merges=rounds.version >= 17)
+    plans = [make_plan(rng, world, habits, number) for number in range(60)]
+    with world_database(server, world) as place:
+        outcome = Player(place, world, no_mutation).play([preload(rng, world), *plans])
+    assert outcome.problems == []
+    assert outcome.counts["commits"] > 15
+
+
+@pytest.mark.parametrize("crowds", [0.0, 1.0], ids=["one session", "several sessions"])
+def test_nothing_is_lost(rounds: Rounds, crowds: float) -> None:
+    rounds.crowds = crowds
+    seeds = [1] if crowds else [3, random.SystemRandom().randrange(10**6)]
+    print(f"seeds {seeds}, PostgreSQL {rounds.version}")
+    commits = 0
+    for seed in seeds:
+        found = rounds.run(seed)
+        assert not found.outcome.problems, explain(found, seed)
+        commits += found.outcome.counts["commits"]
+    assert commits > 8
+
+
+def test_mutation_that_does_not_apply_is_an_error(server: PostgresServer) -> None:
+    mutation = Mutation("none", "set_stage", "no such text", "")
+    with world_database(server, World()) as place, place.connect() as connection:
+        mutation.apply(connection, "before")
+        with pytest.raises(NotAppliedError):
+            mutation.apply(connection, "after")

@@ -56,15 +56,46 @@ def call(db: Connection, function: str, *args: Any, **named: Any) -> Any:
     return one(db, query, *values)
 
 
+@contextmanager
+def unmirrored(db: Connection) -> Iterator[None]:
+    """Write one table of a pair only, as the restore of a dump does: no trigger of ours fires."""
+    with db.transaction():
+        db.execute("set local session_replication_role = replica")
+        yield
+        db.execute("set local session_replication_role = origin")
+
+
+def backfill(db: Connection, pair: str, direction: str = "v1_to_v2") -> None:
+    """Run a backfill to its end; the first one opens V2 to API roles."""
+    run = call(db, "start_backfill", pair, direction)["run"]["id"]
+    for _ in range(1000):
+        answer = call(db, "backfill_batch", run)
+        if answer["state"] == "finished":
+            return
+    pytest.fail(f"the backfill does not end: {answer}")
+
+
+def open_v2(db: Connection, pair: str) -> None:
+    """Open V2 to API roles where the test is one transaction, for which a backfill would wait.
+
+    Its tables are empty or mirrored since they were: nothing is left to copy.
+    """
+    db.execute("update crossfade_private.mirror_state set opened = true where pair = %s", [pair])
+
+
 def create_pair(
     db: Connection,
     name: str = "orders",
     *,
     stage: str = "off",
     percentage: float = 0,
+    opened: bool = False,
     **options: Any,
 ) -> str:
-    """Register a pair of two empty tables and put it where the test needs it."""
+    """Register a pair of two empty tables and put it where the test needs it.
+
+    opened: with a backfill, after which API roles may write V2.
+    """
     db.execute(PAIR.format(name))
     tables = [f"public.{name}_{part}" for part in ("v1", "v2", "to_v2", "to_v1")]
     call(db, "register_pair", name, *tables, options=options)
@@ -72,6 +103,8 @@ def create_pair(
     if stage != "off":
         call(db, "set_stage", name, "dualwrite", "test")
         force(db, "update crossfade.pairs set stage = %s where name = %s", stage, name)
+    if opened:
+        backfill(db, name)
     if percentage:
         call(db, "set_cohort", name, {"percentage": percentage}, "test")
     return name

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from .conftest import Connect, Connection
-from .control import in_background
+from .control import in_background, unmirrored
 from .notes_pair import create_notes, differences, rows
 
 
@@ -43,7 +43,6 @@ def finish(db: Connection, run: int) -> dict[str, Any]:
 
 def small_batches(db: Connection) -> None:
     db.execute("update crossfade.settings set value = '10' where name = 'batch_max_rows'")
-    db.execute("alter table crossfade.run_ranges alter column batch_rows set default 10")
 
 
 @pytest.mark.parametrize("ranges", [1, 4])
@@ -146,7 +145,7 @@ def test_writer_waits_for_the_batch_that_copies_its_row(
 def test_a_counterpart_written_while_the_batch_waits_is_left_alone(
     db: Connection, connect: Connect
 ) -> None:
-    # When the batch looks, V2 has no row of its range; when it copies, it has.
+    # When the batch looks, V2 has no row of its range; when it copies, an edit has made one.
     prepare(db, 20)
     run = start(db)
     # The first batch settles which writers are older than the switch; this one shall not be.
@@ -155,12 +154,15 @@ def test_a_counterpart_written_while_the_batch_waits_is_left_alone(
     db.execute("update crossfade.run_ranges set batch_rows = 100")
     writer, worker = connect(), connect()
     writer.execute("begin")
-    writer.execute("insert into public.notes_v2 (id, parts, pinned) values (5, '[\"v2\"]', true)")
+    writer.execute("update public.notes set body = 'edited' where id = 5")
+    writer.execute("update public.notes_v2 set pinned = true where id = 5")
     with in_background(lambda: batch(worker, run)) as answer:
         wait_until_blocked(db, worker.info.backend_pid)
         writer.execute("commit")
     assert (answer[0]["rows_read"], answer[0]["rows_written"]) == (19, 18)
-    assert rows(db, "select parts, pinned from public.notes_v2 where id = 5") == [(["v2"], True)]
+    assert rows(db, "select parts, pinned from public.notes_v2 where id = 5") == [
+        (["edited"], True)
+    ]
     assert rows(db, "select count(*) from crossfade.mirror_failures") == [(0,)]
     assert differences(db) == []
 
@@ -179,9 +181,8 @@ def test_deleter_with_an_old_snapshot_leaves_no_zombie(db: Connection, connect: 
     assert rows(db, "select id from public.notes_v2 where id = 5") == [(5,)]
     # Verify leaves it to the sweep, and still sees what nobody has promised to remove.
     db.execute("insert into public.notes (id, body) values (500, 'x')")
-    db.execute("set crossfade.echo_notes_v1 = '1'")
-    db.execute("delete from public.notes where id = 500")
-    db.execute("reset crossfade.echo_notes_v1")
+    with unmirrored(db):
+        db.execute("delete from public.notes where id = 500")
     (started,) = rows(db, "select crossfade.start_verify('notes')")
     for _ in range(3):
         db.execute("select crossfade.verify_batch(%s, 60000)", [started[0]["run"]["id"]])
@@ -350,19 +351,18 @@ def test_backfill_does_not_undo_a_delete_that_could_not_be_mirrored(
 ) -> None:
     prepare(db, 30)
     small_batches(db)
-    db.execute("insert into public.notes_v2 (id, parts) values (15, '[\"n15\"]')")
-    holder, deleter, worker = connect(), connect(), connect()
+    # The edit makes a counterpart; the child keeps V1's row from being deleted.
+    db.execute("update public.notes set body = 'edited' where id = 15")
+    db.execute("create table public.stars (note bigint references public.notes)")
+    db.execute("insert into public.stars values (15)")
+    deleter, worker = connect(), connect()
     run = 0
     if not committed:
         # The first batch waits for writers that are older; this one is to be younger.
         run = start(db)
         assert batch(db, run)["rows_written"] == 10
-    holder.execute("begin")
-    holder.execute("select from public.notes where id = 15 for key share")
-    deleter.execute("set lock_timeout = '50ms'")
     deleter.execute("begin")
     deleter.execute("delete from public.notes_v2 where id = 15")
-    holder.execute("rollback")
     if committed:
         run = start(db)  # not held up by the failure that the open transaction has recorded
         assert batch(db, run)["state"] == "waiting"
@@ -374,7 +374,10 @@ def test_backfill_does_not_undo_a_delete_that_could_not_be_mirrored(
         wait_until_blocked(db, worker.info.backend_pid)
         deleter.execute("commit")
         thread.join()
-    assert rows(db, "select operation from crossfade.mirror_failures") == [("DELETE",)]
+    assert rows(db, "select operation, error_code from crossfade.mirror_failures") == [
+        ("DELETE", "23503")
+    ]
+    db.execute("truncate public.stars")
     db.execute("select crossfade.repair('notes')")
     assert rows(db, "select count(*) from public.notes where id = 15") == [(0,)]
     assert differences(db) == []

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from .control import backfill
 from .test_chat_pair import ADA, BOB, CHAT, PAIR, ROOT, Connection, one
 
 FEATURES = (ROOT / "sql" / "pairs" / "chat_features.sql").read_text()
@@ -27,6 +28,8 @@ def ada(db: Connection, connect: Callable[..., Connection]) -> Connection:
     db.execute(PAIR)
     db.execute(FEATURES)
     db.execute("insert into public.chats (id, user_id) values (%s, %s)", [CHAT, ADA])
+    db.execute("select crossfade.set_stage('chat_messages', 'dualwrite', 'test')")
+    backfill(db, "chat_messages")
     return connect("authenticated", sub=ADA)
 
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.sql.chat_rows import Row, Rows
+from tests.sql.control import backfill
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -51,6 +52,7 @@ def pair(db: Connection) -> Connection:
 def mirrored(pair: Connection) -> Connection:
     pair.execute("select crossfade.set_stage('chat_messages', 'dualwrite', 'test')")
     pair.execute("insert into public.chats (id, user_id) values (%s, %s)", [CHAT, ADA])
+    backfill(pair, "chat_messages")
     return pair
 
 

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any
 
+import click
 import psycopg
 import pytest
+import typer
 
+from crossfade.cli import app
 from tests.sql.conftest import ROOT
 from tests.sql.control import Connection, call, create_pair, one, ready_for_live
 
 CHECKS = sorted((ROOT / "sql" / "checks").glob("*.sql"))
 UNINSTALL = (ROOT / "sql" / "uninstall.sql").read_text(encoding="utf-8")
+
+
+CLI: Any = typer.main.get_command(app)
+
+
+def parse_commands(hint: str) -> None:
+    """Fail for a command of ours in a hint that would not run as it stands there."""
+    for part in hint.split(", then "):
+        if part.startswith("crossfade "):
+            command, context, words = CLI, click.Context(CLI), shlex.split(part)[1:]
+            while hasattr(command, "commands") or hasattr(command, "get_command"):
+                found = command.get_command(context, words[0])
+                assert found is not None, part
+                command, words = found, words[1:]
+            command.make_context(part, words, resilient_parsing=False)
 
 
 def run_check(db: Connection, name: str) -> list[tuple[str, str]]:
@@ -22,6 +42,8 @@ def run_check(db: Connection, name: str) -> list[tuple[str, str]]:
     assert columns == ["check_name", "object", "problem", "hint"]
     rows = cursor.fetchall()
     assert all(row[0] == name and all(row) for row in rows)
+    for row in rows:
+        parse_commands(row[3])
     return [(row[1], row[2]) for row in rows]
 
 
@@ -51,6 +73,17 @@ V1, V2 = "public.orders_v1", "public.orders_v2"
 TOO_LONG = "alter table public.orders_v1 add constraint short check (length(body) < 5)"
 LONG_ROW = "insert into public.orders_v2 values (7, '\"too long\"')"
 TRUE_POLICY = "create policy p on crossfade.flags for all to anon using (true)"
+OWN_TRIGGER = """
+create function public.own() returns trigger language plpgsql as 'begin return new; end';
+create trigger mine before insert or update on public.orders_v1
+for each row execute function public.own()
+"""
+MIRROR = "crossfade_private.mirror_orders_v1_insert"
+OTHER_STATE = """
+create function public.any_state() returns text language sql immutable as $$ select 'off' $$;
+create or replace function crossfade_private.mirror_orders_v1_state() returns text
+language sql immutable as $$ select public.any_state() $$
+"""
 STALE_RUN = """
 with r as (
   insert into crossfade.runs (kind, pair, direction, fingerprint, converter_hash)
@@ -144,6 +177,51 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
             "not pinned",
         ),
         (
+            "search_path",
+            "alter function crossfade.flags_version()"
+            " set search_path = pg_catalog, public, pg_temp",
+            "crossfade.flags_version()",
+            "not pinned",
+        ),
+        ("search_path", f"alter function {MIRROR}() reset search_path", MIRROR, "not pinned"),
+        (
+            "search_path",
+            f"alter function {MIRROR}() set search_path = pg_temp, pg_catalog",
+            MIRROR,
+            "not pinned",
+        ),
+        (
+            "search_path",
+            f"alter function {MIRROR}() set search_path = pg_catalog, \"of, nobody\", pg_temp",
+            MIRROR,
+            "create things in schema of, nobody",
+        ),
+        (
+            "search_path",
+            f"alter function {MIRROR}() set search_path = pg_catalog, pg_temp, public, pg_temp",
+            MIRROR,
+            "create things in schema pg_temp",
+        ),
+        (
+            "search_path",
+            "grant create on schema public to authenticated",
+            "crossfade_private.mirror_orders",
+            "create things in schema public",
+        ),
+        (
+            "search_path",
+            "grant create on schema extensions to public",
+            "crossfade_private.mirror_orders",
+            "create things in schema extensions",
+        ),
+        ("search_path", OTHER_STATE, "crossfade_private.mirror_orders_v1_state", "not pinned"),
+        (
+            "search_path",
+            "alter function crossfade_private.mirror_orders_v1_state() security definer",
+            "crossfade_private.mirror_orders_v1_state",
+            "not pinned",
+        ),
+        (
             "definer_functions",
             "grant execute on function crossfade.take_snapshot(text) to authenticated",
             "crossfade.take_snapshot(text)",
@@ -164,9 +242,30 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
         ),
         (
             "triggers",
-            f"alter table {V1} enable trigger crossfade_mirror_update",
+            f"alter table {V1} enable always trigger crossfade_mirror_update",
             V1,
-            "off in some replication roles",
+            "crossfade_mirror_update also fires while a dump is restored",
+        ),
+        (
+            "triggers",
+            f"alter table {V1} enable replica trigger crossfade_mirror_update",
+            V1,
+            "crossfade_mirror_update fires in replica mode only",
+        ),
+        (
+            "triggers",
+            f"create or replace trigger crossfade_mirror_delete after delete on {V1}"
+            f" referencing old table as cf_old execute function {MIRROR}()",
+            V1,
+            "crossfade_mirror_delete calls another function",
+        ),
+        ("triggers", OWN_TRIGGER, V1, "trigger !crossfade_first is missing"),
+        ("triggers", OWN_TRIGGER, V1, "trigger ~crossfade_last is missing"),
+        (
+            "triggers",
+            f"alter table {V2} alter column id add generated always as identity",
+            V2,
+            "trigger ~crossfade_key is missing",
         ),
         ("triggers", f"drop trigger crossfade_fence on {V2}", V2, "crossfade_fence is missing"),
         (
@@ -176,6 +275,13 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
             "crossfade_after_change is disabled",
         ),
         ("triggers", f"drop table {V2} cascade", V2, "does not exist"),
+        ("outdated_mirrors", OWN_TRIGGER, "orders", "(before insert row, before row) for which"),
+        (
+            "outdated_mirrors",
+            "update crossfade.pairs set generator = '0.1.9'",
+            "orders",
+            "was made by crossfade 0.1.9",
+        ),
         ("converters", NEW_CONVERTER, "orders", "has changed"),
         ("converters", "drop function public.orders_to_v1 cascade", "orders", "is missing"),
         ("changed_tables", f"alter table {V2} add column more text", "orders", "have changed"),
@@ -228,16 +334,68 @@ def test_applying_the_grants_again_repairs_rights(db: Connection, name: str, dam
     assert run_check(db, name) == []
 
 
-def test_following_the_hints_of_the_trigger_check_repairs_it(healthy: Connection) -> None:
-    healthy.execute(f"alter table {V1} disable trigger all")
-    healthy.execute(f"alter table {V2} disable trigger crossfade_fence")
-    path = ROOT / "sql" / "checks" / "triggers.sql"
-    hints = [row[3] for row in healthy.execute(path.read_text(encoding="utf-8"))]
-    off = "select count(*) from pg_trigger where tgname like 'crossfade%' and tgenabled = 'D'"
-    assert len(hints) == one(healthy, off) > 5
+def follow(db: Connection, name: str) -> int:
+    """Do what the hints of a check say, each once: commands of ours by their RPC, else SQL."""
+    path = ROOT / "sql" / "checks" / f"{name}.sql"
+    hints = {row[3] for row in db.execute(path.read_text(encoding="utf-8"))}
     for hint in hints:
-        healthy.execute(hint)
+        refresh = re.fullmatch(r"crossfade pair refresh (\w+)", hint)
+        if refresh:
+            call(db, "refresh_pair", refresh[1])
+        else:
+            db.execute(hint)
+    return len(hints)
+
+
+def test_every_trigger_of_our_tables_is_one_of_the_check(healthy: Connection) -> None:
+    off = """
+        select format('alter table %s disable trigger %I', g.tgrelid::regclass, g.tgname),
+          g.tgrelid::regclass::text, g.tgname
+        from pg_trigger g join pg_class c on c.oid = g.tgrelid
+        where not g.tgisinternal
+          and c.relnamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+    """
+    known = healthy.execute(off).fetchall()
+    assert len(known) > 20
+    for statement, _, _ in known:
+        healthy.execute(statement)
+    found = run_check(healthy, "triggers")
+    assert sorted(found) == sorted((tab, f"trigger {name} is disabled") for _, tab, name in known)
+
+
+def test_following_the_hints_of_the_trigger_check_repairs_it(healthy: Connection) -> None:
+    healthy.execute(OWN_TRIGGER)
+    healthy.execute(f"alter table {V1} disable trigger crossfade_mirror_insert")
+    healthy.execute(f"alter table {V1} enable always trigger crossfade_mirror_update")
+    healthy.execute(f"drop trigger crossfade_mirror_delete on {V1}")
+    healthy.execute(f"alter table {V2} disable trigger crossfade_fence")
+    healthy.execute("alter table crossfade.flags disable trigger user")
+    assert len(run_check(healthy, "triggers")) == 9
+    assert follow(healthy, "triggers") == 4  # one of them for all of the pair
     assert run_check(healthy, "triggers") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("outdated_mirrors", OWN_TRIGGER),
+        ("outdated_mirrors", "update crossfade.pairs set generator = '0.1.9'"),
+        ("search_path", f"alter function {MIRROR}() reset search_path"),
+        ("search_path", "grant create on schema public to authenticated"),
+        ("search_path", "alter function crossfade.flags_version() reset search_path"),
+    ],
+)
+def test_following_the_hint_mends_it(healthy: Connection, name: str, damage: str) -> None:
+    healthy.execute(damage)
+    assert follow(healthy, name) == 1
+    assert run_check(healthy, name) == []
+
+
+def test_a_pair_that_was_refreshed_mirrors_beside_the_new_trigger(healthy: Connection) -> None:
+    healthy.execute(OWN_TRIGGER)
+    call(healthy, "refresh_pair", "orders")
+    healthy.execute(f"insert into {V1} values (1, 'a')")
+    assert one(healthy, f"select body from {V2}") == "a"
 
 
 # Uninstall ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from tests.sql.conftest import Connect
 from tests.sql.control import Connection, call, create_pair, force, one, refused
 from tests.sql.notes_pair import create_notes, differences, rows
-from tests.sql.things_pair import verify
+from tests.sql.things_pair import failures, verify
 
 
 def test_a_percentage_written_by_hand_is_a_step_of_its_own(
@@ -78,16 +78,16 @@ def test_a_stage_is_not_entered_by_hand_while_the_mirror_is_off(db: Connection) 
 BROKEN = {
     "a trigger is disabled": (
         "alter table public.notes disable trigger crossfade_mirror_update",
-        "trigger crossfade_mirror_update of public.notes is missing or not enabled always",
+        "trigger crossfade_mirror_update of public.notes is missing or disabled",
     ),
-    "a trigger does not fire for replicas": (
-        "alter table public.notes_v2 enable trigger crossfade_mirror_delete",
-        "trigger crossfade_mirror_delete of public.notes_v2 is missing or not enabled always",
+    "a trigger fires for replicas only": (
+        "alter table public.notes_v2 enable replica trigger crossfade_mirror_delete",
+        "trigger crossfade_mirror_delete of public.notes_v2 is missing or disabled",
     ),
     "another table has taken the name": (
         """alter table public.notes_v2 rename to notes_v2_old;
         create table public.notes_v2 (like public.notes_v2_old including all)""",
-        "trigger crossfade_mirror_insert of public.notes_v2 is missing or not enabled always",
+        "trigger crossfade_mirror_insert of public.notes_v2 is missing or disabled",
     ),
     "a table is renamed": (
         "alter table public.notes rename to messages",
@@ -155,14 +155,24 @@ def test_removing_one_pair_leaves_the_fence_of_another(db: Connection) -> None:
     assert rows(db, fences) == [("orders2_v2",)]
 
 
-def test_a_writer_whose_counterpart_was_renamed_is_refused_and_not_forgotten(
+def test_a_writer_whose_counterpart_was_renamed_is_not_forgotten(
     db: Connection, connect: Connect
 ) -> None:
     create_notes(db)
     db.execute("alter table public.notes_v2 rename to renamed")
-    with pytest.raises(psycopg.errors.UndefinedObject):
-        connect().execute("insert into public.notes (id, body) values (1, 'one')")
-    db.execute("alter table public.renamed rename to notes_v2")
     connect().execute("insert into public.notes (id, body) values (1, 'one')")
+    assert failures(db) == [({"id": 1}, "INSERT", "42P01")]
+    db.execute("alter table public.renamed rename to notes_v2")
+    call(db, "repair", "notes")
     assert differences(db) == []
     assert verify(db, "notes") == 0
+
+
+def test_a_writer_whose_counterpart_was_renamed_is_refused_where_failures_are(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db, options='{"failure_policy": "raise"}')
+    db.execute("alter table public.notes_v2 rename to renamed")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        connect().execute("insert into public.notes (id, body) values (1, 'one')")
+    assert one(db, "select count(*) from public.notes") == 0

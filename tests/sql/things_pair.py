@@ -73,7 +73,7 @@ def backfill(db: Connection, pair: str) -> None:
 def verify(db: Connection, pair: str) -> int:
     """Run a full verify pass; return the number of mismatches."""
     run = call(db, "start_verify", pair)["run"]["id"]
-    for _ in range(20):
+    for _ in range(2000):
         answer = call(db, "verify_batch", run)
         if answer["state"] == "finished":
             return int(answer["run"]["mismatches"])

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.builders import batch, project, sample, window
 from typer.testing import CliRunner, Result
 
+from crossfade import __version__
 from crossfade.cli import app
 from crossfade.cli.session import Session
 from crossfade.contract import Direction, ErrorCode, Level, RunState, Stage
@@ -101,6 +102,7 @@ CHANGES = [
     ("pair", "register", "p", "--v1", "a", "--v2", "b", "--to-v2", "f", "--to-v1", "g"),
     ("backfill", "run", "notes", "--self-drive"),
     ("pair", "mirror", "notes", "log_only", "--reason", "x"),
+    ("pair", "refresh", "notes"),
 ]
 
 
@@ -147,6 +149,7 @@ def test_a_change_without_yes_and_without_a_terminal_changes_nothing(
         (CHANGES[15], "set_setting"),
         (CHANGES[16], "unregister_pair"),
         (CHANGES[17], "register_pair"),
+        (CHANGES[-1], "refresh_pair"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]),
 )
@@ -394,6 +397,30 @@ def test_pair_mirror_pauses_and_resumes_and_says_what_is_left_to_do() -> None:
     assert fake.pairs["notes"].mirror == "both"
     assert "crossfade repair notes" in resumed.stderr
     assert fake.changed() == ("set_mirror", "set_mirror")
+
+
+def test_pair_refresh_says_which_release_made_the_mirror() -> None:
+    fake = project()
+    fake.generators["notes"] = "0.1.9"
+    done = run(fake, "pair", "refresh", "notes", "--yes", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {
+        "pair": "notes",
+        "before": "0.1.9",
+        "after": __version__,
+        "flags_version": 1,
+    }
+    assert run(fake, "pair", "refresh", "notes", "--yes").stdout == (
+        f"The mirror of notes is that of crossfade {__version__}\n"
+    )
+
+
+def test_pair_refresh_of_an_unknown_pair_is_refused_by_name() -> None:
+    fake = project()
+    result = run(fake, "pair", "refresh", "nots", "--yes")
+    assert result.exit_code == 1
+    assert "nots" in result.stderr
+    assert fake.changed() == ()
 
 
 def test_check_rls_lists_what_only_one_table_shows_and_exits_three() -> None:

@@ -162,6 +162,30 @@ def _report(report: CheckReport) -> str:
     return "\n".join([*lines, f"... and {hidden} more"] if hidden else lines)
 
 
+@app.command("refresh")
+def refresh(
+    context: typer.Context, pair: PairName, yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Make the mirror of a pair anew, as doctor asks after an upgrade or a new trigger of yours.
+
+    Example: crossfade pair refresh notes --yes
+    """
+    opened = gateway(context)
+    found = find_pair(opened, pair)
+    confirm(
+        [
+            f"make the mirror of {pair} anew: functions and triggers of {found.v1_table} and"
+            f" {found.v2_table}",
+            "each table lets writers wait for milliseconds; rows, stage and cohort stay",
+        ],
+        yes=yes,
+        command=f"crossfade pair refresh {pair}",
+    )
+    done = opened.refresh_pair(pair)
+    text = f"The mirror of {pair} is that of crossfade {done.after}"
+    emit(done, as_json=as_json, render=lambda: text)
+
+
 @app.command("remove")
 def remove(context: typer.Context, pair: PairName, reason: Reason = None, yes: Yes = False) -> None:
     """Forget a pair: its triggers go, both tables and all their rows stay.

@@ -35,6 +35,8 @@ alter role authenticator set lock_timeout = '8s';
 grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role, authenticator to postgres with admin option;
 grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres with admin option;
+-- As supautils allows the hosted postgres, whose dumps are restored this way.
+grant set on parameter session_replication_role to postgres;
 -- Stands for supautils, which lets the hosted postgres create policies on realtime.messages.
 grant supabase_realtime_admin to postgres;
 

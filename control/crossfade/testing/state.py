@@ -20,6 +20,7 @@ from crossfade.models import (
     Look,
     PairStatus,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackEntry,
     Run,
@@ -43,6 +44,7 @@ class FakeState:
         self.flags: dict[str, Flag] = {}
         self.kill_switches: dict[str, KillSwitch] = {}
         self.pairs: dict[str, PairStatus] = {}
+        self.generators: dict[str, str] = {}
         self.cohorts: dict[str, Cohort] = {}
         self.samples: dict[str, HealthSample] = {}
         self.verdicts: dict[str, tuple[Verdict, ...]] = {}
@@ -54,6 +56,7 @@ class FakeState:
         self.parities: deque[RlsCheck] = deque()
         self.checks: deque[ConversionCheck] = deque()
         self.repairs: deque[Repaired] = deque()
+        self.repair_plan = RepairPlan()
         self.tables: dict[str, TableInfo] = {}
         self.plans: dict[str, PairPlan] = {}
         self.keys: tuple[Key, ...] = ()

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from crossfade import __version__
 from crossfade.catalog import PairPlan, TableInfo
-from crossfade.contract import Direction, ErrorCode, MirrorMode, RunState, Stage
+from crossfade.contract import Direction, ErrorCode, FollowerOnly, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
     Batch,
@@ -13,8 +14,10 @@ from crossfade.models import (
     Key,
     MirrorChanged,
     PairStatus,
+    Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     Run,
     StageChanged,
@@ -99,10 +102,22 @@ class FakeWork(FakeState):
         found = [r for r in self.runs.values() if pair in (None, r.pair) and kind in (None, r.kind)]
         return tuple(reversed(found))
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
         """The next scripted answer, else nothing to do."""
-        self._called("repair", pair, max_rows, reason)
+        self._called("repair", pair, max_rows, reason, follower_only)
         return self.repairs.popleft() if self.repairs else Repaired(0, 0)
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """The plan the test put there, else nothing to do."""
+        self._called("plan_repair", pair, max_rows)
+        return self.repair_plan
 
     def pair_status(self, pair: str | None = None) -> tuple[PairStatus, ...]:
         """With the runs that are not over."""
@@ -127,6 +142,14 @@ class FakeWork(FakeState):
         self._called("unregister_pair", pair, reason)
         self._pair(pair)
         del self.pairs[pair]
+
+    def refresh_pair(self, pair: str) -> Refreshed:
+        """From then on it is of this release."""
+        self._called("refresh_pair", pair)
+        self._pair(pair)
+        before = self.generators.get(pair, __version__)
+        self.generators[pair] = __version__
+        return Refreshed(pair, before, __version__, self.version)
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

@@ -5,7 +5,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select left(error_code, 2) in ('40', '53', '55', '57', '58');
+  -- Of class 55 only these two: a table without a replica identity (55000), say, stays so.
+  select left(error_code, 2) in ('40', '53', '57', '58') or error_code in ('55006', '55P03');
 $$;
 
 comment on function crossfade_private.is_transient is
@@ -68,6 +69,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -77,39 +113,47 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_function text := format('crossfade_private.mirror_%s_v%s_', pair, writer_side);
-  v_frame text;
+  v_rest text;
+  v_place integer;
+  v_name text;
+  v_words text;
   v_statement text;
 begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
-  if depth = 2 and context ~ ('\n[^"\n]* ' || replace(v_function, '.', '\.') || '[a-z]+\(\) [^"\n]*$')
-  then
+  if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
+    and strpos(split_part(context, e'\n', -1), '"') = 0 then
     return true;
   end if;
-  v_frame := substring(context from replace(v_function, '.', '\.') || '([a-z]+)\(');
-  if v_frame is null then
+  -- The first frame of the other trigger's functions, behind our own line.
+  v_rest := substr(context, strpos(context, e'\n') + 1);
+  v_place := strpos(v_rest, ' ' || v_function);
+  if v_place = 0 then
     return false;
   end if;
-  -- SAFETY: everything between the first line and the frame must be one statement that stands in that
-  -- function to the letter. None of them can be continued by a quote, so no other text begins so.
-  v_statement := substring(context from '^[^\n]*\n[^"\n]*"(.*)"\n[^"\n]* '
-    || replace(v_function, '.', '\.') || v_frame || '\(');
-  return exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace
-      and p.proname = substr(v_function, length('crossfade_private.') + 1) || v_frame
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  v_name := split_part(substr(v_rest, v_place + length('crossfade_private.') + 1), '(', 1);
+  v_words := split_part(left(v_rest, v_place), e'\n', -1);
+  -- SAFETY: what stands before that frame must be one statement that is in that function to the
+  -- letter. None of them can be continued by a quote, so no other text can begin with one.
+  v_statement := left(v_rest, v_place - length(v_words) - 1);
+  v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
   'Whether the statement that fired a trigger is one of the other side''s mirror function (writer_side) or, at depth 1, of a batch or repair of the pair; context is PG_CONTEXT, depth pg_trigger_depth(). False is always safe: the rows are then found equal.';
 
-create or replace function crossfade_private.note_nested(mark text, mark_value text, depth integer)
+create or replace function crossfade_private.note_nested(mark text, depth integer)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -121,7 +165,7 @@ begin
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return mark_value in (v_statement, 'engine');
+  return current_setting(mark, true) in (v_statement, 'engine');
 end $$;
 
 comment on function crossfade_private.note_nested is
@@ -189,7 +233,9 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
-create or replace function crossfade_private.note_unseen(pair text, side integer, keys jsonb[])
+create or replace function crossfade_private.note_unseen(
+  pair text, side integer, operation text, keys jsonb[]
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -201,11 +247,15 @@ begin
   if found then
     insert into crossfade_private.tombstones (pair, side, key)
     select note_unseen.pair, note_unseen.side, k from unnest(keys) k;
+  else
+    perform crossfade_private.record_failure(pair, side, k, operation, 'CF017',
+      'the row is not visible to the transaction, or not there')
+    from unnest(keys) k;
   end if;
 end $$;
 
 comment on function crossfade_private.note_unseen is
-  'Note keys that a transaction above READ COMMITTED deleted while a backfill runs: a copy that its snapshot does not show is removed by the final sweep. Locks the pair''s state row FOR SHARE.';
+  'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
@@ -222,12 +272,29 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.noted_moves(setting text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moves jsonb;
+begin
+  v_moves := nullif(current_setting(setting, true), '');
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
+exception when others then
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
+end $$;
+
+comment on function crossfade_private.noted_moves is
+  'What note_move has noted, from key to key; empty when the setting holds something else.';
+
 create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+  select set_config(setting, (crossfade_private.noted_moves(setting)
     || jsonb_build_object(from_key::text, to_key))::text, true);
 $$;
 
@@ -240,7 +307,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive noted(moves) as (
-    select nullif(current_setting(setting, true), '')::jsonb
+    select crossfade_private.noted_moves(setting)
   ),
   step(key, number) as (
     select n.moves -> from_key::text, 1 from noted n
@@ -253,25 +320,3 @@ $$;
 
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
-
-create or replace function crossfade_private.refuse_archived_write(
-  pair text, tab text, depth integer, context text
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  -- What a foreign key does (a cascade from a parent) belongs to the statement on the parent.
-  if depth > 1 and context ~ '^[^\n]*\n[^"\n]*"(DELETE FROM|UPDATE) (ONLY )?"[^\n]*\$1 OPERATOR\([^\n]*"(\n[^"\n]*"|$)'
-  then
-    return;
-  end if;
-  perform crossfade_private.fail(
-    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', pair, tab),
-    jsonb_build_object('pair', pair, 'table', tab),
-    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
-end $$;
-
-comment on function crossfade_private.refuse_archived_write is
-  'In stage complete every statement on V1 is refused (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do.';

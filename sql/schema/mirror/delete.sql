@@ -9,29 +9,27 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
   cf_unseen jsonb[];
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
-  elsif cf_state = 'log' then
+  end if;
+  cf_nested := {nested};
+  if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_old cf_x));
     return null;
@@ -53,19 +51,25 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
-      perform crossfade_private.note_unseen({pair_literal}, {side}, cf_unseen);
+      perform crossfade_private.note_unseen(
+        {pair_literal}, {side}, 'DELETE', cf_unseen);
     end if;
     return null;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
   end;
-  perform {function}_remove(array(select row(cf_x.*)::{source} from cf_old cf_x));
+  perform {function}_remove(array(select row(cf_x.*)::{source} from {old_rows} cf_x));
   return null;
 end $body$;
 $text$;
@@ -102,7 +106,7 @@ begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
@@ -130,26 +134,23 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if {own_write} then
       return null;
     end if;
-    perform crossfade_private.note_nested({mark}, cf_mark, cf_depth);
   end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  cf_nested := {nested};
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
@@ -162,7 +163,7 @@ begin
     delete from {target} cf_t
     where not exists (select from {source} cf_s where {same_key_s_t})
       and exists (select from lateral {convert_alone} cf_c);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;

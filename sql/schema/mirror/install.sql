@@ -1,4 +1,5 @@
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
 returns text
@@ -33,6 +34,7 @@ declare
   v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
+  v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -54,18 +56,29 @@ begin
         else exists (select from lateral {convert_now} cf_c) end'
       else 'not exists (select from {target} cf_t where {same_key_t_s})' end, v_pieces),
     'update_many', quote_literal(
-      crossfade_private.render(crossfade_private.update_many_text(), v_pieces)),
+      crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
+    'update_many_new', quote_literal(
+      crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
-  return v_pieces || jsonb_build_object('edit_statement', crossfade_private.render(
-    crossfade_private.edit_statement_text(crossfade_private.has_triggers(v_target, 'update of')),
-    v_pieces));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
+  return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
+    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+      else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
+    'edit_statement', crossfade_private.render(
+      crossfade_private.edit_statement_text(v_by_column), v_pieces));
 end $$;
 
 comment on function crossfade_private.all_pieces is
@@ -79,12 +92,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Definer: who may write one table often has no right on the other. The settings are those by
-  -- which converters are printed: a session may have others.
+  -- Definer: who may write one table often has no right on the other. Where a converter depends on
+  -- settings (each costs half a microsecond a call), they are those by which it was printed.
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
-    set search_path = %s set timezone = ''UTC'' set datestyle = ''ISO, MDY''
-    set intervalstyle = ''postgres'' set extra_float_digits = 1 set bytea_output = ''hex'' as %L',
-    pieces ->> 'function', name, signature, path, crossfade_private.mirror_body(name, pieces));
+    set search_path = %s %s as %L', pieces ->> 'function', name, signature, path,
+    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+      else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
 
@@ -123,7 +136,9 @@ declare
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side))
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -206,7 +221,7 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or side = 2 and f.proname = 'refuse_fenced_write'
+        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop
@@ -233,9 +248,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1);
-  perform crossfade_private.install_mirror(pair, 2);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;

@@ -1,243 +1,104 @@
--- The SQL fragments of a pair that stand in the texts of its mirror functions. Every fragment is
--- quoted when it is made; aliases and variables begin with cf_, and columns may not.
+-- Everything that the texts of a pair's mirror functions ask for.
 
-create or replace function crossfade_private.key_sql(
-  one_sql text, one_key text[], other_sql text, other_key text[]
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
 )
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(format('%s.%I = %s.%I', one_sql, a, other_sql, b), ' and ' order by n)
-  from unnest(one_key, other_key) with ordinality u(a, b, n);
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
 $$;
 
-comment on function crossfade_private.key_sql is
-  'SQL that says whether two rows have the same key.';
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
 
-create or replace function crossfade_private.row_key_sql(row_sql text, key text[])
-returns text
+
+create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
+returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case when cardinality(key) = 1 then k else 'row(' || k || ')' end
-  from (select string_agg(format('%s.%I', row_sql, c), ', ' order by n) k
-    from unnest(key) with ordinality u(c, n)) q;
+  select jsonb_build_object(
+    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
+    'side', side, 'other', 3 - side,
+    'source', t.names[side], 'target', t.names[3 - side],
+    'source_literal', quote_literal(t.names[side]),
+    'target_literal', quote_literal(t.names[3 - side]),
+    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
+      (pair).name),
+    'mark', quote_literal('crossfade.mark_' || (pair).name),
+    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
+    else crossfade_private.read_state(%L, %s) end',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
+    'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
+    and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
+    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
+    and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
+    -- The same as is_own_write finds at depth 2, without a call.
+    'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
+      and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
+      format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
+    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
+    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
+    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
+  from (select array[(pair).v1_table, (pair).v2_table] names) t;
 $$;
 
-comment on function crossfade_private.row_key_sql is
-  'SQL of a row''s key as one value.';
+comment on function crossfade_private.name_pieces is
+  'Names of a pair''s tables, functions and settings, and the questions that a trigger asks first.';
 
-create or replace function crossfade_private.stored_rows_sql(tab regclass, transition text)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- A transition table has nulls for virtual generated columns (PostgreSQL 18).
-  select case when bool_or(a.attgenerated = 'v') then
-    format('(select %s from %s)', string_agg(case when a.attgenerated = 'v'
-      then format('%s as %I', pg_get_expr(d.adbin, d.adrelid), a.attname)
-      else quote_ident(a.attname) end, ', ' order by a.attnum), transition)
-    else transition end
-  from pg_catalog.pg_attribute a
-  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped;
-$$;
-
-comment on function crossfade_private.stored_rows_sql is
-  'An item of FROM with the rows of a transition table as the table itself shows them.';
-
-create or replace function crossfade_private.any_differs_sql(
-  tab regclass, columns text[], one_sql text, other_sql text
-)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid,
-    format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)), ' or '
-    order by a.attnum), 'false')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped
-    and (columns is null or a.attname = any (columns));
-$$;
-
-comment on function crossfade_private.any_differs_sql is
-  'SQL that says whether two rows of a table differ in any of the columns; null means all.';
-
-create or replace function crossfade_private.unique_key_names(tab regclass, key text[])
-returns text[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(c.relname::text order by c.relname), '{}')
-  from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-  where i.indrelid = tab and i.indisunique and i.indexprs is null
-    and (select array_agg(a.attname::text order by a.attname)
-         from pg_catalog.pg_attribute a
-         where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
-      = (select array_agg(k order by k) from unnest(key) k);
-$$;
-
-comment on function crossfade_private.unique_key_names is
-  'Names of the unique indexes, which are those of their constraints, on exactly the key.';
-
-create or replace function crossfade_private.edited_columns(
-  conversion jsonb, source regclass, target regclass, target_key text[]
-)
-returns table (name text, edited text, made text, differs text)
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- In an update cf_o is the row before, cf_s the row read again and cf_t its counterpart.
-  select c.name,
-    crossfade_private.any_differs_sql(source,
-      (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
-    c.made,
-    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made)
-  from (
-    select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
-      format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
-        w.c ->> 'type') as made, n
-    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(i, n)
-    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
-  ) c
-  join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = c.name
-  where c.reads is distinct from '[]' and a.attgenerated = '' and a.attidentity <> 'a'
-    and c.name <> all (target_key)
-  order by c.n;
-$$;
-
-comment on function crossfade_private.edited_columns is
-  'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
-
-create or replace function crossfade_private.update_pieces(
-  conversion jsonb, source regclass, target regclass, target_key text[]
-)
-returns jsonb
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_columns text[] := crossfade_private.writable_columns(
-    target, target_key || crossfade_private.always_identity(target));
-  v_pieces jsonb;
-begin
-  if conversion -> 'items' <> 'null' then
-    -- SAFETY: only what was edited. Whole rows would put old values over edits of the counterpart
-    -- that are under way, by another client or by an outer statement of this one.
-    select jsonb_build_object(
-      'edits', coalesce(string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
-        e.edited, e.made), ', '), format('%I = (cf_t).%1$I', target_key[1])),
-      'edited', coalesce(string_agg(format('(%s) and %s', e.edited, e.differs), ' or '), 'false'),
-      'edited_names', coalesce(array_to_json(array_agg(e.name)), '[]'),
-      'edited_each', coalesce(string_agg(format('bool_or((%s) and %s)', e.edited, e.differs), ', '),
-        'null::boolean'),
-      'edited_texts', coalesce(json_agg(format('%I = case when %s then %s else (cf_t).%1$I end',
-        e.name, e.edited, e.made)), '[]'))
-    into v_pieces
-    from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
-  end if;
-  return (
-    select jsonb_build_object(
-      'edits', format('(%s) = (select %s from %s)', string_agg(quote_ident(a.attname), ', '
-        order by a.attnum), string_agg(format('case when %s then cf_c.%I else (cf_t).%2$I end',
-        d.edited, a.attname), ', ' order by a.attnum), f.both_rows),
-      'edited', format('exists (select from %s where %s)', f.both_rows, string_agg(
-        format('(%s) and %s', d.edited, d.differs), ' or ' order by a.attnum)),
-      'edited_names', json_agg(a.attname order by a.attnum),
-      'edited_each', string_agg(format('bool_or(exists (select from %s where (%s) and %s))',
-        f.both_rows, d.edited, d.differs), ', ' order by a.attnum),
-      'edited_texts', json_agg(format(
-        '%I = (select case when %s then cf_c.%1$I else (cf_t).%1$I end from %s)', a.attname,
-        d.edited, f.both_rows) order by a.attnum))
-    from pg_catalog.pg_attribute a
-    cross join lateral (
-      select crossfade_private.differs_sql(a.atttypid,
-          format('cf_b.%I', a.attname), format('cf_c.%I', a.attname)) edited,
-        crossfade_private.differs_sql(a.atttypid,
-          format('(cf_t).%I', a.attname), format('cf_c.%I', a.attname)) differs
-    ) d
-    cross join (
-      select format('%s cf_c left join lateral %s cf_b on true',
-        'lateral ' || crossfade_private.convert_sql(conversion, 'cf_s', 'cf_t'),
-        crossfade_private.convert_sql(conversion, 'cf_o', 'cf_t')) both_rows
-    ) f
-    where a.attrelid = target and a.attname = any (v_columns)
-    group by f.both_rows);
-end $$;
-
-comment on function crossfade_private.update_pieces is
-  'Fragments that bring edits of a source row (cf_o before, cf_s now) to its counterpart cf_t: edits (for SET), edited (for WHERE), and the same column by column.';
-
-create or replace function crossfade_private.move_pieces(
-  pair crossfade.pairs, side integer, source regclass, target regclass, key text[],
-  target_key text[]
-)
-returns jsonb
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
-  v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
-  v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
-  v_any text := (crossfade_private.writable_columns(
-    target, target_key || crossfade_private.always_identity(target)))[1];
-begin
-  if crossfade_private.always_identity(target) && target_key then
-    -- The trigger function mirror_key_text sets the key: an UPDATE may not.
-    return jsonb_build_object(
-      'move_statement', format(
-        'perform set_config(%L, (%s)::text, true);
-      update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
-        crossfade_private.key_to_json((pair).key_columns, source, key, '(cf_to)'),
-        target, coalesce(v_any, target_key[1]), v_from),
-      'move_further_statement', format(
-        'perform set_config(%L, cf_further::text, true);
-        update %s cf_t set %I = (cf_t).%3$I where %s;', v_setting, target,
-        coalesce(v_any, target_key[1]), v_to));
-  end if;
-  return (
-    select jsonb_build_object(
-      'move_statement', format('update %s cf_t set %s where %s;', target,
-        string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
-      'move_further_statement', format('update %s cf_t set %s where %s;', target,
-        string_agg(format('%I = (cf_further ->> %L)::%s', t, name,
-          format_type(a.atttypid, a.atttypmod)), ', ' order by n), v_to))
-    from unnest(target_key, key, (pair).key_columns) with ordinality u(t, s, name, n)
-    join pg_catalog.pg_attribute a on a.attrelid = target and a.attname = t);
-end $$;
-
-comment on function crossfade_private.move_pieces is
-  'The statements that give a counterpart another key.';
-
-create or replace function crossfade_private.settle_pieces(
-  conversion jsonb, tab regclass, key text[], names text[]
+create or replace function crossfade_private.key_pieces(
+  names text[], source regclass, key text[], target regclass, target_key text[]
 )
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
-      order by a.attnum) filter (where a.attname = any (key)
-        or conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]'), 'null;'),
-    'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
-      names[array_position(key, a.attname::text)], format_type(a.atttypid, a.atttypmod)),
-      E'\n    ' order by a.attnum) filter (where a.attname = any (key)), 'null;'))
-  from pg_catalog.pg_attribute a
-  left join (
-    select w.c ->> 'name' as name, u.i as item
-    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(i, n)
-    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
-  ) i on i.name = a.attname
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+    'same_key_t_s', crossfade_private.key_sql('(cf_t)', target_key, '(cf_s)', key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key),
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key),
+    'same_key_t_r', crossfade_private.key_sql('(cf_t)', target_key, '(cf_r)', key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
+    'same_key_t_from', crossfade_private.key_sql(
+      '(cf_t)', target_key, '(cf_from)', key),
+    'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
+    'same_key_moved', crossfade_private.key_sql(
+      '(cf_from)', key, '(cf_to)', key),
+    'key_x', crossfade_private.row_key_sql('cf_x', key),
+    'key_json_r', crossfade_private.key_to_json(names, source, key, 'cf_r'),
+    'key_json_x', crossfade_private.key_to_json(names, source, key, 'cf_x'),
+    'key_json_s', crossfade_private.key_to_json(names, source, key, 'cf_s'),
+    'key_json_t', crossfade_private.key_to_json(names, target, target_key, 'cf_t'),
+    'key_json_row', crossfade_private.key_to_json(
+      names, source, key, '(cf_rows[1])'),
+    'key_json_from', crossfade_private.key_to_json(
+      names, source, key, '(cf_from)'),
+    'key_json_to', crossfade_private.key_to_json(
+      names, source, key, '(cf_to)'));
 $$;
 
-comment on function crossfade_private.settle_pieces is
-  'Assignments of the row triggers of a table whose rows the conversion makes: the columns that it makes of the other table''s.';
+comment on function crossfade_private.key_pieces is
+  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
 
 create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
 returns jsonb
@@ -262,22 +123,10 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
-    'pair', (pair).name, 'pair_literal', quote_literal((pair).name),
-    'side', side, 'other', 3 - side,
-    'source', v_tables[side], 'target', v_tables[3 - side],
-    'source_literal', quote_literal(v_tables[side]),
-    'target_literal', quote_literal(v_tables[3 - side]),
-    'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
-    'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
-      (pair).name),
-    'mark', quote_literal('crossfade.mark_' || (pair).name),
-    'state', format('case when pg_sequence_last_value(%L) = %s_change() then %2$s_state()
-    else crossfade_private.read_state(%L, %s) end',
-      format('crossfade_private.mirror_%s_changes', (pair).name),
-      format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
-    'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
-    'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
-    'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)),
+    'is_untouched', format('current_setting(''track_counts'') = ''on''
+          and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
+            + pg_stat_get_xact_tuples_updated(%1$L::regclass)
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -312,34 +161,16 @@ begin
         select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
         select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
     'target_key_names', format('%L::text[]',
-      crossfade_private.unique_key_names(v_target, v_target_key)),
-    'same_key_t_s', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_s)', v_key),
-    'same_key_s_o', crossfade_private.key_sql('(cf_s)', v_key, '(cf_o)', v_key),
-    'same_key_s_n', crossfade_private.key_sql('(cf_s)', v_key, '(cf_n)', v_key),
-    'same_key_s_r', crossfade_private.key_sql('(cf_s)', v_key, '(cf_r)', v_key),
-    'same_key_t_r', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_r)', v_key),
-    'same_key_s_t', crossfade_private.key_sql('(cf_s)', v_key, '(cf_t)', v_target_key),
-    'same_key_t_from', crossfade_private.key_sql(
-      '(cf_t)', v_target_key, '(cf_from)', v_key),
-    'same_key_t_to', crossfade_private.key_sql('(cf_t)', v_target_key, '(cf_to)', v_key),
-    'same_key_s_to', crossfade_private.key_sql('(cf_s)', v_key, '(cf_to)', v_key),
-    'same_key_moved', crossfade_private.key_sql(
-      '(cf_from)', v_key, '(cf_to)', v_key),
-    'key_x', crossfade_private.row_key_sql('cf_x', v_key),
-    'key_json_r', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_r'),
-    'key_json_x', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_x'),
-    'key_json_s', crossfade_private.key_to_json((pair).key_columns, v_source, v_key, 'cf_s'),
-    'key_json_t', crossfade_private.key_to_json((pair).key_columns, v_target, v_target_key, 'cf_t'),
-    'key_json_row', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_rows[1])'),
-    'key_json_from', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_from)'),
-    'key_json_to', crossfade_private.key_to_json(
-      (pair).key_columns, v_source, v_key, '(cf_to)'))
+      crossfade_private.unique_key_names(v_target, v_target_key)))
+    || crossfade_private.name_pieces(pair, side)
+    || crossfade_private.key_pieces((pair).key_columns, v_source, v_key, v_target, v_target_key)
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null');
+    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+      when crossfade_private.depends_on_settings(v_there, v_source, v_target)
+        or crossfade_private.depends_on_settings(v_back, v_target, v_source)
+      then crossfade_private.text_settings() else '' end);
 end $$;
 
 comment on function crossfade_private.mirror_pieces is

@@ -9,12 +9,11 @@ as $text$
   select $body$
 -- {made_by}: keeps a row of V{side} as the mirror assigned it, before triggers of the owner's.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
 begin
   get diagnostics cf_context = pg_context;
-  perform set_config({kept} || pg_trigger_depth(), case
-    when crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other})
-      then new::text else '' end, true);
+  perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
   return new;
 end $body$;
 $text$;
@@ -53,11 +52,12 @@ as $text$
   select $body$
 -- {made_by}: gives a row of V{side} the key that its counterpart moved to.
 declare
+  cf_depth constant integer := pg_trigger_depth();
   cf_context text;
   cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
 begin
   get diagnostics cf_context = pg_context;
-  if crossfade_private.is_own_write(cf_context, pg_trigger_depth(), {pair_literal}, {other}) then
+  if {own_write} then
     {assign_key}
   end if;
   -- For one row only: a statement that this one causes must not move another.

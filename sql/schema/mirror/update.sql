@@ -1,4 +1,5 @@
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -9,10 +10,9 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_state constant text := {state};
-  cf_depth constant integer := pg_trigger_depth();
-  cf_mark constant text := coalesce(current_setting({mark}, true), '');
-  cf_nested boolean := false;
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -20,22 +20,28 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
-  if cf_state = 'off' then
-    return null;
-  end if;
-  if cf_depth > 1 or cf_mark <> '' then
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if crossfade_private.is_own_write(cf_context, cf_depth, {pair_literal}, {other}) then
+    if split_part(cf_context, e'\n', -1) = {own_update} then
       return null;
     end if;
-    cf_nested := crossfade_private.note_nested({mark}, cf_mark, cf_depth);
+  {single_update}
   end if;
-  if cf_state = 'archive' then
-    perform crossfade_private.refuse_archived_write(
-      {pair_literal}, {source_literal}, cf_depth, cf_context);
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if {own_write} then
+      return null;
+    end if;
+  end if;
+  cf_state := {state};
+  if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  cf_nested := {nested};
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
@@ -50,31 +56,9 @@ begin
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
   end if;
-  if not cf_moved and not cf_nested and cf_state = 'on' then
-    begin
-      if cf_count < 9 then
-        update {target} cf_t set {edits}
-        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-        where {same_key_t_s} and ({edited});
-      else
-        -- Planned for the number of rows at hand.
-        execute {update_many};
-      end if;
-      get diagnostics cf_written = row_count;
-      if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
-        return null;
-      end if;
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end if;
+  {fast_update}
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
-  cf_news := array(select row(cf_x.*)::{source} from cf_new cf_x);
+  cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
     perform {function}_move(cf_olds, cf_news);
   end if;
@@ -94,16 +78,90 @@ $text$;
 comment on function crossfade_private.mirror_update_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_update: AFTER STATEMENT trigger with the rows before and after as cf_old and cf_new.';
 
-create or replace function crossfade_private.update_many_text()
+create or replace function crossfade_private.update_many_text(from_new_rows boolean)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-        join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+        join $body$ || case when from_new_rows
+      then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
+    || $body$ cf_s on {same_key_s_o}
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
 comment on function crossfade_private.update_many_text is
-  'The statement by which the UPDATE trigger edits the counterparts of many rows.';
+  'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
+
+create or replace function crossfade_private.fast_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited});
+      else
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when {is_untouched} then {update_many_new} else {update_many} end;
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+        where {without_counterpart}) then
+        return null;
+      end if;
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;$body$;
+$text$;
+
+comment on function crossfade_private.fast_update_text is
+  'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
+
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';

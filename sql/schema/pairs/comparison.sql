@@ -137,6 +137,28 @@ $$;
 comment on function crossfade_private.differing_columns_sql is
   'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
 
+create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
+  -- in one table only, and repair settles it.
+  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
+    a.unequal)
+  from (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
+  ) a
+  cross join (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
+  ) b;
+$$;
+
+comment on function crossfade_private.rows_differ_sql is
+  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+
 create or replace function crossfade_private.writable_columns(tab regclass, without text[])
 returns text[]
 language sql stable

@@ -77,3 +77,53 @@ end $$;
 
 comment on function crossfade_private.conversion is
   'How a converter stands in statements: {"call", "columns": [{"name", "type"}], and "items", or "text" and the columns'' "made", or "why" it has to be called, "reads"}. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.depends_on_settings(
+  conversion jsonb, source regclass, target regclass
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Anything else than a bare list is taken to depend on them.
+  select coalesce(bool_or(case
+    -- Copied as it is, and compared without its text.
+    when (i.item ->> 'copies' is not null or i.item ->> 'keeps' is not null)
+      and crossfade_private.base_type(i.id) in (
+        'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype,
+        'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
+        'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
+    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+      or exists (
+        select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
+        where not exists (
+          select from pg_catalog.pg_proc p
+          where p.proname = m[1] and p.pronamespace = 'pg_catalog'::regnamespace
+            and (p.provolatile = 'i' or p.proname in ('concat', 'concat_ws', 'format', 'to_jsonb',
+              'to_json', 'jsonb_build_array', 'jsonb_build_object', 'json_build_array',
+              'json_build_object', 'array_to_string'))))
+      or exists (
+        select from pg_catalog.pg_attribute a
+        cross join lateral crossfade_private.type_parts(a.atttypid) p(id)
+        join pg_catalog.pg_type y on y.oid = p.id
+        where (a.attrelid = source
+            and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
+          and a.attnum > 0 and not a.attisdropped
+          and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
+            'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
+            'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype,
+            'json'::regtype, 'jsonb'::regtype))
+    end), true)
+  from (
+    select u.item, p.safe, (w.c ->> 'id')::oid as id
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(item, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
+    cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
+  ) i;
+$$;
+
+comment on function crossfade_private.depends_on_settings is
+  'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';

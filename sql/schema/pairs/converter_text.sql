@@ -122,9 +122,12 @@ begin
   if v_why is not null then
     return jsonb_build_object('why', v_why);
   end if;
-  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body), 'items', (
+  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
     select jsonb_agg(jsonb_build_object('text', btrim(i, E' \n\t'),
-      'reads', crossfade_private.columns_read(i)) order by n)
+      'reads', crossfade_private.columns_read(i, chr(3)),
+      'reads_old', crossfade_private.columns_read(i, chr(4)),
+      'copies', crossfade_private.column_copied(i, chr(3)),
+      'keeps', crossfade_private.column_copied(i, chr(4))) order by n)
     from unnest(case when v_body like 'SELECT %' then crossfade_private.select_items(v_body) end)
       with ordinality u(i, n)));
 exception when others then
@@ -132,4 +135,4 @@ exception when others then
 end $$;
 
 comment on function crossfade_private.converter_text is
-  'A converter''s query taken apart, chr(3) standing for the row and chr(4) for its counterpart: {"text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text", "reads"}]}, or {"why": what keeps its text from standing elsewhere}.';
+  'A converter''s query taken apart, chr(3) standing for the row and chr(4) for its counterpart: {"text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text", "reads", "reads_old": the same of the counterpart, "copies", "keeps": the column of the row or counterpart that it is}]}, or {"why": what keeps its text from standing elsewhere}.';

@@ -1,4 +1,4 @@
--- The row that a registration would write, and what its owner should know.
+-- The row that a registration would write.
 
 create or replace function crossfade_private.pair_row(
   name text, v1 text, v2 text, to_v2 text, to_v1 text, key text[], options jsonb
@@ -49,32 +49,3 @@ end $$;
 
 comment on function crossfade_private.pair_row is
   'Resolve the names given to register_pair; CF012 for a bad name, CF008 for a missing table.';
-
-create or replace function crossfade_private.pair_warnings(pair crossfade.pairs)
-returns jsonb
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(jsonb_agg(w), '[]') from (
-    select format(
-      'foreign key "%s" of %s points to %s: register that table''s own pair first, if it has one',
-      c.conname, (pair).v2_table, c.confrelid::regclass) w
-    from pg_catalog.pg_constraint c
-    where c.contype = 'f' and c.conrelid = ((pair).v2_table)::regclass and c.confrelid <> c.conrelid
-    union all
-    select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
-      g.tgrelid::regclass)
-    from pg_catalog.pg_trigger g join pg_catalog.pg_proc f on f.oid = g.tgfoid
-    where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
-      and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
-    union all
-    select format('converter %s is called for every row, which is slower: %s', c.converter,
-      q.pieces ->> 'called')
-    from (values (1, (pair).to_v2), (2, (pair).to_v1)) c(side, converter)
-    join crossfade_private.pair_pieces q on q.pair = (pair_warnings.pair).name and q.side = c.side
-    where q.pieces ->> 'called' is not null
-  ) q;
-$$;
-
-comment on function crossfade_private.pair_warnings is
-  'What an owner should know about a pair that is not a reason to refuse it.';

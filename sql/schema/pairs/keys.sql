@@ -7,11 +7,15 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(
-    format('(%s ->> %L)::%s', expression, u.name, format_type(a.atttypid, a.atttypmod)),
-      ', ' order by u.n)
+  -- As the widest type of the family and without a length: the key may be one that only the other
+  -- table can hold, and must then find nothing instead of failing or, cut, finding another row.
+  select string_agg(format('(%s ->> %L)::%s', expression, u.name, case
+      when b.id in ('int2'::regtype, 'int4'::regtype) then 'bigint'
+      when b.id = 'varchar'::regtype then 'text'
+      else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
-  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name;
+  join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
+  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
 $$;
 
 comment on function crossfade_private.key_from_json is
@@ -49,12 +53,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('jsonb_build_object(%s)', string_agg(format('%L, %s', u.name, format(
-    case when coalesce(nullif(y.typbasetype, 0), y.oid)
+    case when crossfade_private.base_type(a.atttypid)
       in ('timestamptz'::regtype, 'bytea'::regtype)
       then 'crossfade_private.key_part(%s.%I)' else '%s.%I' end, alias, u.c)), ', ' order by u.n))
   from unnest(names, columns) with ordinality u(name, c, n)
-  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c
-  join pg_catalog.pg_type y on y.oid = a.atttypid;
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attname = u.c;
 $$;
 
 comment on function crossfade_private.key_to_json is

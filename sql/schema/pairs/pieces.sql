@@ -31,6 +31,8 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
+    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
+    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),

@@ -127,20 +127,42 @@ end $$;
 comment on function crossfade_private.select_items is
   'The expressions of a SELECT that has nothing but its list, without their labels; null when it has a FROM or any other clause.';
 
-create or replace function crossfade_private.columns_read(expression text)
+create or replace function crossfade_private.unquoted(name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when left(name, 1) = '"' then replace(substr(name, 2, length(name) - 2), '""', '"')
+    else name end;
+$$;
+
+comment on function crossfade_private.unquoted is 'The name that a printed name stands for.';
+
+create or replace function crossfade_private.columns_read(expression text, parameter text)
 returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when regexp_replace(expression, '\(' || chr(3) || '\)\.', '', 'g') ~ chr(3) then null
+    when regexp_replace(expression, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
     else (
-      select coalesce(jsonb_agg(distinct case when left(m[1], 1) = '"'
-        then replace(substr(m[1], 2, length(m[1]) - 2), '""', '"') else m[1] end), '[]')
+      select coalesce(jsonb_agg(distinct crossfade_private.unquoted(m[1])), '[]')
       from regexp_matches(expression,
-        '\(' || chr(3) || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")', 'g') m)
+        '\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")', 'g') m)
     end;
 $$;
 
 comment on function crossfade_private.columns_read is
-  'Names of the columns of the row (chr(3)) that an expression reads; null when it reads the row as a whole.';
+  'Names of the columns of a parameter (chr(3) or chr(4)) that an expression reads; null when it reads the row as a whole.';
+
+create or replace function crossfade_private.column_copied(expression text, parameter text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.unquoted(substring(expression from
+    '^\s*\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")\s*$'));
+$$;
+
+comment on function crossfade_private.column_copied is
+  'The column of a parameter that an expression is, if it is nothing else.';

@@ -5,8 +5,9 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
   select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
     n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
   from pg_catalog.pg_namespace n
@@ -16,7 +17,7 @@ as $$
       select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner'), false));
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is

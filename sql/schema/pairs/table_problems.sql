@@ -36,13 +36,6 @@ as $$
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attname = any (key_columns) and a.attgenerated <> ''
   union all
-  -- Keys are noted as JSON, by one session, and read by another one.
-  select format('%s %s: key column "%s" is %s, whose text depends on the session''s settings',
-    label, tab, a.attname, format_type(a.atttypid, a.atttypmod))
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attname = any (key_columns)
-    and a.atttypid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
-  union all
   select format(
     '%s %s: key column "%s" has the nondeterministic collation "%s", by which different keys are equal',
     label, tab, a.attname, c.collname)
@@ -59,23 +52,15 @@ as $$
     array_to_string(key_columns, ', '))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
     where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
-      and i.indpred is null and i.indexprs is null
+      and i.indpred is null and i.indexprs is null and not i.indisexclusion
       and (select array_agg(a.attname::text order by a.attname)
            from pg_catalog.pg_attribute a
            where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1])
              and a.attnotnull)
         = (select array_agg(k order by k) from unnest(key_columns) k))
-  union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run',
-    label, tab, g.tgname)
-  from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable
-  union all
-  select format(
-    '%s %s: foreign key "%s" is initially deferred: a mirrored row could fail at COMMIT', label,
-    tab, c.conname)
-  from pg_catalog.pg_constraint c where c.conrelid = tab and c.contype = 'f' and c.condeferred
   union all
   select format('%s %s: %s may not write it past row-level security (owner %s%s)', label, tab,
     current_user,
@@ -85,10 +70,19 @@ as $$
     and not (select r.rolbypassrls or r.rolsuper from pg_catalog.pg_roles r
       where r.rolname = current_user)
   union all
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created',
-    label, tab,
-    t.relowner::regrole, current_user)
-  from t where not pg_has_role(t.relowner, 'usage');
+  select format(
+    '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
+    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+      select from pg_catalog.pg_attribute b
+      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
+  union all
+  select crossfade_private.key_type_problems(tab, label, key_columns)
+  union all
+  select crossfade_private.deferred_problems(tab, label)
+  union all
+  select crossfade_private.table_owner_problems(tab, label);
 $$;
 
 comment on function crossfade_private.table_problems is

@@ -31,3 +31,16 @@ $$;
 
 comment on function crossfade_private.has_triggers is
   'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
+
+create or replace function crossfade_private.triggers_met(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select k from unnest(array['before row', 'before insert row', 'update of']) k
+    where crossfade_private.has_triggers(tab, k));
+$$;
+
+comment on function crossfade_private.triggers_met is
+  'Kinds of the owner''s triggers on a table that the mirror of a pair is made for.';

@@ -1,5 +1,5 @@
--- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
--- domain over varchar(n) would cut what the table itself refuses.
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to
+-- a domain over varchar(n) would cut what the table itself refuses.
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid

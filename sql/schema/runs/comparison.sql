@@ -4,17 +4,13 @@ create or replace function crossfade_private.compare_sql(
   pieces jsonb, range_a text, range_b text
 )
 returns text
-language plpgsql stable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $outer$
-declare
-  v_source constant regclass := pieces ->> 'source';
-  v_target constant regclass := pieces ->> 'target';
-begin
   -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
   -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
   -- makes none has no counterpart, and needs none.
-  return (select crossfade_private.render($sql$
+  select crossfade_private.render($sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
         else 'different' end as kind,
@@ -32,32 +28,23 @@ begin
       on cf_b.cf_here
     where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
       when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
-      -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was
-      -- written in one table only, and repair settles it.
-      when {differs_b} then {differs_a} or {unequal_b} else {unequal_a} end
+      else {rows_differ} end
     order by 1$sql$,
     pieces || jsonb_build_object(
       'range_a', crossfade_private.render(range_a, pieces),
       'range_b', crossfade_private.render(range_b, pieces),
-      'names_a', crossfade_private.differing_columns_sql(v_source, '(cf_a.cf_row)', 'cf_d', ''),
-      'names_b', crossfade_private.differing_columns_sql(v_target, '(cf_b.cf_row)', 'cf_c', 'v2.'),
-      'differs_a', a.differs, 'unequal_a', a.unequal, 'differs_b', b.differs,
-      'unequal_b', b.unequal))
-    from (
-      select format('(%s)', string_agg(d.differs, ' or ')), format('(%s)', string_agg(d.unequal, ' or '))
-      from crossfade_private.column_differences(v_source, '(cf_a.cf_row)', 'cf_d') d
-    ) a(differs, unequal)
-    cross join (
-      select format('(%s)', string_agg(d.differs, ' or ')), format('(%s)', string_agg(d.unequal, ' or '))
-      from crossfade_private.column_differences(v_target, '(cf_b.cf_row)', 'cf_c') d
-    ) b(differs, unequal));
-end $outer$;
+      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
+        '(cf_a.cf_row)', 'cf_d'),
+      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
+        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+$outer$;
 
 comment on function crossfade_private.compare_sql is
-  'The query that compares the rows of two ranges, templates over the rows cf_t: one row per differing key, its kind and the columns.';
+  'The query that compares the rows of two ranges, templates over the rows cf_t: one row per differing key, its kind and the columns. pieces with V1 as the source.';
 
 create or replace function crossfade_private.find_mismatches(
-  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
+  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb,
+  keys jsonb[] default null
 )
 returns table (key jsonb, kind text, columns text[])
 language plpgsql stable
@@ -68,14 +55,17 @@ set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 begin
   return query execute crossfade_private.compare_sql(pieces, range_a, range_b)
-  using lower_key, upper_key;
+  using lower_key, upper_key, keys;
 end $$;
 
 comment on function crossfade_private.find_mismatches is
-  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
+  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither. pieces with V1 as the source.';
 
 create or replace function crossfade_private.find_in_range(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -95,16 +85,15 @@ $$;
 comment on function crossfade_private.find_in_range is
   'Differing keys in (after_key, boundary]; null is open.';
 
-create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
-returns table (kind text, columns text[])
+create or replace function crossfade_private.find_among(pieces jsonb, keys jsonb[])
+returns table (key jsonb, kind text, columns text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select f.kind, f.columns
+  select f.key, f.kind, f.columns
   from crossfade_private.find_mismatches(
-    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
-      null) f;
+    pieces, '({skey_t}) in (select {skey_z} from unnest($3) cf_z(key))',
+    '({tkey_t}) in (select {skey_z} from unnest($3) cf_z(key))', null, null, keys) f;
 $$;
 
-comment on function crossfade_private.find_one is
-  'How the two rows of one key differ; no row when they agree.';
+comment on function crossfade_private.find_among is 'Those of the keys whose rows differ.';

@@ -1,0 +1,80 @@
+-- The archive: in stage complete V1 refuses statements.
+
+create or replace function crossfade_private.is_referential_action(context text, depth integer)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
+  select depth > 1 and split_part(context, e'\n', 2)
+    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+$$;
+
+comment on function crossfade_private.is_referential_action is
+  'Whether the statement that fired a BEFORE STATEMENT trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
+
+create or replace function crossfade_private.refuse_archived_write()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+  v_context text;
+begin
+  get diagnostics v_context = pg_context;
+  -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
+    or crossfade_private.is_engine_write(v_pair)
+    or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
+    or pg_trigger_depth() > 1
+      and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
+    return null;
+  end if;
+  perform crossfade_private.fail(
+    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
+      format('%I.%I', tg_table_schema, tg_table_name)),
+    jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
+    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+  return null;
+end $$;
+
+comment on function crossfade_private.refuse_archived_write is
+  'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
+
+create or replace function crossfade_private.install_archive(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  execute format('create or replace trigger crossfade_archive
+    before insert or update or delete or truncate on %s for each statement
+    execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+end $$;
+
+comment on function crossfade_private.install_archive is
+  'Create the trigger that refuses statements on V1. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.follow_mirror_state()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
+  if new.mirror = 'archived' then
+    perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.follow_mirror_state is
+  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
+
+create or replace trigger crossfade_after_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
+for each row execute function crossfade_private.follow_mirror_state();

@@ -1,0 +1,34 @@
+"""Which errors a statement may answer with. Pure."""
+
+from __future__ import annotations
+
+import psycopg
+
+from .statements import Statement
+from .worlds import World
+
+RETRIED = {
+    "40P01": "deadlocks", "40001": "serialization failures", "55P03": "lock timeouts"
+}  # fmt: skip
+# Duplicate keys, foreign keys, a row that an upsert or MERGE meets twice, policies, and keys that
+# the table makes: what tables like these answer without an engine too.
+_ORDINARY = ("23505", "23503", "21000", "42501", "428C9")
+_CLOSED = ("CF_CLOSED", "CF_FENCED")
+_ARCHIVED = "CF_ARCHIVED"
+
+
+def is_expected(world: World, statement: Statement | None, error: psycopg.Error) -> bool:
+    """Return whether a client must expect this answer; None stands for COMMIT."""
+    state = error.sqlstate or ""
+    sides = statement.sides if statement else {1, 2}
+    if state in RETRIED:
+        return True
+    if state == "23514":
+        # V2's own CHECK. A client of V1 must never notice it, unless the pair's policy says so.
+        return 2 in sides or world.policy == "raise"
+    if state == "PT409":
+        detail = error.diag.message_detail or ""
+        if _ARCHIVED in detail:
+            return 1 in sides or not statement or statement.form == "signup"
+        return 2 in sides and any(code in detail for code in _CLOSED)
+    return state in _ORDINARY

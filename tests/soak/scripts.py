@@ -1,0 +1,97 @@
+"""Random scripts of one session: transactions, and what the engine's operator does in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from . import statements
+from .plans import KEYS, Habits, Plan, Step, make_plan
+from .works import CRASH, RESTORE
+from .worlds import World
+from .writer import Writer
+
+_LADDER = ("shadow", "repair", "verify", "live", "everybody", "rampdown", "complete")
+_END = ("both", "release", "backfill", "repair", "repair", "verify")
+
+
+def preload(rng: random.Random, world: World, more: Sequence[int] = ()) -> Plan:
+    """Insert rows that are there before mirroring begins."""
+    steps = []
+    for key in (*rng.sample(KEYS, 9), *more):
+        writer = Writer(world, 1, "O", f"O:init.{key}", rng)
+        steps.append(Step(statements.insert(writer, [key])))
+    savepoints = [
+        found
+        for step in steps
+        for found in (Step(command="savepoint s"), step, Step(command="release s"))
+    ]
+    return Plan(steps=tuple(savepoints))
+
+
+def make_script(rng: random.Random, world: World, version: int, length: int) -> list[Plan]:
+    """Return a script of about ``length`` transactions."""
+    return [preload(rng, world), engine("register"), *_Script(rng, world, version).items(length)]
+
+
+def engine(work: str) -> Plan:
+    return Plan(engine=work)
+
+
+class _Script:
+    def __init__(self, rng: random.Random, world: World, version: int) -> None:
+        self._rng = rng
+        self._world = world
+        self._habits = Habits("s", returning=not world.audited, merges=version >= 17)
+        self._number = 0
+
+    def items(self, length: int) -> Iterator[Plan]:
+        rng = self._rng
+        yield engine("dualwrite")
+        yield from self._plans(rng.choice((0, 4, 12)), rng.choice(((1,), (1, 2))))
+        yield engine("backfill")
+        while self._number < length:
+            yield from self._plans(rng.randint(4, 20), (1, 2))
+            yield from rng.choices(
+                (self._look, self._pause, self._switch, self._ladder, self._jolt),
+                (4, 2, 1, 1, 1),
+            )[0]()
+        for work in _END:
+            yield engine(work)
+
+    def _plans(self, count: int, sides: tuple[int, ...]) -> Iterator[Plan]:
+        for _ in range(count):
+            self._number += 1
+            plan = make_plan(
+                self._rng, self._world, replace(self._habits, sides=sides), self._number
+            )
+            yield replace(plan, killed=self._rng.random() < 0.02)
+
+    def _look(self) -> Iterator[Plan]:
+        yield engine(self._rng.choice(("repair", "verify", "backfill")))
+
+    def _pause(self) -> Iterator[Plan]:
+        """Only note for a while what is written, on one side: which one won could not be told."""
+        yield engine("log_only")
+        yield from self._plans(self._rng.randint(2, 8), (self._rng.choice((1, 1, 2)),))
+        for work in ("both", "repair", "repair"):
+            yield engine(work)
+
+    def _switch(self) -> Iterator[Plan]:
+        yield engine("engage")
+        yield from self._plans(5, (1, 2))
+        yield engine("release")
+
+    def _ladder(self) -> Iterator[Plan]:
+        """Up to some stage and back, also through the archive."""
+        for work in _LADDER[: self._rng.choice((1, 4, 6, 7, 7))]:
+            yield engine(work)
+            yield from self._plans(self._rng.randint(1, 6), (1, 2))
+            if self._rng.random() < 0.7:
+                yield from (engine("repair"), engine("verify"))
+        for work in ("back", "repair", "verify", "rampdown", "dualwrite"):
+            yield engine(work)
+
+    def _jolt(self) -> Iterator[Plan]:
+        yield engine(self._rng.choice((CRASH, RESTORE, RESTORE)))

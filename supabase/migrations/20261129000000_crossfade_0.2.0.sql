@@ -37,7 +37,7 @@ as $$
 declare
   v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
   v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
-  v_kept oid[] := '{}';
+  v_kept oid[] := '{}'::oid[];
   v_name text;
   v_gone record;
 begin
@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -109,6 +119,7 @@ begin
 -- crossfade_private.setting_number(text)
 -- crossfade_private.parse_setting(text, text, text)
 -- crossfade.set_setting(text, text, text)
+-- crossfade_private.quantile_ms(bigint[], double precision)
 -- crossfade_private.is_api_user()
 -- crossfade_private.operator_role()
 -- crossfade_private.has_role(text)
@@ -137,32 +148,52 @@ begin
 -- crossfade_private.render(text, jsonb)
 -- crossfade_private.base_type(oid)
 -- crossfade_private.base_type_name(oid)
+-- crossfade_private.base_typmod(oid, integer)
 -- crossfade_private.type_parts(oid)
+-- crossfade_private.assigned_sql(text, oid, integer, oid, integer)
 -- crossfade_private.json_value(json)
--- crossfade_private.has_true_equality(oid)
--- crossfade_private.comparable(oid, oid)
--- crossfade_private.differs_sql(oid, oid, text, text)
--- crossfade_private.column_pieces(regclass)
+-- crossfade_private.differs_sql(oid, text, text)
+-- crossfade_private.has_equality(oid)
+-- crossfade_private.unequal_sql(oid, text, text)
+-- crossfade_private.column_differences(regclass, text, text)
+-- crossfade_private.differing_columns_sql(regclass, text, text, text, boolean)
+-- crossfade_private.rows_differ_sql(regclass, regclass)
+-- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.always_identity(regclass)
 -- crossfade_private.key_from_json(text[], regclass, text[], text)
 -- crossfade_private.key_part(timestamptz)
 -- crossfade_private.key_part(bytea)
 -- crossfade_private.key_to_json(text[], regclass, text[], text)
 -- crossfade_private.make_pieces(crossfade.pairs, integer)
+-- crossfade_private.owner_search_path(regclass)
+-- crossfade_private.printed_tokens(text)
+-- crossfade_private.is_name(text)
+-- crossfade_private.marked_tokens(text, text[], text)
+-- crossfade_private.with_parameters(text, text[], text)
+-- crossfade_private.select_items(text)
+-- crossfade_private.unquoted(text)
+-- crossfade_private.columns_read(text, text)
+-- crossfade_private.column_copied(text, text)
+-- crossfade_private.printed_body(oid)
+-- crossfade_private.call_reason(oid)
+-- crossfade_private.text_reason(text, text)
 -- crossfade_private.converter_text(text)
+-- crossfade_private.fill_item(text, text, text)
+-- crossfade_private.query_types(text, text[])
+-- crossfade_private.assigned_items(text[], jsonb, text, text[])
+-- crossfade_private.standing_items(jsonb, jsonb, text, text[])
+-- crossfade_private.standing_text(jsonb, jsonb, text, text[])
 -- crossfade_private.protect_text(text)
 -- crossfade_private.restore_text(text, text[])
 -- crossfade_private.split_select_list(text)
--- crossfade_private.columns_read(text, text[], text)
--- crossfade_private.parse_converter(text, text[], text)
--- crossfade_private.conversion(text, regclass, regclass)
--- crossfade_private.fill_item(text, text, text)
 -- crossfade_private.convert_sql(jsonb, text, text)
+-- crossfade_private.conversion(text, regclass, regclass)
 -- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -222,6 +253,7 @@ begin
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
@@ -229,6 +261,7 @@ begin
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
 -- crossfade_private.parent_pattern(regclass)
@@ -240,6 +273,7 @@ begin
 -- crossfade_private.read_state(text, integer)
 -- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
 -- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
 -- crossfade_private.open_or_close(text)
 -- crossfade_private.is_referential_action(text, integer)
 -- crossfade_private.refuse_archived_write()
@@ -251,9 +285,10 @@ begin
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
+-- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
--- crossfade_private.update_named_text()
+-- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
@@ -269,15 +304,15 @@ begin
 -- crossfade_private.stored_rows_sql(regclass, text)
 -- crossfade_private.any_differs_sql(regclass, text[], text, text)
 -- crossfade_private.unique_key_names(regclass, text[])
--- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
--- crossfade_private.owner_search_path(regclass)
 -- crossfade_private.mirror_body(text, jsonb)
 -- crossfade_private.all_pieces(crossfade.pairs, integer)
 -- crossfade_private.make_mirror_function(text, text, jsonb, text)
@@ -294,44 +329,101 @@ begin
 -- crossfade_private.get_run(bigint)
 -- crossfade.run_status(bigint)
 -- crossfade.control_run(bigint, text, text)
--- crossfade_private.split_keys(jsonb, integer, boolean, real)
--- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.sessions(integer[])
+-- crossfade_private.prepared_transactions(xid[])
+-- crossfade_private.name_sessions(jsonb)
+-- crossfade_private.lock_holders(regclass[])
+-- crossfade_private.lock_blockers()
+-- crossfade_private.others_transactions(bigint)
+-- crossfade_private.look_at_load(crossfade.run_ranges)
+-- crossfade_private.target_ms(crossfade.run_ranges, integer)
+-- crossfade_private.wait_ms(crossfade.run_ranges, numeric, numeric)
+-- crossfade_private.v1_answers(text, timestamptz)
+-- crossfade_private.load_reason()
 -- crossfade_private.throttle_reason()
--- crossfade_private.wait_reason(crossfade.runs)
--- crossfade_private.next_batch_rows(integer, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, jsonb, bigint, bigint, bigint, timestamptz, integer)
--- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs)
+-- crossfade_private.renew_baseline(crossfade.runs)
+-- crossfade_private.throttle(crossfade.runs)
+-- crossfade_private.older_writers(crossfade.runs)
+-- crossfade_private.split_keys(jsonb, integer, boolean, real)
+-- crossfade_private.estimate_rows(regclass)
+-- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.next_batch_rows(bigint, numeric[], integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
+-- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
--- crossfade_private.batch_json(bigint, text, text)
--- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges)
+-- crossfade_private.batch_json(bigint, text, jsonb)
+-- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges, boolean)
 -- crossfade_private.claim_range(crossfade.runs)
--- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb)
--- crossfade_private.copy_sql(text, text)
+-- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb, boolean)
+-- crossfade_private.range_keys(jsonb, jsonb, jsonb, boolean)
+-- crossfade_private.write_rows(jsonb, text, jsonb, jsonb, jsonb[])
+-- crossfade_private.lock_keys(jsonb, jsonb[])
+-- crossfade_private.copy_sql(text, text, text)
+-- crossfade_private.owed_sql(text)
 -- crossfade_private.is_free(jsonb, jsonb, jsonb)
--- crossfade_private.copy_range(jsonb, jsonb, jsonb, boolean)
--- crossfade_private.copy_singly(jsonb, jsonb, jsonb)
+-- crossfade_private.owes_source(jsonb)
+-- crossfade_private.copy_range(jsonb, text, jsonb, jsonb, boolean)
+-- crossfade_private.copy_keys(jsonb, jsonb, jsonb[])
 -- crossfade_private.copy_batch(jsonb, jsonb, jsonb)
 -- crossfade_private.sweep(crossfade.runs, jsonb)
 -- crossfade_private.finish_backfill(crossfade.runs, crossfade.pairs, jsonb)
+-- crossfade_private.compare_sql(jsonb, text, text)
+-- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb, jsonb[])
+-- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
+-- crossfade_private.find_among(jsonb, jsonb[])
+-- crossfade_private.record_found(text, bigint, jsonb, jsonb[])
+-- crossfade_private.record_incomparable(text, bigint, jsonb, text)
+-- crossfade_private.record_mismatches_of(text, bigint, jsonb, jsonb[])
+-- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
+-- crossfade_private.do_slice(crossfade.runs, jsonb, jsonb, jsonb)
+-- crossfade_private.pass_row(crossfade.runs, jsonb, jsonb, text)
+-- crossfade_private.shrink(crossfade.runs, jsonb, crossfade.run_ranges, text)
+-- crossfade_private.do_slices(crossfade.runs, jsonb, crossfade.run_ranges, integer, timestamptz)
+-- crossfade_private.shrunk_reason(crossfade.runs, jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
+-- crossfade_private.run_batch(crossfade.runs, crossfade.pairs, jsonb, integer)
+-- crossfade_private.pair_parents(crossfade.pairs, integer)
+-- crossfade_private.uncopied_parents(crossfade.pairs, text)
+-- crossfade_private.require_parents(crossfade.pairs, text)
 -- crossfade.start_backfill(text, text, integer)
 -- crossfade.backfill_batch(bigint, integer)
--- crossfade_private.compare_sql()
--- crossfade_private.diff_sql(regclass, text, text, text)
--- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb)
--- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
--- crossfade_private.find_one(jsonb, jsonb)
--- crossfade_private.lock_both(jsonb, jsonb)
--- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
 -- crossfade.start_verify(text, integer)
 -- crossfade_private.finish_verify(crossfade.runs, crossfade.pairs)
 -- crossfade.verify_batch(bigint, integer)
 -- crossfade_private.leader(text)
--- crossfade_private.put_one(jsonb, jsonb)
--- crossfade_private.repair_one(crossfade.pairs, jsonb, integer, text)
--- crossfade.repair(text, integer, text)
--- crossfade_private.check_sql(jsonb, integer)
--- crossfade_private.next_key(jsonb, jsonb, integer)
--- crossfade_private.check_rows(jsonb, integer, jsonb, integer)
+-- crossfade_private.repair_turns(crossfade.pairs, integer, boolean)
+-- crossfade_private.repair_counts(crossfade.pairs)
+-- crossfade_private.mark_tried(text, jsonb, boolean)
+-- crossfade_private.same_error(jsonb[], text)
+-- crossfade_private.look_at_keys(jsonb, jsonb[])
+-- crossfade_private.judge_keys(jsonb, jsonb[])
+-- crossfade_private.target_rows(jsonb, jsonb[])
+-- crossfade_private.put_sql(text)
+-- crossfade_private.put_keys(jsonb, text, jsonb[])
+-- crossfade_private.settle_repaired(text, jsonb[])
+-- crossfade_private.workable_keys(text, jsonb, jsonb[], integer, boolean)
+-- crossfade_private.write_plan(crossfade.pairs, jsonb, jsonb, text)
+-- crossfade_private.repair_keys(crossfade.pairs, jsonb[], integer, boolean, text, text)
+-- crossfade.plan_repair(text, integer)
+-- crossfade_private.repair_part(crossfade.pairs, jsonb, text, text)
+-- crossfade.repair(text, integer, text, text)
+-- crossfade_private.domain_tests(oid, text)
+-- crossfade_private.row_tests(regclass)
+-- crossfade_private.stored_sql(regclass, text, text[])
+-- crossfade_private.made_sql(text, text)
+-- crossfade_private.shown_columns(anyelement, text[])
+-- crossfade_private.check_pieces(crossfade.pairs, integer)
+-- crossfade_private.base_laws_sql(jsonb, integer)
+-- crossfade_private.digests_sql(jsonb, integer)
+-- crossfade_private.edited_sql(regclass, text[], text, text)
+-- crossfade_private.lost_columns_sql(regclass)
+-- crossfade_private.kept_columns_sql(regclass)
+-- crossfade_private.rows_before_edit_sql(jsonb, boolean)
+-- crossfade_private.edit_pieces(jsonb, integer, boolean)
+-- crossfade_private.edit_laws_sql(jsonb, integer, boolean)
+-- crossfade_private.run_check(text, jsonb[], integer, integer, jsonb, jsonb)
+-- crossfade_private.run_check_elsewhere(text, jsonb[], jsonb, jsonb)
+-- crossfade_private.check_rows(jsonb, integer, jsonb[], jsonb)
+-- crossfade_private.next_keys(jsonb, jsonb, integer)
 -- crossfade.check_conversion(text, integer, jsonb, integer)
 -- crossfade.verify_some(text, integer)
 -- crossfade_private.has_cron()
@@ -354,7 +446,6 @@ begin
 -- crossfade_private.record_streak(text, bigint, boolean, bigint)
 -- crossfade_private.record_memory(jsonb)
 -- crossfade.record_requests(jsonb)
--- crossfade_private.quantile_ms(bigint[], double precision)
 -- crossfade_private.backend_window(text, bigint, integer, timestamptz)
 -- crossfade_private.backend_counts(text, bigint, integer, timestamptz)
 -- crossfade_private.window_start(text, bigint, timestamptz)
@@ -614,9 +705,16 @@ insert into crossfade.settings (name, value, unit, minimum, maximum, description
 values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
-  ('batch_target_ms', '500', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at; its number of rows follows'),
-  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch'),
+  ('batch_target_ms', '40', 'ms', 10, 60000,
+    'Time that a batch aims at while others use the database; its number of rows follows'),
+  ('batch_idle_target_ms', '500', 'ms', 10, 60000,
+    'Time that a batch aims at while nobody else uses the database'),
+  ('batch_duty_pct', '30', 'percent', 1, 100,
+    'Share of the time that batches may work while others use the database; the rest they wait'),
+  ('batch_idle_transactions_per_s', '5', 'transactions', 0, null,
+    'Nobody uses the database while others do fewer transactions a second than this'),
+  ('batch_first_rows', '100', 'rows', 1, null, 'Rows of the first batch of a run'),
+  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch, as long as none runs into a timeout'),
   ('batch_max_rows', '100000', 'rows', 1, null, 'Largest batch'),
   ('throttle_active_sessions', '40', 'sessions', 1, null,
     'Batches wait while more sessions than this run a statement'),
@@ -624,6 +722,14 @@ values
     'Batches wait while more sessions than this wait for a lock'),
   ('throttle_replay_lag_s', '5', 's', 0, null,
     'Batches wait while a replica is further behind than this'),
+  ('throttle_latency_factor', '1.25', 'ratio', 1, null,
+    'Batches slow down, and wait from here on: p95 of V1 over its p95 before the run'),
+  ('throttle_min_difference_ms', '2', 'ms', 0, null,
+    'Smallest rise of the p95 of V1 for which batches wait'),
+  ('throttle_error_rate', '0.02', 'rate', 0, 1,
+    'Batches wait while the error rate of V1 is higher than before the run by more than this'),
+  ('throttle_min_requests', '50', 'requests', 1, null,
+    'Fewest requests of V1, before the run and now, from which its latency and errors are judged'),
   ('stage_bake_s', '86400', 's', 0, null,
     'Time that backend 2 must have served everybody before complete'),
   ('flags_soft_age_ms', '5000', 'ms', 100, null,
@@ -982,6 +1088,8 @@ create table if not exists crossfade.mirror_failures (
   message text not null,
   at timestamptz not null default clock_timestamp(),
   attempts integer not null default 1,
+  last_attempt_at timestamptz,
+  is_slow boolean not null default false,
   resolved_at timestamptz,
   resolution text
 );
@@ -989,9 +1097,17 @@ create table if not exists crossfade.mirror_failures (
 create unique index if not exists mirror_failures_open_idx
   on crossfade.mirror_failures (pair, key) where resolved_at is null;
 create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+create index if not exists mirror_failures_turn_idx
+  on crossfade.mirror_failures (pair, last_attempt_at nulls first, id) where resolved_at is null;
+create index if not exists mirror_failures_side_idx
+  on crossfade.mirror_failures (pair, written_side) where resolved_at is null;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+comment on column crossfade.mirror_failures.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
 create table if not exists crossfade_private.tombstones (
   id bigint generated always as identity primary key,
@@ -1022,6 +1138,9 @@ create table if not exists crossfade.runs (
   reason text,
   rows_total bigint not null default 0,
   swept_rows bigint not null default 0,
+  v1_requests bigint not null default 0,
+  v1_p95_ms double precision,
+  v1_error_rate numeric,
   fingerprint text not null,
   converter_hash text not null,
   started_by text not null default crossfade_private.actor(),
@@ -1038,6 +1157,8 @@ create unique index if not exists runs_active_idx
 
 comment on table crossfade.runs is
   'A backfill or a verify pass over a pair. rows_total is an estimate made at the start; at most one active run per pair and kind.';
+comment on column crossfade.runs.v1_requests is
+  'Requests that V1 answered in the minutes before the run: with v1_p95_ms and v1_error_rate (null without requests) what batches are held to. Taken anew when V1 stays slow while no batch runs.';
 
 create table if not exists crossfade.run_ranges (
   run bigint not null references crossfade.runs on delete cascade,
@@ -1050,14 +1171,26 @@ create table if not exists crossfade.run_ranges (
   rows_written bigint not null default 0,
   mismatches bigint not null default 0,
   batches bigint not null default 0,
-  batch_rows integer not null default 1000,
+  batch_rows integer not null,
   ms_per_1000_rows numeric[] not null default '{}',
+  timeouts integer not null default 0,
   progress_at timestamptz not null default clock_timestamp(),
+  converters_seen text not null default '',
+  converters_seen_at timestamptz not null default '-infinity',
+  is_busy boolean not null default true,
+  load_seen_at timestamptz not null default clock_timestamp(),
+  load_seen bigint,
   primary key (run, range)
 );
 
 comment on table crossfade.run_ranges is
   'Disjoint key ranges of a run, (after_key, upto_key]; null is open. A worker holds one range by its row lock for one batch.';
+comment on column crossfade.run_ranges.timeouts is
+  'Batches in a row that ran into a timeout.';
+comment on column crossfade.run_ranges.converters_seen is
+  'Version of the two converters'' rows when their hash was last compared, at converters_seen_at.';
+comment on column crossfade.run_ranges.is_busy is
+  'Whether anybody else used the database between the last two looks. load_seen: transactions of others by then, at load_seen_at; null before the first look.';
 
 create table if not exists crossfade.mismatches (
   id bigint generated always as identity primary key,
@@ -1069,6 +1202,9 @@ create table if not exists crossfade.mismatches (
   found_at timestamptz not null default clock_timestamp(),
   resolved_at timestamptz,
   resolution text,
+  last_attempt_at timestamptz,
+  message text,
+  is_slow boolean not null default false,
   preserved jsonb,
   constraint mismatch_kind_is_known check (kind in ('missing_v1', 'missing_v2', 'different'))
 );
@@ -1077,9 +1213,17 @@ create unique index if not exists mismatches_open_idx
   on crossfade.mismatches (pair, key) where resolved_at is null;
 create index if not exists mismatches_pair_idx on crossfade.mismatches (pair);
 create index if not exists mismatches_run_idx on crossfade.mismatches (run);
+create index if not exists mismatches_turn_idx
+  on crossfade.mismatches (pair, last_attempt_at nulls first, id) where resolved_at is null;
 
 comment on table crossfade.mismatches is
   'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
+comment on column crossfade.mismatches.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mismatches.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
+comment on column crossfade.mismatches.message is
+  'Why the rows cannot be compared, or could not be repaired.';
 
 create table if not exists crossfade_private.verify_cursors (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -1641,6 +1785,31 @@ for each row execute function crossfade_private.stamp_row();
 create or replace trigger crossfade_after_change
 after insert or update or delete on crossfade.settings
 for each row execute function crossfade_private.on_control_change();
+
+-- core/histograms.sql -----------------------------------------------------------------------------
+
+-- Latency histograms of recorded requests.
+
+create or replace function crossfade_private.quantile_ms(
+  histogram bigint[], quantile double precision
+)
+returns double precision
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  with b as (
+    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
+    from unnest(histogram) with ordinality h(n, i)
+  )
+  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
+    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
+    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
+  from b where b.n > 0 and b.upto >= b.wanted
+  order by b.bucket limit 1;
+$$;
+
+comment on function crossfade_private.quantile_ms is
+  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
 
 -- core/rights.sql ---------------------------------------------------------------------------------
 
@@ -2448,8 +2617,8 @@ comment on function crossfade_private.render is
 
 -- pairs/types.sql ---------------------------------------------------------------------------------
 
--- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
--- domain over varchar(n) would cut what the table itself refuses.
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to
+-- a domain over varchar(n) would cut what the table itself refuses.
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
@@ -2489,6 +2658,26 @@ $$;
 comment on function crossfade_private.base_type_name is
   'Name of the base type, without length or precision, to cast to.';
 
+create or replace function crossfade_private.base_typmod(type_id oid, typmod integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, typmod, depth) as (
+    select type_id, typmod, 0
+    union all
+    select case when y.typtype = 'd' then y.typbasetype else y.typelem end,
+      case when y.typtype = 'd' then y.typtypmod else l.typmod end, l.depth + 1
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd' or y.typcategory = 'A' and y.typelem <> 0
+  )
+  -- The length of an array is that of its elements.
+  select l.typmod from layer l order by l.depth desc limit 1;
+$$;
+
+comment on function crossfade_private.base_typmod is
+  'Length or precision of a column as PostgreSQL keeps it, found below domains and arrays; -1 is none.';
+
 create or replace function crossfade_private.type_parts(type_id oid)
 returns setof oid
 language sql stable
@@ -2517,6 +2706,53 @@ $$;
 comment on function crossfade_private.type_parts is
   'A type and all that it is made of: the base of a domain, the elements of an array, the bounds of a range, the columns of a composite, and their parts.';
 
+-- pairs/assignment.sql ----------------------------------------------------------------------------
+
+-- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what a
+-- converter makes must be refused, rounded or padded as a table does it.
+
+create or replace function crossfade_private.assigned_sql(
+  expression text, type_id oid, typmod integer, given_type oid, given_typmod integer
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when given_type = b.id and b.typmod in (-1, given_typmod)
+      or given_type = type_id and given_type <> b.id -- a value of the domain
+      then format('(%s)::%s', expression, b.name)
+    -- PostgreSQL casts the parts of a composite as the whole is cast.
+    when exists (
+      select from crossfade_private.type_parts(b.id) p(id)
+      join pg_catalog.pg_type y on y.oid = p.id and y.typtype = 'c') then null
+    when b.typmod = -1 then format('(%s)::%s', expression, b.name)
+    -- By a cast, text is cut; by the function that the cast calls, it is refused as by a table.
+    when l.arguments = 3 and b.is_array then null
+    when l.arguments = 3
+      then format('%s((%s)::%s, %s, false)', l.name, expression, b.name, b.typmod)
+    else format('(%s)::%s', expression, format_type(b.id, b.typmod))
+    end
+  from (
+    select crossfade_private.base_type(type_id) as id,
+      crossfade_private.base_typmod(type_id, typmod) as typmod,
+      crossfade_private.base_type_name(type_id) as name,
+      y.typcategory = 'A' and y.typelem <> 0 as is_array,
+      case when y.typcategory = 'A' and y.typelem <> 0 then y.typelem else y.oid end as element
+    from pg_catalog.pg_type y where y.oid = crossfade_private.base_type(type_id)
+  ) b
+  left join lateral (
+    select p.pronargs as arguments, format('%I.%I', n.nspname, p.proname) as name
+    from pg_catalog.pg_cast c
+    join pg_catalog.pg_proc p on p.oid = c.castfunc
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where c.castsource = b.element and c.casttarget = b.element
+  ) l on true;
+$$;
+
+comment on function crossfade_private.assigned_sql is
+  'An expression, of a given type, as an INSERT would assign it to a column: rounded, padded or refused, never cut; of the base type, whose domains'' checks are left to the table. Null where only a call does that.';
+
 -- pairs/comparison.sql ----------------------------------------------------------------------------
 
 -- Comparing the values of a column, whatever its type.
@@ -2537,99 +2773,162 @@ end $$;
 comment on function crossfade_private.json_value is
   'A json value to compare by; never raises.';
 
-create or replace function crossfade_private.has_true_equality(type_id oid)
-returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Every part must have an equality of PostgreSQL's own: operators of extensions are not found
-  -- with our search_path, some types have none or (boxes) one that compares areas, and by
-  -- that of intervals 30 days are a month.
-  select not exists (
-    select from crossfade_private.type_parts(type_id) p(id)
-    join pg_catalog.pg_type y on y.oid = p.id
-    where y.typtype = 'c' or y.oid = 'pg_catalog.interval'::regtype
-      or y.typtype = 'b' and y.typcategory <> 'A' and not exists (
-        select from pg_catalog.pg_opclass c
-        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
-        where c.opcdefault and c.opcintype = coalesce(
-          (select 'text'::regtype::oid where y.oid = 'varchar'::regtype), y.oid)
-          and y.typnamespace = 'pg_catalog'::regnamespace));
-$$;
-
-comment on function crossfade_private.has_true_equality is
-  'Whether = says of two values of a type, found without extensions, that nothing differs.';
-
-create or replace function crossfade_private.comparable(type_id oid, collation_id oid default 0)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- The others are compared by their binary form, which no session setting rounds, or by their
-  -- text. A collation may find different texts equal; C does not.
-  select case
-    when exists (
-      select from pg_catalog.pg_collation c
-      where c.oid = collation_id and not c.collisdeterministic
-    ) then '(%s) collate pg_catalog."C"'
-    when y.oid = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
-    when crossfade_private.has_true_equality(y.oid) then '%s'
-    when y.typcategory = 'S' or y.typsend = 0 or y.oid = 'pg_catalog.xml'::regtype
-      then '(%s)::text'
-    else format('%I.%I(%%s)', n.nspname, f.proname)
-  end
-  from pg_catalog.pg_type y
-  left join pg_catalog.pg_proc f on f.oid = y.typsend
-  left join pg_catalog.pg_namespace n on n.oid = f.pronamespace
-  where y.oid = crossfade_private.base_type(type_id);
-$$;
-
-comment on function crossfade_private.comparable is
-  'Template (%s for the column) of an expression by which values of a type can be compared.';
-
 create or replace function crossfade_private.differs_sql(
-  type_id oid, collation_id oid, one_sql text, other_sql text
+  type_id oid, one_sql text, other_sql text
 )
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
+    -- Types whose = hides nothing. It is pg_catalog's own, whatever an extension brings.
     when b.id in ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype,
-        'uuid'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
-        'jsonb'::regtype)
-      or b.id in ('text'::regtype, 'varchar'::regtype) and not exists (
-        select from pg_catalog.pg_collation c
-        where c.oid = collation_id and not c.collisdeterministic)
+        'oid'::regtype, 'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype)
       then format('%s is distinct from %s', one_sql, other_sql)
-    -- Images are right for every type, and need no operator; both sides must be of one type.
-    else format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
-      one_sql, other_sql, pg_catalog.format_type(b.id, -1))
+    -- C: other collations may find different texts equal, and two of them cannot be compared.
+    when b.id in ('text'::regtype, 'varchar'::regtype)
+      then format('%s collate pg_catalog."C" is distinct from %s', one_sql, other_sql)
+    when b.id = 'jsonb'::regtype
+      then format('(%s and (%s is distinct from %s or %s))', i.image, one_sql, other_sql, i.texts)
+    -- Their text is what is stored, or hides blanks at the end.
+    when b.id in ('bpchar'::regtype, 'json'::regtype) then i.image
+    -- Equal images are equal values, found without any operator. Values with other images may still
+    -- be the same: arrays that once held a null, NaN, numbers of an older release.
+    else format('(%s and %s)', i.image, i.texts)
     end
-  from (select crossfade_private.base_type(type_id) id) b;
+  from (select crossfade_private.base_type(type_id) id) b
+  cross join lateral (
+    select format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
+        one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as image,
+      format('(%1$s)::%3$s::text collate pg_catalog."C" is distinct from (%2$s)::%3$s::text',
+        one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as texts
+  ) i;
 $$;
 
 comment on function crossfade_private.differs_sql is
-  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month).';
+  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month, the sign of zero). Statements with it run with pinned settings: it compares texts.';
 
-create or replace function crossfade_private.column_pieces(source regclass)
-returns table (columns text[], compared text[])
+create or replace function crossfade_private.has_equality(type_id oid)
+returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select
-    array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
-    array_agg(
-      replace(crossfade_private.comparable(a.atttypid, a.attcollation), '%s',
-        '%1$s.' || replace(quote_ident(a.attname), '%', '%%'))
-      order by a.attnum
-    ) filter (where a.attgenerated = '')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found with
+  -- our search_path, and some types have none or (boxes) one that compares areas.
+  select not exists (
+    select from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype = 'b' and y.typcategory <> 'A' and (
+      y.typnamespace <> 'pg_catalog'::regnamespace or not exists (
+        select from pg_catalog.pg_opclass c
+        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
+        where c.opcdefault and c.opcintype = case y.oid when 'varchar'::regtype
+          then 'text'::regtype else y.oid end)));
 $$;
 
-comment on function crossfade_private.column_pieces is
-  'Writable columns of a table, and the expressions to compare them by (with %1$s for the alias).';
+comment on function crossfade_private.has_equality is
+  'Whether two values of a type can be compared by =, found without extensions.';
+
+create or replace function crossfade_private.unequal_sql(
+  type_id oid, one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('text'::regtype, 'varchar'::regtype)
+      then crossfade_private.differs_sql(type_id, one_sql, other_sql)
+    when b.id = 'pg_catalog.json'::regtype then format(
+      '(%s and crossfade_private.json_value(%s) is distinct from crossfade_private.json_value(%s))',
+      crossfade_private.differs_sql(type_id, one_sql, other_sql), one_sql, other_sql)
+    when crossfade_private.has_equality(b.id) then format('(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
+      one_sql, other_sql, pg_catalog.format_type(b.id, -1),
+      case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
+    else crossfade_private.differs_sql(type_id, one_sql, other_sql)
+    end
+  from (select crossfade_private.base_type(type_id) id) b
+  join pg_catalog.pg_type y on y.oid = b.id;
+$$;
+
+comment on function crossfade_private.unequal_sql is
+  'SQL that says whether two values of a column are unequal by their type: as differs_sql, but for what only looks different (1.1 and 1.10, 30 days and a month, json with other blanks).';
+
+create or replace function crossfade_private.column_differences(
+  tab regclass, one_sql text, other_sql text
+)
+returns table (name text, differs text, unequal text, breaks text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.attname::text, d.differs, d.unequal,
+    case when exists (
+      select from crossfade_private.type_parts(a.atttypid) p(id) where p.id = 'interval'::regtype)
+      then d.differs else d.unequal end
+  from pg_catalog.pg_attribute a
+  cross join lateral (
+    select crossfade_private.differs_sql(a.atttypid, v.one, v.other) as differs,
+      crossfade_private.unequal_sql(a.atttypid, v.one, v.other) as unequal
+    from (values (format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)))
+      v(one, other)
+  ) d
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+$$;
+
+comment on function crossfade_private.column_differences is
+  'For each column that is not computed, SQL that says of two rows of a table whether they differ there, are unequal, and whether that breaks a law: numbers may come back with other places, intervals not.';
+
+create or replace function crossfade_private.differing_columns_sql(
+  tab regclass, one_sql text, other_sql text, prefix text default '', laws boolean default false
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('array_remove(array[%s]::text[], null)', string_agg(format('case when %s then %L end',
+    case when laws then d.breaks else d.differs end, prefix || d.name), ', ' order by d.name))
+  from crossfade_private.column_differences(tab, one_sql, other_sql) d;
+$$;
+
+comment on function crossfade_private.differing_columns_sql is
+  'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+
+create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
+  -- in one table only, and repair settles it.
+  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
+    a.unequal)
+  from (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
+  ) a
+  cross join (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
+  ) b;
+$$;
+
+comment on function crossfade_private.rows_differ_sql is
+  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+
+create or replace function crossfade_private.writable_columns(tab regclass, without text[])
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.attname <> all (without);
+$$;
+
+comment on function crossfade_private.writable_columns is
+  'Columns that are not generated, but for some, in their order.';
 
 create or replace function crossfade_private.always_identity(tab regclass)
 returns text[]
@@ -2724,8 +3023,8 @@ declare
   v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
   v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
-  v_source_columns record;
-  v_target_columns record;
+  v_source_columns text[];
+  v_target_columns text[];
   -- PostgreSQL lets nobody update these.
   v_source_identity text[] := crossfade_private.always_identity(v_source);
   v_target_identity text[] := crossfade_private.always_identity(v_target);
@@ -2733,8 +3032,8 @@ declare
   v_alias text;
   v_pieces jsonb;
 begin
-  select * into v_source_columns from crossfade_private.column_pieces(v_source);
-  select * into v_target_columns from crossfade_private.column_pieces(v_target);
+  v_source_columns := crossfade_private.writable_columns(v_source, '{}');
+  v_target_columns := crossfade_private.writable_columns(v_target, '{}');
   v_pieces := jsonb_build_object(
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
     'source', case side when 1 then pair.v1_table else pair.v2_table end,
@@ -2745,29 +3044,23 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
+    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
+    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
-    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
+    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
     'set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_target_columns.columns) c
+        from unnest(v_target_columns) c
        where c <> all (v_target_key) and c <> all (v_target_identity)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
       format('%1$I = cf_c.%1$I', v_target_key[1])),
     'source_set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_source_columns.columns) c
+        from unnest(v_source_columns) c
        where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])),
-    -- Only what differs between cf_b (before) and cf_c (after).
-    'merge_list', coalesce(
-      (select string_agg(format(
-          '%1$I = case when %2$s is distinct from %3$s then cf_c.%1$I else cf_t.%1$I end', u.c,
-          format(u.compared, 'cf_b'), format(u.compared, 'cf_c')), ', ')
-        from unnest(v_target_columns.columns, v_target_columns.compared) u(c, compared)
-       where u.c <> all (v_target_key) and u.c <> all (v_target_identity)),
-      format('%1$I = cf_c.%1$I', v_target_key[1])));
+      format('%1$I = cf_c.%1$I', v_source_key[1])));
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -2786,19 +3079,9 @@ begin
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
       'tkey_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'scompare_' || v_name,
-      (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
-      'tcompare_' || v_name,
-      (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
-      'sfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
-        from unnest(v_source_columns.compared) c),
-      'tfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
-        from unnest(v_target_columns.compared) c),
       'tcolumns_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ')
-        from unnest(v_target_columns.columns) c),
+        from unnest(v_target_columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.
       'skey_json_' || v_name,
       crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),
@@ -2820,6 +3103,204 @@ end $$;
 comment on function crossfade_private.make_pieces is
   'SQL fragments of a pair with side (1 or 2) as the source and the other one as the target.';
 
+-- pairs/search_paths.sql --------------------------------------------------------------------------
+
+-- Where the generated functions find what is named without a schema.
+
+create or replace function crossfade_private.owner_search_path(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
+  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
+    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
+  from pg_catalog.pg_namespace n
+  where (n.nspname in ('public', 'extensions')
+      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
+    and not exists (
+      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+      left join pg_catalog.pg_roles r on r.oid = a.grantee
+      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
+$$;
+
+comment on function crossfade_private.owner_search_path is
+  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
+
+-- pairs/printed_sql.sql ---------------------------------------------------------------------------
+
+-- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other people's
+-- names in small letters or quotes, every name that could mean something else with what it belongs
+-- to, and no comments.
+
+create or replace function crossfade_private.printed_tokens(printed text)
+returns table (n bigint, space text, token text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.n, m[1], m[2]
+  from regexp_matches(printed,
+    '(\s*)(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|\$[0-9]+|::|=>|\S)', 'g')
+    with ordinality u(m, n);
+$$;
+
+comment on function crossfade_private.printed_tokens is
+  'Words, constants, quoted names and signs of printed SQL, with the space before each.';
+
+create or replace function crossfade_private.is_name(token text)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select token ~ '^[a-z_][a-z0-9_$]*$' or left(token, 1) = '"';
+$$;
+
+comment on function crossfade_private.is_name is
+  'Whether a token of printed SQL is a name and no word of PostgreSQL''s.';
+
+create or replace function crossfade_private.marked_tokens(
+  printed text, names text[], function_name text
+)
+returns table (n bigint, space text, token text, parameter integer)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with near as (
+    select t.*, coalesce(lag(t.token) over w, '') as before,
+      coalesce(lag(t.token, 2) over w, '') as before_2,
+      coalesce(lag(t.token, 3) over w, '') as before_3, coalesce(lead(t.token) over w, '') as after,
+      coalesce(lead(t.token, 2) over w, '') as after_2,
+      case when t.token ~ '^\$[12]$' then substr(t.token, 2)::integer
+        else array_position(array(
+          select quote_ident(u.name) from unnest(names) with ordinality u(name, place)
+          order by u.place), t.token) end as place
+    from crossfade_private.printed_tokens(printed) t
+    window w as (order by t.n)
+  ),
+  judged as (
+    select near.*, before = '.' and before_2 = quote_ident(function_name)
+        and before_3 not in ('.', '::') as is_qualified
+    from near
+  )
+  select judged.n, judged.space, judged.token,
+    case when is_qualified or token ~ '^\$' or not (
+        -- A column, type, function, table, label or keyword argument of the same name.
+        before in ('.', '::', ')', 'AS', 'FROM', 'JOIN', 'WITH', 'RECURSIVE', 'ORDINALITY', 'LATERAL',
+          'ONLY', 'COLLATE', 'WINDOW', 'OVER', 'OF', 'NAME', 'COLUMNS')
+        or after in ('.', '(', '=>') or after = 'AS' and after_2 in ('(', 'MATERIALIZED', 'NOT')
+        or before = '(' and before_2 in ('EXTRACT', 'USING') or before ~ '^[0-9]$'
+        or crossfade_private.is_name(before) or crossfade_private.is_name(after))
+      then place end
+  from judged;
+$$;
+
+comment on function crossfade_private.marked_tokens is
+  'printed_tokens, and which of them are the parameters (1, 2) of a function; inside a query they are printed with the name of the function before them.';
+
+create or replace function crossfade_private.with_parameters(
+  printed text, names text[], function_name text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with marked as (
+    select m.*, lead(m.parameter) over w as parameter_1, lead(m.parameter, 2) over w as parameter_2,
+      lead(m.token) over w as after, m.token = quote_ident(function_name) as is_function
+    from crossfade_private.marked_tokens(printed, names, function_name) m
+    window w as (order by m.n)
+  )
+  select string_agg(case
+    when parameter is not null then space || chr(2 + parameter)
+    when is_function and after = '.' and parameter_2 is not null then space
+    when token = '.' and parameter_1 is not null then ''
+    -- What a backslash means hangs on standard_conforming_strings, but for this form.
+    when token like '''%\\%' then space || 'E' || replace(token, '\', '\\')
+    else space || token end, '' order by n)
+  from marked;
+$$;
+
+comment on function crossfade_private.with_parameters is
+  'Printed SQL in which chr(3) and chr(4) stand for the parameters of the function it is the body of.';
+
+create or replace function crossfade_private.select_items(printed text)
+returns text[]
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_token record;
+  v_depth integer := 0;
+  v_items text[] := '{}';
+  v_item text := '';
+  v_before text := '';
+begin
+  for v_token in
+    select t.space, t.token, lead(t.token) over (order by t.n) as after
+    from crossfade_private.printed_tokens(substr(printed, length('SELECT ') + 1)) t order by t.n
+  loop
+    v_depth := v_depth + case when v_token.token in ('(', '[') then 1
+      when v_token.token in (')', ']') then -1 else 0 end;
+    if v_depth = 0 and (v_token.token = ';' or v_token.token = any ('{FROM,WHERE,GROUP,HAVING,UNION,
+        INTERSECT,EXCEPT,ORDER,LIMIT,OFFSET,FETCH,WINDOW,FOR,DISTINCT,OVER,FILTER,WITHIN}')) then
+      return null;
+    elsif v_depth = 0 and v_token.token = ',' then
+      v_items := v_items || v_item;
+      v_item := '';
+    elsif not (v_depth = 0 and (v_token.token = 'AS' or v_before = 'AS')) then
+      v_item := v_item || v_token.space || v_token.token;
+    end if;
+    v_before := v_token.token;
+  end loop;
+  return v_items || v_item;
+end $$;
+
+comment on function crossfade_private.select_items is
+  'The expressions of a SELECT that has nothing but its list, without their labels; null when it has a FROM or any other clause.';
+
+create or replace function crossfade_private.unquoted(name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when left(name, 1) = '"' then replace(substr(name, 2, length(name) - 2), '""', '"')
+    else name end;
+$$;
+
+comment on function crossfade_private.unquoted is 'The name that a printed name stands for.';
+
+create or replace function crossfade_private.columns_read(expression text, parameter text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when regexp_replace(expression, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
+    else (
+      select coalesce(jsonb_agg(distinct crossfade_private.unquoted(m[1])), '[]')
+      from regexp_matches(expression,
+        '\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")', 'g') m)
+    end;
+$$;
+
+comment on function crossfade_private.columns_read is
+  'Names of the columns of a parameter (chr(3) or chr(4)) that an expression reads; null when it reads the row as a whole.';
+
+create or replace function crossfade_private.column_copied(expression text, parameter text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.unquoted(substring(expression from
+    '^\s*\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")\s*$'));
+$$;
+
+comment on function crossfade_private.column_copied is
+  'The column of a parameter that an expression is, if it is nothing else.';
+
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
 -- The text of a converter, so that it can stand in the engine's own statements: converting many rows
@@ -2827,8 +3308,8 @@ comment on function crossfade_private.make_pieces is
 -- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
 -- (lint 0011); our statements run with the same settings, so its text means the same there.
 
-create or replace function crossfade_private.converter_text(converter text)
-returns jsonb
+create or replace function crossfade_private.printed_body(converter oid)
+returns text
 language plpgsql volatile -- makes a function and removes it again
 set search_path = pg_catalog, pg_temp
 -- Constants are printed and parsed by these; a session may have others.
@@ -2839,54 +3320,263 @@ set extra_float_digits = 1
 set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
+set check_function_bodies = on
 as $$
 declare
   v_proc pg_catalog.pg_proc;
-  v_names text[];
-  v_text text;
+  v_body text := pg_catalog.pg_get_function_sqlbody(converter);
 begin
-  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
-  if v_proc.prolang <> (select l.oid from pg_catalog.pg_language l where l.lanname = 'sql')
-    or v_proc.prosecdef or not v_proc.proretset
-    or coalesce(v_proc.proconfig, '{}') not in (
-      '{}', array['search_path=""'], array['search_path=pg_catalog, pg_temp']) then
-    return null;
-  end if;
-  v_names := array[
-    coalesce(nullif(v_proc.proargnames[1], ''), 'cf_given_1'),
-    coalesce(nullif(v_proc.proargnames[2], ''), 'cf_given_2')];
-  v_text := pg_catalog.pg_get_function_sqlbody(v_proc.oid);
-  if v_text is null then
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = converter;
+  -- As strict as a call: a column may have changed its type since the converter was made.
+  perform pg_catalog.fmgr_sql_validator(converter);
+  if v_body is null then
     -- A body that is a string: PostgreSQL parses it, and prints it with every name qualified.
     -- SAFETY: whoever wrote it gains nothing; the mirror runs converters with the same rights.
-    if v_proc.proconfig is null then
-      return null; -- names in it are found by the path of the caller
-    end if;
-    execute pg_catalog.format(
-      'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s
-       ; end',
-      v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
-      v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
-    v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
+    execute format(
+      E'create function pg_temp.cf_printed(%s %s, %s %s) returns setof %s language sql stable
+       begin atomic %s\n; end', coalesce(quote_ident(nullif(v_proc.proargnames[1], '')), ''),
+      v_proc.proargtypes[0]::regtype, coalesce(quote_ident(nullif(v_proc.proargnames[2], '')), ''),
+      v_proc.proargtypes[1]::regtype, v_proc.prorettype::regtype,
+      regexp_replace(v_proc.prosrc, '[\s;]+$', ''));
+    v_body := pg_catalog.pg_get_function_sqlbody(to_regprocedure(format(
       'pg_temp.cf_printed(%s, %s)', v_proc.proargtypes[0]::regtype,
       v_proc.proargtypes[1]::regtype)));
-    execute pg_catalog.format('drop function pg_temp.cf_printed(%s, %s)',
-      v_proc.proargtypes[0]::regtype, v_proc.proargtypes[1]::regtype);
+    execute format('drop function pg_temp.cf_printed(%s, %s)', v_proc.proargtypes[0]::regtype,
+      v_proc.proargtypes[1]::regtype);
+    -- Inside queries, parameters are printed with the name of the function.
+    v_body := crossfade_private.with_parameters(v_body, v_proc.proargnames[1:2], 'cf_printed');
+  else
+    v_body := crossfade_private.with_parameters(v_body, v_proc.proargnames[1:2], v_proc.proname);
   end if;
-  v_text := substring(v_text from '^BEGIN ATOMIC\s+(.*);\s*END$');
-  if v_text is null or v_text !~ '^SELECT ' then
-    return null;
+  return substring(v_body from '^BEGIN ATOMIC\s+(.*);\s*END$');
+end $$;
+
+comment on function crossfade_private.printed_body is
+  'The body of a converter in SQL as PostgreSQL prints it, chr(3) and chr(4) standing for its parameters; null when it is not begin atomic. Raises what PostgreSQL has against it.';
+
+create or replace function crossfade_private.call_reason(converter oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when l.lanname <> 'sql' then format('it is written in %s; write it in SQL', l.lanname)
+    when p.prosecdef then 'it is SECURITY DEFINER; leave that out, the mirror runs as the owner'
+    when not p.proretset then 'it does not return SETOF'
+    when coalesce(p.proconfig, '{}') not in ('{}', array['search_path=""'],
+        array['search_path=pg_catalog, pg_temp'])
+      then format('it has settings of its own (%s); keep search_path = pg_catalog, pg_temp alone',
+        array_to_string(p.proconfig, '; '))
+    when p.proconfig is null and p.prosqlbody is null
+      then 'it has no search_path; set search_path = pg_catalog, pg_temp'
+    end
+  from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
+  where p.oid = converter;
+$$;
+
+comment on function crossfade_private.call_reason is
+  'Why the text of a converter cannot stand elsewhere, and what to change; null when nothing is known against it.';
+
+create or replace function crossfade_private.text_reason(body text, function_name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with t as (select * from crossfade_private.printed_tokens(body))
+  select case
+    when body is null or not exists (select from t where n = 1 and token in ('SELECT', 'WITH',
+      'VALUES', '(')) then 'it is no query; write one SELECT'
+    when exists (select from t where token = ';') then 'it has several statements; write one SELECT'
+    -- A call would refuse these, as the function is not volatile.
+    when exists (
+      select from (select token, lead(token) over (order by n) as after from t) u
+      where token = 'FOR' and after in ('UPDATE', 'NO', 'SHARE', 'KEY')) then 'it locks rows'
+    -- Such names are ours: none of its own may hide one.
+    when exists (select from t where token ~ '^"?cf_')
+      then 'a name in it begins with cf_; choose another'
+    when exists (
+      select from t where token ~ '^[''"]' and token ~ ('[' || chr(3) || chr(4) || ']'))
+      then 'it holds the characters 3 or 4; write them as chr(3)'
+    when exists (
+      select from (select token, lag(token) over (order by n) as before,
+        lead(token) over (order by n) as after from t) u
+      where token = quote_ident(function_name) and before is distinct from '.' and after <> '(')
+      then 'a table in it is named as the function is; choose another alias'
+    end;
+$$;
+
+comment on function crossfade_private.text_reason is
+  'What in the body of a converter, as printed_body gives it, keeps it from standing elsewhere, and what to change.';
+
+create or replace function crossfade_private.converter_text(converter text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_proc oid := to_regproc(converter);
+  v_why text := crossfade_private.call_reason(v_proc);
+  v_body text;
+begin
+  if v_why is null then
+    v_body := crossfade_private.printed_body(v_proc);
+    v_why := crossfade_private.text_reason(v_body, (
+      select p.proname from pg_catalog.pg_proc p
+      where p.oid = v_proc and p.prosqlbody is not null));
   end if;
-  -- The parameters are printed as columns of the function that was made.
-  return crossfade_private.parse_converter(v_text, v_names,
-    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
+  if v_why is not null then
+    return jsonb_build_object('why', v_why);
+  end if;
+  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
+    select jsonb_agg(jsonb_build_object('text', btrim(i, E' \n\t'),
+      'reads', crossfade_private.columns_read(i, chr(3)),
+      'reads_old', crossfade_private.columns_read(i, chr(4)),
+      'copies', crossfade_private.column_copied(i, chr(3)),
+      'keeps', crossfade_private.column_copied(i, chr(4))) order by n)
+    from unnest(case when v_body like 'SELECT %' then crossfade_private.select_items(v_body) end)
+      with ordinality u(i, n)));
 exception when others then
-  return null; -- Whatever keeps its text from standing elsewhere: it is called.
+  return jsonb_build_object('why', format('PostgreSQL refuses its text: %s', sqlerrm));
 end $$;
 
 comment on function crossfade_private.converter_text is
-  'The one SELECT of a converter in SQL whose only setting is a pinned search_path, as parse_converter gives it; null for any other, which is called.';
+  'A converter''s query taken apart, chr(3) standing for the row and chr(4) for its counterpart: {"text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text", "reads", "reads_old": the same of the counterpart, "copies", "keeps": the column of the row or counterpart that it is}]}, or {"why": what keeps its text from standing elsewhere}.';
+
+-- pairs/standing.sql ------------------------------------------------------------------------------
+
+-- What of a converter can stand in another statement: its expressions or its query, with what it
+-- gives assigned to the columns as a table would do it.
+
+create or replace function crossfade_private.fill_item(
+  item text, row_sql text, counterpart_sql text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select replace(replace(item, chr(3), row_sql), chr(4), counterpart_sql);
+$$;
+
+comment on function crossfade_private.fill_item is
+  'An expression of a converter with the SQL of the row and of its counterpart in it.';
+
+create or replace function crossfade_private.query_types(query text, paths text[])
+returns table (type_id oid, typmod integer)
+language plpgsql volatile -- makes a view and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_path text;
+  v_text text;
+  v_first text;
+begin
+  foreach v_path in array 'pg_catalog, pg_temp'::text || paths loop
+    perform set_config('search_path', v_path, true);
+    execute 'create temporary view cf_typed as ' || query;
+    perform set_config('search_path', 'pg_catalog, pg_temp', true);
+    v_text := pg_catalog.pg_get_viewdef('pg_temp.cf_typed'::regclass);
+    if v_first is null then
+      v_first := v_text;
+      return query
+        select a.atttypid, a.atttypmod from pg_catalog.pg_attribute a
+        where a.attrelid = 'pg_temp.cf_typed'::regclass and a.attnum > 0 order by a.attnum;
+    elsif v_text <> v_first then
+      raise exception 'a name in it means something else where %', v_path;
+    end if;
+    execute 'drop view pg_temp.cf_typed';
+  end loop;
+end $$;
+
+comment on function crossfade_private.query_types is
+  'Types and lengths of the columns of a query. Raises when PostgreSQL refuses it, or when a name in it means something else under another search_path, where a function or operator may fit its arguments better.';
+
+create or replace function crossfade_private.assigned_items(
+  items text[], columns jsonb, query text, paths text[]
+)
+returns text[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_items text[] := '{}';
+  v_column record;
+begin
+  for v_column in
+    select u.c ->> 'name' as name, crossfade_private.assigned_sql(items[u.n], (u.c ->> 'id')::oid,
+        (u.c ->> 'typmod')::integer, t.type_id, t.typmod) as item
+    from jsonb_array_elements(columns) with ordinality u(c, n)
+    join rows from (crossfade_private.query_types(query, paths)) with ordinality
+      t(type_id, typmod, n) using (n)
+    order by u.n
+  loop
+    if v_column.item is null then
+      raise exception 'column "%" has another type in the converter, and only a call can assign that', v_column.name;
+    end if;
+    v_items := v_items || v_column.item;
+  end loop;
+  return v_items;
+end $$;
+
+comment on function crossfade_private.assigned_items is
+  'Expressions as they are assigned to the columns of a table; query selects them. Raises where that takes a call.';
+
+create or replace function crossfade_private.standing_items(
+  parsed jsonb, columns jsonb, both_tables text, paths text[]
+)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
+  from (
+    select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
+      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its expression.
+      format('select %s from %s where row(%s) is null', string_agg(format('%s as cf_%s', f.item, n),
+        ', ' order by n), both_tables, string_agg(f.item, ', ' order by n)), paths)
+    from jsonb_array_elements(parsed -> 'items') with ordinality u(i, n)
+    cross join lateral (
+      select format('(%s)', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'))) f(item)
+  ) a(items)
+  cross join jsonb_array_elements(parsed -> 'items') with ordinality u(i, n);
+$$;
+
+comment on function crossfade_private.standing_items is
+  'The items of converter_text, assigned to the columns. Raises when they are no plain expressions.';
+
+create or replace function crossfade_private.standing_text(
+  parsed jsonb, columns jsonb, both_tables text, paths text[]
+)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  with query(text, names) as (
+    select crossfade_private.fill_item(parsed ->> 'text', 'cf_given.cf_row',
+        'cf_given.cf_counterpart'), (
+      select string_agg(quote_ident(c ->> 'name'), ', ' order by n)
+      from jsonb_array_elements(columns) with ordinality u(c, n))
+  )
+  select jsonb_build_object('text', q.text, 'columns', jsonb_agg(
+    c || jsonb_build_object('made', a.items[n]) order by n))
+  from query q
+  cross join lateral (
+    select crossfade_private.assigned_items(array(
+        select format('cf_made.%I', c ->> 'name')
+        from jsonb_array_elements(columns) with ordinality u(c, n) order by n), columns,
+      format('select cf_made.* from %s cross join lateral
+          (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+        cross join lateral (%s) cf_made(%s)', both_tables, q.text, q.names), paths)
+  ) a(items)
+  cross join jsonb_array_elements(columns) with ordinality u(c, n)
+  group by q.text;
+$$;
+
+comment on function crossfade_private.standing_text is
+  'The query of converter_text, and how the columns that it gives as cf_made are assigned.';
+
+-- pairs/protected_text.sql ------------------------------------------------------------------------
+
+-- SQL in which nothing but SQL is left: constants and quoted names are put aside.
 
 create or replace function crossfade_private.protect_text(text_in text)
 returns table (safe text, tokens text[])
@@ -2955,7 +3645,7 @@ declare
   v_part text;
   v_depth integer := 0;
   v_item text := '';
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
 begin
   for v_part in select m[1] from regexp_matches(safe, '([(),]|\[|\]|[^(),\[\]]+)', 'g') m loop
     v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
@@ -2980,122 +3670,10 @@ end $$;
 comment on function crossfade_private.split_select_list is
   'The expressions of a SELECT that has nothing but its list; null when it has a FROM or any other clause.';
 
-create or replace function crossfade_private.columns_read(
-  safe text, tokens text[], parameter text
-)
-returns jsonb
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when regexp_replace(safe, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
-    else (
-      select coalesce(jsonb_agg(distinct case
-        when m[1] like chr(1) || '%' then
-          replace(btrim(tokens[btrim(m[1], chr(1) || chr(2))::integer], '"'), '""', '"')
-        else m[1] end), '[]')
-      from regexp_matches(safe, '\(' || parameter || '\)\.([a-z_][a-z0-9_$]*|' || chr(1) || '[0-9]+'
-        || chr(2) || ')', 'g') m)
-    end;
-$$;
-
-comment on function crossfade_private.columns_read is
-  'Names of the columns of a parameter that printed SQL reads; null when it reads the row as a whole.';
-
-create or replace function crossfade_private.parse_converter(
-  select_text text, names text[], converter_name text
-)
-returns jsonb
-language plpgsql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_safe text;
-  v_tokens text[];
-  v_names text[];
-  v_items text[];
-begin
-  select p.safe, p.tokens into v_safe, v_tokens
-  from crossfade_private.protect_text(select_text) p;
-  -- Parameters as they are printed: a plain word, or the number of a quoted name (0: not used).
-  select array_agg(case when quote_ident(n) = n then '\m' || n || '\M'
-    else chr(1) || coalesce(array_position(v_tokens, quote_ident(n)), 0) || chr(2) end order by o)
-  into v_names
-  from unnest(names) with ordinality u(n, o);
-  v_items := crossfade_private.split_select_list(substr(v_safe, length('SELECT ') + 1));
-  return jsonb_build_object(
-    'name', converter_name, 'row', names[1], 'counterpart', names[2],
-    'text', crossfade_private.restore_text(v_safe, v_tokens),
-    'reads', crossfade_private.columns_read(v_safe, v_tokens, v_names[1]),
-    'items', (
-      select jsonb_agg(jsonb_build_object(
-        'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
-          i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
-        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
-      from unnest(v_items) with ordinality u(i, n)));
-end $$;
-
-comment on function crossfade_private.parse_converter is
-  'A converter''s SELECT taken apart: {"name", "row", "counterpart": names of the function and of its parameters, "text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text": expression in which chr(3) stands for the row and chr(4) for its counterpart, "reads"}]}.';
-
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
 -- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list, its whole text where it is any other SELECT, else a call.
-
-create or replace function crossfade_private.conversion(
-  converter text, source regclass, target regclass
-)
-returns jsonb
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_parsed jsonb := crossfade_private.converter_text(converter);
-  v_conversion jsonb;
-  v_columns jsonb;
-begin
-  select jsonb_agg(jsonb_build_object('name', a.attname, 'type',
-    crossfade_private.base_type_name(a.atttypid), 'composite', exists (
-      select from crossfade_private.type_parts(a.atttypid) p(id)
-      join pg_catalog.pg_type y on y.oid = p.id and y.typtype = 'c')) order by a.attnum)
-  into v_columns
-  from pg_catalog.pg_attribute a
-  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
-  v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
-    'reads', null, 'items', null);
-  if v_parsed is null
-    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
-    -- An explicit cast to a composite would cut its parts; a call assigns them.
-    or exists (
-      select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
-  then
-    return v_conversion;
-  end if;
-  v_conversion := v_conversion || v_parsed;
-  -- What PostgreSQL would not plan in another statement is called.
-  execute format('explain select from %s cf_s cross join %s cf_t cross join lateral %s cf_c',
-    source, target, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'));
-  return v_conversion;
-exception when others then
-  return v_conversion || '{"text": null, "items": null, "reads": null}';
-end $$;
-
-comment on function crossfade_private.conversion is
-  'How a converter stands in statements: {"call", "target", "columns": [{"name", "type"}], and of a converter whose text can be used "name", "row", "counterpart", "text", "reads", "items"}. Locks both tables ACCESS SHARE.';
-
-create or replace function crossfade_private.fill_item(
-  item text, row_sql text, counterpart_sql text
-)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select replace(replace(item, chr(3), row_sql), chr(4), counterpart_sql);
-$$;
-
-comment on function crossfade_private.fill_item is
-  'An expression of a converter with the SQL of the row and of its counterpart in it.';
+-- select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text
@@ -3106,17 +3684,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case
     when conversion -> 'items' <> 'null' then (
-      select format('(select %s)', string_agg(format('(%s)::%s as %I',
-        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'type',
-        c ->> 'name'), ', ' order by n))
+      select format('(select %s)', string_agg(format('%s as %I',
+        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'name'), ', '
+        order by n))
       from jsonb_array_elements(conversion -> 'items') with ordinality u(i, n)
       join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n))
     when conversion ->> 'text' is not null then (
-      select format(
-        '(select %s from (select %s as %I, %s as %I) %I cross join lateral (%s) cf_made(%s))',
-        string_agg(format('cf_made.%I::%s as %1$I', c ->> 'name', c ->> 'type'), ', ' order by n),
-        row_sql, conversion ->> 'row', counterpart_sql, conversion ->> 'counterpart',
-        conversion ->> 'name', conversion ->> 'text',
+      select format('(select %s from (select %s as cf_row, %s as cf_counterpart) cf_given
+          cross join lateral (%s) cf_made(%s))',
+        string_agg(format('%s as %I', c ->> 'made', c ->> 'name'), ', ' order by n),
+        row_sql, counterpart_sql, conversion ->> 'text',
         string_agg(quote_ident(c ->> 'name'), ', ' order by n))
       from jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n))
     else format('%s(%s, %s)', conversion ->> 'call', row_sql, counterpart_sql)
@@ -3124,7 +3701,56 @@ as $$
 $$;
 
 comment on function crossfade_private.convert_sql is
-  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
+  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, assigned as an INSERT would, as the base types of these.';
+
+create or replace function crossfade_private.conversion(
+  converter text, source regclass, target regclass
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parsed constant jsonb := crossfade_private.converter_text(converter);
+  v_paths constant text[] := array[
+    crossfade_private.owner_search_path(source), crossfade_private.owner_search_path(target)];
+  v_both constant text := format('%s cf_s cross join %s cf_t', source, target);
+  v_columns jsonb;
+  v_called jsonb;
+  v_conversion jsonb;
+  v_form text;
+  v_why text := v_parsed ->> 'why';
+begin
+  select jsonb_agg(jsonb_build_object('name', a.attname, 'id', a.atttypid, 'typmod', a.atttypmod,
+    'type', crossfade_private.base_type_name(a.atttypid)) order by a.attnum)
+  into v_columns
+  from pg_catalog.pg_attribute a
+  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
+  v_called := jsonb_build_object('call', converter, 'columns', v_columns, 'reads', null,
+    'items', null, 'text', null);
+  foreach v_form in array case when v_why is not null then '{}'::text[]
+    when jsonb_array_length(nullif(v_parsed -> 'items', 'null')) = jsonb_array_length(v_columns)
+      then '{items,text}' else '{text}' end
+  loop
+    begin
+      v_conversion := v_called || jsonb_build_object('reads', v_parsed -> 'reads')
+        || case v_form
+          when 'items' then crossfade_private.standing_items(v_parsed, v_columns, v_both, v_paths)
+          else crossfade_private.standing_text(v_parsed, v_columns, v_both, v_paths) end;
+      -- What PostgreSQL would not plan in another statement is called.
+      execute format('explain select from %s cross join lateral %s cf_c cross join lateral %s cf_d',
+        v_both, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'),
+        crossfade_private.convert_sql(v_conversion, 'cf_s', format('null::%s', target)));
+      return v_conversion;
+    exception when others then
+      v_why := format('PostgreSQL refuses its text in another statement: %s', sqlerrm);
+    end;
+  end loop;
+  return v_called || jsonb_build_object('why', v_why);
+end $$;
+
+comment on function crossfade_private.conversion is
+  'How a converter stands in statements: {"call", "columns": [{"name", "type"}], and "items", or "text" and the columns'' "made", or "why" it has to be called, "reads"}. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.depends_on_settings(
   conversion jsonb, source regclass, target regclass
@@ -3135,7 +3761,13 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- Anything else than a bare list is taken to depend on them.
   select coalesce(bool_or(case
-    when i.safe ~ ('^\((' || chr(3) || '|' || chr(4) || ')\)\.[^ ()]+$') then false
+    -- Copied as it is, and compared without its text.
+    when (i.item ->> 'copies' is not null or i.item ->> 'keeps' is not null)
+      and crossfade_private.base_type(i.id) in (
+        'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype,
+        'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
+        'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
     else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
       or exists (
         select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
@@ -3151,8 +3783,8 @@ as $$
         join pg_catalog.pg_type y on y.oid = p.id
         where (a.attrelid = source
             and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
-          -- Of the counterpart it is not known which columns are read.
-          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
           and a.attnum > 0 and not a.attisdropped
           and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
             'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
@@ -3160,8 +3792,9 @@ as $$
             'json'::regtype, 'jsonb'::regtype))
     end), true)
   from (
-    select u.item, p.safe
-    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) u(item)
+    select u.item, p.safe, (w.c ->> 'id')::oid as id
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(item, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
     cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
   ) i;
 $$;
@@ -3180,22 +3813,18 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce((
-    select jsonb_build_object(
-      'convert' || suffix, format('(select %s from (select ', string_agg(
-        format('cf_made.%I::%s as %1$I', w.c ->> 'name', w.c ->> 'type'), ', ' order by w.n)),
-      'with' || suffix, format(' as %I, ', f.conversion ->> 'row'),
-      'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
-        f.conversion ->> 'counterpart', f.conversion ->> 'name', f.conversion ->> 'text',
-        string_agg(quote_ident(w.c ->> 'name'), ', ' order by w.n)))
-    from crossfade_private.conversion(converter, source, target) f(conversion)
-    cross join lateral jsonb_array_elements(f.conversion -> 'columns') with ordinality w(c, n)
-    where f.conversion ->> 'text' is not null
-    group by f.conversion), '{}');
+  select case when c.conversion ? 'why' then '{}' else jsonb_build_object(
+      'convert' || suffix, '(select cf_made.* from (select ',
+      'with' || suffix, ' as cf_row, ',
+      'converted' || suffix, format(
+        ' as cf_counterpart) cf_given cross join lateral %s cf_made)', crossfade_private.convert_sql(
+          c.conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
+    || jsonb_build_object('called' || suffix, c.conversion -> 'why')
+  from crossfade_private.conversion(converter, source, target) c(conversion);
 $$;
 
 comment on function crossfade_private.conversion_pieces is
-  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; empty when it has to be called. Locks both tables ACCESS SHARE.';
+  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; only called (plus suffix), which says why, when it has to be called. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.inlined_pieces(pair crossfade.pairs, side integer)
 returns jsonb
@@ -3272,6 +3901,38 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
+  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
+  -- same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3285,7 +3946,8 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
   from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
   join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
@@ -3621,8 +4283,8 @@ comment on function crossfade_private.key_pair_problems is
 
 -- pairs/owners.sql --------------------------------------------------------------------------------
 
--- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
--- run the converters, the triggers of the other table, and what both of them call.
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and
+-- so run the converters, the triggers of the other table, and what both of them call.
 
 create or replace function crossfade_private.is_trusted_owner(role oid)
 returns boolean
@@ -4525,8 +5187,8 @@ comment on function crossfade_private.pair_row is
 
 -- pairs/policies.sql ------------------------------------------------------------------------------
 
--- Who may write which rows, in both tables: whoever may not change a row of one table must not change
--- it through the other one.
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
 
 create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
@@ -4539,10 +5201,10 @@ declare
 begin
   return coalesce((
     -- A converter that is a bare select list says which column becomes which.
-    select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
+    select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
-    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
+    where i.item ->> 'copies' is not null), '{}')
     || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 
@@ -4707,16 +5369,11 @@ as $$
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
       and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
     union all
-    select format(
-      'converter %s is called for every row: in SQL, with set search_path = pg_catalog, pg_temp as its only setting, its text would stand in our statements',
-      c.converter)
+    select format('converter %s is called for every row, which is slower: %s', c.converter,
+      q.pieces ->> 'called')
     from (values (1, (pair).to_v2), (2, (pair).to_v1)) c(side, converter)
     join crossfade_private.pair_pieces q on q.pair = (pair_warnings.pair).name and q.side = c.side
-    join pg_catalog.pg_proc f on f.oid = to_regproc(c.converter)
-    join pg_catalog.pg_language l on l.oid = f.prolang
-    where q.pieces ->> 'convert' = c.converter || '('
-      -- This one PostgreSQL inlines by itself.
-      and not (l.lanname = 'sql' and f.proconfig is null and not f.prosecdef)
+    where q.pieces ->> 'called' is not null
   ) q;
 $$;
 
@@ -4729,7 +5386,7 @@ create or replace function crossfade.judge_pair(
 )
 returns jsonb
 language plpgsql volatile
-security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -5001,6 +5658,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -5019,8 +5711,8 @@ begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
   if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
     and strpos(split_part(context, e'\n', -1), '"') = 0 then
@@ -5038,11 +5730,13 @@ begin
   -- letter. None of them can be continued by a quote, so no other text can begin with one.
   v_statement := left(v_rest, v_place - length(v_words) - 1);
   v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
-  return strpos(v_words, '"') = 0 and exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
@@ -5167,12 +5861,29 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.noted_moves(setting text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moves jsonb;
+begin
+  v_moves := nullif(current_setting(setting, true), '');
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
+exception when others then
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
+end $$;
+
+comment on function crossfade_private.noted_moves is
+  'What note_move has noted, from key to key; empty when the setting holds something else.';
+
 create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+  select set_config(setting, (crossfade_private.noted_moves(setting)
     || jsonb_build_object(from_key::text, to_key))::text, true);
 $$;
 
@@ -5185,7 +5896,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive noted(moves) as (
-    select nullif(current_setting(setting, true), '')::jsonb
+    select crossfade_private.noted_moves(setting)
   ),
   step(key, number) as (
     select n.moves -> from_key::text, 1 from noted n
@@ -5201,8 +5912,9 @@ comment on function crossfade_private.noted_move is
 
 -- mirror/watching.sql -----------------------------------------------------------------------------
 
--- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror, batches
--- and foreign keys write does not count; a write whose statement names neither V1 nor a parent does.
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror,
+-- batches and foreign keys write does not count; a write whose statement names neither V1 nor a
+-- parent does.
 
 create or replace function crossfade_private.parent_pattern(tab regclass)
 returns text
@@ -5310,9 +6022,9 @@ comment on function crossfade_private.v1_write_blocker is
 
 -- What the mirror of a pair does: a row that is the record, and constants for the triggers.
 -- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
 
 create or replace function crossfade_private.state_of(mirror text, side integer)
 returns text
@@ -5343,8 +6055,8 @@ begin
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair;
   else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair for share;
   end if;
@@ -5417,7 +6129,10 @@ begin
   if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
     execute format('create sequence crossfade_private.mirror_%s_changes', pair);
   end if;
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
   perform crossfade_private.set_state_functions(
     pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
     is_watched and mirror = 'both' and s.side = 1)
@@ -5426,6 +6141,33 @@ end $$;
 
 comment on function crossfade_private.set_state is
   'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_is_watched boolean;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
+    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.open_or_close(pair text)
 returns void
@@ -5456,7 +6198,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
   select depth > 1 and split_part(context, e'\n', 2)
     ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
 $$;
@@ -5594,7 +6337,8 @@ comment on function crossfade_private.refuse_fenced_write is
 
 -- mirror/insert.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_insert_text()
 returns text
@@ -5605,11 +6349,33 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_insert} then
+      return null;
+    end if;
+  elsif {is_plain} then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5625,21 +6391,6 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
-  end if;
-  if not cf_nested then
-    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
-    -- nothing, and without ON CONFLICT a row costs one index search less.
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {made_columns}
-      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
-      cross join lateral {convert_new} cf_c;
-      {when_written}
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
@@ -5705,7 +6456,7 @@ begin
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
     end if;
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if sqlstate = '23505' and cf_constraint = any (array['crossfade_one_key'] || {target_key_names})
       or crossfade_private.is_transient(sqlstate) then
@@ -5728,7 +6479,8 @@ comment on function crossfade_private.mirror_put_text is
 
 -- mirror/update.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -5739,7 +6491,7 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5749,7 +6501,17 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_update} then
+      return null;
+    end if;
+  {single_update}
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5821,8 +6583,8 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}
@@ -5838,7 +6600,7 @@ as $text$
         where {without_counterpart}) then
         return null;
       end if;
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
@@ -5849,10 +6611,47 @@ $text$;
 comment on function crossfade_private.fast_update_text is
   'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
 
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';
+
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
--- The text of the function that brings edits to counterparts when the statement of the UPDATE trigger
--- could not: rows that a trigger wrote again, rows that are refused, rows without a counterpart.
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE
+-- trigger could not: rows that a trigger wrote again, rows that are refused, rows without a
+-- counterpart.
 
 create or replace function crossfade_private.mirror_edit_text()
 returns text
@@ -5883,9 +6682,12 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    if crossfade_private.is_transient(sqlstate) then
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
+    if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;
@@ -5914,7 +6716,7 @@ as $text$
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited});$body$
   else $body$execute coalesce((
-      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
       from (
         select array[{edited_each}] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -5929,19 +6731,19 @@ $text$;
 comment on function crossfade_private.edit_statement_text is
   'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
 
-create or replace function crossfade_private.update_named_text()
+create or replace function crossfade_private.named_tail_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$update {target} cf_t set %s
+  select $body$
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited})$body$;
 $text$;
 
-comment on function crossfade_private.update_named_text is
-  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';
 
 -- mirror/move.sql ---------------------------------------------------------------------------------
 
@@ -5984,11 +6786,12 @@ begin
         continue;
       end if;
       cf_further := crossfade_private.noted_move({moves}, {key_json_to});
-      if cf_further is not null and not exists (
-        select from {source} cf_s where {same_key_s_to}) then
+      if cf_further is not null
+        and not exists (select from {source} cf_s where {same_key_s_to})
+        and exists (select from {source} cf_s where {same_key_s_further}) then
         {move_further_statement}
       end if;
-    exception when others then
+    exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         or crossfade_private.is_transient(sqlstate) then
@@ -5996,6 +6799,9 @@ begin
       end if;
       perform crossfade_private.refuse_or_record(
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
     end;
   end loop;
 end $body$;
@@ -6017,7 +6823,7 @@ begin
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
-exception when others then
+exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
@@ -6043,7 +6849,7 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -6051,6 +6857,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -6084,6 +6891,11 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
@@ -6092,7 +6904,7 @@ begin
         {pair_literal}, {side}, 'DELETE', cf_unseen);
     end if;
     return null;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -6134,7 +6946,7 @@ begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
@@ -6162,11 +6974,12 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -6190,7 +7003,7 @@ begin
     delete from {target} cf_t
     where not exists (select from {source} cf_s where {same_key_s_t})
       and exists (select from lateral {convert_alone} cf_c);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -6280,8 +7093,8 @@ comment on function crossfade_private.mirror_key_text is
 
 -- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
--- with cf_; columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables
+-- begin with cf_; columns may not.
 
 create or replace function crossfade_private.text_settings()
 returns text
@@ -6348,7 +7161,7 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid, a.attcollation,
+  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid,
     format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)), ' or '
     order by a.attnum), 'false')
   from pg_catalog.pg_attribute a
@@ -6376,20 +7189,6 @@ $$;
 comment on function crossfade_private.unique_key_names is
   'Names of the unique indexes, which are those of their constraints, on exactly the key.';
 
-create or replace function crossfade_private.writable_columns(tab regclass, without text[])
-returns text[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    and a.attname <> all (without);
-$$;
-
-comment on function crossfade_private.writable_columns is
-  'Columns that are not generated, but for some, in their order.';
-
 -- mirror/edit_pieces.sql --------------------------------------------------------------------------
 
 -- The SQL fragments that bring edits of a row to its counterpart.
@@ -6397,7 +7196,7 @@ comment on function crossfade_private.writable_columns is
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
-returns table (name text, edited text, made text, differs text)
+returns table (name text, edited text, made text, differs text, reads text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -6406,7 +7205,8 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made),
+    (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -6422,6 +7222,41 @@ $$;
 
 comment on function crossfade_private.edited_columns is
   'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.flag_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with edited as (
+    select e.*, row_number() over () place
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e
+  ),
+  flag as (
+    select r as name, 'cf_e' || row_number() over (order by r) as flag
+    from (select distinct unnest(e.reads) r from edited e) d
+  )
+  select case when bool_or(e.reads is null) or count(*) = 0 then '{}' else jsonb_build_object(
+    'flags_declared', (select string_agg(f.flag || ' boolean;', ' ' order by f.flag) from flag f),
+    'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
+    'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
+    'flags', (
+      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+        ', ' order by f.flag) from flag f),
+    'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+      g.flags, e.made), ', ' order by e.place),
+    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    end
+  from edited e
+  cross join lateral (
+    select string_agg(f.flag, ' or ' order by f.flag) flags from flag f where f.name = any (e.reads)
+  ) g;
+$$;
+
+comment on function crossfade_private.flag_pieces is
+  'The fragments of update_pieces for one updated row, with a variable for each column that the converter reads; empty where it reads the row as a whole or writes no column of its own.';
 
 create or replace function crossfade_private.update_pieces(
   conversion jsonb, source regclass, target regclass, target_key text[]
@@ -6449,7 +7284,7 @@ begin
         e.name, e.edited, e.made)), '[]'))
     into v_pieces
     from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
+    return v_pieces || crossfade_private.flag_pieces(conversion, source, target, target_key);
   end if;
   return (
     select jsonb_build_object(
@@ -6466,9 +7301,9 @@ begin
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
-      select crossfade_private.differs_sql(a.atttypid, a.attcollation,
+      select crossfade_private.differs_sql(a.atttypid,
           format('cf_b.%I', a.attname), format('cf_c.%I', a.attname)) edited,
-        crossfade_private.differs_sql(a.atttypid, a.attcollation,
+        crossfade_private.differs_sql(a.atttypid,
           format('(cf_t).%I', a.attname), format('cf_c.%I', a.attname)) differs
     ) d
     cross join (
@@ -6499,12 +7334,18 @@ declare
   v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
   v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
   v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
+  -- Only to a key that a row of the source has.
+  v_further jsonb := jsonb_build_object('same_key_s_further', (
+    select string_agg(format('(cf_s).%I = (cf_further ->> %L)::%s', s, name,
+      crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
+    from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
+    join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
   if crossfade_private.always_identity(target) && target_key then
     -- The trigger function mirror_key_text sets the key: an UPDATE may not.
-    return jsonb_build_object(
+    return v_further || jsonb_build_object(
       'move_statement', format(
         'perform set_config(%L, (%s)::text, true);
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
@@ -6516,7 +7357,7 @@ begin
         coalesce(v_any, target_key[1]), v_to));
   end if;
   return (
-    select jsonb_build_object(
+    select v_further || jsonb_build_object(
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
@@ -6561,6 +7402,23 @@ comment on function crossfade_private.settle_pieces is
 
 -- Everything that the texts of a pair's mirror functions ask for.
 
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
+$$;
+
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
+
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -6582,6 +7440,11 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
@@ -6589,6 +7452,11 @@ as $$
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
       format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
@@ -6674,20 +7542,20 @@ begin
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
     'convert_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
-    'whole', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+    'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')),
-      format('%I = (cf_t).%1$I', v_target_key[1])),
-    'whole_back', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')) end,
+    'whole_back', case when v_settable_back = '{}' then format('%I = (cf_s).%1$I', v_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')),
-      format('%I = (cf_s).%1$I', v_key[1])),
+      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')) end,
     'differs', crossfade_private.any_differs_sql(v_target, v_settable, '(cf_t)', 'cf_c'),
     'differs_back', crossfade_private.any_differs_sql(v_source, v_settable_back, '(cf_s)', 'cf_c'),
     'read_differs', crossfade_private.any_differs_sql(v_source,
@@ -6712,29 +7580,8 @@ comment on function crossfade_private.mirror_pieces is
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
-
-create or replace function crossfade_private.owner_search_path(tab regclass)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
-  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
-    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
-  from pg_catalog.pg_namespace n
-  where (n.nspname in ('public', 'extensions')
-      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
-    and not exists (
-      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
-      left join pg_catalog.pg_roles r on r.oid = a.grantee
-      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
-$$;
-
-comment on function crossfade_private.owner_search_path is
-  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
 returns text
@@ -6796,13 +7643,20 @@ begin
       crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
@@ -6865,7 +7719,8 @@ begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
     crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -6975,9 +7830,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1);
-  perform crossfade_private.install_mirror(pair, 2);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -7144,12 +8008,6 @@ end $$;
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
 
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
-
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
 -- A run: how it is shown, paused and stopped.
@@ -7248,6 +8106,371 @@ end $$;
 comment on function crossfade.control_run is
   'Pause, resume or cancel a run; a batch under way ends first. Safe to repeat. CF009, CF010 when it has ended, CF012.';
 
+-- runs/sessions.sql -------------------------------------------------------------------------------
+
+-- Naming the sessions that somebody has to wait for. Never what they execute: that holds values.
+
+create or replace function crossfade_private.sessions(pids integer[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pid', a.pid, 'user', a.usename, 'application', nullif(a.application_name, ''),
+    'state', a.state, 'transaction_s',
+    round(extract(epoch from clock_timestamp() - a.xact_start)::numeric, 1),
+    'query_started_at', a.query_start) order by a.xact_start, a.pid), '[]')
+  from pg_catalog.pg_stat_activity a where a.pid = any (pids);
+$$;
+
+comment on function crossfade_private.sessions is
+  'Sessions as [{"pid", "user", "application", "state", "transaction_s": age of the transaction, "query_started_at"}], the oldest transaction first. What this role may not see is null.';
+
+create or replace function crossfade_private.prepared_transactions(numbers xid[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pid', null, 'user', x.owner, 'application', null, 'state', 'prepared', 'prepared', x.gid,
+    'transaction_s', round(extract(epoch from clock_timestamp() - x.prepared)::numeric, 1),
+    'query_started_at', null) order by x.prepared), '[]')
+  from pg_catalog.pg_prepared_xacts x where x.transaction = any (numbers);
+$$;
+
+comment on function crossfade_private.prepared_transactions is
+  'Prepared transactions as sessions() shows sessions; "prepared" is the name to commit or roll back.';
+
+create or replace function crossfade_private.name_sessions(sessions jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s of %s (%s%s%s)',
+    coalesce('session ' || (s.session ->> 'pid'),
+      'prepared transaction ' || (s.session -> 'prepared')::text),
+    coalesce(s.session ->> 'user', 'an unknown user'),
+    coalesce((s.session -> 'application')::text || ', ', ''),
+    coalesce(format('transaction open for %s s', s.session ->> 'transaction_s'), 'age not visible'),
+    coalesce(format(', last query began at %s UTC',
+      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC',
+        'HH24:MI:SS')), '')),
+    ', ' order by s.n)
+  from jsonb_array_elements(sessions) with ordinality s(session, n)
+  where s.n <= 3 and s.session <> 'null';
+$$;
+
+comment on function crossfade_private.name_sessions is
+  'The first three sessions for people; null when there is none.';
+
+create or replace function crossfade_private.lock_holders(tables regclass[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
+  select coalesce((
+    select jsonb_path_query_array(
+      crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
+    from pg_catalog.pg_locks l
+    where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+      and l.database = (select d.oid from pg_catalog.pg_database d
+        where d.datname = current_database())
+      and l.mode not in ('AccessShareLock', 'ShareUpdateExclusiveLock')
+      and (l.relation = any (tables::oid[]) or l.relation in (
+        select c.confrelid from pg_catalog.pg_constraint c
+        where c.contype = 'f' and c.conrelid = any (tables::oid[])))), '[]');
+$$;
+
+comment on function crossfade_private.lock_holders is
+  'The three oldest transactions of others that may hold a row of the tables, or of what they refer to.';
+
+create or replace function crossfade_private.lock_blockers()
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(crossfade_private.sessions(array_agg(distinct b.pid)), '[]')
+  from pg_catalog.pg_stat_activity a
+  cross join lateral unnest(pg_blocking_pids(a.pid)) b(pid)
+  where a.backend_type = 'client backend' and a.wait_event_type = 'Lock'
+    and not exists (
+      select from pg_catalog.pg_stat_activity w where w.pid = b.pid and w.wait_event_type = 'Lock');
+$$;
+
+comment on function crossfade_private.lock_blockers is
+  'Sessions that others wait for and that wait for nobody themselves. Stops the lock manager for a moment.';
+
+-- runs/pace.sql -----------------------------------------------------------------------------------
+
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of
+-- the time, so that clients notice little.
+
+create or replace function crossfade_private.others_transactions(run bigint)
+returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_stat_get_db_xact_commit(d.oid) + pg_stat_get_db_xact_rollback(d.oid) - (
+    select coalesce(sum(a.batches), 0) from crossfade.run_ranges a
+    where a.run = others_transactions.run)::bigint
+  from pg_catalog.pg_database d where d.datname = current_database();
+$$;
+
+comment on function crossfade_private.others_transactions is
+  'Transactions that ever ended in this database, without the batches of the run.';
+
+create or replace function crossfade_private.look_at_load(run_range crossfade.run_ranges)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+  v_seconds double precision := extract(
+    epoch from clock_timestamp() - (run_range).load_seen_at);
+begin
+  -- The others count their transactions at most once a second; ours are counted at once, or they
+  -- would be taken for somebody else's a second later.
+  perform pg_stat_force_next_flush();
+  if v_range.load_seen is not null and v_seconds < 2 then
+    return v_range;
+  end if;
+  v_range.load_seen := crossfade_private.others_transactions(v_range.run);
+  v_range.load_seen_at := clock_timestamp();
+  -- After a pause, or when the counters were reset, nothing is known again.
+  v_range.is_busy := v_seconds > 30 or (run_range).load_seen is null
+    or v_range.load_seen < (run_range).load_seen
+    or v_range.load_seen - (run_range).load_seen
+      >= v_seconds * crossfade_private.setting_number('batch_idle_transactions_per_s');
+  return v_range;
+end $$;
+
+comment on function crossfade_private.look_at_load is
+  'The range with is_busy as it is now: measured every two seconds, true while nothing is known.';
+
+create or replace function crossfade_private.target_ms(
+  run_range crossfade.run_ranges, wanted_ms integer
+)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(wanted_ms, crossfade_private.setting_number(case when (run_range).is_busy
+    then 'batch_target_ms' else 'batch_idle_target_ms' end)::integer);
+$$;
+
+comment on function crossfade_private.target_ms is
+  'Milliseconds that the next batch aims at: what its caller wants, else what the load allows.';
+
+create or replace function crossfade_private.wait_ms(
+  run_range crossfade.run_ranges, batch_ms numeric, ease numeric
+)
+returns integer
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Workers share what is allowed: one that was seen within five seconds counts.
+  select case when (run_range).is_busy then least(10000, batch_ms * (
+    100 * greatest(1, (
+      select count(*) from crossfade.run_ranges a
+      where a.run = (run_range).run and not a.done and a.batches > 0
+        and a.progress_at > clock_timestamp() - interval '5 s'))
+    / (crossfade_private.setting_number('batch_duty_pct') * ease) - 1))::integer
+    else 0 end;
+$$;
+
+comment on function crossfade_private.wait_ms is
+  'Milliseconds until the next batch of the same worker, by setting batch_duty_pct; ease (above 0, up to 1) makes that share smaller.';
+
+-- runs/throttling.sql -----------------------------------------------------------------------------
+
+-- Reasons to do no batch just now: the load of the server, and what clients notice of it.
+
+create or replace function crossfade_private.v1_answers(pair text, since timestamptz)
+returns table (requests bigint, p95_ms double precision, error_rate numeric)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with counted as (
+    select r.outcome, r.latency_bucket, r.requests from crossfade.request_minutes r
+    where r.pair = v1_answers.pair and r.minute >= date_trunc('minute', since)
+      and r.backend_version = 1 and r.outcome in ('ok', 'error')
+  )
+  select coalesce(sum(c.requests), 0)::bigint,
+    crossfade_private.quantile_ms((
+      select array_agg(coalesce(h.requests, 0)::bigint order by b)
+      from generate_series(0, 79) b
+      left join (
+        select k.latency_bucket, sum(k.requests) as requests from counted k
+        group by k.latency_bucket) h on h.latency_bucket = b), 0.95),
+    sum(c.requests) filter (where c.outcome = 'error') / nullif(sum(c.requests), 0)
+  from counted c;
+$$;
+
+comment on function crossfade_private.v1_answers is
+  'How backend 1 has answered since a minute: requests, their p95 in ms and share of errors (null without requests).';
+
+create or replace function crossfade_private.load_reason()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_active bigint;
+  v_waiting bigint;
+  v_lag_s numeric;
+  v_limit numeric := crossfade_private.setting_number('throttle_active_sessions');
+  v_blocking jsonb;
+begin
+  select count(*) filter (where s.state = 'active'),
+    count(*) filter (where s.wait_event_type = 'Lock')
+  into v_active, v_waiting
+  from pg_catalog.pg_stat_activity s
+  where s.backend_type = 'client backend' and s.pid <> pg_backend_pid();
+  if v_active > v_limit then
+    return jsonb_build_object(
+      'reason', format('%s sessions are active (limit %s)', v_active, v_limit));
+  end if;
+  v_limit := crossfade_private.setting_number('throttle_lock_waits');
+  if v_waiting > v_limit then
+    v_blocking := crossfade_private.lock_blockers();
+    return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws(', for ',
+      format('%s sessions wait for a lock (limit %s)', v_waiting, v_limit),
+      crossfade_private.name_sessions(v_blocking)));
+  end if;
+  v_limit := crossfade_private.setting_number('throttle_replay_lag_s');
+  select extract(epoch from max(r.replay_lag))::numeric into v_lag_s
+  from pg_catalog.pg_stat_replication r;
+  if v_lag_s > v_limit then
+    return jsonb_build_object(
+      'reason', format('a replica is %s s behind (limit %s)', round(v_lag_s, 1), v_limit));
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.load_reason is
+  'Why batches should wait, by the settings throttle_* for sessions, lock waits and replication lag: {"reason", "blocking"?}, or null.';
+
+create or replace function crossfade_private.throttle_reason()
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.load_reason() ->> 'reason';
+$$;
+
+comment on function crossfade_private.throttle_reason is
+  'Why a batch of any run should wait now, or null.';
+
+create or replace function crossfade_private.renew_baseline(run crossfade.runs)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_last timestamptz := (
+    select max(a.progress_at) from crossfade.run_ranges a where a.run = (renew_baseline.run).id);
+  v_now record;
+begin
+  -- Only the minutes in which no batch ran: the first whole one after the last batch, and later.
+  select * into v_now
+  from crossfade_private.v1_answers((run).pair, v_last + interval '1 minute') v;
+  if clock_timestamp() < date_trunc('minute', v_last) + interval '3 minutes'
+    or v_now.requests < crossfade_private.setting_number('throttle_min_requests') then
+    return false;
+  end if;
+  update crossfade.runs r
+  set v1_requests = v_now.requests, v1_p95_ms = v_now.p95_ms, v1_error_rate = v_now.error_rate
+  where r.id = (renew_baseline.run).id;
+  return true;
+end $$;
+
+comment on function crossfade_private.renew_baseline is
+  'When V1 has answered for two minutes without any batch beside it, that is how it answers: the run is held to that. False when there is no such time yet.';
+
+create or replace function crossfade_private.throttle(run crossfade.runs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_reason jsonb := crossfade_private.load_reason();
+  v_enough numeric := crossfade_private.setting_number('throttle_min_requests');
+  v_limit_ms double precision;
+  v_now record;
+  v_text text;
+begin
+  if v_reason is not null or (run).v1_requests < v_enough then
+    return coalesce(v_reason, '{"ease": 1}');
+  end if;
+  -- This minute and the one before.
+  select * into v_now from crossfade_private.v1_answers(
+    (run).pair, greatest((run).started_at, clock_timestamp() - interval '1 minute')) v;
+  if v_now.requests < v_enough then
+    return '{"ease": 1}';
+  end if;
+  v_limit_ms := greatest(
+    (run).v1_p95_ms * crossfade_private.setting_number('throttle_latency_factor')::float8,
+    (run).v1_p95_ms + crossfade_private.setting_number('throttle_min_difference_ms')::float8);
+  v_text := case
+    when v_now.error_rate > coalesce((run).v1_error_rate, 0)
+      + crossfade_private.setting_number('throttle_error_rate')
+      then format('V1 answers %s %% of its requests with errors, before the run %s %%',
+        round(100 * v_now.error_rate, 1), round(100 * coalesce((run).v1_error_rate, 0), 1))
+    when v_now.p95_ms > v_limit_ms
+      then format('V1 is slow: p95 %s ms, before the run %s ms (limit %s)',
+        round(v_now.p95_ms::numeric, 1), round((run).v1_p95_ms::numeric, 1),
+        round(v_limit_ms::numeric, 1)) end;
+  if v_text is not null and not crossfade_private.renew_baseline(run) then
+    return jsonb_build_object('reason', v_text);
+  end if;
+  -- The nearer the limit, the slower: without that, batches would stop and start by the minute.
+  return jsonb_build_object('ease', round(greatest(0.1, least(1,
+    (v_limit_ms - v_now.p95_ms) / (v_limit_ms - (run).v1_p95_ms)))::numeric, 3));
+end $$;
+
+comment on function crossfade_private.throttle is
+  'Whether a batch of the run should wait: {"reason", "blocking"?}, else {"ease"}: 1, or less the slower V1 is than before the run. Sessions, lock waits, replication lag, p95 and errors of V1, by the settings throttle_*.';
+
+-- runs/waiting.sql --------------------------------------------------------------------------------
+
+-- Who was writing before mirroring was on: batches wait for them.
+
+create or replace function crossfade_private.older_writers(run crossfade.runs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since bigint;
+  v_older xid[];
+  v_blocking jsonb;
+begin
+  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
+  -- last of them got its number before the switch was committed, which it is by now.
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    stage_server_started_at = pg_postmaster_start_time()
+  where p.name = (run).pair and p.stage_xid is null;
+  select p.stage_xid into v_since from crossfade.pairs p
+  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
+  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= v_since or v_since is null then
+    return null;
+  end if;
+  v_older := array(
+    select x::xid from pg_snapshot_xip(pg_current_snapshot()) x where x::text::bigint < v_since);
+  v_blocking := crossfade_private.sessions(array(
+    select a.pid from pg_catalog.pg_stat_activity a where a.backend_xid = any (v_older)))
+    || crossfade_private.prepared_transactions(v_older);
+  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws(': ',
+    'transactions older than the switch to dualwrite are still open',
+    crossfade_private.name_sessions(v_blocking)));
+end $$;
+
+comment on function crossfade_private.older_writers is
+  'Why the first batches of a run must wait, {"reason", "blocking"}, or null. Sees the open writing transactions of the cluster.';
+
 -- runs/starting.sql -------------------------------------------------------------------------------
 
 -- Starting a run of any kind, with its ranges of keys.
@@ -7258,6 +8481,8 @@ create or replace function crossfade_private.split_keys(
 returns table (range integer, after_key jsonb, upto_key jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 begin
   -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
@@ -7287,6 +8512,27 @@ end $$;
 comment on function crossfade_private.split_keys is
   'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
 
+create or replace function crossfade_private.estimate_rows(tab regclass)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan jsonb;
+  v_rows bigint;
+begin
+  if pg_relation_size(tab) < 1000000 then
+    execute format('select count(*) from %s', tab) into v_rows;
+    return v_rows;
+  end if;
+  -- What the planner thinks: by the size of the file as it is now, also without statistics.
+  execute format('explain (format json) select from %s', tab) into v_plan;
+  return (v_plan #>> '{0,Plan,Plan Rows}')::numeric::bigint;
+end $$;
+
+comment on function crossfade_private.estimate_rows is
+  'How many rows a table has: counted while it is below 1 MB, else about. Reads no more than that.';
+
 create or replace function crossfade_private.start_run(
   kind text, pair crossfade.pairs, direction text, ranges integer
 )
@@ -7299,6 +8545,7 @@ declare
   v_problems text[] := array(select crossfade_private.mirror_problems(pair));
   v_pieces jsonb;
   v_rows bigint;
+  v_v1 record;
   v_run bigint;
 begin
   if v_problems <> '{}' then
@@ -7322,17 +8569,21 @@ begin
       'Register the pair again: the mirror may still convert as it did then.');
   end if;
   v_pieces := crossfade_private.make_pieces(pair, v_side);
-  -- Fresh statistics: without them the planner sorts the whole table for each batch.
-  execute crossfade_private.render('analyze {source}', v_pieces);
-  select greatest(c.reltuples, 0)::bigint into v_rows
-  from pg_catalog.pg_class c where c.oid = (v_pieces ->> 'source')::regclass;
-  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash)
+  v_rows := crossfade_private.estimate_rows((v_pieces ->> 'source')::regclass);
+  select * into v_v1 from crossfade_private.v1_answers((pair).name, clock_timestamp()
+    - crossfade_private.setting_number('health_window_s') * interval '1 s');
+  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash,
+    v1_requests, v1_p95_ms, v1_error_rate)
   values (start_run.kind, (pair).name, start_run.direction, v_rows,
     crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1))
+    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1),
+    v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
   returning id into v_run;
-  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key)
-  select v_run, s.range, s.after_key, s.upto_key, s.after_key
+  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key, batch_rows,
+    load_seen)
+  select v_run, s.range, s.after_key, s.upto_key, s.after_key,
+    crossfade_private.setting_number('batch_first_rows'),
+    crossfade_private.others_transactions(v_run)
   from crossfade_private.split_keys(
     v_pieces, start_run.ranges, start_run.kind = 'backfill',
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
@@ -7343,73 +8594,14 @@ begin
 end $$;
 
 comment on function crossfade_private.start_run is
-  'Create a run and its ranges. ANALYZEs the source (SHARE UPDATE EXCLUSIVE); rows_total is the estimate that gives.';
-
--- runs/waiting.sql --------------------------------------------------------------------------------
-
--- Reasons to wait before the next batch.
-
-create or replace function crossfade_private.throttle_reason()
-returns text
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when a.active > crossfade_private.setting_number('throttle_active_sessions')
-      then format('%s sessions are active (limit %s)', a.active,
-        crossfade_private.setting_number('throttle_active_sessions'))
-    when a.waiting > crossfade_private.setting_number('throttle_lock_waits')
-      then format('%s sessions wait for a lock (limit %s)', a.waiting,
-        crossfade_private.setting_number('throttle_lock_waits'))
-    when l.lag_s > crossfade_private.setting_number('throttle_replay_lag_s')
-      then format('a replica is %s s behind (limit %s)', round(l.lag_s, 1),
-        crossfade_private.setting_number('throttle_replay_lag_s'))
-  end
-  from (
-    select count(*) filter (where s.state = 'active') active,
-      count(*) filter (where s.wait_event_type = 'Lock') waiting
-    from pg_catalog.pg_stat_activity s
-    where s.backend_type = 'client backend' and s.pid <> pg_backend_pid()
-  ) a
-  cross join (
-    select extract(epoch from max(r.replay_lag))::numeric lag_s
-      from pg_catalog.pg_stat_replication r
-  ) l;
-$$;
-
-comment on function crossfade_private.throttle_reason is
-  'Why a batch should wait (sessions, lock waits, replication lag against the settings throttle_*), or null.';
-
-create or replace function crossfade_private.wait_reason(run crossfade.runs)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_since bigint;
-begin
-  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
-  -- last of them got its number before the switch was committed, which it is by now.
-  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-    stage_server_started_at = pg_postmaster_start_time()
-  where p.name = (run).pair and p.stage_xid is null;
-  select p.stage_xid into v_since from crossfade.pairs p
-  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
-  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
-    return 'transactions older than the switch to dualwrite are still open';
-  end if;
-  return null;
-end $$;
-
-comment on function crossfade_private.wait_reason is
-  'Why the first batches of a run must wait, or null. Uses the oldest open writing transaction of the cluster.';
+  'Create a run and its ranges; rows_total is an estimate. Keeps how V1 answered until now, which its batches are held to.';
 
 -- runs/batches.sql --------------------------------------------------------------------------------
 
 -- What one batch of any run needs besides rows: its size, its end, what must not have changed.
 
 create or replace function crossfade_private.next_batch_rows(
-  old_rows integer, ms_per_1000_rows numeric[], target_ms integer
+  old_rows bigint, ms_per_1000_rows numeric[], target_ms integer
 )
 returns integer
 language sql stable
@@ -7432,67 +8624,96 @@ comment on function crossfade_private.next_batch_rows is
   'Rows of the next batch so that it takes about target_ms.';
 
 create or replace function crossfade_private.finish_batch(
-  run_range crossfade.run_ranges, boundary jsonb, rows_read bigint, rows_written bigint,
-  mismatches bigint, started_at timestamptz, target_ms integer
-)
-returns numeric
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_ms numeric := extract(epoch from clock_timestamp() - started_at) * 1000;
-  v_speed numeric[] := (run_range).ms_per_1000_rows;
-begin
-  if rows_read > 0 then
-    v_speed := (v_speed || round(v_ms * 1000 / rows_read, 3))[greatest(cardinality(v_speed) - 8,
-      1):];
-  end if;
-  update crossfade.run_ranges a
-  set cursor_key = boundary, done = boundary is not distinct from a.upto_key,
-    rows_done = a.rows_done + finish_batch.rows_read,
-      rows_written = a.rows_written + finish_batch.rows_written,
-    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
-    ms_per_1000_rows = v_speed,
-    batch_rows = case when cardinality(v_speed) = 0 then a.batch_rows
-      else crossfade_private.next_batch_rows(a.batch_rows, v_speed,
-        coalesce(target_ms, crossfade_private.setting_number('batch_target_ms')::integer)) end,
-    progress_at = clock_timestamp()
-  where a.run = (run_range).run and a.range = (run_range).range;
-  return round(v_ms, 1);
-end $$;
-
-comment on function crossfade_private.finish_batch is
-  'Move the cursor in the batch''s own transaction and size the next batch. Returns the milliseconds it took.';
-
-create or replace function crossfade_private.check_unchanged(
-  run crossfade.runs, pair crossfade.pairs
+  run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
-  if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null
-    or (run).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
-      ((pair).v2_table)::regclass)
-    or (run).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
-    perform crossfade_private.fail(409, 'CF011',
-      format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
-        (run).id, (pair).name),
-      jsonb_build_object('run', (run).id, 'pair', (pair).name),
-      'Cancel the run, register the pair again, and start a new run.');
+  if rows_read > 0 then
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
+      greatest(cardinality(v_speed) - 8, 1):];
   end if;
+  update crossfade.run_ranges a
+  set cursor_key = (run_range).cursor_key, done = (run_range).done,
+    rows_done = a.rows_done + finish_batch.rows_read,
+    rows_written = a.rows_written + finish_batch.rows_written,
+    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
+    ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
+    -- A batch that ran into a timeout has said already how many rows are next.
+    batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
+    progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
+      else a.progress_at end,
+    converters_seen = (run_range).converters_seen,
+    converters_seen_at = (run_range).converters_seen_at,
+    is_busy = (run_range).is_busy, load_seen = (run_range).load_seen,
+    load_seen_at = (run_range).load_seen_at
+  where a.run = (run_range).run and a.range = (run_range).range;
+end $$;
+
+comment on function crossfade_private.finish_batch is
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
+
+create or replace function crossfade_private.check_unchanged(
+  run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
+)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+  v_seen text;
+begin
+  if to_regclass((pair).v1_table) is not null and to_regclass((pair).v2_table) is not null
+    and (run).fingerprint = crossfade_private.table_fingerprint(
+      ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) then
+    select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid) into v_seen
+    from pg_catalog.pg_proc p
+    where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+    -- The hash takes longer than copying fifty rows: functions that the converters call are looked
+    -- at once a second.
+    if v_seen = (run_range).converters_seen
+      and (run_range).converters_seen_at > clock_timestamp() - interval '1 s' then
+      return v_range;
+    end if;
+    if (run).converter_hash = crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+      v_range.converters_seen := v_seen;
+      v_range.converters_seen_at := clock_timestamp();
+      return v_range;
+    end if;
+  end if;
+  perform crossfade_private.fail(409, 'CF011',
+    format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
+      (run).id, (pair).name),
+    jsonb_build_object('run', (run).id, 'pair', (pair).name),
+    'Cancel the run, register the pair again, and start a new run.');
+  return null;
 end $$;
 
 comment on function crossfade_private.check_unchanged is
-  'CF011 when the tables or converters are not those the run began with.';
+  'CF011 when the tables or converters are not those the run began with. Returns the range with what was seen of the converters.';
 
 create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select q.pieces from crossfade_private.pair_pieces q
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
+  select q.pieces || jsonb_build_object('target_path',
+    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
+  from crossfade_private.pair_pieces q
   where q.pair = (run_pieces.pair).name
     and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
 $$;
@@ -7500,47 +8721,60 @@ $$;
 comment on function crossfade_private.run_pieces is
   'SQL fragments of the pair with the source of the direction as the source.';
 
-create or replace function crossfade_private.batch_json(run bigint, state text, reason text)
+create or replace function crossfade_private.batch_json(run bigint, state text, why jsonb)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'run', j.run, 'state', coalesce(batch_json.state, j.run ->> 'state'),
-    'reason', batch_json.reason,
-    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0,
+    'reason', why ->> 'reason', 'blocking', coalesce(why -> 'blocking', '[]'),
+    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0, 'wait_ms', 0,
     'flags_version', crossfade.flags_version())
   from (select crossfade_private.run_json(batch_json.run) run) j;
 $$;
 
 comment on function crossfade_private.batch_json is
-  'The answer of a batch call before its own figures are added.';
+  'The answer of a batch call before its own figures are added; why is {"reason", "blocking"} or null.';
 
 -- runs/ranges.sql ---------------------------------------------------------------------------------
 
 -- The rows of a batch: a range of keys that nobody else works on, and a part of it.
+-- The key has an index, and that is how its rows are read: no statistics are needed for it, which a
+-- table may not have, and which can be old.
 
 create or replace function crossfade_private.batch_boundary(
-  pieces jsonb, run_range crossfade.run_ranges
+  pieces jsonb, run_range crossfade.run_ranges, both_tables boolean
 )
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
   v_boundary jsonb;
 begin
   execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s
-    where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-    order by {skey_s} offset $3 - 1 limit 1
+    select cf_d.cf_key from (
+      (select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      order by {skey_s} offset $3 - 1 limit 1)
+      union all
+      (select {tkey_json_t}, {tkey_t} from {target} cf_t
+      where $4 and ($1 is null or ({tkey_t}) > ({skey_1}))
+        and ($2 is null or ({tkey_t}) <= ({skey_2}))
+      order by {tkey_t} offset $3 - 1 limit 1)
+    ) cf_d order by {skey_d} limit 1
   $sql$, pieces) into v_boundary
-  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows;
+  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows, both_tables;
   return coalesce(v_boundary, (run_range).upto_key);
 end $$;
 
 comment on function crossfade_private.batch_boundary is
-  'Key of the last row of the next batch; the end of the range when fewer rows are left (null when it is open).';
+  'Key up to which the source, or neither table, has more rows than the batch may have; the end of the range when fewer are left (null when it is open).';
 
 create or replace function crossfade_private.claim_range(run crossfade.runs)
 returns crossfade.run_ranges
@@ -7558,34 +8792,146 @@ comment on function crossfade_private.claim_range is
   'Take a range that no other worker holds, until the transaction ends. A null row when there is none.';
 
 create or replace function crossfade_private.range_rows(
-  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb
+  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb, both_tables boolean
 )
 returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Only the last batch of a range can hold another number of rows than was asked for.
-  if boundary is not distinct from (run_range).upto_key then
+  -- Of one table, only the last batch of a range can hold other than the rows that were asked for.
+  if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
-      select count(*) from {source} cf_s
-      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary;
+      select greatest((
+        select count(*) from {source} cf_s
+        where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      ), (
+        select count(*) from {target} cf_t
+        where $3 and ($1 is null or ({tkey_t}) > ({skey_1}))
+          and ($2 is null or ({tkey_t}) <= ({skey_2}))))
+    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary, both_tables;
   end if;
   return v_rows;
 end $$;
 
 comment on function crossfade_private.range_rows is
-  'Rows of the source that a batch up to boundary covers.';
+  'Rows that a batch up to boundary covers: of the source, or of the table that has more.';
+
+create or replace function crossfade_private.range_keys(
+  pieces jsonb, after_key jsonb, boundary jsonb, both_tables boolean
+)
+returns jsonb[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  v_keys jsonb[];
+begin
+  execute crossfade_private.render($sql$
+    select array_agg(cf_d.cf_key order by {skey_d}) from (
+      select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      union
+      select {tkey_json_t}, {tkey_t} from {target} cf_t
+      where $3 and ($1 is null or ({tkey_t}) > ({skey_1}))
+        and ($2 is null or ({tkey_t}) <= ({skey_2}))
+    ) cf_d
+  $sql$, pieces) into v_keys using after_key, boundary, both_tables;
+  return coalesce(v_keys, '{}');
+end $$;
+
+comment on function crossfade_private.range_keys is
+  'The keys in (after_key, boundary] of the source, or of both tables, in their order; null is open.';
+
+-- runs/writing.sql --------------------------------------------------------------------------------
+
+-- Statements of batches and repairs that lock or write rows of the owner's tables.
+
+create or replace function crossfade_private.write_rows(
+  pieces jsonb, template text, first jsonb, last jsonb, keys jsonb[] default null
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Less than deadlock_timeout: the batch gives way before a client is chosen as the victim.
+set lock_timeout = '500ms'
+-- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
+set work_mem = '32MB'
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+  v_statement constant text := crossfade_private.render(template, pieces);
+  v_rows bigint;
+begin
+  -- Triggers of the owner's fire in this statement, and may name their tables without a schema. The
+  -- path ends with this function.
+  perform set_config('search_path', pieces ->> 'target_path', true);
+  execute v_statement using first, last, keys;
+  get diagnostics v_rows = row_count;
+  return v_rows;
+end $$;
+
+comment on function crossfade_private.write_rows is
+  'Execute a template with first as $1, last as $2 and keys as $3; returns the rows written. Waits at most 0.5 s for a lock (55P03); uses up to some 32 MB.';
+
+create or replace function crossfade_private.lock_keys(pieces jsonb, keys jsonb[])
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_one jsonb[];
+  v_two jsonb[];
+  v_held jsonb[];
+begin
+  -- SKIP LOCKED: nobody is waited for, so nobody can wait for us in a circle.
+  execute crossfade_private.render($sql$
+    select array_agg(l.cf_key) from (
+      select {skey_json_s} as cf_key from unnest($1) cf_z(key)
+      join {source} cf_s on ({skey_s}) = ({skey_z})
+      order by {skey_s} for no key update of cf_s skip locked) l
+  $sql$, pieces) into v_one using keys;
+  execute crossfade_private.render($sql$
+    select array_agg(l.cf_key) from (
+      select {tkey_json_t} as cf_key from unnest($1) cf_z(key)
+      join {target} cf_t on ({tkey_t}) = ({skey_z})
+      order by {tkey_t} for no key update of cf_t skip locked) l
+  $sql$, pieces) into v_two using keys;
+  -- Rows that are there and were not locked are somebody else's at this moment.
+  execute crossfade_private.render($sql$
+    select array_agg(h.cf_key) from (
+      (select {skey_json_s} from unnest($1) cf_z(key)
+      join {source} cf_s on ({skey_s}) = ({skey_z}) except select unnest($2))
+      union
+      (select {tkey_json_t} from unnest($1) cf_z(key)
+      join {target} cf_t on ({tkey_t}) = ({skey_z}) except select unnest($3))) h(cf_key)
+  $sql$, pieces) into v_held using keys, v_one, v_two;
+  return coalesce(v_held, '{}');
+end $$;
+
+comment on function crossfade_private.lock_keys is
+  'Lock both rows of each key, as far as nobody holds them; returns the keys that somebody does.';
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and one by one when one of them is special.
+-- Copying one batch of a backfill: all rows at once, in smaller parts when one of them is special.
 
 create or replace function crossfade_private.copy_sql(
-  range text, on_conflict text default 'on conflict ({target_key}) do nothing'
+  range text, on_conflict text default 'on conflict ({target_key}) do nothing',
+  excluded text default ''
 )
 returns text
 language sql immutable
@@ -7594,21 +8940,36 @@ as $outer$
   -- SAFETY: FOR SHARE holds off deletes and updates of these rows until the copy is committed; a
   -- newer counterpart is left alone (DO NOTHING) or raises. Without either, stale or deleted rows
   -- would appear.
-  select replace(replace($sql$
+  select replace(replace(replace($sql$
     insert into {target} ({target_columns}) overriding system value
     select {tcolumns_c}
     from (
       select cf_s.* from {source} cf_s
-      where <<range>>
+      where <<range>> <<excluded>>
       order by {skey_s} for share of cf_s
     ) cf_n
     cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
     <<on_conflict>>
-  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict);
+  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict), '<<excluded>>', excluded);
 $outer$;
 
 comment on function crossfade_private.copy_sql is
-  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty.';
+  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty, excluded a further condition.';
+
+create or replace function crossfade_private.owed_sql(key_sql text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- Rows are turned into keys, and not keys into values of the table: that may hold fewer.
+  select replace($sql$exists (
+      select from crossfade.mirror_failures cf_f
+      where cf_f.pair = {pair_literal} and cf_f.key = <<key>> and cf_f.resolved_at is null
+        and cf_f.written_side = {other})$sql$, '<<key>>', key_sql);
+$outer$;
+
+comment on function crossfade_private.owed_sql is
+  'Template: whether an open failure says that the target is the side that was written, and so what the source will become.';
 
 create or replace function crossfade_private.is_free(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -7616,6 +8977,9 @@ create or replace function crossfade_private.is_free(
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_free boolean;
@@ -7630,93 +8994,102 @@ end $$;
 comment on function crossfade_private.is_free is
   'Whether the target has no row with a key in (after_key, boundary].';
 
+create or replace function crossfade_private.owes_source(pieces jsonb)
+returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = pieces ->> 'pair' and f.resolved_at is null
+      and f.written_side = (pieces ->> 'other')::integer);
+$$;
+
+comment on function crossfade_private.owes_source is
+  'Whether repair owes the source anything: open failures that name the target as the written side.';
+
 create or replace function crossfade_private.copy_range(
-  pieces jsonb, after_key jsonb, boundary jsonb, skips boolean
+  pieces jsonb, range text, after_key jsonb, boundary jsonb, skips boolean
 )
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
--- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
-set work_mem = '32MB'
+set jit = off
 as $$
 declare
-  v_written bigint;
+  v_written bigint := crossfade_private.write_rows(pieces, crossfade_private.copy_sql(range,
+    case when skips then 'on conflict ({target_key}) do nothing' else '' end,
+    case when crossfade_private.owes_source(pieces)
+      then 'and not ' || crossfade_private.owed_sql('{skey_json_s}') else '' end),
+    after_key, boundary);
   v_special boolean;
 begin
-  execute crossfade_private.render(crossfade_private.copy_sql(
-    '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})',
-    case when skips then 'on conflict ({target_key}) do nothing' else '' end), pieces)
-  using after_key, boundary;
-  get diagnostics v_written = row_count;
   -- Order matters: look after the copy has waited for every writer of these keys. A failure that
   -- names the target as the written side may be a delete that the copy would undo.
-  execute crossfade_private.render($sql$
-    select exists (
-      select from crossfade.mirror_failures cf_z
-      where cf_z.pair = {pair_literal} and cf_z.resolved_at is null and cf_z.written_side = {other}
-        and ($1 is null or ({skey_z}) > ({skey_1})) and ({skey_z}) <= ({skey_2}))
-  $sql$, pieces) into v_special using after_key, boundary;
-  if v_special then
-    raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+  if v_written > 0 and crossfade_private.owes_source(pieces) then
+    execute crossfade_private.render(format($sql$
+      select exists (
+        select from {source} cf_s where %s and %s
+          and exists (select from {target} cf_t where ({tkey_t}) = ({skey_s})
+            and crossfade_private.is_of_this_transaction(cf_t.xmin)))
+    $sql$, range, crossfade_private.owed_sql('{skey_json_s}')), pieces)
+    into v_special using after_key, boundary;
+    if v_special then
+      raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+    end if;
   end if;
   return v_written;
 end $$;
 
 comment on function crossfade_private.copy_range is
-  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row; uses up to some 32 MB. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
+  'Copy the rows of a range that the target lacks, but for those that repair owes the source. Locks those source rows FOR SHARE. 23505 when the target has one after all and skips is false, CF019 when repair has come to owe the source a key among them meanwhile.';
 
-create or replace function crossfade_private.copy_singly(
-  pieces jsonb, after_key jsonb, boundary jsonb
+create or replace function crossfade_private.copy_keys(
+  pieces jsonb, after_key jsonb, keys jsonb[]
 )
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
 as $$
 declare
-  v_key jsonb;
-  v_added bigint;
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
   v_written bigint := 0;
 begin
-  for v_key in execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s
-    where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
-      and not exists (select from {target} cf_t where ({tkey_t}) = ({skey_s}))
-    order by {skey_s}
-  $sql$, pieces) using after_key, boundary
-  loop
-    begin
-      execute crossfade_private.render(
-        crossfade_private.copy_sql('({skey_s}) = ({skey_1}) and $2 is null'), pieces)
-      using v_key, null::jsonb;
-      get diagnostics v_added = row_count;
-      if exists (select from crossfade.mirror_failures f
-        where f.pair = pieces ->> 'pair' and f.key = v_key and f.resolved_at is null
-          and f.written_side = (pieces ->> 'other')::integer) then
-        raise exception using errcode = 'CF019', message = 'the key is to be repaired';
+  if v_size = 0 then
+    return 0;
+  end if;
+  begin
+    return crossfade_private.copy_range(pieces, case v_size when 1
+      then '({skey_s}) = ({skey_2}) and $1 is null'
+      else '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})' end,
+      case when v_size > 1 then after_key end, keys[v_size], true);
+  exception
+    when sqlstate 'CF019' then
+      null; -- Repair will do what the failure says.
+    when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
       end if;
-      v_written := v_written + v_added;
-    exception
-      when sqlstate 'CF019' then
-        null; -- Repair will do what the failure says.
-      when others then
-        if crossfade_private.is_transient(sqlstate) then
-          raise;
-        end if;
+      if v_size = 1 then
         -- DO NOTHING: a failure that is open already may name the other side, and then it is right.
         insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code,
           message)
-        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, v_key, 'BACKFILL', sqlstate,
+        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, keys[1], 'BACKFILL', sqlstate,
           left(sqlerrm, 500))
         on conflict (pair, key) where resolved_at is null do nothing;
-    end;
+      end if;
+  end;
+  -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
+  for v_at in 1..case when v_size > 1 then v_size else 0 end by v_step loop
+    v_written := v_written + crossfade_private.copy_keys(pieces,
+      case v_at when 1 then after_key else keys[v_at - 1] end, keys[v_at : v_at + v_step - 1]);
   end loop;
   return v_written;
 end $$;
 
-comment on function crossfade_private.copy_singly is
-  'Copy as copy_range does, row by row: what the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
+comment on function crossfade_private.copy_keys is
+  'Copy the rows of these keys, which follow after_key without a gap: all at once, then in sixteenths, then one by one. What the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
 
 create or replace function crossfade_private.copy_batch(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -7726,21 +9099,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_skips boolean;
+  v_skips boolean := not crossfade_private.is_free(pieces, after_key, boundary);
 begin
   -- Without ON CONFLICT a row costs one index search and one WAL record less. A counterpart that
   -- is written meanwhile raises, and the second try leaves it alone.
-  foreach v_skips in array array[false, true] loop
-    continue when not v_skips and not crossfade_private.is_free(pieces, after_key, boundary);
-    begin
-      return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end loop;
-  return crossfade_private.copy_singly(pieces, after_key, boundary);
+  begin
+    return crossfade_private.copy_range(pieces,
+      '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})', after_key, boundary,
+      v_skips);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  return crossfade_private.copy_keys(pieces, after_key,
+    crossfade_private.range_keys(pieces, after_key, boundary, false));
 end $$;
 
 comment on function crossfade_private.copy_batch is
@@ -7769,17 +9142,12 @@ begin
       order by {tkey_t} for update of cf_t) l
   $sql$, pieces) into v_swept using (run).pair;
   -- A second statement: it sees the row that somebody inserted anew while the first one waited.
-  execute crossfade_private.render($sql$
+  v_swept := crossfade_private.write_rows(pieces, $sql$
     delete from {target} cf_t
     using crossfade_private.tombstones cf_z
-    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+    where cf_z.pair = {pair_literal} and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
       and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
-      and not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = $1 and f.key = cf_z.key and f.resolved_at is null
-          and f.written_side = {other})
-  $sql$, pieces) using (run).pair;
-  get diagnostics v_swept = row_count;
+      and not $sql$ || crossfade_private.owed_sql('cf_z.key'), null, null);
   delete from crossfade_private.tombstones z where z.pair = (run).pair;
   return v_swept;
 end $$;
@@ -7793,6 +9161,7 @@ create or replace function crossfade_private.finish_backfill(
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '500ms'
 as $$
 declare
   v_swept bigint;
@@ -7825,7 +9194,510 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_backfill is
-  'When no range is left: sweep, and mark the run and the pair.';
+  'When no range is left: sweep, and mark the run and the pair. Waits at most 0.5 s for a lock (55P03).';
+
+-- runs/comparison.sql -----------------------------------------------------------------------------
+
+-- Comparing both tables through the converters, by value.
+
+create or replace function crossfade_private.compare_sql(
+  pieces jsonb, range_a text, range_b text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
+  -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
+  -- makes none has no counterpart, and needs none.
+  select crossfade_private.render($sql$
+    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
+        else 'different' end as kind,
+      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
+    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
+      where {range_b}) cf_b
+      on ({skey_a}) = ({tkey_b})
+    left join lateral (
+      select cf_x.*, true as cf_is
+      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
+    left join lateral (
+      select cf_x.*, true as cf_is
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
+      on cf_b.cf_here
+    where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
+      when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
+      else {rows_differ} end
+    order by 1$sql$,
+    pieces || jsonb_build_object(
+      'range_a', crossfade_private.render(range_a, pieces),
+      'range_b', crossfade_private.render(range_b, pieces),
+      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
+        '(cf_a.cf_row)', 'cf_d'),
+      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
+        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+$outer$;
+
+comment on function crossfade_private.compare_sql is
+  'The query that compares the rows of two ranges, templates over the rows cf_t: one row per differing key, its kind and the columns. pieces with V1 as the source.';
+
+create or replace function crossfade_private.find_mismatches(
+  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb,
+  keys jsonb[] default null
+)
+returns table (key jsonb, kind text, columns text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+-- By these converters are printed, and values compared; a session may have others.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  return query execute crossfade_private.compare_sql(pieces, range_a, range_b)
+  using lower_key, upper_key, keys;
+end $$;
+
+comment on function crossfade_private.find_mismatches is
+  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither. pieces with V1 as the source.';
+
+create or replace function crossfade_private.find_in_range(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces,
+    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
+    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
+    after_key, boundary) f;
+$$;
+
+comment on function crossfade_private.find_in_range is
+  'Differing keys in (after_key, boundary]; null is open.';
+
+create or replace function crossfade_private.find_among(pieces jsonb, keys jsonb[])
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces, '({skey_t}) in (select {skey_z} from unnest($3) cf_z(key))',
+    '({tkey_t}) in (select {skey_z} from unnest($3) cf_z(key))', null, null, keys) f;
+$$;
+
+comment on function crossfade_private.find_among is 'Those of the keys whose rows differ.';
+
+-- runs/mismatches.sql -----------------------------------------------------------------------------
+
+-- A difference counts when it is still there under lock.
+
+create or replace function crossfade_private.record_found(
+  for_pair text, for_run bigint, pieces jsonb, keys jsonb[]
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+begin
+  -- A second look under lock, so that nothing in flight is ever counted. Of rows that somebody is
+  -- writing right now, what a plain read finds is good enough.
+  perform crossfade_private.lock_keys(pieces, keys);
+  insert into crossfade.mismatches as m (pair, run, key, kind, columns)
+  select for_pair, for_run, f.key, f.kind, f.columns
+  from crossfade_private.find_among(pieces, keys) f
+  -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
+  where not exists (
+    select from crossfade_private.tombstones z
+    where z.pair = for_pair and z.key = f.key and f.kind = format('missing_v%s', z.side))
+  order by f.key
+  on conflict (pair, key) where resolved_at is null do update
+  set run = excluded.run, kind = excluded.kind, columns = excluded.columns, message = null,
+    found_at = clock_timestamp();
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_found is
+  'Look again at rows that differ, with both rows locked as far as they are free, and record what still does. Returns how many.';
+
+create or replace function crossfade_private.record_incomparable(
+  for_pair text, for_run bigint, key jsonb, message text
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.mismatches as m (pair, run, key, kind, message)
+  values (for_pair, for_run, record_incomparable.key, 'different',
+    left(record_incomparable.message, 500))
+  on conflict (pair, key) where resolved_at is null do update
+  set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
+    message = excluded.message, found_at = clock_timestamp();
+$$;
+
+comment on function crossfade_private.record_incomparable is
+  'Record that the rows of a key cannot be compared: nobody knows whether they are equal.';
+
+create or replace function crossfade_private.record_mismatches_of(
+  for_pair text, for_run bigint, pieces jsonb, keys jsonb[]
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_count bigint := 0;
+begin
+  begin
+    return crossfade_private.record_found(for_pair, for_run, pieces, keys);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif v_size = 1 then
+      perform crossfade_private.record_incomparable(for_pair, for_run, keys[1],
+        format('%s: %s', sqlstate, sqlerrm));
+      return 1;
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_count := v_count + crossfade_private.record_mismatches_of(
+      for_pair, for_run, pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_mismatches_of is
+  'Compare the rows of these keys and record what differs: all at once, then in sixteenths, then one by one. Rows that cannot be compared count as different.';
+
+create or replace function crossfade_private.record_mismatches(
+  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys jsonb[];
+begin
+  begin
+    v_keys := array(
+      select f.key from crossfade_private.find_in_range(pieces, after_key, boundary) f);
+    if cardinality(v_keys) = 0 then
+      return 0;
+    end if;
+    return crossfade_private.record_found(for_pair, for_run, pieces, v_keys);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  v_keys := crossfade_private.range_keys(pieces, after_key, boundary, true);
+  return case when cardinality(v_keys) = 0 then 0
+    else crossfade_private.record_mismatches_of(for_pair, for_run, pieces, v_keys) end;
+end $$;
+
+comment on function crossfade_private.record_mismatches is
+  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. A row that raises is recorded too and holds up no other. Returns how many.';
+
+-- runs/slices.sql ---------------------------------------------------------------------------------
+
+-- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
+-- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
+
+create or replace function crossfade_private.do_slice(
+  run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case (run).kind
+    when 'backfill' then crossfade_private.copy_batch(pieces, after_key, boundary)
+    else crossfade_private.record_mismatches((run).pair, (run).id, pieces, after_key, boundary) end;
+end $$;
+
+comment on function crossfade_private.do_slice is
+  'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
+
+create or replace function crossfade_private.pass_row(
+  run crossfade.runs, pieces jsonb, key jsonb, error_code text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_message constant text := 'the row alone runs into a timeout, twice';
+begin
+  if (run).kind = 'backfill' then
+    insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code, message)
+    values ((run).pair, (pieces ->> 'side')::smallint, pass_row.key, 'BACKFILL', error_code,
+      v_message)
+    on conflict (pair, key) where resolved_at is null do nothing;
+  else
+    perform crossfade_private.record_incomparable((run).pair, (run).id, key,
+      format('%s: %s', error_code, v_message));
+  end if;
+end $$;
+
+comment on function crossfade_private.pass_row is
+  'Record a row that no batch can do, so that the run can go on behind it.';
+
+create or replace function crossfade_private.shrink(
+  run crossfade.runs, pieces jsonb, run_range crossfade.run_ranges, error_code text
+)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+begin
+  -- A lock that somebody holds says nothing about the row: that is waited for.
+  if v_range.batch_rows = 1 and v_range.timeouts > 0 and error_code <> '55P03' then
+    v_range.cursor_key := crossfade_private.batch_boundary(
+      pieces, v_range, (run).kind = 'verify');
+    if v_range.cursor_key is not null then
+      perform crossfade_private.pass_row(run, pieces, v_range.cursor_key, error_code);
+    end if;
+    v_range.done := v_range.cursor_key is not distinct from v_range.upto_key;
+    v_range.timeouts := 0;
+    return v_range;
+  end if;
+  v_range.batch_rows := greatest(1, v_range.batch_rows / 2);
+  v_range.timeouts := v_range.timeouts + 1;
+  return v_range;
+end $$;
+
+comment on function crossfade_private.shrink is
+  'The range after a batch that ran into a timeout: half the rows next time; a single row that did so twice is recorded and passed.';
+
+create or replace function crossfade_private.do_slices(
+  run crossfade.runs, pieces jsonb, run_range crossfade.run_ranges, target_ms integer,
+  started_at timestamptz
+)
+returns table (
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_most bigint := crossfade_private.setting_number('batch_max_rows');
+  v_both constant boolean := (run).kind = 'verify';
+  v_boundary jsonb;
+  v_slice_at timestamptz;
+  v_found bigint;
+  v_rows bigint;
+  v_left_ms double precision;
+begin
+  new_range := run_range;
+  new_range.batch_rows := least(new_range.batch_rows, v_most);
+  rows_read := 0;
+  rows_found := 0;
+  loop
+    v_slice_at := clock_timestamp();
+    begin
+      v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
+      v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
+      v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
+    exception when query_canceled or lock_not_available or out_of_memory then
+      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+      -- of a client or a proxy.
+      error_code := sqlstate;
+    end;
+    if error_code is not null then
+      v_boundary := new_range.cursor_key;
+      new_range := crossfade_private.shrink(run, pieces, new_range, error_code);
+      rows_read := rows_read + (new_range.cursor_key is distinct from v_boundary)::integer;
+      exit;
+    end if;
+    new_range.cursor_key := v_boundary;
+    new_range.done := v_boundary is not distinct from new_range.upto_key;
+    new_range.timeouts := 0;
+    rows_read := rows_read + v_rows;
+    rows_found := rows_found + v_found;
+    v_left_ms := target_ms - extract(epoch from clock_timestamp() - started_at) * 1000;
+    -- Not for a small rest: a part has costs of its own. And no more than one part at the beginning
+    -- and after a timeout.
+    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0
+      or (run_range).batches = 0 or (run_range).timeouts > 0;
+    new_range.batch_rows := greatest(1, least(v_most - rows_read, v_rows * 2, v_left_ms * v_rows
+      / greatest(0.001, extract(epoch from clock_timestamp() - v_slice_at) * 1000)));
+  end loop;
+  return next;
+end $$;
+
+comment on function crossfade_private.do_slices is
+  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
+
+create or replace function crossfade_private.shrunk_reason(
+  run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
+  error_code text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocking jsonb := '[]';
+  v_text text := case error_code when '55P03' then 'a row stays locked'
+    when '57014' then 'the batch was cancelled or ran into statement_timeout'
+    else 'the batch ran out of memory' end;
+begin
+  if error_code = '55P03' then
+    -- What was seen of sessions at the beginning of the transaction is old by now.
+    perform pg_stat_clear_snapshot();
+    v_blocking := crossfade_private.lock_holders(
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
+    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
+  end if;
+  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+    when (after).timeouts = 0 then 'its only row is recorded and passed'
+    when (after).batch_rows < (before).batch_rows
+      then format('the next has %s rows', (after).batch_rows) end));
+end $$;
+
+comment on function crossfade_private.shrunk_reason is
+  'Why a batch did not get through, and what comes next: {"reason", "blocking"}.';
+
+create or replace function crossfade_private.run_batch(
+  run crossfade.runs, pair crossfade.pairs, pieces jsonb, wanted_ms integer
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_started constant timestamptz := clock_timestamp();
+  v_throttle constant jsonb := crossfade_private.throttle(run);
+  v_range crossfade.run_ranges;
+  v_done record;
+  v_target_ms integer;
+  v_ms numeric;
+begin
+  if v_throttle ? 'reason' then
+    return v_throttle || '{"state": "throttled"}';
+  end if;
+  v_range := crossfade_private.check_unchanged(run, pair, crossfade_private.claim_range(run));
+  if v_range.run is null then
+    return '{}';
+  end if;
+  v_range := crossfade_private.look_at_load(v_range);
+  v_target_ms := crossfade_private.target_ms(v_range, wanted_ms);
+  select * into v_done
+  from crossfade_private.do_slices(run, pieces, v_range, v_target_ms, v_started) s;
+  v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
+  perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
+    case (run).kind when 'backfill' then v_done.rows_found else 0 end,
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
+  return jsonb_build_object(
+    'rows_read', v_done.rows_read, 'batch_ms', v_ms,
+    case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
+    'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
+    || case when v_done.error_code is null then '{}'
+      else crossfade_private.shrunk_reason(
+        run, pieces, v_range, v_done.new_range, v_done.error_code)
+        || jsonb_build_object('state', case when v_done.error_code = '55P03'
+          and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
+      end;
+end $$;
+
+comment on function crossfade_private.run_batch is
+  'One batch of a run of any kind: what its answer has beside the run. "state" and "reason" only when it did not get through: throttled, shrunk (the next is smaller), waiting (for a lock).';
+
+-- runs/parents.sql --------------------------------------------------------------------------------
+
+-- Rows of a pair may refer to rows of another: that one is copied first.
+
+create or replace function crossfade_private.pair_parents(pair crossfade.pairs, side integer)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Pairs that refer to each other in a circle have no first one.
+  with recursive edge(child, parent) as (
+    select c.name, p.name
+    from crossfade.pairs c
+    join pg_catalog.pg_constraint k on k.contype = 'f'
+      and k.conrelid = to_regclass(case side when 1 then c.v1_table else c.v2_table end)
+    join crossfade.pairs p on p.name <> c.name
+      and k.confrelid = to_regclass(case side when 1 then p.v1_table else p.v2_table end)
+  ),
+  above(start, name) as (
+    select e.parent, e.parent from edge e where e.child = (pair_parents.pair).name
+    union
+    select a.start, e.parent from above a join edge e on e.child = a.name
+  )
+  select a.start from above a
+  group by a.start having not bool_or(a.name = (pair_parents.pair).name)
+  order by a.start;
+$$;
+
+comment on function crossfade_private.pair_parents is
+  'Names of the pairs whose table of one side that of this pair refers to; without those that refer back.';
+
+create or replace function crossfade_private.uncopied_parents(
+  pair crossfade.pairs, direction text
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.name
+  from crossfade_private.pair_parents(
+    pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
+  join crossfade.pairs p on p.name = n.name
+  where case direction when 'v1_to_v2' then p.last_backfill_at is null
+    else p.needs_reverse_backfill end
+  order by p.name;
+$$;
+
+comment on function crossfade_private.uncopied_parents is
+  'The pairs that have to be backfilled in this direction before this one: its rows refer to theirs.';
+
+create or replace function crossfade_private.require_parents(pair crossfade.pairs, direction text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parents constant text[] := array(
+    select crossfade_private.uncopied_parents(pair, direction));
+begin
+  if v_parents <> '{}' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot backfill "%s": its rows refer to rows of "%s", which are not copied yet',
+        (pair).name, array_to_string(v_parents, '", "')),
+      jsonb_build_object('pair', (pair).name, 'parents', to_jsonb(v_parents)),
+      format('First: crossfade backfill run %s%s', v_parents[1],
+        case direction when 'v2_to_v1' then ' --direction v2_to_v1' else '' end));
+  end if;
+end $$;
+
+comment on function crossfade_private.require_parents is
+  'CF005 with the pairs that have to be backfilled first, one command as the hint.';
 
 -- runs/backfill.sql -------------------------------------------------------------------------------
 
@@ -7838,6 +9710,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -7863,6 +9740,7 @@ begin
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
+  perform crossfade_private.require_parents(v_pair, direction);
   update crossfade_private.mirror_state m
   set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
   where m.pair = start_backfill.pair;
@@ -7878,25 +9756,26 @@ begin
 end $$;
 
 comment on function crossfade.start_backfill is
-  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
+  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when it is not mirrored or refers to rows of a pair that has to be copied first, CF012.';
 
 create or replace function crossfade.backfill_batch(run bigint, target_ms integer default null)
 returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
-  v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_written bigint := 0;
-  v_ms numeric := 0;
+  v_wait jsonb;
+  v_done jsonb;
 begin
   if v_run.kind <> 'backfill' then
     perform crossfade_private.fail(409, 'CF010',
@@ -7904,202 +9783,27 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
-  v_reason := crossfade_private.wait_reason(v_run);
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'waiting', v_reason);
-  end if;
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  v_wait := crossfade_private.older_writers(v_run);
+  if v_wait is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_wait);
   end if;
   perform crossfade_private.begin_engine_write(v_pair.name);
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_written := crossfade_private.copy_batch(v_pieces, v_range.cursor_key, v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
-      target_ms);
-  end if;
-  perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  v_done := crossfade_private.run_batch(v_run, v_pair, v_pieces, target_ms);
+  begin
+    perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  exception when lock_not_available then
+    -- The rows are copied; the next call ends the run.
+    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+  end;
   perform crossfade_private.end_engine_write(v_pair.name);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.backfill_batch is
-  'Copy the next batch of a run in this transaction, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
-
--- runs/comparison.sql -----------------------------------------------------------------------------
-
--- Comparing both tables through the converters, by value.
-
-create or replace function crossfade_private.compare_sql()
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
-  -- null.
-  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose
-  -- the rows.
-  select $sql$
-    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
-      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
-        else 'different' end as kind,
-      cf_a.cf_row as v1, cf_b.cf_row as v2, row(cf_c.*)::{target} as made_v2,
-      row(cf_d.*)::{source} as made_v1
-    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
-    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
-      where {range_b}) cf_b
-      on ({skey_a}) = ({tkey_b})
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
-    where cf_a.cf_here is null or cf_b.cf_here is null
-      or row({tcompare_c}) is distinct from row({tfields_b})
-      or row({scompare_d}) is distinct from row({sfields_a})$sql$;
-$outer$;
-
-comment on function crossfade_private.compare_sql is
-  'Template of the comparison; one row per differing key with both rows and what the converters make of them.';
-
-create or replace function crossfade_private.diff_sql(
-  tab regclass, found text, made text, prefix text
-)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select format('array_remove(array[%s]::text[], null)', string_agg(format(
-    'case when %s is distinct from %s then %L end', format(u.compared, diff_sql.found),
-    format(u.compared, made), prefix || u.name), ', ' order by u.name))
-  from crossfade_private.column_pieces(tab) p
-  cross join lateral unnest(p.columns, p.compared) u(name, compared);
-$$;
-
-comment on function crossfade_private.diff_sql is
-  'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
-
-create or replace function crossfade_private.find_mismatches(
-  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
-)
-returns table (key jsonb, kind text, columns text[])
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return query execute format($sql$
-    select m.key, m.kind, case m.kind when 'different' then %s || %s else '{}' end
-    from (%s) m order by m.key$sql$,
-    crossfade_private.diff_sql((pieces ->> 'source')::regclass, '(m.v1)', '(m.made_v1)', ''),
-    crossfade_private.diff_sql((pieces ->> 'target')::regclass, '(m.v2)', '(m.made_v2)', 'v2.'),
-    crossfade_private.render(
-      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
-        pieces))
-  using lower_key, upper_key;
-end $$;
-
-comment on function crossfade_private.find_mismatches is
-  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
-
-create or replace function crossfade_private.find_in_range(
-  pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns table (key jsonb, kind text, columns text[])
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.key, f.kind, f.columns
-  from crossfade_private.find_mismatches(
-    pieces,
-    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
-    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
-    after_key, boundary) f;
-$$;
-
-comment on function crossfade_private.find_in_range is
-  'Differing keys in (after_key, boundary]; null is open.';
-
-create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
-returns table (kind text, columns text[])
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.kind, f.columns
-  from crossfade_private.find_mismatches(
-    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
-      null) f;
-$$;
-
-comment on function crossfade_private.find_one is
-  'How the two rows of one key differ; no row when they agree.';
-
--- runs/mismatches.sql -----------------------------------------------------------------------------
-
--- A difference counts when it is still there under lock.
-
-create or replace function crossfade_private.lock_both(pieces jsonb, key jsonb)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-as $$
-begin
-  execute crossfade_private.render(
-    'select from {source} cf_t where ({skey_t}) = ({skey_1}) for no key update', pieces) using key;
-  execute crossfade_private.render(
-    'select from {target} cf_t where ({tkey_t}) = ({skey_1}) for no key update', pieces) using key;
-end $$;
-
-comment on function crossfade_private.lock_both is
-  'Lock both rows of a key, the source''s first. Waits at most 2 s a row (55P03).';
-
-create or replace function crossfade_private.record_mismatches(
-  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_found record;
-  v_again record;
-  v_count bigint := 0;
-begin
-  for v_found in select f.key from crossfade_private.find_in_range(pieces, after_key,
-    boundary) f loop
-    -- A second look under lock, so that nothing in flight is ever counted.
-    begin
-      perform crossfade_private.lock_both(pieces, v_found.key);
-    exception when lock_not_available or deadlock_detected then
-      null; -- Somebody is writing it right now: what a plain read finds is good enough.
-    end;
-    select f.kind, f.columns into v_again from crossfade_private.find_one(pieces, v_found.key) f;
-    -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
-    if found and not exists (
-      select from crossfade_private.tombstones z
-      where z.pair = for_pair and z.key = v_found.key
-        and v_again.kind = format('missing_v%s', z.side)
-    ) then
-      v_count := v_count + 1;
-      insert into crossfade.mismatches as m (pair, run, key, kind, columns)
-      values (for_pair, for_run, v_found.key, v_again.kind,
-        v_again.columns)
-      on conflict (pair, key) where resolved_at is null do update
-      set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
-        found_at = clock_timestamp();
-    end if;
-  end loop;
-  return v_count;
-end $$;
-
-comment on function crossfade_private.record_mismatches is
-  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. Returns how many.';
+  'Copy the next batch of a run in this transaction, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "rows_written", "batch_ms", "wait_ms": time to wait before the next call, "state", "reason", "blocking": sessions waited for}. state is running, waiting (older transactions, a lock), throttled, shrunk (a timeout: what was done before it is kept, the next batch is smaller), paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses, whatever it raises, becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE, waits at most 0.5 s for one. CF009, CF010, CF011.';
 
 -- runs/verification.sql ---------------------------------------------------------------------------
 
@@ -8110,6 +9814,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8177,18 +9886,17 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
-  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
-  v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_mismatches bigint := 0;
-  v_ms numeric := 0;
+  v_done jsonb;
 begin
   if v_run.kind <> 'verify' then
     perform crossfade_private.fail(409, 'CF010',
@@ -8196,34 +9904,21 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade backfill run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
-  end if;
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces,
-      v_range.cursor_key,
-      v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,
-      target_ms);
-  end if;
+  v_done := crossfade_private.run_batch(
+    v_run, v_pair, crossfade_private.run_pieces(v_pair, 'v1_to_v2'), target_ms);
   perform crossfade_private.finish_verify(v_run, v_pair);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'mismatches', v_mismatches, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.verify_batch is
-  'Compare the next batch of a verify run, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';
+  'Compare the next batch of a verify run, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "mismatches", "batch_ms", "wait_ms", "state", "reason", "blocking"} as backfill_batch answers. A row that raises counts as different and is recorded with the error. Locks only rows that differ, for the second look, and waits for none. CF009, CF010, CF011.';
 
--- runs/repair_row.sql -----------------------------------------------------------------------------
+-- runs/repair_turns.sql ---------------------------------------------------------------------------
 
--- Repair of one row: make the follower equal to the leader; the audit keeps what is replaced.
+-- Whose turn it is to be repaired, and which side is right.
 
 create or replace function crossfade_private.leader(stage text)
 returns integer
@@ -8236,271 +9931,1147 @@ $$;
 comment on function crossfade_private.leader is
   'The table that wins a repair when no record says which side was written: V1 up to live, V2 from rampdown on.';
 
-create or replace function crossfade_private.put_one(pieces jsonb, key jsonb)
+create or replace function crossfade_private.repair_turns(
+  pair crossfade.pairs, max_rows integer, with_undecided boolean
+)
+returns table (key jsonb, side integer, has_failure boolean, is_slow boolean, why text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with failed as (
+    select f.key, f.written_side::integer as side, true as has_failure, f.is_slow,
+      f.last_attempt_at, f.id,
+      format('%s on V%s was not mirrored: %s %s', f.operation, f.written_side, f.error_code,
+        f.message) as why
+    from crossfade.mirror_failures f
+    where f.pair = (repair_turns.pair).name and f.resolved_at is null
+    order by f.last_attempt_at nulls first, f.id limit max_rows
+  ),
+  differing as (
+    select m.key, crossfade_private.leader((repair_turns.pair).stage) as side, false,
+      m.is_slow, m.last_attempt_at, m.id, format('V%s leads in stage %s',
+        crossfade_private.leader((repair_turns.pair).stage), (repair_turns.pair).stage)
+    from crossfade.mismatches m
+    where m.pair = (repair_turns.pair).name and m.resolved_at is null
+      and (with_undecided or m.kind <> format('missing_v%s',
+        crossfade_private.leader((repair_turns.pair).stage)))
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
+    order by m.last_attempt_at nulls first, m.id limit max_rows
+  )
+  select t.key, t.side, t.has_failure, t.is_slow, t.why
+  from (select * from failed union all select * from differing) t
+  order by t.last_attempt_at nulls first, t.has_failure desc, t.id limit max_rows;
+$$;
+
+comment on function crossfade_private.repair_turns is
+  'The next keys to repair, those never tried first and then those whose last try is longest ago; side is the right one, by an open failure (has_failure) or else the leader. with_undecided: also those that only the follower has.';
+
+create or replace function crossfade_private.repair_counts(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('remaining', f.number + m.number, 'undecided', m.undecided)
+  from (
+    select count(*) as number from crossfade.mirror_failures f
+    where f.pair = (repair_counts.pair).name and f.resolved_at is null
+  ) f
+  cross join (
+    select count(*) as number, count(*) filter (where m.kind = format('missing_v%s',
+      crossfade_private.leader((repair_counts.pair).stage))) as undecided
+    from crossfade.mismatches m
+    where m.pair = (repair_counts.pair).name and m.resolved_at is null and not exists (
+      select from crossfade.mirror_failures f
+      where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
+  ) m;
+$$;
+
+comment on function crossfade_private.repair_counts is
+  '{"remaining": keys with an open failure or mismatch, "undecided": those of them that only the follower has, and that no failure explains}.';
+
+create or replace function crossfade_private.mark_tried(
+  pair text, errors jsonb, is_slow boolean default false
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_keys constant jsonb[] := array(select e.key::jsonb from jsonb_each(errors) e);
 begin
-  execute crossfade_private.render($sql$
-    delete from {target} cf_t
-    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s
-      where ({skey_s}) = ({skey_1}))
-  $sql$, pieces) using key;
-  execute crossfade_private.render($sql$
-    update {target} cf_t set {set_list}
-    from (
-      select cf_c.* from {source} cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
-      where ({skey_n}) = ({skey_1})
-    ) cf_c
-    where ({tkey_t}) = ({tkey_c})
-  $sql$, pieces) using key;
-  execute crossfade_private.render($sql$
-    insert into {target} ({target_columns}) overriding system value
-    select {tcolumns_c} from {source} cf_n
-    cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
-    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o
-      where ({tkey_o}) = ({skey_1}))
-    on conflict ({target_key}) do nothing
-  $sql$, pieces) using key;
+  -- SKIP LOCKED: a writer that records a failure anew holds it.
+  update crossfade.mirror_failures f
+  set attempts = f.attempts + 1, message = left(errors ->> f.key::text, 500),
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
+  where f.id in (
+    select l.id from crossfade.mirror_failures l
+    where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
+    for update skip locked);
+  update crossfade.mismatches m
+  set message = left(errors ->> m.key::text, 500),
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
+  where m.id in (
+    select l.id from crossfade.mismatches l
+    where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
+    for update skip locked);
 end $$;
 
-comment on function crossfade_private.put_one is
-  'Make the target''s row of one key what the source''s row says: deleted, merged or inserted. Both rows must be locked.';
+comment on function crossfade_private.mark_tried is
+  'Note that a repair has failed: errors by the text of the key. Others come first now; after a timeout (is_slow) each is tried alone.';
 
-create or replace function crossfade_private.repair_one(
-  pair crossfade.pairs, key jsonb, side integer, reason text
-)
-returns boolean
+create or replace function crossfade_private.same_error(keys jsonb[], message text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(k::text, message), '{}') from unnest(keys) k;
+$$;
+
+comment on function crossfade_private.same_error is
+  'One message for several keys, as mark_tried wants it.';
+
+-- runs/repair_rows.sql ----------------------------------------------------------------------------
+
+-- Repair of a set of rows: make one table what the other says; the audit keeps what is replaced.
+
+create or replace function crossfade_private.look_at_keys(pieces jsonb, keys jsonb[])
+returns table (key jsonb, action text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  return query execute crossfade_private.render($sql$
+    select cf_z.key, case
+      when cf_a.cf_here is null then case when exists (
+        select from {convert_back} cf_b.cf_row {with_back} null::{source} {converted_back} cf_e
+        where cf_b.cf_here) then 'gone' end
+      when not exists (
+        select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
+        then case when cf_b.cf_here then 'delete' end
+      when cf_b.cf_here is null then 'insert'
+      when {rows_differ} then 'update' end
+    from unnest($1) cf_z(key)
+    left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
+      where ({skey_t}) = ({skey_z})) cf_a on true
+    left join lateral (select cf_t as cf_row, true as cf_here from {target} cf_t
+      where ({tkey_t}) = ({skey_z})) cf_b on true
+    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
+      on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
+      on cf_a.cf_here and cf_b.cf_here
+  $sql$, pieces) using keys;
+end $$;
+
+comment on function crossfade_private.look_at_keys is
+  'What makes the target agree with the source, by key: insert, update, delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
+
+create or replace function crossfade_private.judge_keys(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_plan jsonb := '{}';
+begin
+  begin
+    return (
+      select coalesce(jsonb_object_agg(
+        l.key::text, jsonb_build_object('action', l.action)), '{}')
+      from crossfade_private.look_at_keys(pieces, keys) l);
+  exception when others or assert_failure then
+    if v_size = 1 then
+      return jsonb_build_object(keys[1]::text, jsonb_build_object(
+        'action', 'update', 'error', format('%s: %s', sqlstate, sqlerrm)));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_plan := v_plan || crossfade_private.judge_keys(pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_plan;
+end $$;
+
+comment on function crossfade_private.judge_keys is
+  'What look_at_keys says, by the text of the key: {"action", "error"?: why the rows cannot be compared}.';
+
+create or replace function crossfade_private.target_rows(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_rows jsonb;
+begin
+  execute crossfade_private.render($sql$
+    select jsonb_object_agg(cf_z.key::text, crossfade_private.json_value(to_json(cf_t)))
+    from unnest($1) cf_z(key) join {target} cf_t on ({tkey_t}) = ({skey_z})
+  $sql$, pieces) into v_rows using keys;
+  return coalesce(v_rows, '{}');
+end $$;
+
+comment on function crossfade_private.target_rows is
+  'The target''s rows by the text of their key.';
+
+create or replace function crossfade_private.put_sql(action text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select case action
+    when 'delete' then $sql$
+      delete from {target} cf_t using unnest($3) cf_z(key) where ({tkey_t}) = ({skey_z})$sql$
+    when 'update' then $sql$
+      update {target} cf_t set {set_list}
+      from unnest($3) cf_z(key)
+      join {source} cf_n on ({skey_n}) = ({skey_z})
+      join {target} cf_o on ({tkey_o}) = ({skey_z})
+      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
+      where ({tkey_t}) = ({tkey_o})$sql$
+    when 'insert' then $sql$
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c}
+      from unnest($3) cf_z(key)
+      join {source} cf_n on ({skey_n}) = ({skey_z})
+      cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
+      on conflict ({target_key}) do nothing$sql$
+    end;
+$outer$;
+
+comment on function crossfade_private.put_sql is
+  'Template that makes the target''s rows of the keys $3 what the source''s rows say: delete, update or insert.';
+
+create or replace function crossfade_private.put_keys(pieces jsonb, action text, keys jsonb[])
+returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
-    else 'v2_to_v1' end);
-  v_before jsonb;
-  v_after jsonb;
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_errors jsonb := '{}';
 begin
-  perform crossfade_private.lock_both(v_pieces, key);
-  if not exists (select from crossfade_private.find_one(v_pieces, key)) then
-    return true;
+  if v_size = 0 then
+    return v_errors;
   end if;
-  execute crossfade_private.render(
-    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
-      where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
-  perform crossfade_private.put_one(v_pieces, key);
-  execute crossfade_private.render(
-    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
-      where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
-  perform crossfade_private.audit(
-    'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
-  return not exists (select from crossfade_private.find_one(v_pieces, key));
+  begin
+    perform crossfade_private.write_rows(
+      pieces, crossfade_private.put_sql(action), null, null, keys);
+    return v_errors;
+  exception when others or assert_failure then
+    if v_size = 1 then
+      return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_errors := v_errors || crossfade_private.put_keys(
+      pieces, action, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_errors;
 end $$;
 
-comment on function crossfade_private.repair_one is
-  'Repair one key from side (1 or 2); true when both rows agree afterwards. The replaced or deleted row is kept in crossfade.audit.';
+comment on function crossfade_private.put_keys is
+  'Write the target''s rows of these keys: all at once, then in sixteenths, then one by one. Returns the errors of those that were refused, by the text of the key. Both rows must be locked.';
+
+create or replace function crossfade_private.settle_repaired(pair text, keys jsonb[])
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.mirror_failures f
+  set resolved_at = clock_timestamp(), resolution = 'repaired'
+  where f.pair = settle_repaired.pair and f.key = any (keys) and f.resolved_at is null;
+  update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
+  where m.pair = settle_repaired.pair and m.key = any (keys) and m.resolved_at is null;
+$$;
+
+comment on function crossfade_private.settle_repaired is
+  'Close the failures and mismatches of keys whose rows agree.';
+
+-- runs/repair_set.sql -----------------------------------------------------------------------------
+
+-- Repair of a set of keys from one side.
+
+create or replace function crossfade_private.workable_keys(
+  pair text, pieces jsonb, keys jsonb[], side integer, has_failure boolean
+)
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held constant jsonb[] := crossfade_private.lock_keys(pieces, keys);
+  v_failed jsonb[];
+begin
+  -- Order matters: rows first, as writers do, then the failures, which may have been recorded anew
+  -- since the turn was given. Only those that are locked here are settled.
+  v_failed := array(
+    select f.key from crossfade.mirror_failures f
+    where f.pair = workable_keys.pair and f.key = any (keys) and f.resolved_at is null
+      and f.written_side = workable_keys.side
+    order by f.id for update skip locked);
+  if cardinality(v_held) > 0 then
+    perform crossfade_private.mark_tried(pair,
+      crossfade_private.same_error(v_held, 'another session holds a row of this key'));
+  end if;
+  return array(
+    select k from unnest(keys) k
+    where k <> all (v_held) and case when has_failure then k = any (v_failed)
+      else not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = workable_keys.pair and f.key = k and f.resolved_at is null) end);
+end $$;
+
+comment on function crossfade_private.workable_keys is
+  'Lock both rows and the failure of each key; returns the keys that nobody else holds and of which the same is known as when they were chosen.';
+
+create or replace function crossfade_private.write_plan(
+  pair crossfade.pairs, pieces jsonb, plan jsonb, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys constant jsonb[] := array(select p.key::jsonb from jsonb_each(plan) p);
+  v_before constant jsonb := crossfade_private.target_rows(pieces, v_keys);
+  v_errors jsonb := '{}';
+  v_action text;
+  v_after jsonb;
+begin
+  -- Deletes first: they may free what the others need.
+  foreach v_action in array array['delete', 'update', 'insert'] loop
+    v_errors := v_errors || crossfade_private.put_keys(pieces, v_action, array(
+      select p.key::jsonb from jsonb_each(plan) p where p.value ->> 'action' = v_action));
+  end loop;
+  v_after := crossfade_private.target_rows(pieces, v_keys);
+  perform crossfade_private.audit('repair.row',
+    format('%s v%s %s', (pair).name, pieces ->> 'other', k), reason, v_before -> k::text,
+    v_after -> k::text)
+  from unnest(v_keys) k where not v_errors ? k::text;
+  return v_errors || (
+    select coalesce(jsonb_object_agg(j.key, coalesce(j.value ->> 'error',
+      'the rows still differ after the repair')), '{}')
+    from jsonb_each(crossfade_private.judge_keys(
+      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text))) j
+    where j.value ->> 'action' is not null);
+end $$;
+
+comment on function crossfade_private.write_plan is
+  'Do what is planned, {key: {"action"}}; returns the errors by the text of the key. A replaced or deleted row is kept in crossfade.audit.';
+
+create or replace function crossfade_private.repair_keys(
+  pair crossfade.pairs, keys jsonb[], side integer, has_failure boolean, gone text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := (pair).name;
+  v_pieces constant jsonb := crossfade_private.run_pieces(
+    pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
+  v_keys constant jsonb[] := crossfade_private.workable_keys(
+    v_name, v_pieces, keys, side, has_failure);
+  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
+  v_left jsonb[];
+  v_settled jsonb[];
+  v_errors jsonb;
+begin
+  v_left := array(select p.key::jsonb from jsonb_each(v_plan) p
+    where p.value ->> 'action' = 'gone' and gone <> 'delete');
+  v_errors := (
+    select coalesce(jsonb_object_agg(p.key, p.value -> 'error'), '{}') from jsonb_each(v_plan) p
+    where p.value ? 'error');
+  v_errors := v_errors || crossfade_private.write_plan(pair, v_pieces, (
+    select coalesce(jsonb_object_agg(p.key, case p.value ->> 'action' when 'gone'
+      then '{"action": "delete"}' else p.value end), '{}')
+    from jsonb_each(v_plan) p
+    where p.value ->> 'action' is not null and p.key::jsonb <> all (v_left)
+      and not v_errors ? p.key), reason);
+  if v_errors <> '{}' then
+    perform crossfade_private.mark_tried(v_name, v_errors);
+  end if;
+  -- What only the follower has is known as that from now on, and asked for no more.
+  update crossfade.mismatches m set kind = format('missing_v%s', side), columns = '{}'
+  where m.pair = v_name and m.key = any (v_left) and m.resolved_at is null
+    and m.kind <> format('missing_v%s', side);
+  v_settled := array(
+    select k from unnest(v_keys) k where k <> all (v_left) and not v_errors ? k::text);
+  perform crossfade_private.settle_repaired(v_name, v_settled);
+  return jsonb_build_object('repaired', cardinality(v_settled),
+    'failed', cardinality(keys) - cardinality(v_settled) - cardinality(v_left),
+    'left_alone', to_jsonb(v_left));
+end $$;
+
+comment on function crossfade_private.repair_keys is
+  'Repair keys from side (1 or 2): {"repaired", "failed", "left_alone": keys that only the other side has}. gone says what becomes of those: delete, or anything else to leave them. A row that cannot be repaired stays open, with the error, and keeps no other from being repaired.';
+
+-- runs/repair_plan.sql ----------------------------------------------------------------------------
+
+-- What a repair would do, by key.
+
+create or replace function crossfade.plan_repair(pair text, max_rows integer default 100)
+returns jsonb
+language plpgsql stable
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_rows jsonb;
+begin
+  if max_rows is null or max_rows not between 1 and 10000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid max_rows %s', max_rows),
+      jsonb_build_object('max_rows', max_rows), 'Use 1 to 10000.');
+  end if;
+  with turn as materialized (
+    select t.*, row_number() over () as n
+    from crossfade_private.repair_turns(v_pair, max_rows, true) t
+  ),
+  plan as materialized (
+    select g.side, crossfade_private.judge_keys(crossfade_private.run_pieces(
+      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys) as plan
+    from (select t.side, array_agg(t.key) as keys from turn t group by t.side) g
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'key', q.key, 'table', case q.side when 1 then v_pair.v2_table else v_pair.v1_table end,
+    'action', case when q.action <> 'gone' then q.action when q.has_failure then 'delete'
+      else 'choose' end,
+    'why', case
+      when q.error is not null then format('%s; cannot be compared: %s', q.why, q.error)
+      when q.action = 'gone' and not q.has_failure
+        then format('only V%s has it, and nothing says which side was written', 3 - q.side)
+      when q.action = 'delete' then q.why || '; the converter gives no row for it'
+      else q.why end) order by q.n), '[]')
+  into v_rows
+  from (
+    select t.*, p.plan -> t.key::text ->> 'action' as action,
+      p.plan -> t.key::text ->> 'error' as error
+    from turn t join plan p on p.side = t.side
+  ) q where q.action is not null;
+  return jsonb_build_object('rows', v_rows,
+    'remaining', crossfade_private.repair_counts(v_pair) -> 'remaining',
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.plan_repair is
+  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
 
 -- runs/repair.sql ---------------------------------------------------------------------------------
 
--- Repair of the rows that a verify run found.
+-- Repair of what the mirror could not carry over and of what a verify run found.
+
+create or replace function crossfade_private.repair_part(
+  pair crossfade.pairs, turns jsonb, follower_only text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_group record;
+  v_done jsonb;
+  v_left jsonb[];
+  v_repaired integer := 0;
+  v_failed integer := 0;
+begin
+  for v_group in
+    select t.side, t.has_failure, array_agg(t.key) as keys
+    from jsonb_to_recordset(turns) t(key jsonb, side integer, has_failure boolean)
+    group by t.side, t.has_failure order by t.has_failure desc, t.side
+  loop
+    -- An open failure is the evidence that a row which its side does not have is to be deleted.
+    v_done := crossfade_private.repair_keys(pair, v_group.keys, v_group.side, v_group.has_failure,
+      case when v_group.has_failure then 'delete' else follower_only end, reason);
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
+    v_left := array(select jsonb_array_elements(v_done -> 'left_alone'));
+    if follower_only = 'copy' and cardinality(v_left) > 0 then
+      v_done := crossfade_private.repair_keys(
+        pair, v_left, 3 - v_group.side, false, 'keep', reason);
+      v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+      v_failed := v_failed + (v_done ->> 'failed')::integer;
+    end if;
+  end loop;
+  return jsonb_build_object('repaired', v_repaired, 'failed', v_failed);
+end $$;
+
+comment on function crossfade_private.repair_part is
+  'Repair some turns, [{"key", "side", "has_failure"}]: {"repaired", "failed"}.';
 
 create or replace function crossfade.repair(
-  pair text, max_rows integer default 500, reason text default null
+  pair text, max_rows integer default 500, reason text default null,
+  follower_only text default 'keep'
 )
 returns jsonb
 language plpgsql volatile
 security definer -- writes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s' -- a writer may hold a row for long: it stays open then
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
-  v_leader integer := crossfade_private.leader(v_pair.stage);
-  v_open record;
-  v_failure crossfade.mirror_failures;
-  v_repaired bigint := 0;
-  v_failed bigint := 0;
-  v_equal boolean;
-  v_error text;
+  v_started constant timestamptz := clock_timestamp();
+  v_turns jsonb;
+  v_part jsonb;
+  v_done jsonb;
+  v_repaired integer := 0;
+  v_failed integer := 0;
 begin
+  if follower_only is null or follower_only not in ('keep', 'delete', 'copy')
+    or max_rows is null or max_rows < 1 then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid follower_only "%s" or max_rows %s', follower_only, max_rows),
+      jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
+      'follower_only is keep, delete or copy, max_rows at least 1.');
+  end if;
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
+  from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
   perform crossfade_private.begin_engine_write(pair);
-  for v_open in
-    select f.key from crossfade.mirror_failures f
-    where f.pair = repair.pair and f.resolved_at is null
-    union
-    select m.key from crossfade.mismatches m
-    where m.pair = repair.pair and m.resolved_at is null
-    order by key limit repair.max_rows
+  for v_part in
+    -- All at once; what ran into a timeout alone, behind the others.
+    select jsonb_agg(t - '{why,is_slow}'::text[] order by n)
+    from jsonb_array_elements(v_turns) with ordinality u(t, n)
+    group by case when (t ->> 'is_slow')::boolean then n end
+    order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first
   loop
-    v_error := null;
+    exit when clock_timestamp() > v_started + interval '4 s';
     begin
-      -- Order matters: rows first, as writers do, then the failure, which may have been recorded
-      -- anew since the list was made. Only this one, held until we commit, is settled below.
-      perform crossfade_private.lock_both(crossfade_private.run_pieces(
-        v_pair, case v_leader when 1 then 'v1_to_v2' else 'v2_to_v1' end), v_open.key);
-      select f.* into v_failure from crossfade.mirror_failures f
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null for update;
-      v_equal := crossfade_private.repair_one(
-        v_pair, v_open.key, coalesce(v_failure.written_side, v_leader), reason);
-    exception when others then
-      v_equal := false;
-      v_error := format('%s: %s', sqlstate, sqlerrm);
+      v_done := crossfade_private.repair_part(v_pair, v_part, follower_only, reason);
+    exception when query_canceled then
+      -- The clock of PostgreSQL has rung and does not ring twice: nothing more in this call.
+      perform crossfade_private.mark_tried(pair, crossfade_private.same_error(
+        array(select t -> 'key' from jsonb_array_elements(v_part) t),
+        format('%s: %s', sqlstate, sqlerrm)), true);
+      v_failed := v_failed + jsonb_array_length(v_part);
+      exit;
     end;
-    if v_equal then
-      v_repaired := v_repaired + 1;
-      update crossfade.mirror_failures f set resolved_at = clock_timestamp(),
-        resolution = 'repaired'
-      where f.id = v_failure.id and f.resolved_at is null;
-      update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
-      where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
-    else
-      v_failed := v_failed + 1;
-      update crossfade.mirror_failures f
-      set attempts = f.attempts + 1, message = coalesce(v_error,
-        'the rows still differ after the repair')
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
-    end if;
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
   end loop;
   perform crossfade_private.end_engine_write(pair);
   perform crossfade_private.open_or_close(pair);
-  return jsonb_build_object(
-    'repaired', v_repaired, 'failed', v_failed, 'remaining', (
-      select count(distinct k.key) from (
-        select f.key from crossfade.mirror_failures f where f.pair = repair.pair
-          and f.resolved_at is null
-        union all
-        select m.key from crossfade.mismatches m where m.pair = repair.pair
-          and m.resolved_at is null) k),
-    'flags_version', crossfade.flags_version());
+  return crossfade_private.repair_counts(v_pair) || jsonb_build_object(
+    'repaired', v_repaired, 'failed', v_failed, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
 
--- runs/conversion_check.sql -----------------------------------------------------------------------
+-- runs/stored_rows.sql ----------------------------------------------------------------------------
 
--- Proving converters on stored rows.
+-- What a table would store of a row that a converter makes, and which of its constraints refuse it,
+-- found without writing anything. Constraints stand in these statements as their owner wrote them.
 
-create or replace function crossfade_private.check_sql(pieces jsonb, side integer)
+create or replace function crossfade_private.domain_tests(type_id oid, value_sql text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, base, is_not_null, name) as (
+    select y.oid, y.typbasetype, y.typnotnull, y.typname
+    from pg_catalog.pg_type y where y.oid = type_id and y.typtype = 'd'
+    union all
+    select y.oid, y.typbasetype, y.typnotnull, y.typname
+    from layer l join pg_catalog.pg_type y on y.oid = l.base and y.typtype = 'd'
+  )
+  select format('case when %s is null then %L end', value_sql, l.name || ' is not null')
+  from layer l where l.is_not_null
+  union all
+  -- PostgreSQL prints the value of a domain as VALUE, which is a name like any other.
+  select format('case when not (select %s from (select (%s)::%s as value) cf_v) then %L end',
+    pg_get_expr(o.conbin, 0), value_sql, crossfade_private.base_type_name(type_id), o.conname)
+  from layer l join pg_catalog.pg_constraint o on o.contypid = l.id and o.contype = 'c';
+$$;
+
+comment on function crossfade_private.domain_tests is
+  'For each check of a domain and of the domains below it, SQL that gives its name when a value breaks it.';
+
+create or replace function crossfade_private.row_tests(tab regclass)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('case when (cf_k.cf_row).%I is null then %L end', a.attname,
+    a.attname || ' is not null')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and a.attnotnull and not a.attisdropped
+  union all
+  select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid), o.conname)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = tab and o.contype = 'c'
+    -- PostgreSQL 18 has constraints that are not enforced.
+    and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true);
+$$;
+
+comment on function crossfade_private.row_tests is
+  'For each NOT NULL and CHECK of a table, SQL over its columns and cf_k.cf_row that gives its name when the row breaks it.';
+
+create or replace function crossfade_private.stored_sql(tab regclass, made text, more_tests text[])
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format($sql$(
+      select cf_1.cf_broken || coalesce(cf_2.cf_broken, '{}') as cf_broken, cf_2.cf_row
+      from (select array_remove(array[%1$s]::text[], null) as cf_broken) cf_1
+      left join lateral (
+        select cf_k.cf_row, array_remove(array[%2$s]::text[], null) as cf_broken
+        from (
+          select row(%3$s)::%4$s as cf_row
+          from (select %5$s, %7$L::regclass::oid as tableoid
+            where cf_1.cf_broken = '{}' offset 0) cf_q
+          offset 0
+        ) cf_k
+        cross join lateral unnest(array[cf_k.cf_row]) %6$I
+        cross join (select %7$L::regclass::oid as tableoid) cf_table
+        offset 0) cf_2 on true)$sql$,
+    array_to_string(more_tests || array(
+      select crossfade_private.domain_tests(f.atttypid, format('%s.%I', made, f.attname))
+      from pg_catalog.pg_attribute f
+      where f.attrelid = tab and f.attnum > 0 and not f.attisdropped and f.attgenerated = ''), ', '),
+    array_to_string(array(select crossfade_private.row_tests(tab)), ', '),
+    string_agg(case when a.attgenerated = '' then quote_ident(a.attname)
+      else format('(%s)', pg_get_expr(d.adbin, d.adrelid)) end, ', ' order by a.attnum),
+    tab,
+    string_agg(format('%s.%I::%s as %2$I', made, a.attname,
+      format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum)
+      filter (where a.attgenerated = ''),
+    (select c.relname from pg_catalog.pg_class c where c.oid = tab), tab::text)
+  from pg_catalog.pg_attribute a
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.stored_sql is
+  'An item of FROM, after LATERAL, with what a table would store of the columns of alias made: cf_broken, the names of the constraints (and of more_tests) that refuse it, and cf_row, with computed columns; null when a domain refuses it.';
+
+-- runs/laws.sql -----------------------------------------------------------------------------------
+
+-- The laws of converters as queries: the base laws of single rows, and what becomes of edits.
+-- Every query is over rows with keys in ($1, $2], leaves out the rows whose keys are in $3, and
+-- gives key, law, columns, stored, converted and edit of what breaks a law.
+
+create or replace function crossfade_private.made_sql(conversion text, condition text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The condition is no join clause: nothing may be converted that need not be convertible.
+  select format('(select cf_x.*, true as cf_is, count(*) over () as cf_number from %s cf_x
+    where %s offset 0 limit 1)', conversion, condition);
+$$;
+
+comment on function crossfade_private.made_sql is
+  'An item of FROM, after LATERAL, with the row that a conversion makes and the number of those it makes.';
+
+create or replace function crossfade_private.shown_columns(shown anyelement, columns text[])
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select jsonb_object_agg(c, v -> c) from unnest(columns) c where v ? c), v)
+  from crossfade_private.json_value(to_json(shown)) v;
+$$;
+
+comment on function crossfade_private.shown_columns is
+  'The columns of a row as JSON, for people; all of them when it has none of these names.';
+
+create or replace function crossfade_private.check_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pieces jsonb;
+begin
+  -- Of converters or tables that have changed since: what will run when they are registered again.
+  if crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) = (pair).converter_hash
+    and crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+      ((pair).v2_table)::regclass) = (pair).fingerprint
+  then
+    v_pieces := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
+      else 'v2_to_v1' end);
+  else
+    v_pieces := crossfade_private.make_pieces(pair, side)
+      || crossfade_private.inlined_pieces(pair, side);
+  end if;
+  return v_pieces || jsonb_build_object(
+    'source_key_names', to_jsonb(case side when 1 then (pair).key_columns
+      else (pair).v2_key_columns end),
+    'target_key_names', to_jsonb(case side when 1 then (pair).v2_key_columns
+      else (pair).key_columns end),
+    'skey_4', crossfade_private.key_from_json((pair).key_columns, (v_pieces ->> 'source')::regclass,
+      case side when 1 then (pair).key_columns else (pair).v2_key_columns end, '$4'),
+    'call', case side when 1 then (pair).to_v2 else (pair).to_v1 end,
+    'call_back', case side when 1 then (pair).to_v1 else (pair).to_v2 end,
+    'rows', crossfade_private.render($sql$(
+      select cf_s as cf_row, {skey_json_s} as cf_key, {skey_s}
+      from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
+        and {skey_json_s} not in (select jsonb_array_elements($3)) offset 0)$sql$, v_pieces));
+end $$;
+
+comment on function crossfade_private.check_pieces is
+  'The pieces of a pair with the text of its converters as it would be registered now, and what the laws'' queries need.';
+
+create or replace function crossfade_private.base_laws_sql(pieces jsonb, side integer)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+declare
+  v_source constant regclass := pieces ->> 'source';
+  v_target constant regclass := pieces ->> 'target';
+begin
+  return crossfade_private.render($sql$
+    select cf_n.cf_key as key, cf_v.*, null::jsonb as edit
+    from {rows} cf_n
+    left join lateral {made} cf_c on true
+    left join lateral {stored} cf_m on cf_c.cf_is
+    left join lateral {made_back} cf_d on true
+    left join lateral {called} cf_e on true
+    left join lateral {called_back} cf_f on true
+    cross join lateral (
+      -- Law 0 is none: the row has no counterpart.
+      select 0 as law, '{}'::text[] as columns, null::jsonb as stored, null::jsonb as converted
+      where cf_c.cf_is is null
+      union all
+      select {side}, '{"no counterpart"}', crossfade_private.shown_columns(cf_n.cf_row, '{}'), null
+      where cf_c.cf_is is null and exists (
+        select from {target} cf_t cross join lateral {convert_back} cf_t {with_back} cf_n.cf_row
+          {converted_back} cf_x where ({tkey_t}) = ({skey_n}))
+      union all
+      select 7, cf_m.cf_broken || case when cf_c.cf_number > 1 then '{"one row"}'::text[] else '{}' end,
+        null, crossfade_private.shown_columns(cf_c, '{}') - 'cf_is'::text - 'cf_number'::text
+      where cf_m.cf_broken <> '{}' or cf_c.cf_number > 1
+      union all
+      select {side}, cf_w.columns, crossfade_private.shown_columns(cf_n.cf_row, cf_w.columns),
+        crossfade_private.shown_columns(cf_d, cf_w.columns)
+      from (select case when cf_d.cf_number = 1 then {different} else '{"one row"}' end) cf_w(columns)
+      where cf_m.cf_broken = '{}' and cf_w.columns <> '{}'
+      union all
+      select 6, cf_w.columns, crossfade_private.shown_columns(cf_c, cf_w.columns),
+        crossfade_private.shown_columns(cf_e, cf_w.columns)
+      from (select {unlike}) cf_w(columns)
+      where (cf_m.cf_broken = '{}' or cf_c.cf_is is null) and cf_w.columns <> '{}'
+      union all
+      select 6, cf_w.columns, crossfade_private.shown_columns(cf_d, cf_w.columns),
+        crossfade_private.shown_columns(cf_f, cf_w.columns)
+      from (select {unlike_back}) cf_w(columns)
+      where cf_m.cf_broken = '{}' and cf_w.columns <> '{}'
+    ) cf_v
+  $sql$, pieces || jsonb_build_object('side', side,
+    'made', crossfade_private.made_sql(crossfade_private.render(
+      '{convert} cf_n.cf_row {with} null::{target} {converted}', pieces), 'true'),
+    'stored', crossfade_private.stored_sql(v_target, 'cf_c', array[crossfade_private.render(
+      'case when row({tkey_c}) is distinct from row({skey_n}) then ''the same key'' end', pieces)]),
+    'made_back', crossfade_private.made_sql(crossfade_private.render(format(
+      '{convert_back} cf_m.cf_row {with_back} %s {converted_back}',
+      case side when 1 then 'null::{source}' else 'cf_n.cf_row' end), pieces),
+      'cf_m.cf_broken = ''{}'''),
+    'called', crossfade_private.made_sql(crossfade_private.render(
+      '{call}(cf_n.cf_row, null::{target})', pieces),
+      'cf_m.cf_broken = ''{}'' or cf_c.cf_is is null'),
+    'called_back', crossfade_private.made_sql(crossfade_private.render(format(
+      '{call_back}(cf_m.cf_row, %s)', case side when 1 then 'null::{source}'
+        else 'cf_n.cf_row' end), pieces), 'cf_m.cf_broken = ''{}'''),
+    'different', crossfade_private.differing_columns_sql(v_source, '(cf_n.cf_row)', 'cf_d', laws => true),
+    'unlike', crossfade_private.differing_columns_sql(v_target, 'cf_c', 'cf_e'),
+    'unlike_back', crossfade_private.differing_columns_sql(v_source, 'cf_d', 'cf_f')));
+end $outer$;
+
+comment on function crossfade_private.base_laws_sql is
+  'Law 1 or 2 (there and back is the same row), 6 (what our statements compute is what a call computes), 7 (constraints, the same key, one row), and 0 for rows without a counterpart.';
+
+create or replace function crossfade_private.digests_sql(pieces jsonb, side integer)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $outer$
-  -- Law 1: to_v1(to_v2(a, null), null) = a. Law 2: to_v2(to_v1(b, null), b) = b. Law 7: what
-  -- comes out
-  -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain
-  -- columns.
-  select crossfade_private.render(
-    replace(replace(replace($sql$
-      select {skey_json_n} as key,
-        case when cf_q.broken is not null then 7 else <<side>> end as law,
-        coalesce(cf_q.broken, <<different>>) as columns,
-        -- What is stored, and what came back (law 7: what would be written), for people.
-        case when cf_q.broken is null then (
-          select jsonb_object_agg(u.c, to_jsonb(cf_n) -> u.c) from unnest(<<different>>) u(c)
-        ) end as stored,
-        case when cf_q.broken is not null then to_jsonb(cf_c) else (
-          select jsonb_object_agg(u.c, to_jsonb(cf_d) -> u.c) from unnest(<<different>>) u(c)
-        ) end as converted
-      from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
-        order by {skey_s} limit $2) cf_n
-      left join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
-        on true
-      left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
-      -- Not called with a row that could not be stored: it need not be able to convert that.
-      left join lateral (
-        select cf_e.*
-        from {convert_back} cf_c {with_back} case when <<side>> = 2
-          then row(cf_n.*)::{source} end {converted_back} cf_e
-        where cf_q.broken is null offset 0) cf_d on true
-      where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
-      limit 100
-    $sql$, '<<side>>', side::text), '<<different>>',
-      crossfade_private.diff_sql((pieces ->> 'source')::regclass, 'cf_n', 'cf_d', '')),
-    '<<broken>>', coalesce((
-      select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
-      from (
-        select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid),
-          o.conname) test
-        from pg_catalog.pg_constraint o
-        where o.conrelid = (pieces ->> 'target')::regclass and o.contype = 'c'
-        union all
-        select format('case when made.%I is null then %L end', a.attname,
-          a.attname || ' is not null')
-        from pg_catalog.pg_attribute a
-        where a.attrelid = (pieces ->> 'target')::regclass and a.attnum > 0 and a.attnotnull
-          and not a.attisdropped and a.attgenerated = ''
-        union all
-        -- Mirror, backfill and verify find a counterpart by its key.
-        select 'case when row({tkey_c}) is distinct from row({skey_n}) then ''the same key'' end'
-      ) k), 'null::text[]')), pieces);
+  select crossfade_private.render($sql$
+    select cf_n.cf_key as key, 6 as law, '{}'::text[] as columns, null::jsonb as stored,
+      null::jsonb as converted, null::jsonb as edit, md5(concat_ws(',', cf_c::text, cf_d::text)) as made
+    from {rows} cf_n
+    left join lateral {made} cf_c on true
+    left join lateral {stored} cf_m on cf_c.cf_is
+    left join lateral {made_back} cf_d on true
+  $sql$, pieces || jsonb_build_object(
+    'made', crossfade_private.made_sql(crossfade_private.render(
+      '{convert} cf_n.cf_row {with} null::{target} {converted}', pieces), 'true'),
+    'stored', crossfade_private.stored_sql((pieces ->> 'target')::regclass, 'cf_c', '{}'),
+    'made_back', crossfade_private.made_sql(crossfade_private.render(
+      '{convert_back} cf_m.cf_row {with_back} null::{source} {converted_back}', pieces),
+      'cf_m.cf_broken = ''{}''')));
 $outer$;
 
-comment on function crossfade_private.check_sql is
-  'The query that finds rows of one side whose conversion breaks a law.';
+comment on function crossfade_private.digests_sql is
+  'A digest of what the converters make of each row, by which it is seen whether settings make a difference.';
 
-create or replace function crossfade_private.next_key(
-  pieces jsonb, after_key jsonb, max_rows integer
+-- runs/edit_laws.sql ------------------------------------------------------------------------------
+
+-- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits are
+-- made of the rows at hand: a row gets the values of the next one, in all columns or in one.
+
+create or replace function crossfade_private.edited_sql(
+  tab regclass, key text[], one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- By a hash of the key: a row gets the same edit whichever rows are looked at with it.
+  select format('(select %s)', string_agg(case
+    when c.is_key then format('(%s).%I as %2$I', one_sql, c.attname)
+    else format('case when cf_n.cf_edit %% 2 = 0 or cf_n.cf_edit / 2 %% %s = %s
+      then (%s).%I else (%s).%4$I end as %4$I', c.number, c.place, other_sql, c.attname, one_sql)
+    end, ', ' order by c.attnum))
+  from (
+    select a.attname, a.attnum, k.is_key, count(*) over (partition by k.is_key) as number,
+      row_number() over (partition by k.is_key order by a.attnum) - 1 as place
+    from pg_catalog.pg_attribute a
+    cross join lateral (select a.attname = any (key)) k(is_key)
+    where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+  ) c;
+$$;
+
+comment on function crossfade_private.edited_sql is
+  'An item of FROM with the columns of a row, all but the key or one of them taken from another row; by cf_n.cf_edit.';
+
+create or replace function crossfade_private.lost_columns_sql(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a fresh conversion makes alike of the row before and after the edit hangs on nothing that
+  -- was edited.
+  select format('array_remove(array[%s]::text[], null)', string_agg(
+    format('case when %s and not %s then %L end', d.breaks, f.breaks, d.name), ', '))
+  from crossfade_private.column_differences(tab, '(cf_g.cf_other)', '(cf_o.cf_row)') d
+  join crossfade_private.column_differences(tab, 'cf_fresh_1', 'cf_fresh_2') f using (name);
+$$;
+
+comment on function crossfade_private.lost_columns_sql is
+  'SQL for the names of the columns of a counterpart that an edit changed and does not feed.';
+
+create or replace function crossfade_private.kept_columns_sql(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('(select %s)', string_agg(format(
+    'case when %L = any (cf_l.cf_lost) then (cf_g.cf_other).%I else (cf_o.cf_row).%2$I end as %2$I',
+    a.attname, a.attname), ', ' order by a.attnum))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+$$;
+
+comment on function crossfade_private.kept_columns_sql is
+  'An item of FROM with the edited counterpart as it would be, had it kept what lost_columns_sql names.';
+
+create or replace function crossfade_private.rows_before_edit_sql(pieces jsonb, of_source boolean)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select crossfade_private.render(case when of_source then $sql$(
+      select cf_n.cf_row, cf_p.cf_row as cf_next, coalesce(cf_r.cf_row, cf_m.cf_row) as cf_other
+      from {made_first} cf_c
+      cross join lateral {stored_first} cf_m
+      -- The stored counterpart, which may hold more than can be made of the row, if it agrees.
+      left join lateral (
+        select cf_t as cf_row
+        from {target} cf_t
+        cross join lateral {convert} cf_n.cf_row {with} cf_t {converted} cf_x
+        where ({tkey_t}) = ({skey_n}) and {unlike_stored} = '{}' limit 1) cf_r on true
+      where cf_m.cf_broken = '{}' offset 0)$sql$
+    else $sql$(
+      select cf_m.cf_row, cf_m2.cf_row as cf_next, cf_n.cf_row as cf_other
+      from {made_first} cf_c
+      cross join lateral {stored_first} cf_m
+      cross join lateral {made_second} cf_c2
+      cross join lateral {stored_second} cf_m2
+      where cf_m.cf_broken = '{}' and cf_m2.cf_broken = '{}' offset 0)$sql$ end,
+    pieces || jsonb_build_object(
+      'made_first', crossfade_private.made_sql(crossfade_private.render(
+        '{convert} cf_n.cf_row {with} null::{target} {converted}', pieces), 'true'),
+      'made_second', crossfade_private.made_sql(crossfade_private.render(
+        '{convert} cf_p.cf_row {with} null::{target} {converted}', pieces), 'true'),
+      'stored_first', crossfade_private.stored_sql(t.tab, 'cf_c', '{}'),
+      'stored_second', crossfade_private.stored_sql(t.tab, 'cf_c2', '{}'),
+      'unlike_stored', crossfade_private.differing_columns_sql(t.tab, 'cf_t', 'cf_x', laws => true)))
+  from (select (pieces ->> 'target')::regclass) t(tab);
+$outer$;
+
+comment on function crossfade_private.rows_before_edit_sql is
+  'An item of FROM: the row that is edited, cf_row, the one that it gets values from, cf_next, and the counterpart, cf_other; of_source says which side writes.';
+
+create or replace function crossfade_private.edit_pieces(
+  pieces jsonb, side integer, of_source boolean
 )
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_key jsonb;
+  v_tab constant regclass := pieces ->> case when of_source then 'source' else 'target' end;
+  v_other constant regclass := pieces ->> case when of_source then 'target' else 'source' end;
+  v_there constant text := case when of_source then '{convert} %s {with} %s {converted}'
+    else '{convert_back} %s {with_back} %s {converted_back}' end;
+  v_back constant text := format(case when of_source
+    then '{convert_back} %s {with_back} %s {converted_back}'
+    else '{convert} %s {with} %s {converted}' end, '%s',
+    -- V2 holds all that V1 can show, so an edit of V1 must come back also with the row as it was.
+    case when (side = 1) = of_source then 'cf_g.cf_row' else 'cf_u.cf_row' end);
+  v_none constant text := case when of_source then 'null::{target}' else 'null::{source}' end;
+  v_made record;
+  v_pieces jsonb := '{}';
 begin
-  execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
-    order by {skey_s} offset $2 - 1 limit 1
-  $sql$, pieces) into v_key using after_key, max_rows;
-  return v_key;
+  for v_made in
+    select m.name, crossfade_private.made_sql(crossfade_private.render(m.conversion, pieces),
+      m.condition || '.cf_broken = ''{}''') as sql
+    from (values
+      ('made', format(v_there, 'cf_u.cf_row', 'cf_g.cf_other'), 'cf_u'),
+      ('made_back', format(v_back, 'cf_o.cf_row'), 'cf_o'),
+      ('made_again', format(v_there, 'cf_u.cf_row', 'cf_o.cf_row'), 'cf_o'),
+      ('made_fresh_1', format(v_there, 'cf_g.cf_row', v_none), 'cf_o'),
+      ('made_fresh_2', format(v_there, 'cf_u.cf_row', v_none), 'cf_o'),
+      ('made_kept', format(v_back, 'cf_h.cf_row'), 'cf_h')) m(name, conversion, condition)
+  loop
+    v_pieces := v_pieces || jsonb_build_object(v_made.name, v_made.sql);
+  end loop;
+  return pieces || v_pieces || jsonb_build_object(
+    'before', crossfade_private.rows_before_edit_sql(pieces, of_source),
+    'edit', crossfade_private.edited_sql(v_tab, array(select jsonb_array_elements_text(
+      pieces -> case when of_source then 'source_key_names' else 'target_key_names' end)),
+      'cf_g.cf_row', 'cf_g.cf_next'),
+    'stored', crossfade_private.stored_sql(v_tab, 'cf_w', '{}'),
+    'stored_other', crossfade_private.stored_sql(v_other, 'cf_c', '{}'),
+    'stored_kept', crossfade_private.stored_sql(v_other, 'cf_k', '{}'),
+    'lost', crossfade_private.lost_columns_sql(v_other),
+    'kept', crossfade_private.kept_columns_sql(v_other),
+    'edited', crossfade_private.differing_columns_sql(v_tab, '(cf_g.cf_row)', '(cf_u.cf_row)'),
+    'unlike', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_d', laws => true),
+    'unlike_again', crossfade_private.differing_columns_sql(v_other, '(cf_o.cf_row)', 'cf_e', laws => true),
+    'unlike_kept', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_i', laws => true));
 end $$;
 
-comment on function crossfade_private.next_key is
-  'Key of the max_rows-th row after a key; null when fewer are left.';
+comment on function crossfade_private.edit_pieces is
+  'The pieces of edit_laws_sql; of_source says whether the side that is checked writes, or the other one.';
+
+create or replace function crossfade_private.edit_laws_sql(
+  pieces jsonb, side integer, of_source boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select crossfade_private.render($sql$
+    select cf_n.cf_key as key, cf_v.*, crossfade_private.shown_columns(cf_u.cf_row, {edited}) as edit
+    from (select cf_n.*, hashtext(cf_n.cf_key::text) & 2147483647 as cf_edit from {rows} cf_n) cf_n
+    join lateral (
+      select cf_s as cf_row, {skey_json_s} as cf_key from {source} cf_s
+      where ({skey_s}) > ({skey_n}) and ({skey_s}) <= ({skey_4}) order by {skey_s} limit 1
+    ) cf_p on cf_p.cf_key not in (select jsonb_array_elements($3))
+    cross join lateral {before} cf_g
+    cross join lateral {edit} cf_w
+    cross join lateral {stored} cf_u
+    cross join lateral {made} cf_c
+    cross join lateral {stored_other} cf_o
+    left join lateral {made_back} cf_d on true
+    left join lateral {made_again} cf_e on true
+    left join lateral {made_fresh_1} cf_fresh_1 on true
+    left join lateral {made_fresh_2} cf_fresh_2 on true
+    left join lateral (
+      select {lost} as cf_lost where cf_fresh_1.cf_is and cf_fresh_2.cf_is offset 0) cf_l on true
+    left join lateral (select cf_k.* from {kept} cf_k where cf_l.cf_lost <> '{}' offset 0) cf_k on true
+    left join lateral {stored_kept} cf_h on cf_l.cf_lost <> '{}'
+    left join lateral {made_kept} cf_i on true
+    cross join lateral (
+      select 7 as law, cf_o.cf_broken as columns, null::jsonb as stored,
+        crossfade_private.shown_columns(cf_c, '{}') - 'cf_is'::text - 'cf_number'::text as converted
+      where cf_o.cf_broken <> '{}'
+      union all
+      select 3, cf_q.columns, crossfade_private.shown_columns(cf_u.cf_row, cf_q.columns),
+        crossfade_private.shown_columns(cf_d, cf_q.columns)
+      from (select {unlike}) cf_q(columns)
+      where cf_o.cf_broken = '{}' and cf_q.columns <> '{}'
+      union all
+      select 3, cf_q.columns, crossfade_private.shown_columns(cf_o.cf_row, cf_q.columns),
+        crossfade_private.shown_columns(cf_e, cf_q.columns)
+      from (select {unlike_again}) cf_q(columns)
+      where cf_o.cf_broken = '{}' and cf_q.columns <> '{}'
+      union all
+      -- A counterpart that keeps them would have shown the edit as well.
+      select 4, cf_l.cf_lost, crossfade_private.shown_columns(cf_g.cf_other, cf_l.cf_lost),
+        crossfade_private.shown_columns(cf_o.cf_row, cf_l.cf_lost)
+      where cf_o.cf_broken = '{}' and cf_i.cf_is and {unlike_kept} = '{}'
+    ) cf_v
+    where cf_u.cf_broken = '{}'
+  $sql$, crossfade_private.edit_pieces(pieces, side, of_source));
+$outer$;
+
+comment on function crossfade_private.edit_laws_sql is
+  'Laws 3 and 4, and 7 for what an edit makes. In it cf_g is the row before the edit with its counterpart, cf_u the edited row, cf_o the counterpart that is made of it, cf_d what comes back, cf_e the same edit again.';
+
+-- runs/conversion_check.sql -----------------------------------------------------------------------
+
+-- Proving converters on stored rows, with the text that runs.
+
+create or replace function crossfade_private.run_check(
+  query text, keys jsonb[], first integer, last integer, after_key jsonb, dirty jsonb
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- As in the mirror and in runs; a session may have others.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+declare
+  v_middle constant integer := (first + last) / 2;
+begin
+  if first > last then
+    return;
+  end if;
+  begin
+    return query execute format('select to_jsonb(x) || ''{"error": null}'' from (%s) x', query)
+    using case when first = 1 then after_key else keys[first - 1] end, keys[last], dirty,
+      keys[cardinality(keys)];
+    return;
+  exception when others then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif first = last then
+      return next jsonb_build_object('key', keys[first], 'law', 5, 'columns', '[]'::jsonb,
+        'stored', null, 'converted', null, 'edit', null,
+        'error', format('%s: %s', sqlstate, sqlerrm));
+      return;
+    end if;
+  end;
+  -- Something raises. For which rows?
+  return query
+    select crossfade_private.run_check(query, keys, first, v_middle, after_key, dirty);
+  return query
+    select crossfade_private.run_check(query, keys, v_middle + 1, last, after_key, dirty);
+end $$;
+
+comment on function crossfade_private.run_check is
+  'What a query of runs/laws.sql finds among the rows first to last of keys; a row for which it raises breaks law 5.';
+
+create or replace function crossfade_private.run_check_elsewhere(
+  query text, keys jsonb[], after_key jsonb, dirty jsonb
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- What a session, a role or the header of a request may set. The engine's statements have their own
+-- values of the first ones, and none of the others.
+set timezone = 'Asia/Kathmandu'
+set datestyle = 'German'
+set intervalstyle = 'sql_standard'
+set extra_float_digits = -15
+set bytea_output = 'escape'
+set lc_monetary = 'C'
+set lc_numeric = 'C'
+set lc_time = 'C'
+set default_text_search_config = 'pg_catalog.simple'
+set xmlbinary = 'hex'
+set xmloption = 'document'
+set array_nulls = off
+set transform_null_equals = on
+set quote_all_identifiers = on
+as $$
+declare
+  v_claims constant text := current_setting('request.jwt.claims', true);
+begin
+  perform set_config('request.jwt.claims',
+    '{"sub": "00000000-0000-4000-8000-00000000cf06", "role": "authenticated"}', true);
+  return query
+    select crossfade_private.run_check(query, keys, 1, cardinality(keys), after_key, dirty);
+  perform set_config('request.jwt.claims', coalesce(v_claims, ''), true);
+end $$;
+
+comment on function crossfade_private.run_check_elsewhere is
+  'run_check for a session of another user, in another place.';
 
 create or replace function crossfade_private.check_rows(
-  pieces jsonb, side integer, after_key jsonb, max_rows integer
+  pieces jsonb, side integer, keys jsonb[], after_key jsonb
 )
-returns jsonb
+returns setof jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_found jsonb;
-  v_key jsonb;
-  v_all jsonb := '[]'::jsonb;
+  v_last constant integer := cardinality(keys);
+  v_found jsonb[] := array(select crossfade_private.run_check(
+    crossfade_private.base_laws_sql(pieces, side), keys, 1, v_last, after_key, '[]'));
+  v_dirty jsonb;
+  v_here jsonb[];
 begin
-  begin
-    execute format(
-      'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
-      crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
-    return v_found;
-  exception when others then
-    null; -- Law 5 is broken somewhere: find the rows one by one.
-  end;
-  v_key := after_key;
-  for i in 1..max_rows loop
-    exit when jsonb_array_length(v_all) >= 100;
-    begin
-      execute format(
-        'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
-        crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
-    exception when others then
-      v_found := jsonb_build_array(jsonb_build_object(
-        'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
-        'error', format('%s: %s', sqlstate, sqlerrm)));
-    end;
-    v_all := v_all || v_found;
-    v_key := crossfade_private.next_key(pieces, v_key, 1);
-    exit when v_key is null;
-  end loop;
-  return v_all;
+  -- What follows from a broken law is no news: such a row is not edited, nor another one by it.
+  v_dirty := coalesce((select jsonb_agg(distinct f -> 'key') from unnest(v_found) f), '[]');
+  v_found := v_found || array(select crossfade_private.run_check(
+    crossfade_private.edit_laws_sql(pieces, side, true) || ' union all '
+      || crossfade_private.edit_laws_sql(pieces, side, false), keys, 1, v_last, after_key, v_dirty));
+  v_here := array(select crossfade_private.run_check(crossfade_private.digests_sql(pieces, side),
+    keys, 1, v_last, after_key, v_dirty));
+  return query
+    select distinct on (f -> 'key', f -> 'law') f from unnest(v_found) f
+    union all
+    select (f - 'made') || jsonb_build_object('law', 6, 'error', coalesce(f ->> 'error',
+      'the result is another one in a session with other settings, or at another time'))
+    from crossfade_private.run_check_elsewhere(crossfade_private.digests_sql(pieces, side), keys,
+      after_key, v_dirty) f
+    left join unnest(v_here) h on h -> 'key' = f -> 'key'
+    where f -> 'made' is distinct from h -> 'made';
 end $$;
 
 comment on function crossfade_private.check_rows is
-  'Violations among the next max_rows rows, at most 100.';
+  'Everything that breaks a law among the rows with these keys, one for each row and law; law 0: the row has no counterpart.';
+
+create or replace function crossfade_private.next_keys(
+  pieces jsonb, after_key jsonb, max_rows integer
+)
+returns jsonb[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys jsonb[];
+begin
+  execute crossfade_private.render($sql$
+    select array(
+      select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
+      order by {skey_s} limit $2)
+  $sql$, pieces) into v_keys using after_key, max_rows;
+  return v_keys;
+end $$;
+
+comment on function crossfade_private.next_keys is
+  'Keys of the next rows after a key, in their order.';
 
 create or replace function crossfade.check_conversion(
   pair text, side integer default 1, after jsonb default null, max_rows integer default 1000
@@ -8513,9 +11084,8 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_pieces jsonb;
-  v_rows bigint := max_rows;
-  v_last jsonb;
-  v_violations jsonb;
+  v_keys jsonb[];
+  v_answer jsonb;
 begin
   if side not in (1, 2) or max_rows not between 1 and 100000 then
     perform crossfade_private.fail(400, 'CF012',
@@ -8523,23 +11093,31 @@ begin
       jsonb_build_object('side', side, 'max_rows', max_rows),
         'side is 1 or 2, max_rows 1 to 100000.');
   end if;
-  v_pieces := crossfade_private.make_pieces(v_pair, side);
-  v_violations := crossfade_private.check_rows(v_pieces, side, after, max_rows);
-  v_last := crossfade_private.next_key(v_pieces, after, max_rows);
-  if v_last is null then
-    execute crossfade_private.render(
-      'select count(*) from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})',
-      v_pieces) into v_rows using after;
-  end if;
-  return jsonb_build_object(
-    'rows_checked', v_rows, 'violations', v_violations, 'last_key', v_last, 'done', v_last is null,
+  v_pieces := crossfade_private.check_pieces(v_pair, side);
+  v_keys := crossfade_private.next_keys(v_pieces, after, max_rows);
+  select jsonb_build_object(
+    'violations', coalesce(jsonb_agg(f.found order by f.place)
+      filter (where f.law <> 0 and f.place <= 100), '[]'),
+    'violated', coalesce((select jsonb_object_agg(n.law, n.number) from (
+      select g ->> 'law', count(*) from unnest(array_agg(f.found)) g
+      where g ->> 'law' <> '0' group by 1) n(law, number)), '{}'),
+    'no_counterpart', count(*) filter (where f.law = 0))
+  into v_answer
+  from (
+    select r as found, (r -> 'law')::integer as law, row_number() over (
+      order by r ->> 'law' = '0', array_position(v_keys, r -> 'key'), r ->> 'law') as place
+    from crossfade_private.check_rows(v_pieces, side, v_keys, after) r
+  ) f;
+  return v_answer || jsonb_build_object(
+    'rows_checked', cardinality(v_keys), 'done', cardinality(v_keys) < max_rows,
+    'last_key', case when cardinality(v_keys) = max_rows then v_keys[max_rows] end,
     'rows_total', (
       select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
       where c.oid = (v_pieces ->> 'source')::regclass));
 end $$;
 
 comment on function crossfade.check_conversion is
-  'Prove the laws of both converters on the next max_rows live rows of a side: {"rows_checked", "violations": [{"key", "law", "columns", "error", "stored", "converted"}], "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 5 a converter raised, 7 a constraint of the other table (columns names it; "the same key": the converter changes it). Reads only. CF001, CF012.';
+  'Prove the laws of both converters on the next max_rows live rows of a side, with the text that our statements run and by calls: {"rows_checked", "violations": the first 100, [{"key", "law", "columns", "error", "stored", "converted", "edit"}], "violated": {law: rows}, "no_counterpart": rows of which the converter makes none, "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 3 an edit wins, 4 what it did not touch survives (edits: the values of the next row), 5 a converter raised, 6 settings, the time or a call make a difference, 7 a constraint of the other table (columns names it; "the same key": the converter changes it; "one row": it makes several). Reads only. CF001, CF012.';
 
 -- runs/continuous.sql -----------------------------------------------------------------------------
 
@@ -8550,6 +11128,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8707,10 +11291,11 @@ begin
     perform crossfade_private.note_drive(run, (v_batch ->> 'state') || ': '
       || (v_batch ->> 'reason'));
     v_wait_s := case when v_batch ->> 'state' in ('waiting', 'throttled') then 1
-      when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end;
+      else greatest((v_batch ->> 'wait_ms')::double precision / 1000,
+        case when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end) end;
   exception when others then
     -- Deadlocks, locks, memory, connections: the next try may work, as for a client that drives.
-    if sqlstate !~ '^(40|53)' and sqlstate <> '55P03' then
+    if not crossfade_private.is_transient(sqlstate) then
       perform crossfade.control_run(run, 'pause', format('self-drive: %s (%s)', sqlerrm, sqlstate));
       return null;
     end if;
@@ -8828,6 +11413,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pieces jsonb := crossfade_private.make_pieces(crossfade_private.get_pair(pair), side);
@@ -8963,6 +11554,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -9211,27 +11808,6 @@ comment on function crossfade.record_requests is
 -- health/windows.sql ------------------------------------------------------------------------------
 
 -- The requests of a stretch of time.
-
-create or replace function crossfade_private.quantile_ms(
-  histogram bigint[], quantile double precision
-)
-returns double precision
-language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  with b as (
-    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
-    from unnest(histogram) with ordinality h(n, i)
-  )
-  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
-    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
-    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
-  from b where b.n > 0 and b.upto >= b.wanted
-  order by b.bucket limit 1;
-$$;
-
-comment on function crossfade_private.quantile_ms is
-  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
 
 create or replace function crossfade_private.backend_window(
   pair text, step bigint, backend_version integer, since timestamptz
@@ -10144,7 +12720,13 @@ begin
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', format('crossfade backfill run %s', (pair).name));
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
+    return query
+      select crossfade_private.blocker('parent_backfill_needed',
+        format('its rows refer to rows of "%s", which are not copied yet', u),
+        format('crossfade backfill run %s', u))
+      from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
   end if;
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);
@@ -10187,8 +12769,8 @@ comment on function crossfade_private.stage_blockers is
 
 -- stages/sequences.sql ----------------------------------------------------------------------------
 
--- Keys that are handed out, when the leader changes: the new leader's sequence must be past every key
--- of both tables, and V2's defaults must not need V1 when that is an archive.
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every
+-- key of both tables, and V2's defaults must not need V1 when that is an archive.
 
 create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
 returns bigint
@@ -10880,7 +13462,8 @@ comment on function crossfade.ignore_dependents is
 
 -- stages/write_rights.sql -------------------------------------------------------------------------
 
--- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of rows.
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of
+-- rows.
 
 create or replace function crossfade_private.write_right_sql(
   tab regclass, role_name text, command_name text, of_new_row boolean
@@ -13396,11 +15979,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
+      'b33db63cab49fc249435c7c2812434034ccde1059de090e4c0f3152314cfbb4f'),
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
 $$;
 
 comment on function crossfade_private.known_checks is
@@ -13711,7 +16294,7 @@ as $$
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
       check_conversion, control_rollout, control_run, drive_monitor, drive_run,
-      engage_kill_switch, monitor_beat, plan_pair, rearm, record_verdicts,
+      engage_kill_switch, monitor_beat, plan_pair, plan_repair, rearm, record_verdicts,
       release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback, run_check,
       sample_keys, schedule_changes, set_cohort, set_flag, set_mirror, set_stage, show_rows,
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
@@ -13812,7 +16395,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare
@@ -13911,3 +16495,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

@@ -21,6 +21,7 @@ from crossfade.models import (
     Look,
     PairStatus,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackEntry,
     Run,
@@ -56,6 +57,7 @@ class FakeState:
         self.parities: deque[RlsCheck] = deque()
         self.checks: deque[ConversionCheck] = deque()
         self.repairs: deque[Repaired] = deque()
+        self.repair_plan = RepairPlan()
         self.tables: dict[str, TableInfo] = {}
         self.plans: dict[str, PairPlan] = {}
         self.judged: dict[str, Judged] = {}

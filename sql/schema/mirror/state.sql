@@ -1,8 +1,8 @@
 -- What the mirror of a pair does: a row that is the record, and constants for the triggers.
 -- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
 
 create or replace function crossfade_private.state_of(mirror text, side integer)
 returns text
@@ -33,8 +33,8 @@ begin
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair;
   else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair for share;
   end if;
@@ -107,7 +107,10 @@ begin
   if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
     execute format('create sequence crossfade_private.mirror_%s_changes', pair);
   end if;
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
   perform crossfade_private.set_state_functions(
     pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
     is_watched and mirror = 'both' and s.side = 1)
@@ -116,6 +119,33 @@ end $$;
 
 comment on function crossfade_private.set_state is
   'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_is_watched boolean;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
+    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.open_or_close(pair text)
 returns void

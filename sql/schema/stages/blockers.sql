@@ -35,7 +35,13 @@ begin
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', format('crossfade backfill run %s', (pair).name));
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
+    return query
+      select crossfade_private.blocker('parent_backfill_needed',
+        format('its rows refer to rows of "%s", which are not copied yet', u),
+        format('crossfade backfill run %s', u))
+      from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
   end if;
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);

@@ -1,4 +1,5 @@
--- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of rows.
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of
+-- rows.
 
 create or replace function crossfade_private.write_right_sql(
   tab regclass, role_name text, command_name text, of_new_row boolean

@@ -50,6 +50,8 @@ create table if not exists crossfade.mirror_failures (
   message text not null,
   at timestamptz not null default clock_timestamp(),
   attempts integer not null default 1,
+  last_attempt_at timestamptz,
+  is_slow boolean not null default false,
   resolved_at timestamptz,
   resolution text
 );
@@ -57,9 +59,17 @@ create table if not exists crossfade.mirror_failures (
 create unique index if not exists mirror_failures_open_idx
   on crossfade.mirror_failures (pair, key) where resolved_at is null;
 create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+create index if not exists mirror_failures_turn_idx
+  on crossfade.mirror_failures (pair, last_attempt_at nulls first, id) where resolved_at is null;
+create index if not exists mirror_failures_side_idx
+  on crossfade.mirror_failures (pair, written_side) where resolved_at is null;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+comment on column crossfade.mirror_failures.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
 create table if not exists crossfade_private.tombstones (
   id bigint generated always as identity primary key,

@@ -16,7 +16,7 @@ with functions as (
       select n.oid from pg_catalog.pg_namespace as n
       where n.nspname in ('crossfade', 'crossfade_private')
     )
-    -- Two constants for each side of a pair, of which one notes writers of V1 while they are watched.
+    -- Two constants for each side of a pair; one notes writers of V1 while they are watched.
     -- With a setting they would not be put into the statements that ask them, and would be calls
     -- that cost what they save.
     and not (

@@ -11,6 +11,7 @@ set lock_timeout = '2s' -- a writer may hold a row for long: it stays open then
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_reason text := crossfade_private.release_reason(v_pair);
   v_leader integer := crossfade_private.leader(v_pair.stage);
   v_open record;
   v_failure crossfade.mirror_failures;
@@ -19,6 +20,10 @@ declare
   v_equal boolean;
   v_error text;
 begin
+  if v_reason is not null then
+    perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
+      jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
+  end if;
   perform crossfade_private.begin_engine_write(pair);
   for v_open in
     select f.key from crossfade.mirror_failures f

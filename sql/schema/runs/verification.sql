@@ -94,6 +94,10 @@ begin
     return crossfade_private.batch_json(run, v_run.state, v_run.reason);
   end if;
   perform crossfade_private.check_unchanged(v_run, v_pair);
+  v_reason := crossfade_private.release_reason(v_pair);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_reason);
+  end if;
   v_reason := crossfade_private.throttle_reason();
   if v_reason is not null then
     return crossfade_private.batch_json(run, 'throttled', v_reason);

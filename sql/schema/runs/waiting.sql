@@ -31,6 +31,23 @@ $$;
 comment on function crossfade_private.throttle_reason is
   'Why a batch should wait (sessions, lock waits, replication lag against the settings throttle_*), or null.';
 
+create or replace function crossfade_private.release_reason(pair crossfade.pairs)
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
+      then 'a release of crossfade is being installed'
+    when (pair).generator <> crossfade_private.generator()
+      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
+        (pair).generator, crossfade_private.generator(), (pair).name)
+  end;
+$$;
+
+comment on function crossfade_private.release_reason is
+  'Why nothing may work on a pair''s rows now, or null: a release is being installed, or it has not refreshed the pair. Keeps the next release off until the transaction ends.';
+
 create or replace function crossfade_private.wait_reason(run crossfade.runs)
 returns text
 language plpgsql volatile
@@ -38,7 +55,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_since bigint;
+  v_reason text;
 begin
+  select crossfade_private.release_reason(p) into v_reason from crossfade.pairs p
+  where p.name = (run).pair;
+  if v_reason is not null then
+    return v_reason;
+  end if;
   -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
   -- last of them got its number before the switch was committed, which it is by now.
   update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,

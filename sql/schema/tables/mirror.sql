@@ -37,9 +37,18 @@ create table if not exists crossfade.mirror_failures (
   resolution text
 );
 
-create unique index if not exists mirror_failures_open_idx
-  on crossfade.mirror_failures (pair, key) where resolved_at is null;
-create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+-- IF NOT EXISTS would lock the table all the same, and writers that wait for that would deadlock with
+-- a release that waits for them.
+do $$
+begin
+  if to_regclass('crossfade.mirror_failures_open_idx') is null then
+    create unique index mirror_failures_open_idx
+      on crossfade.mirror_failures (pair, key) where resolved_at is null;
+  end if;
+  if to_regclass('crossfade.mirror_failures_pair_idx') is null then
+    create index mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
+  end if;
+end $$;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
@@ -51,10 +60,16 @@ create table if not exists crossfade_private.tombstones (
   key jsonb not null
 );
 
-create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
-
--- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
-create index if not exists tombstones_key_idx on crossfade_private.tombstones using hash (key);
+do $$
+begin
+  if to_regclass('crossfade_private.tombstones_pair_idx') is null then
+    create index tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
+  end if;
+  if to_regclass('crossfade_private.tombstones_key_idx') is null then
+    -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+    create index tombstones_key_idx on crossfade_private.tombstones using hash (key);
+  end if;
+end $$;
 
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';

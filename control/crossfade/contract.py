@@ -93,6 +93,7 @@ class RunState(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"
     THROTTLED = "throttled"
+    SHRUNK = "shrunk"
     PAUSED = "paused"
     FINISHED = "finished"
     CANCELLED = "cancelled"
@@ -109,6 +110,23 @@ class Direction(StrEnum):
 
     V1_TO_V2 = "v1_to_v2"
     V2_TO_V1 = "v2_to_v1"
+
+
+class FollowerOnly(StrEnum):
+    """What a repair does with a row that only the follower has, and that no record explains."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+    COPY = "copy"
+
+
+class RepairAction(StrEnum):
+    """What a repair would do to a row. ``CHOOSE``: only a person knows (``FollowerOnly``)."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    CHOOSE = "choose"
 
 
 class FailurePolicy(StrEnum):
@@ -207,6 +225,7 @@ RPCS: Final[tuple[str, ...]] = (
     "overview",
     "pair_status",
     "plan_pair",
+    "plan_repair",
     "read_flags",
     "rearm",
     "record_exposures",

@@ -11,7 +11,15 @@ from typing import Protocol
 
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
-from crossfade.contract import Direction, Event, Level, MirrorMode, OperatorRole, Stage
+from crossfade.contract import (
+    Direction,
+    Event,
+    FollowerOnly,
+    Level,
+    MirrorMode,
+    OperatorRole,
+    Stage,
+)
 from crossfade.doctor import CheckRow, Diagnosis
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.flags_file import Change
@@ -32,6 +40,7 @@ from crossfade.models import (
     Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackDone,
     RollbackEntry,
@@ -106,8 +115,18 @@ class Runs(Protocol):
     def drive_run(self, run: int, *, enabled: bool) -> Driven:
         """Let pg_cron do the batches of a run inside the database, or no longer."""
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
-        """Make the follower equal to the leader for some rows."""
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
+        """Make both rows of some keys agree; what only the follower has is the caller's choice."""
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """Return what ``repair`` would do to the first rows, by key. Reads only."""
 
     def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
         """Return active runs and the last one of each kind, newest first."""

@@ -14,4 +14,6 @@ begin
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();
+  update crossfade.control c set release = crossfade_private.generator()
+  where c.release <> crossfade_private.generator();
 end $$;

@@ -164,6 +164,7 @@ begin
 -- crossfade_private.setting_number(text)
 -- crossfade_private.parse_setting(text, text, text)
 -- crossfade.set_setting(text, text, text)
+-- crossfade_private.quantile_ms(bigint[], double precision)
 -- crossfade_private.is_api_user()
 -- crossfade_private.operator_role()
 -- crossfade_private.has_role(text)
@@ -245,7 +246,7 @@ begin
 -- crossfade_private.publications_of(regclass)
 -- crossfade_private.has_replica_identity(regclass)
 -- crossfade_private.replica_identity_command(regclass, text[])
--- crossfade_private.publication_problems(regclass, text, text[])
+-- crossfade_private.publication_problems(crossfade.pairs)
 -- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
@@ -253,6 +254,13 @@ begin
 -- crossfade_private.pair_problems(crossfade.pairs)
 -- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
+-- crossfade_private.name_pattern(regclass)
+-- crossfade_private.catalog_dependents(regclass)
+-- crossfade_private.function_dependents(regclass)
+-- crossfade_private.child_command(oid, crossfade.pairs)
+-- crossfade_private.job_dependents(regclass)
+-- crossfade_private.v1_dependents(crossfade.pairs)
+-- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.column_renames(crossfade.pairs)
 -- crossfade_private.renamed_sql(text, jsonb)
@@ -266,26 +274,33 @@ begin
 -- crossfade_private.table_hindrances(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
--- crossfade_private.state_of(text, integer)
--- crossfade_private.read_state(text, integer)
--- crossfade_private.set_state_functions(text, integer, text, bigint)
--- crossfade_private.set_state(text, text)
--- crossfade_private.mend_state(text)
--- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
--- crossfade_private.note_unseen(text, integer, jsonb[])
+-- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
+-- crossfade_private.parent_pattern(regclass)
+-- crossfade_private.is_parents_statement(text, regclass)
+-- crossfade_private.note_v1_write(text)
+-- crossfade_private.v1_write_blocker(crossfade.pairs)
+-- crossfade_private.state_of(text, integer)
+-- crossfade_private.stored_state(text, integer)
+-- crossfade_private.read_state(text, integer)
+-- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
+-- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
+-- crossfade_private.open_or_close(text)
 -- crossfade_private.is_referential_action(text, integer)
 -- crossfade_private.refuse_archived_write()
 -- crossfade_private.install_archive(crossfade.pairs)
@@ -296,9 +311,10 @@ begin
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
+-- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
--- crossfade_private.update_named_text()
+-- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
@@ -316,9 +332,11 @@ begin
 -- crossfade_private.unique_key_names(regclass, text[])
 -- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
@@ -344,42 +362,85 @@ begin
 -- crossfade_private.get_run(bigint)
 -- crossfade.run_status(bigint)
 -- crossfade.control_run(bigint, text, text)
--- crossfade_private.split_keys(jsonb, integer, boolean, real)
--- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.sessions(integer[])
+-- crossfade_private.prepared_transactions(xid[])
+-- crossfade_private.name_sessions(jsonb)
+-- crossfade_private.lock_holders(regclass[])
+-- crossfade_private.lock_blockers()
+-- crossfade_private.others_transactions(bigint)
+-- crossfade_private.look_at_load(crossfade.run_ranges)
+-- crossfade_private.target_ms(crossfade.run_ranges, integer)
+-- crossfade_private.wait_ms(crossfade.run_ranges, numeric, numeric)
+-- crossfade_private.v1_answers(text, timestamptz)
+-- crossfade_private.load_reason()
 -- crossfade_private.throttle_reason()
+-- crossfade_private.renew_baseline(crossfade.runs)
+-- crossfade_private.throttle(crossfade.runs)
 -- crossfade_private.release_reason(crossfade.pairs)
--- crossfade_private.wait_reason(crossfade.runs)
--- crossfade_private.next_batch_rows(integer, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, jsonb, bigint, bigint, bigint, timestamptz, integer)
--- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs)
+-- crossfade_private.older_writers(crossfade.runs)
+-- crossfade_private.split_keys(jsonb, integer, boolean, real)
+-- crossfade_private.estimate_rows(regclass)
+-- crossfade_private.start_run(text, crossfade.pairs, text, integer)
+-- crossfade_private.next_batch_rows(bigint, numeric[], integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
+-- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
--- crossfade_private.batch_json(bigint, text, text)
--- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges)
+-- crossfade_private.batch_json(bigint, text, jsonb)
+-- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges, boolean)
 -- crossfade_private.claim_range(crossfade.runs)
--- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb)
--- crossfade_private.copy_sql(text, text)
+-- crossfade_private.range_rows(jsonb, crossfade.run_ranges, jsonb, boolean)
+-- crossfade_private.range_keys(jsonb, jsonb, jsonb, boolean)
+-- crossfade_private.write_rows(jsonb, text, jsonb, jsonb, jsonb[])
+-- crossfade_private.lock_keys(jsonb, jsonb[])
+-- crossfade_private.copy_sql(text, text, text)
+-- crossfade_private.owed_sql(text)
 -- crossfade_private.is_free(jsonb, jsonb, jsonb)
--- crossfade_private.copy_range(jsonb, jsonb, jsonb, boolean)
--- crossfade_private.copy_singly(jsonb, jsonb, jsonb)
+-- crossfade_private.owes_source(jsonb)
+-- crossfade_private.copy_range(jsonb, text, jsonb, jsonb, boolean)
+-- crossfade_private.copy_keys(jsonb, jsonb, jsonb[])
 -- crossfade_private.copy_batch(jsonb, jsonb, jsonb)
 -- crossfade_private.sweep(crossfade.runs, jsonb)
 -- crossfade_private.finish_backfill(crossfade.runs, crossfade.pairs, jsonb)
--- crossfade.start_backfill(text, text, integer)
--- crossfade.backfill_batch(bigint, integer)
 -- crossfade_private.compare_sql()
 -- crossfade_private.diff_sql(regclass, text, text, text)
--- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb)
+-- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb, jsonb[])
 -- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
--- crossfade_private.find_one(jsonb, jsonb)
--- crossfade_private.lock_both(jsonb, jsonb)
+-- crossfade_private.find_among(jsonb, jsonb[])
+-- crossfade_private.record_found(text, bigint, jsonb, jsonb[])
+-- crossfade_private.record_incomparable(text, bigint, jsonb, text)
+-- crossfade_private.record_mismatches_of(text, bigint, jsonb, jsonb[])
 -- crossfade_private.record_mismatches(text, bigint, jsonb, jsonb, jsonb)
+-- crossfade_private.do_slice(crossfade.runs, jsonb, jsonb, jsonb)
+-- crossfade_private.pass_row(crossfade.runs, jsonb, jsonb, text)
+-- crossfade_private.shrink(crossfade.runs, jsonb, crossfade.run_ranges, text)
+-- crossfade_private.do_slices(crossfade.runs, jsonb, crossfade.run_ranges, integer, timestamptz)
+-- crossfade_private.shrunk_reason(crossfade.runs, jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
+-- crossfade_private.run_batch(crossfade.runs, crossfade.pairs, jsonb, integer)
+-- crossfade_private.pair_parents(crossfade.pairs, integer)
+-- crossfade_private.uncopied_parents(crossfade.pairs, text)
+-- crossfade_private.require_parents(crossfade.pairs, text)
+-- crossfade.start_backfill(text, text, integer)
+-- crossfade.backfill_batch(bigint, integer)
 -- crossfade.start_verify(text, integer)
 -- crossfade_private.finish_verify(crossfade.runs, crossfade.pairs)
 -- crossfade.verify_batch(bigint, integer)
 -- crossfade_private.leader(text)
--- crossfade_private.put_one(jsonb, jsonb)
--- crossfade_private.repair_one(crossfade.pairs, jsonb, integer, text)
--- crossfade.repair(text, integer, text)
+-- crossfade_private.repair_turns(crossfade.pairs, integer, boolean)
+-- crossfade_private.repair_counts(crossfade.pairs)
+-- crossfade_private.mark_tried(text, jsonb, boolean)
+-- crossfade_private.same_error(jsonb[], text)
+-- crossfade_private.look_at_keys(jsonb, jsonb[])
+-- crossfade_private.judge_keys(jsonb, jsonb[])
+-- crossfade_private.target_rows(jsonb, jsonb[])
+-- crossfade_private.put_sql(text)
+-- crossfade_private.put_keys(jsonb, text, jsonb[])
+-- crossfade_private.settle_repaired(text, jsonb[])
+-- crossfade_private.workable_keys(text, jsonb, jsonb[], integer, boolean)
+-- crossfade_private.write_plan(crossfade.pairs, jsonb, jsonb, text)
+-- crossfade_private.repair_keys(crossfade.pairs, jsonb[], integer, boolean, text, text)
+-- crossfade.plan_repair(text, integer)
+-- crossfade_private.repair_part(crossfade.pairs, jsonb, text, text)
+-- crossfade.repair(text, integer, text, text)
 -- crossfade_private.check_sql(jsonb, integer)
 -- crossfade_private.next_key(jsonb, jsonb, integer)
 -- crossfade_private.check_rows(jsonb, integer, jsonb, integer)
@@ -405,7 +466,6 @@ begin
 -- crossfade_private.record_streak(text, bigint, boolean, bigint)
 -- crossfade_private.record_memory(jsonb)
 -- crossfade.record_requests(jsonb)
--- crossfade_private.quantile_ms(bigint[], double precision)
 -- crossfade_private.backend_window(text, bigint, integer, timestamptz)
 -- crossfade_private.backend_counts(text, bigint, integer, timestamptz)
 -- crossfade_private.window_start(text, bigint, timestamptz)
@@ -433,8 +493,15 @@ begin
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
+-- crossfade_private.greatest_key(regclass, text)
+-- crossfade_private.advance_sequence(regclass, bigint)
+-- crossfade_private.lead_sequences(crossfade.pairs, integer)
+-- crossfade_private.copy_sequence_rights(regclass, regclass)
+-- crossfade_private.own_sequences(crossfade.pairs)
+-- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_v1_writers(crossfade.pairs)
 -- crossfade.set_stage(text, text, text, boolean)
@@ -446,8 +513,14 @@ begin
 -- crossfade_private.lock_pairs()
 -- crossfade_private.follow_percentage()
 -- crossfade.set_mirror(text, text, text)
--- crossfade.visible_keys_sql(text)
+-- crossfade.ignore_dependents(text, text[], text)
+-- crossfade_private.write_right_sql(regclass, text, text, boolean)
+-- crossfade_private.rights_of_rows_sql(regclass, text, integer, text[], text[])
+-- crossfade.write_rights_sql(text, text)
+-- crossfade.row_pages_sql(text)
+-- crossfade.visible_keys_sql(text, text)
 -- crossfade.record_rls_check(text, integer, integer)
+-- crossfade.ask_as(text, text, text, text)
 -- crossfade.check_rls(text, jsonb)
 -- crossfade_private.step_order(text, numeric)
 -- crossfade_private.reached_steps(jsonb, text, numeric)
@@ -595,13 +668,18 @@ create table if not exists crossfade.control (
   singleton boolean primary key default true,
   flags_version bigint not null default 1,
   schema_version integer not null default 2,
+  release text not null default '',
   constraint control_has_one_row check (singleton)
 );
 
 insert into crossfade.control default values on conflict do nothing;
 
 comment on table crossfade.control is
-  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer. schema_version is what the control plane checks before it works.';
+  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer.';
+comment on column crossfade.control.schema_version is
+  'What the control plane checks before it works. A release raises it when older commands cannot change things any more.';
+comment on column crossfade.control.release is
+  'The release that was installed last.';
 
 create table if not exists crossfade.audit (
   id bigint generated always as identity primary key,
@@ -652,9 +730,16 @@ insert into crossfade.settings (name, value, unit, minimum, maximum, description
 values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
-  ('batch_target_ms', '500', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at; its number of rows follows'),
-  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch'),
+  ('batch_target_ms', '40', 'ms', 10, 60000,
+    'Time that a backfill or verify batch aims at while others use the database; its number of rows follows'),
+  ('batch_idle_target_ms', '500', 'ms', 10, 60000,
+    'Time that a batch aims at while nobody else uses the database'),
+  ('batch_duty_pct', '30', 'percent', 1, 100,
+    'Share of the time that batches may work while others use the database; the rest they wait'),
+  ('batch_idle_transactions_per_s', '5', 'transactions', 0, null,
+    'Nobody uses the database while others do fewer transactions a second than this'),
+  ('batch_first_rows', '100', 'rows', 1, null, 'Rows of the first batch of a run'),
+  ('batch_min_rows', '10', 'rows', 1, null, 'Smallest batch, as long as none runs into a timeout'),
   ('batch_max_rows', '100000', 'rows', 1, null, 'Largest batch'),
   ('throttle_active_sessions', '40', 'sessions', 1, null,
     'Batches wait while more sessions than this run a statement'),
@@ -662,6 +747,14 @@ values
     'Batches wait while more sessions than this wait for a lock'),
   ('throttle_replay_lag_s', '5', 's', 0, null,
     'Batches wait while a replica is further behind than this'),
+  ('throttle_latency_factor', '1.25', 'ratio', 1, null,
+    'Batches slow down, and wait from here on: p95 of V1 over its p95 before the run'),
+  ('throttle_min_difference_ms', '2', 'ms', 0, null,
+    'Smallest rise of the p95 of V1 for which batches wait'),
+  ('throttle_error_rate', '0.02', 'rate', 0, 1,
+    'Batches wait while the error rate of V1 is higher than before the run by more than this'),
+  ('throttle_min_requests', '50', 'requests', 1, null,
+    'Fewest requests of V1, before the run and now, from which its latency and errors are judged'),
   ('stage_bake_s', '86400', 's', 0, null,
     'Time that backend 2 must have served everybody before complete'),
   ('flags_soft_age_ms', '5000', 'ms', 100, null,
@@ -927,6 +1020,7 @@ create table if not exists crossfade.pairs (
   last_clean_verify_at timestamptz,
   full_since timestamptz,
   needs_reverse_backfill boolean not null default false,
+  moved_sequences jsonb not null default '[]',
   options jsonb not null default '{}',
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
@@ -947,6 +1041,9 @@ comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is
   'Since when backend 2 has served everybody; null while it does not.';
+
+comment on column crossfade.pairs.moved_sequences is
+  'What entering complete did so that V2''s defaults do not need V1: [{"column": of V2, "sequence", "owner": V1''s column that owned it, or "before": the default that V2 had}]; the way back undoes it.';
 
 create table if not exists crossfade.cohorts (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -985,6 +1082,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  watched_since timestamptz,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
@@ -993,6 +1091,22 @@ comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+comment on column crossfade_private.mirror_state.watched_since is
+  'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
+
+create table if not exists crossfade_private.v1_writes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  session_pid integer not null,
+  at timestamptz not null default clock_timestamp(),
+  role text not null,
+  application text not null,
+  called_by text,
+  primary key (pair, session_pid)
+);
+
+comment on table crossfade_private.v1_writes is
+  'The last direct write of V1 by each session in stage rampdown, at most 10 s too old. called_by: the function of a trigger; null for a client''s own statement.';
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
@@ -1012,25 +1126,19 @@ create table if not exists crossfade.mirror_failures (
   message text not null,
   at timestamptz not null default clock_timestamp(),
   attempts integer not null default 1,
+  last_attempt_at timestamptz,
+  is_slow boolean not null default false,
   resolved_at timestamptz,
   resolution text
 );
 
--- IF NOT EXISTS would lock the table all the same, and writers that wait for that would deadlock with
--- a release that waits for them.
-do $$
-begin
-  if to_regclass('crossfade.mirror_failures_open_idx') is null then
-    create unique index mirror_failures_open_idx
-      on crossfade.mirror_failures (pair, key) where resolved_at is null;
-  end if;
-  if to_regclass('crossfade.mirror_failures_pair_idx') is null then
-    create index mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
-  end if;
-end $$;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+comment on column crossfade.mirror_failures.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
 create table if not exists crossfade_private.tombstones (
   id bigint generated always as identity primary key,
@@ -1039,19 +1147,37 @@ create table if not exists crossfade_private.tombstones (
   key jsonb not null
 );
 
-do $$
-begin
-  if to_regclass('crossfade_private.tombstones_pair_idx') is null then
-    create index tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
-  end if;
-  if to_regclass('crossfade_private.tombstones_key_idx') is null then
-    -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
-    create index tombstones_key_idx on crossfade_private.tombstones using hash (key);
-  end if;
-end $$;
-
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these, and
+-- a release that waits for a client who waits for its end would never refresh a pair.
+do $$
+declare
+  v_index record;
+begin
+  for v_index in
+    select * from (values
+      ('crossfade.mirror_failures_open_idx', 'create unique index mirror_failures_open_idx
+        on crossfade.mirror_failures (pair, key) where resolved_at is null'),
+      ('crossfade.mirror_failures_pair_idx', 'create index mirror_failures_pair_idx
+        on crossfade.mirror_failures (pair, at)'),
+      ('crossfade.mirror_failures_turn_idx', 'create index mirror_failures_turn_idx
+        on crossfade.mirror_failures (pair, last_attempt_at nulls first, id)
+        where resolved_at is null'),
+      ('crossfade.mirror_failures_side_idx', 'create index mirror_failures_side_idx
+        on crossfade.mirror_failures (pair, written_side) where resolved_at is null'),
+      ('crossfade_private.tombstones_pair_idx', 'create index tombstones_pair_idx
+        on crossfade_private.tombstones (pair, side, id)'),
+      -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+      ('crossfade_private.tombstones_key_idx', 'create index tombstones_key_idx
+        on crossfade_private.tombstones using hash (key)')
+    ) i(name, statement)
+    where to_regclass(i.name) is null
+  loop
+    execute v_index.statement;
+  end loop;
+end $$;
 
 -- tables/runs.sql ---------------------------------------------------------------------------------
 
@@ -1067,6 +1193,9 @@ create table if not exists crossfade.runs (
   reason text,
   rows_total bigint not null default 0,
   swept_rows bigint not null default 0,
+  v1_requests bigint not null default 0,
+  v1_p95_ms double precision,
+  v1_error_rate numeric,
   fingerprint text not null,
   converter_hash text not null,
   started_by text not null default crossfade_private.actor(),
@@ -1083,6 +1212,8 @@ create unique index if not exists runs_active_idx
 
 comment on table crossfade.runs is
   'A backfill or a verify pass over a pair. rows_total is an estimate made at the start; at most one active run per pair and kind.';
+comment on column crossfade.runs.v1_requests is
+  'Requests that V1 answered in the minutes before the run: with v1_p95_ms and v1_error_rate (null without requests) what batches are held to. Taken anew when V1 stays slow while no batch runs.';
 
 create table if not exists crossfade.run_ranges (
   run bigint not null references crossfade.runs on delete cascade,
@@ -1095,14 +1226,26 @@ create table if not exists crossfade.run_ranges (
   rows_written bigint not null default 0,
   mismatches bigint not null default 0,
   batches bigint not null default 0,
-  batch_rows integer not null default 1000,
+  batch_rows integer not null,
   ms_per_1000_rows numeric[] not null default '{}',
+  timeouts integer not null default 0,
   progress_at timestamptz not null default clock_timestamp(),
+  converters_seen text not null default '',
+  converters_seen_at timestamptz not null default '-infinity',
+  is_busy boolean not null default true,
+  load_seen_at timestamptz not null default clock_timestamp(),
+  load_seen bigint,
   primary key (run, range)
 );
 
 comment on table crossfade.run_ranges is
   'Disjoint key ranges of a run, (after_key, upto_key]; null is open. A worker holds one range by its row lock for one batch.';
+comment on column crossfade.run_ranges.timeouts is
+  'Batches in a row that ran into a timeout.';
+comment on column crossfade.run_ranges.converters_seen is
+  'Version of the two converters'' rows when their hash was last compared, at converters_seen_at.';
+comment on column crossfade.run_ranges.is_busy is
+  'Whether anybody else used the database between the last two looks. load_seen: transactions of others by then, at load_seen_at; null before the first look.';
 
 create table if not exists crossfade.mismatches (
   id bigint generated always as identity primary key,
@@ -1114,6 +1257,9 @@ create table if not exists crossfade.mismatches (
   found_at timestamptz not null default clock_timestamp(),
   resolved_at timestamptz,
   resolution text,
+  last_attempt_at timestamptz,
+  message text,
+  is_slow boolean not null default false,
   preserved jsonb,
   constraint mismatch_kind_is_known check (kind in ('missing_v1', 'missing_v2', 'different'))
 );
@@ -1122,9 +1268,17 @@ create unique index if not exists mismatches_open_idx
   on crossfade.mismatches (pair, key) where resolved_at is null;
 create index if not exists mismatches_pair_idx on crossfade.mismatches (pair);
 create index if not exists mismatches_run_idx on crossfade.mismatches (run);
+create index if not exists mismatches_turn_idx
+  on crossfade.mismatches (pair, last_attempt_at nulls first, id) where resolved_at is null;
 
 comment on table crossfade.mismatches is
   'Rows that differ between the tables of a pair, confirmed by a second look; open while resolved_at is null. columns names the V1 columns and, as v2.NAME, the V2 columns that differ. preserved is the row a repair replaced or deleted.';
+comment on column crossfade.mismatches.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mismatches.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
+comment on column crossfade.mismatches.message is
+  'Why the rows cannot be compared, or could not be repaired.';
 
 create table if not exists crossfade_private.verify_cursors (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -1686,6 +1840,31 @@ for each row execute function crossfade_private.stamp_row();
 create or replace trigger crossfade_after_change
 after insert or update or delete on crossfade.settings
 for each row execute function crossfade_private.on_control_change();
+
+-- core/histograms.sql -----------------------------------------------------------------------------
+
+-- Latency histograms of recorded requests.
+
+create or replace function crossfade_private.quantile_ms(
+  histogram bigint[], quantile double precision
+)
+returns double precision
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  with b as (
+    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
+    from unnest(histogram) with ordinality h(n, i)
+  )
+  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
+    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
+    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
+  from b where b.n > 0 and b.upto >= b.wanted
+  order by b.bucket limit 1;
+$$;
+
+comment on function crossfade_private.quantile_ms is
+  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
 
 -- core/rights.sql ---------------------------------------------------------------------------------
 
@@ -3076,7 +3255,8 @@ begin
       select jsonb_agg(jsonb_build_object(
         'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
           i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
-        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
+        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1]),
+        'reads_old', crossfade_private.columns_read(i, v_tokens, v_names[2])) order by n)
       from unnest(v_items) with ordinality u(i, n)));
 end $$;
 
@@ -3196,8 +3376,8 @@ as $$
         join pg_catalog.pg_type y on y.oid = p.id
         where (a.attrelid = source
             and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
-          -- Of the counterpart it is not known which columns are read.
-          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
           and a.attnum > 0 and not a.attisdropped
           and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
             'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
@@ -4014,17 +4194,17 @@ $$;
 comment on function crossfade_private.replica_identity_command is
   'The command that gives a table the identity by which published changes name its rows: its key.';
 
-create or replace function crossfade_private.publication_problems(
-  tab regclass, label text, key_columns text[]
-)
+create or replace function crossfade_private.publication_problems(pair crossfade.pairs)
 returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
-    label, tab, p.name, crossfade_private.replica_identity_command(tab, key_columns))
-  from crossfade_private.publications_of(tab) p
-  where p.publishes_changes and not crossfade_private.has_replica_identity(tab);
+  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+  from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
+    (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
+  cross join lateral crossfade_private.publications_of(t.tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
 $$;
 
 comment on function crossfade_private.publication_problems is
@@ -4219,8 +4399,6 @@ begin
     return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
   end if;
   return query select crossfade_private.converter_owner_problems(pair);
-  return query select crossfade_private.publication_problems(v_1, 'V1', (pair).key_columns);
-  return query select crossfade_private.publication_problems(v_2, 'V2', (pair).v2_key_columns);
   return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
@@ -4298,6 +4476,259 @@ end $$;
 comment on function crossfade_private.mirror_problems is
   'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
 
+-- pairs/dependents.sql ----------------------------------------------------------------------------
+
+-- What in the catalog depends on V1, and would be in the way when V1 becomes an archive.
+
+create or replace function crossfade_private.name_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As a word or in quotes, with its own schema or with none: other.things is not things.
+  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  from (
+    select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      order by u.place) as words
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    cross join lateral unnest(array[n.nspname::text, c.relname::text])
+      with ordinality u(name, place)
+    cross join lateral (
+      select regexp_replace(replace(u.name, '"', '""'), '([^\w\s])', '\\\1', 'g') as escaped
+    ) e
+    where c.oid = tab
+  ) p;
+$$;
+
+comment on function crossfade_private.name_pattern is
+  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+
+create or replace function crossfade_private.catalog_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'rule' end,
+    case when c.relkind in ('v', 'm') then c.oid::regclass::text
+      else format('%s of %s', quote_ident(r.rulename), c.oid::regclass) end,
+    c.relowner, case c.relkind when 'v' then 'shows rows that no longer change'
+      when 'm' then 'is refreshed from rows that no longer change'
+      else 'reads or writes a table that refuses writes' end,
+    case when c.relkind in ('v', 'm')
+      then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_class c on c.oid = r.ev_class
+  where c.oid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
+    'decides by rows that no longer change',
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+  from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
+  where l.polrelid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_policy'::regclass and d.objid = l.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
+    format('takes its values from %s, which is dropped with %s', s.name, tab),
+    case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
+      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+  from pg_catalog.pg_depend o
+  join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
+  cross join lateral (select q.oid::regclass as name) s
+  join pg_catalog.pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = q.oid
+    and u.classid = 'pg_attrdef'::regclass
+  join pg_catalog.pg_attrdef e on e.oid = u.objid
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  join pg_catalog.pg_class c on c.oid = a.attrelid
+  cross join lateral (
+    select format('%I.%I', c.relnamespace::regnamespace, concat(left(c.relname, 30), '_', left(
+      a.attname, 20), '_own_seq')) as own
+  ) n
+  where o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass
+    and o.refobjid = tab and o.refobjsubid > 0 and o.deptype in ('a', 'i') and c.oid <> tab;
+$$;
+
+comment on function crossfade_private.catalog_dependents is
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+
+create or replace function crossfade_private.function_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select p.oid, p.prorettype, p.proowner
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname not in ('c', 'internal')
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      and n.nspname not in ('crossfade', 'crossfade_private', 'pg_catalog', 'information_schema')
+    where not exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+      and p.oid not in (
+        select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
+      -- The first question is the cheap one.
+      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
+          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+          and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
+      -- What only its own triggers call goes quiet with it.
+      and (p.prorettype <> 'trigger'::regtype or not exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid = tab)
+        or exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid <> tab))
+  )
+  select 'function', f.oid::regprocedure::text, f.proowner,
+    'reads rows that no longer change, or writes a table that refuses writes',
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+  from names f
+  union all
+  select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
+    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+  from names f
+  join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
+    and g.tgenabled <> 'D'
+  join pg_catalog.pg_class c on c.oid = g.tgrelid;
+$$;
+
+comment on function crossfade_private.function_dependents is
+  'Functions whose text names a table, and triggers of other tables that call them. Names that are put together at run time are not seen.';
+
+-- pairs/dependents_of_pair.sql --------------------------------------------------------------------
+
+-- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
+
+create or replace function crossfade_private.child_command(
+  child_key oid, pair crossfade.pairs
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- NOT VALID first: checking every row then needs no lock that writers wait for.
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
+    (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
+      (pair).key_columns, b.attname::text)]), ', ' order by u.n),
+    regexp_replace(pg_get_constraintdef(o.oid),
+      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+  from pg_catalog.pg_constraint o
+  cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
+  join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
+  join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  where o.oid = child_key
+  group by o.oid
+  having bool_and(b.attname::text = any ((pair).key_columns));
+$$;
+
+comment on function crossfade_private.child_command is
+  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+
+create or replace function crossfade_private.job_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('cron.job') is null then
+    return;
+  end if;
+  return query execute format(
+    'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
+        select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+    'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
+    'select command from cron.job where jobid = %s;')
+  using crossfade_private.name_pattern(tab);
+exception when insufficient_privilege or undefined_column then
+  return; -- not ours to see
+end $$;
+
+comment on function crossfade_private.job_dependents is
+  'Jobs of pg_cron whose command names a table, as far as the engine''s owner may see them.';
+
+create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
+returns table (
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v1 as (
+    select to_regclass((pair).v1_table) as tab, to_regclass((pair).v2_table) as other
+  ),
+  found as (
+    select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
+      c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
+      coalesce(
+        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
+          where to_regclass(q.v1_table) = o.conrelid),
+        crossfade_private.child_command(o.oid, pair),
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+    from v1
+    join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
+      and o.conrelid not in (v1.tab, v1.other)
+    join pg_catalog.pg_class c on c.oid = o.conrelid
+    -- An archive may point to an archive.
+    where not exists (
+      select from crossfade.pairs q
+      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+    union all
+    select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
+    -- Entering complete makes these sequences V2's.
+    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    union all
+    select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
+    union all
+    select d.* from v1 cross join lateral crossfade_private.job_dependents(v1.tab) d
+    union all
+    select 'publication', p.name, b.pubowner,
+      'sends changes of version 1, of which there are none, and none of version 2',
+      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+    from v1
+    cross join lateral crossfade_private.publications_of(v1.tab) p
+    join pg_catalog.pg_publication b on b.pubname = p.name
+    where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
+  )
+  select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+  from found f
+  order by f.kind, f.object;
+$$;
+
+comment on function crossfade_private.v1_dependents is
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+
+create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %s (%s): %s', case count(*) when 1 then '1 object depends'
+      else count(*) || ' objects depend' end, (pair).v1_table, d.kind, string_agg(format(
+        '%s (owner %s) %s', d.object, d.owner, d.breaks), '; ' order by d.object)),
+    format('%s Or go on with it: crossfade pair ignore %s %s --reason "..."',
+      string_agg(distinct d.command, ' '), (pair).name,
+      string_agg('''' || replace(d.object, '''', '''\''''') || '''', ' ' order by d.object))
+  from crossfade_private.v1_dependents(pair) d
+  where not d.is_ignored
+  group by d.kind
+  order by d.kind;
+$$;
+
+comment on function crossfade_private.dependent_blockers is
+  'One sentence and the way out for each kind of object that depends on V1 and is not ignored.';
+
 -- pairs/drafts.sql --------------------------------------------------------------------------------
 
 -- The row that a registration would write.
@@ -4371,7 +4802,7 @@ begin
     select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
-    where i.item ->> 'text' = format('(%s).%I', chr(3), i.item -> 'reads' ->> 0)), '{}')
+    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
     || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 
@@ -4525,6 +4956,8 @@ as $$
     select crossfade_private.sequence_warnings(pair)
     union all
     select crossfade_private.publication_warnings(pair)
+    union all
+    select crossfade_private.publication_problems(pair)
     union all
     select crossfade_private.write_policy_warnings(pair)
     union all
@@ -4754,148 +5187,6 @@ end $$;
 comment on function crossfade.describe_table is
   'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
 
--- mirror/state.sql --------------------------------------------------------------------------------
-
--- What the mirror of a pair does: a row that is the record, and constants for the triggers.
--- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
-
-create or replace function crossfade_private.state_of(mirror text, side integer)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when mirror = 'off' then 'off'
-    when mirror = 'both' then 'on'
-    when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
-    when mirror = 'archived' then 'off'
-    else 'on' end;
-$$;
-
-comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
-
-create or replace function crossfade_private.read_state(pair text, side integer)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_mirror text;
-begin
-  if current_setting('transaction_isolation') = 'read committed' then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair;
-  else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair for share;
-  end if;
-  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
-end $$;
-
-comment on function crossfade_private.read_state is
-  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
-
-create or replace function crossfade_private.set_state_functions(
-  pair text, side integer, state text, change bigint
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_function record;
-begin
-  for v_function in select * from (values
-    ('state', 'text', format('select %L::text', state)),
-    ('change', 'bigint', format('select %s::bigint', change))) f(name, type, body)
-  loop
-    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
-      language sql immutable parallel safe as %L',
-      pair, side, v_function.name, v_function.type, v_function.body);
-    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
-      pair, side, v_function.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.set_state_functions is
-  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so.';
-
-create or replace function crossfade_private.set_state(pair text, mirror text)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_change bigint;
-begin
-  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
-    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
-  end if;
-  -- The time, not the next number: the data of one database may be restored into the schema of
-  -- another one, where the same number said something else.
-  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
-    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
-  perform crossfade_private.set_state_functions(
-    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
-  from (values (1), (2)) s(side);
-end $$;
-
-comment on function crossfade_private.set_state is
-  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.mend_state(pair text)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-as $$
-declare
-  v_mirror text;
-  v_agrees boolean;
-begin
-  execute format('select every(s.change = pg_sequence_last_value(%L)
-      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
-      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
-      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
-    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
-    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
-  if not v_agrees then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror);
-  end if;
-end $$;
-
-comment on function crossfade_private.mend_state is
-  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
-
-create or replace function crossfade_private.open_or_close(pair text)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade_private.mirror_state m set opened = q.wanted
-  from (
-    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
-      and (s.opened or not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
-    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
-    where s.pair = open_or_close.pair
-  ) q
-  where m.pair = q.pair and m.opened <> q.wanted;
-$$;
-
-comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
-
 -- mirror/calls.sql --------------------------------------------------------------------------------
 
 -- What the generated mirror functions call.
@@ -4969,6 +5260,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -5006,11 +5332,13 @@ begin
   -- letter. None of them can be continued by a quote, so no other text can begin with one.
   v_statement := left(v_rest, v_place - length(v_words) - 1);
   v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
-  return strpos(v_words, '"') = 0 and exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
@@ -5096,7 +5424,9 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
-create or replace function crossfade_private.note_unseen(pair text, side integer, keys jsonb[])
+create or replace function crossfade_private.note_unseen(
+  pair text, side integer, operation text, keys jsonb[]
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -5108,11 +5438,15 @@ begin
   if found then
     insert into crossfade_private.tombstones (pair, side, key)
     select note_unseen.pair, note_unseen.side, k from unnest(keys) k;
+  else
+    perform crossfade_private.record_failure(pair, side, k, operation, 'CF017',
+      'the row is not visible to the transaction, or not there')
+    from unnest(keys) k;
   end if;
 end $$;
 
 comment on function crossfade_private.note_unseen is
-  'Note keys that a transaction above READ COMMITTED deleted while a backfill runs: a copy that its snapshot does not show is removed by the final sweep. Locks the pair''s state row FOR SHARE.';
+  'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
@@ -5129,12 +5463,29 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.noted_moves(setting text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moves jsonb;
+begin
+  v_moves := nullif(current_setting(setting, true), '');
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+exception when others then
+  return '{}'; -- Anybody can set a setting to anything.
+end $$;
+
+comment on function crossfade_private.noted_moves is
+  'What note_move has noted, from key to key; empty when the setting holds something else.';
+
 create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+  select set_config(setting, (crossfade_private.noted_moves(setting)
     || jsonb_build_object(from_key::text, to_key))::text, true);
 $$;
 
@@ -5147,7 +5498,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive noted(moves) as (
-    select nullif(current_setting(setting, true), '')::jsonb
+    select crossfade_private.noted_moves(setting)
   ),
   step(key, number) as (
     select n.moves -> from_key::text, 1 from noted n
@@ -5160,6 +5511,283 @@ $$;
 
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
+
+-- mirror/watching.sql -----------------------------------------------------------------------------
+
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror, batches
+-- and foreign keys write does not count; a write whose statement names neither V1 nor a parent does.
+
+create or replace function crossfade_private.parent_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parent(id) as (
+    select o.confrelid from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'f' and o.confrelid <> tab
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+    union
+    select o.confrelid
+    from parent p
+    join pg_catalog.pg_constraint o on o.conrelid = p.id and o.contype = 'f'
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+  )
+  select string_agg(crossfade_private.name_pattern(p.id), '|') from parent p where p.id <> tab;
+$$;
+
+comment on function crossfade_private.parent_pattern is
+  'A regular expression that finds the names of the tables whose rows take rows of this one with them; null without such.';
+
+create or replace function crossfade_private.is_parents_statement(statement text, tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
+  select coalesce(statement !~ crossfade_private.name_pattern(tab)
+    and statement ~ crossfade_private.parent_pattern(tab), false);
+$$;
+
+comment on function crossfade_private.is_parents_statement is
+  'Whether a statement that changed rows of a table names a parent and not the table: then a foreign key did it.';
+
+create or replace function crossfade_private.note_v1_write(pair text)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_context text;
+begin
+  if crossfade_private.is_engine_write(pair) or exists (
+    select from crossfade_private.v1_writes w
+    where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
+      and w.at > clock_timestamp() - interval '10 seconds') then
+    return 'on';
+  end if;
+  get diagnostics v_context = pg_context;
+  -- What stands above the trigger that asks.
+  v_context := substring(v_context from
+    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+  select to_regclass(p.v1_table) into v_table from crossfade.pairs p
+  where p.name = note_v1_write.pair;
+  if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
+    return 'on';
+  end if;
+  insert into crossfade_private.v1_writes as w (pair, session_pid, role, application, called_by)
+  values (note_v1_write.pair, pg_backend_pid(),
+    coalesce(nullif(current_setting('role', true), 'none'), session_user),
+    left(current_setting('application_name'), 100),
+    substring(v_context from '(?:^|"\n)[^\n"]* ([^\s"]+\([^\n()]*\))'))
+  on conflict on constraint v1_writes_pkey do update
+  set at = excluded.at, role = excluded.role, application = excluded.application,
+    called_by = excluded.called_by;
+  return 'on';
+end $$;
+
+comment on function crossfade_private.note_v1_write is
+  'State of V1''s triggers while its writes are watched: on, and notes who wrote, once in 10 s a session, in a row of that session''s own, so that nobody waits for anybody.';
+
+create or replace function crossfade_private.v1_write_blocker(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with settings as (
+    select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
+  )
+  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+      to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+      string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
+        ', by ' || w.called_by, ')'), ', '), s.bake_s),
+    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+      min(w.pair))
+  from crossfade_private.v1_writes w cross join settings s
+  where w.pair = (v1_write_blocker.pair).name
+    and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
+  group by s.bake_s
+  union all
+  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+      coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
+      s.bake_s), 'Wait.'
+  from crossfade_private.mirror_state m cross join settings s
+  where m.pair = (v1_write_blocker.pair).name and coalesce(
+    m.watched_since > clock_timestamp() - make_interval(secs => s.bake_s), true);
+$$;
+
+comment on function crossfade_private.v1_write_blocker is
+  'Why it is not sure yet that nobody writes V1 any more; no row when it is.';
+
+-- mirror/state.sql --------------------------------------------------------------------------------
+
+-- What the mirror of a pair does: a row that is the record, and constants for the triggers.
+-- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
+-- transactional and locks no table. But a session that has a table locked already does not hear of it
+-- before its transaction ends. So every change has a number, taken from a sequence whose last value any
+-- session sees at once: where that is not the constant's, the row is read.
+
+create or replace function crossfade_private.state_of(mirror text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when mirror = 'off' then 'off'
+    when mirror = 'both' then 'on'
+    when mirror = 'log_only' then 'log'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
+    when mirror = 'archived' then 'off'
+    else 'on' end;
+$$;
+
+comment on function crossfade_private.state_of is
+  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+
+create or replace function crossfade_private.stored_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mirror text;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
+    -- lock makes PostgreSQL answer with a serialization failure instead.
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair for share;
+  end if;
+  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
+end $$;
+
+comment on function crossfade_private.stored_state is
+  'What the triggers of one side do, by the row. Locks it FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state constant text := crossfade_private.stored_state(pair, side);
+begin
+  if side = 1 and v_state = 'on' and exists (
+    select from crossfade_private.mirror_state m
+    where m.pair = read_state.pair and m.watched_since is not null) then
+    return crossfade_private.note_v1_write(pair);
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.read_state is
+  'stored_state, for sessions whose constants are older than the last change; as these do, it notes who writes V1 while that is watched.';
+
+create or replace function crossfade_private.set_state_functions(
+  pair text, side integer, state text, change bigint, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function record;
+begin
+  for v_function in select * from (values
+    ('state', 'text', 'immutable parallel safe', format('select %L::text', state)),
+    ('change', 'bigint', 'immutable parallel safe', format('select %s::bigint', change))
+    ) f(name, type, kind, body)
+    where f.name = 'change' or not is_watched
+    union all
+    -- Asking is noting: V1's own writers pay for that, and only in this stage.
+    select 'state', 'text', 'volatile', format('select crossfade_private.note_v1_write(%L)', pair)
+    where is_watched
+  loop
+    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
+      language sql %s as %L',
+      pair, side, v_function.name, v_function.type, v_function.kind, v_function.body);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
+      pair, side, v_function.name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.set_state_functions is
+  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so. Where it is watched, what its triggers ask also notes the writer.';
+
+create or replace function crossfade_private.set_state(
+  pair text, mirror text, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change bigint;
+begin
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  perform crossfade_private.set_state_functions(
+    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
+    is_watched and mirror = 'both' and s.side = 1)
+  from (values (1), (2)) s(side);
+end $$;
+
+comment on function crossfade_private.set_state is
+  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.open_or_close(pair text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade_private.mirror_state m set opened = q.wanted
+  from (
+    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and (s.opened or not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
+    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
+    where s.pair = open_or_close.pair
+  ) q
+  where m.pair = q.pair and m.opened <> q.wanted;
+$$;
+
+comment on function crossfade_private.open_or_close is
+  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
 
 -- mirror/archive.sql ------------------------------------------------------------------------------
 
@@ -5190,7 +5818,7 @@ declare
 begin
   get diagnostics v_context = pg_context;
   -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
-  if crossfade_private.read_state(v_pair, 1) <> 'archive'
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
     or crossfade_private.is_engine_write(v_pair)
     or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
     or pg_trigger_depth() > 1
@@ -5229,7 +5857,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
   if new.mirror = 'archived' then
     perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
   end if;
@@ -5240,7 +5868,7 @@ comment on function crossfade_private.follow_mirror_state is
   'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
 
 create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
 for each row execute function crossfade_private.follow_mirror_state();
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
@@ -5319,11 +5947,33 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_insert} then
+      return null;
+    end if;
+  elsif {is_plain} then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5339,21 +5989,6 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
-  end if;
-  if not cf_nested then
-    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
-    -- nothing, and without ON CONFLICT a row costs one index search less.
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {made_columns}
-      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
-      cross join lateral {convert_new} cf_c;
-      {when_written}
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
@@ -5419,7 +6054,7 @@ begin
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
     end if;
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if sqlstate = '23505' and cf_constraint = any (array['crossfade_one_key'] || {target_key_names})
       or crossfade_private.is_transient(sqlstate) then
@@ -5453,7 +6088,7 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5463,7 +6098,17 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_update} then
+      return null;
+    end if;
+  {single_update}
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5552,7 +6197,7 @@ as $text$
         where {without_counterpart}) then
         return null;
       end if;
-    exception when others then
+    exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
         raise;
       end if;
@@ -5562,6 +6207,42 @@ $text$;
 
 comment on function crossfade_private.fast_update_text is
   'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
+
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
+        -- foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';
 
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
@@ -5597,9 +6278,13 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    if crossfade_private.is_transient(sqlstate) then
+    if sqlstate = '23505' and cf_constraint = any ({target_key_names})
+      and current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
+        || ' after the snapshot of this transaction was taken';
+    elsif crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;
@@ -5628,7 +6313,7 @@ as $text$
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited});$body$
   else $body$execute coalesce((
-      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
       from (
         select array[{edited_each}] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -5643,19 +6328,19 @@ $text$;
 comment on function crossfade_private.edit_statement_text is
   'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
 
-create or replace function crossfade_private.update_named_text()
+create or replace function crossfade_private.named_tail_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$update {target} cf_t set %s
+  select $body$
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited})$body$;
 $text$;
 
-comment on function crossfade_private.update_named_text is
-  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';
 
 -- mirror/move.sql ---------------------------------------------------------------------------------
 
@@ -5691,14 +6376,19 @@ begin
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            {pair_literal}, {side}, 'MOVE', array[{key_json_from}]);
+        end if;
         continue;
       end if;
       cf_further := crossfade_private.noted_move({moves}, {key_json_to});
-      if cf_further is not null and not exists (
-        select from {source} cf_s where {same_key_s_to}) then
+      if cf_further is not null
+        and not exists (select from {source} cf_s where {same_key_s_to})
+        and exists (select from {source} cf_s where {same_key_s_further}) then
         {move_further_statement}
       end if;
-    exception when others then
+    exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         or crossfade_private.is_transient(sqlstate) then
@@ -5706,6 +6396,9 @@ begin
       end if;
       perform crossfade_private.refuse_or_record(
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
     end;
   end loop;
 end $body$;
@@ -5727,7 +6420,7 @@ begin
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
-exception when others then
+exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
@@ -5753,7 +6446,7 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5761,6 +6454,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5794,14 +6488,20 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
-      perform crossfade_private.note_unseen({pair_literal}, {side}, cf_unseen);
+      perform crossfade_private.note_unseen(
+        {pair_literal}, {side}, 'DELETE', cf_unseen);
     end if;
     return null;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -5843,7 +6543,7 @@ begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
@@ -5871,11 +6571,12 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5899,7 +6600,7 @@ begin
     delete from {target} cf_t
     where not exists (select from {source} cf_s where {same_key_s_t})
       and exists (select from lateral {convert_alone} cf_c);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -6106,7 +6807,7 @@ comment on function crossfade_private.writable_columns is
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
-returns table (name text, edited text, made text, differs text)
+returns table (name text, edited text, made text, differs text, reads text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -6115,7 +6816,8 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made),
+    (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -6131,6 +6833,41 @@ $$;
 
 comment on function crossfade_private.edited_columns is
   'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.flag_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with edited as (
+    select e.*, row_number() over () place
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e
+  ),
+  flag as (
+    select r as name, 'cf_e' || row_number() over (order by r) as flag
+    from (select distinct unnest(e.reads) r from edited e) d
+  )
+  select case when bool_or(e.reads is null) or count(*) = 0 then '{}' else jsonb_build_object(
+    'flags_declared', (select string_agg(f.flag || ' boolean;', ' ' order by f.flag) from flag f),
+    'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
+    'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
+    'flags', (
+      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+        ', ' order by f.flag) from flag f),
+    'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+      g.flags, e.made), ', ' order by e.place),
+    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    end
+  from edited e
+  cross join lateral (
+    select string_agg(f.flag, ' or ' order by f.flag) flags from flag f where f.name = any (e.reads)
+  ) g;
+$$;
+
+comment on function crossfade_private.flag_pieces is
+  'The fragments of update_pieces for one updated row, with a variable for each column that the converter reads; empty where it reads the row as a whole or writes no column of its own.';
 
 create or replace function crossfade_private.update_pieces(
   conversion jsonb, source regclass, target regclass, target_key text[]
@@ -6158,7 +6895,7 @@ begin
         e.name, e.edited, e.made)), '[]'))
     into v_pieces
     from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
+    return v_pieces || crossfade_private.flag_pieces(conversion, source, target, target_key);
   end if;
   return (
     select jsonb_build_object(
@@ -6208,12 +6945,18 @@ declare
   v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
   v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
   v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
+  -- Only to a key that a row of the source has.
+  v_further jsonb := jsonb_build_object('same_key_s_further', (
+    select string_agg(format('(cf_s).%I = (cf_further ->> %L)::%s', s, name,
+      crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
+    from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
+    join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
   if crossfade_private.always_identity(target) && target_key then
     -- The trigger function mirror_key_text sets the key: an UPDATE may not.
-    return jsonb_build_object(
+    return v_further || jsonb_build_object(
       'move_statement', format(
         'perform set_config(%L, (%s)::text, true);
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
@@ -6225,7 +6968,7 @@ begin
         coalesce(v_any, target_key[1]), v_to));
   end if;
   return (
-    select jsonb_build_object(
+    select v_further || jsonb_build_object(
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,
@@ -6270,6 +7013,23 @@ comment on function crossfade_private.settle_pieces is
 
 -- Everything that the texts of a pair's mirror functions ask for.
 
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
+$$;
+
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
+
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -6291,6 +7051,11 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
@@ -6298,6 +7063,11 @@ as $$
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
       format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
@@ -6505,13 +7275,20 @@ begin
       crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
@@ -6564,7 +7341,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object('mirror', m.pieces, 'runs',
     crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met',
+      || jsonb_build_object('named', m.pieces -> 'named', 'triggers_met',
         crossfade_private.triggers_met((m.pieces ->> 'source')::regclass)))
   from (select crossfade_private.all_pieces(pair, side) as pieces) m;
 $$;
@@ -6760,7 +7537,8 @@ security definer -- creates triggers on the owner's tables; only service_role ma
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_row crossfade.pairs := crossfade_private.pair_row(name, v1, v2, to_v2, to_v1, key, options);
+  v_row crossfade.pairs := crossfade_private.pair_row(
+    name, v1, v2, coalesce(to_v2, ''), coalesce(to_v1, ''), key, options);
   v_known crossfade.pairs;
   v_problems text[];
 begin
@@ -6794,7 +7572,10 @@ begin
     crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
   on conflict on constraint pairs_pkey do update
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
-    options = excluded.options, fingerprint = excluded.fingerprint,
+    -- What an operator has said since the pair was written down stays.
+    options = case when p.options ? 'ignore_dependents'
+      then jsonb_build_object('ignore_dependents', p.options -> 'ignore_dependents') else '{}' end
+      || excluded.options, fingerprint = excluded.fingerprint,
       converter_hash = excluded.converter_hash
   returning * into v_row;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
@@ -7053,6 +7834,386 @@ end $$;
 comment on function crossfade.control_run is
   'Pause, resume or cancel a run; a batch under way ends first. Safe to repeat. CF009, CF010 when it has ended, CF012.';
 
+-- runs/sessions.sql -------------------------------------------------------------------------------
+
+-- Naming the sessions that somebody has to wait for. Never what they execute: that holds values.
+
+create or replace function crossfade_private.sessions(pids integer[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pid', a.pid, 'user', a.usename, 'application', nullif(a.application_name, ''),
+    'state', a.state, 'transaction_s',
+    round(extract(epoch from clock_timestamp() - a.xact_start)::numeric, 1),
+    'query_started_at', a.query_start) order by a.xact_start, a.pid), '[]')
+  from pg_catalog.pg_stat_activity a where a.pid = any (pids);
+$$;
+
+comment on function crossfade_private.sessions is
+  'Sessions as [{"pid", "user", "application", "state", "transaction_s": age of the transaction, "query_started_at"}], the oldest transaction first. What this role may not see is null.';
+
+create or replace function crossfade_private.prepared_transactions(numbers xid[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'pid', null, 'user', x.owner, 'application', null, 'state', 'prepared', 'prepared', x.gid,
+    'transaction_s', round(extract(epoch from clock_timestamp() - x.prepared)::numeric, 1),
+    'query_started_at', null) order by x.prepared), '[]')
+  from pg_catalog.pg_prepared_xacts x where x.transaction = any (numbers);
+$$;
+
+comment on function crossfade_private.prepared_transactions is
+  'Prepared transactions as sessions() shows sessions; "prepared" is the name to commit or roll back.';
+
+create or replace function crossfade_private.name_sessions(sessions jsonb)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(format('%s of %s (%s%s%s)',
+    coalesce('session ' || (s.session ->> 'pid'),
+      'prepared transaction ' || (s.session -> 'prepared')::text),
+    coalesce(s.session ->> 'user', 'an unknown user'),
+    coalesce((s.session -> 'application')::text || ', ', ''),
+    coalesce(format('transaction open for %s s', s.session ->> 'transaction_s'), 'age not visible'),
+    coalesce(format(', last query began at %s UTC',
+      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC', 'HH24:MI:SS')), '')),
+    ', ' order by s.n)
+  from jsonb_array_elements(sessions) with ordinality s(session, n)
+  where s.n <= 3 and s.session <> 'null';
+$$;
+
+comment on function crossfade_private.name_sessions is
+  'The first three sessions for people; null when there is none.';
+
+create or replace function crossfade_private.lock_holders(tables regclass[])
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer to,
+  -- in a transaction that is still open, is who may hold the row.
+  select coalesce((
+    select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
+    from pg_catalog.pg_locks l
+    where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+      and l.database = (select d.oid from pg_catalog.pg_database d
+        where d.datname = current_database())
+      and l.mode not in ('AccessShareLock', 'ShareUpdateExclusiveLock')
+      and (l.relation = any (tables::oid[]) or l.relation in (
+        select c.confrelid from pg_catalog.pg_constraint c
+        where c.contype = 'f' and c.conrelid = any (tables::oid[])))), '[]');
+$$;
+
+comment on function crossfade_private.lock_holders is
+  'The three oldest transactions of others that may hold a row of the tables, or of what they refer to.';
+
+create or replace function crossfade_private.lock_blockers()
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(crossfade_private.sessions(array_agg(distinct b.pid)), '[]')
+  from pg_catalog.pg_stat_activity a
+  cross join lateral unnest(pg_blocking_pids(a.pid)) b(pid)
+  where a.backend_type = 'client backend' and a.wait_event_type = 'Lock'
+    and not exists (
+      select from pg_catalog.pg_stat_activity w where w.pid = b.pid and w.wait_event_type = 'Lock');
+$$;
+
+comment on function crossfade_private.lock_blockers is
+  'Sessions that others wait for and that wait for nobody themselves. Stops the lock manager for a moment.';
+
+-- runs/pace.sql -----------------------------------------------------------------------------------
+
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of the
+-- time, so that clients notice little.
+
+create or replace function crossfade_private.others_transactions(run bigint)
+returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_stat_get_db_xact_commit(d.oid) + pg_stat_get_db_xact_rollback(d.oid) - (
+    select coalesce(sum(a.batches), 0) from crossfade.run_ranges a
+    where a.run = others_transactions.run)::bigint
+  from pg_catalog.pg_database d where d.datname = current_database();
+$$;
+
+comment on function crossfade_private.others_transactions is
+  'Transactions that ever ended in this database, without the batches of the run.';
+
+create or replace function crossfade_private.look_at_load(run_range crossfade.run_ranges)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+  v_seconds double precision := extract(
+    epoch from clock_timestamp() - (run_range).load_seen_at);
+begin
+  -- The others count their transactions at most once a second; ours are counted at once, or they
+  -- would be taken for somebody else's a second later.
+  perform pg_stat_force_next_flush();
+  if v_range.load_seen is not null and v_seconds < 2 then
+    return v_range;
+  end if;
+  v_range.load_seen := crossfade_private.others_transactions(v_range.run);
+  v_range.load_seen_at := clock_timestamp();
+  -- After a pause, or when the counters were reset, nothing is known again.
+  v_range.is_busy := v_seconds > 30 or (run_range).load_seen is null
+    or v_range.load_seen < (run_range).load_seen
+    or v_range.load_seen - (run_range).load_seen
+      >= v_seconds * crossfade_private.setting_number('batch_idle_transactions_per_s');
+  return v_range;
+end $$;
+
+comment on function crossfade_private.look_at_load is
+  'The range with is_busy as it is now: measured every two seconds, true while nothing is known.';
+
+create or replace function crossfade_private.target_ms(
+  run_range crossfade.run_ranges, wanted_ms integer
+)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(wanted_ms, crossfade_private.setting_number(case when (run_range).is_busy
+    then 'batch_target_ms' else 'batch_idle_target_ms' end)::integer);
+$$;
+
+comment on function crossfade_private.target_ms is
+  'Milliseconds that the next batch aims at: what its caller wants, else what the load allows.';
+
+create or replace function crossfade_private.wait_ms(
+  run_range crossfade.run_ranges, batch_ms numeric, ease numeric
+)
+returns integer
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Workers share what is allowed: one that was seen within five seconds counts.
+  select case when (run_range).is_busy then least(10000, batch_ms * (
+    100 * greatest(1, (
+      select count(*) from crossfade.run_ranges a
+      where a.run = (run_range).run and not a.done and a.batches > 0
+        and a.progress_at > clock_timestamp() - interval '5 s'))
+    / (crossfade_private.setting_number('batch_duty_pct') * ease) - 1))::integer
+    else 0 end;
+$$;
+
+comment on function crossfade_private.wait_ms is
+  'Milliseconds until the next batch of the same worker, by setting batch_duty_pct; ease (above 0, up to 1) makes that share smaller.';
+
+-- runs/throttling.sql -----------------------------------------------------------------------------
+
+-- Reasons to do no batch just now: the load of the server, and what clients notice of it.
+
+create or replace function crossfade_private.v1_answers(pair text, since timestamptz)
+returns table (requests bigint, p95_ms double precision, error_rate numeric)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with counted as (
+    select r.outcome, r.latency_bucket, r.requests from crossfade.request_minutes r
+    where r.pair = v1_answers.pair and r.minute >= date_trunc('minute', since)
+      and r.backend_version = 1 and r.outcome in ('ok', 'error')
+  )
+  select coalesce(sum(c.requests), 0)::bigint,
+    crossfade_private.quantile_ms((
+      select array_agg(coalesce(h.requests, 0)::bigint order by b)
+      from generate_series(0, 79) b
+      left join (
+        select k.latency_bucket, sum(k.requests) as requests from counted k
+        group by k.latency_bucket) h on h.latency_bucket = b), 0.95),
+    sum(c.requests) filter (where c.outcome = 'error') / nullif(sum(c.requests), 0)
+  from counted c;
+$$;
+
+comment on function crossfade_private.v1_answers is
+  'How backend 1 has answered since a minute: requests, their p95 in ms and share of errors (null without requests).';
+
+create or replace function crossfade_private.load_reason()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_active bigint;
+  v_waiting bigint;
+  v_lag_s numeric;
+  v_limit numeric := crossfade_private.setting_number('throttle_active_sessions');
+  v_blocking jsonb;
+begin
+  select count(*) filter (where s.state = 'active'),
+    count(*) filter (where s.wait_event_type = 'Lock')
+  into v_active, v_waiting
+  from pg_catalog.pg_stat_activity s
+  where s.backend_type = 'client backend' and s.pid <> pg_backend_pid();
+  if v_active > v_limit then
+    return jsonb_build_object('reason', format('%s sessions are active (limit %s)', v_active, v_limit));
+  end if;
+  v_limit := crossfade_private.setting_number('throttle_lock_waits');
+  if v_waiting > v_limit then
+    v_blocking := crossfade_private.lock_blockers();
+    return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws(', for ',
+      format('%s sessions wait for a lock (limit %s)', v_waiting, v_limit),
+      crossfade_private.name_sessions(v_blocking)));
+  end if;
+  v_limit := crossfade_private.setting_number('throttle_replay_lag_s');
+  select extract(epoch from max(r.replay_lag))::numeric into v_lag_s
+  from pg_catalog.pg_stat_replication r;
+  if v_lag_s > v_limit then
+    return jsonb_build_object(
+      'reason', format('a replica is %s s behind (limit %s)', round(v_lag_s, 1), v_limit));
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.load_reason is
+  'Why batches should wait, by the settings throttle_* for sessions, lock waits and replication lag: {"reason", "blocking"?}, or null.';
+
+create or replace function crossfade_private.throttle_reason()
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.load_reason() ->> 'reason';
+$$;
+
+comment on function crossfade_private.throttle_reason is
+  'Why a batch of any run should wait now, or null.';
+
+create or replace function crossfade_private.renew_baseline(run crossfade.runs)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_last timestamptz := (
+    select max(a.progress_at) from crossfade.run_ranges a where a.run = (renew_baseline.run).id);
+  v_now record;
+begin
+  -- Only the minutes in which no batch ran: the first whole one after the last batch, and later.
+  select * into v_now
+  from crossfade_private.v1_answers((run).pair, v_last + interval '1 minute') v;
+  if clock_timestamp() < date_trunc('minute', v_last) + interval '3 minutes'
+    or v_now.requests < crossfade_private.setting_number('throttle_min_requests') then
+    return false;
+  end if;
+  update crossfade.runs r
+  set v1_requests = v_now.requests, v1_p95_ms = v_now.p95_ms, v1_error_rate = v_now.error_rate
+  where r.id = (renew_baseline.run).id;
+  return true;
+end $$;
+
+comment on function crossfade_private.renew_baseline is
+  'When V1 has answered for two minutes without any batch beside it, that is how it answers: the run is held to that. False when there is no such time yet.';
+
+create or replace function crossfade_private.throttle(run crossfade.runs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_reason jsonb := crossfade_private.load_reason();
+  v_enough numeric := crossfade_private.setting_number('throttle_min_requests');
+  v_limit_ms double precision;
+  v_now record;
+  v_text text;
+begin
+  if v_reason is not null or (run).v1_requests < v_enough then
+    return coalesce(v_reason, '{"ease": 1}');
+  end if;
+  -- This minute and the one before.
+  select * into v_now from crossfade_private.v1_answers(
+    (run).pair, greatest((run).started_at, clock_timestamp() - interval '1 minute')) v;
+  if v_now.requests < v_enough then
+    return '{"ease": 1}';
+  end if;
+  v_limit_ms := greatest(
+    (run).v1_p95_ms * crossfade_private.setting_number('throttle_latency_factor')::float8,
+    (run).v1_p95_ms + crossfade_private.setting_number('throttle_min_difference_ms')::float8);
+  v_text := case
+    when v_now.error_rate > coalesce((run).v1_error_rate, 0)
+      + crossfade_private.setting_number('throttle_error_rate')
+      then format('V1 answers %s %% of its requests with errors, before the run %s %%',
+        round(100 * v_now.error_rate, 1), round(100 * coalesce((run).v1_error_rate, 0), 1))
+    when v_now.p95_ms > v_limit_ms
+      then format('V1 is slow: p95 %s ms, before the run %s ms (limit %s)',
+        round(v_now.p95_ms::numeric, 1), round((run).v1_p95_ms::numeric, 1),
+        round(v_limit_ms::numeric, 1)) end;
+  if v_text is not null and not crossfade_private.renew_baseline(run) then
+    return jsonb_build_object('reason', v_text);
+  end if;
+  -- The nearer the limit, the slower: without that, batches would stop and start by the minute.
+  return jsonb_build_object('ease', round(greatest(0.1, least(1,
+    (v_limit_ms - v_now.p95_ms) / (v_limit_ms - (run).v1_p95_ms)))::numeric, 3));
+end $$;
+
+comment on function crossfade_private.throttle is
+  'Whether a batch of the run should wait: {"reason", "blocking"?}, else {"ease"}: 1, or less the slower V1 is than before the run. Sessions, lock waits, replication lag, p95 and errors of V1, by the settings throttle_*.';
+
+-- runs/waiting.sql --------------------------------------------------------------------------------
+
+-- What batches wait for: the end of a release's installation, and those who were writing before
+-- mirroring was on.
+
+create or replace function crossfade_private.release_reason(pair crossfade.pairs)
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
+      then 'a release of crossfade is being installed'
+    when (pair).generator <> crossfade_private.generator()
+      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
+        (pair).generator, crossfade_private.generator(), (pair).name)
+  end;
+$$;
+
+comment on function crossfade_private.release_reason is
+  'Why nothing may work on a pair''s rows now, or null: a release is being installed, or it has not refreshed the pair. Keeps the next release off until the transaction ends.';
+
+create or replace function crossfade_private.older_writers(run crossfade.runs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since bigint;
+  v_older xid[];
+  v_blocking jsonb;
+begin
+  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
+  -- last of them got its number before the switch was committed, which it is by now.
+  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    stage_server_started_at = pg_postmaster_start_time()
+  where p.name = (run).pair and p.stage_xid is null;
+  select p.stage_xid into v_since from crossfade.pairs p
+  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
+  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= v_since or v_since is null then
+    return null;
+  end if;
+  v_older := array(
+    select x::xid from pg_snapshot_xip(pg_current_snapshot()) x where x::text::bigint < v_since);
+  v_blocking := crossfade_private.sessions(array(
+    select a.pid from pg_catalog.pg_stat_activity a where a.backend_xid = any (v_older)))
+    || crossfade_private.prepared_transactions(v_older);
+  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws(': ',
+    'transactions older than the switch to dualwrite are still open',
+    crossfade_private.name_sessions(v_blocking)));
+end $$;
+
+comment on function crossfade_private.older_writers is
+  'Why the first batches of a run must wait, {"reason", "blocking"}, or null. Sees the open writing transactions of the cluster.';
+
 -- runs/starting.sql -------------------------------------------------------------------------------
 
 -- Starting a run of any kind, with its ranges of keys.
@@ -7063,6 +8224,8 @@ create or replace function crossfade_private.split_keys(
 returns table (range integer, after_key jsonb, upto_key jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 begin
   -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
@@ -7092,6 +8255,27 @@ end $$;
 comment on function crossfade_private.split_keys is
   'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
 
+create or replace function crossfade_private.estimate_rows(tab regclass)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan jsonb;
+  v_rows bigint;
+begin
+  if pg_relation_size(tab) < 1000000 then
+    execute format('select count(*) from %s', tab) into v_rows;
+    return v_rows;
+  end if;
+  -- What the planner thinks: by the size of the file as it is now, also without statistics.
+  execute format('explain (format json) select from %s', tab) into v_plan;
+  return (v_plan #>> '{0,Plan,Plan Rows}')::numeric::bigint;
+end $$;
+
+comment on function crossfade_private.estimate_rows is
+  'How many rows a table has: counted while it is below 1 MB, else about. Reads no more than that.';
+
 create or replace function crossfade_private.start_run(
   kind text, pair crossfade.pairs, direction text, ranges integer
 )
@@ -7104,6 +8288,7 @@ declare
   v_problems text[] := array(select crossfade_private.mirror_problems(pair));
   v_pieces jsonb;
   v_rows bigint;
+  v_v1 record;
   v_run bigint;
 begin
   if v_problems <> '{}' then
@@ -7127,17 +8312,21 @@ begin
       'Register the pair again: the mirror may still convert as it did then.');
   end if;
   v_pieces := crossfade_private.make_pieces(pair, v_side);
-  -- Fresh statistics: without them the planner sorts the whole table for each batch.
-  execute crossfade_private.render('analyze {source}', v_pieces);
-  select greatest(c.reltuples, 0)::bigint into v_rows
-  from pg_catalog.pg_class c where c.oid = (v_pieces ->> 'source')::regclass;
-  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash)
+  v_rows := crossfade_private.estimate_rows((v_pieces ->> 'source')::regclass);
+  select * into v_v1 from crossfade_private.v1_answers((pair).name, clock_timestamp()
+    - crossfade_private.setting_number('health_window_s') * interval '1 s');
+  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash,
+    v1_requests, v1_p95_ms, v1_error_rate)
   values (start_run.kind, (pair).name, start_run.direction, v_rows,
     crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1))
+    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1),
+    v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
   returning id into v_run;
-  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key)
-  select v_run, s.range, s.after_key, s.upto_key, s.after_key
+  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key, batch_rows,
+    load_seen)
+  select v_run, s.range, s.after_key, s.upto_key, s.after_key,
+    crossfade_private.setting_number('batch_first_rows'),
+    crossfade_private.others_transactions(v_run)
   from crossfade_private.split_keys(
     v_pieces, start_run.ranges, start_run.kind = 'backfill',
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
@@ -7148,96 +8337,14 @@ begin
 end $$;
 
 comment on function crossfade_private.start_run is
-  'Create a run and its ranges. ANALYZEs the source (SHARE UPDATE EXCLUSIVE); rows_total is the estimate that gives.';
-
--- runs/waiting.sql --------------------------------------------------------------------------------
-
--- Reasons to wait before the next batch.
-
-create or replace function crossfade_private.throttle_reason()
-returns text
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when a.active > crossfade_private.setting_number('throttle_active_sessions')
-      then format('%s sessions are active (limit %s)', a.active,
-        crossfade_private.setting_number('throttle_active_sessions'))
-    when a.waiting > crossfade_private.setting_number('throttle_lock_waits')
-      then format('%s sessions wait for a lock (limit %s)', a.waiting,
-        crossfade_private.setting_number('throttle_lock_waits'))
-    when l.lag_s > crossfade_private.setting_number('throttle_replay_lag_s')
-      then format('a replica is %s s behind (limit %s)', round(l.lag_s, 1),
-        crossfade_private.setting_number('throttle_replay_lag_s'))
-  end
-  from (
-    select count(*) filter (where s.state = 'active') active,
-      count(*) filter (where s.wait_event_type = 'Lock') waiting
-    from pg_catalog.pg_stat_activity s
-    where s.backend_type = 'client backend' and s.pid <> pg_backend_pid()
-  ) a
-  cross join (
-    select extract(epoch from max(r.replay_lag))::numeric lag_s
-      from pg_catalog.pg_stat_replication r
-  ) l;
-$$;
-
-comment on function crossfade_private.throttle_reason is
-  'Why a batch should wait (sessions, lock waits, replication lag against the settings throttle_*), or null.';
-
-create or replace function crossfade_private.release_reason(pair crossfade.pairs)
-returns text
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
-      then 'a release of crossfade is being installed'
-    when (pair).generator <> crossfade_private.generator()
-      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
-        (pair).generator, crossfade_private.generator(), (pair).name)
-  end;
-$$;
-
-comment on function crossfade_private.release_reason is
-  'Why nothing may work on a pair''s rows now, or null: a release is being installed, or it has not refreshed the pair. Keeps the next release off until the transaction ends.';
-
-create or replace function crossfade_private.wait_reason(run crossfade.runs)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_since bigint;
-  v_reason text;
-begin
-  select crossfade_private.release_reason(p) into v_reason from crossfade.pairs p
-  where p.name = (run).pair;
-  if v_reason is not null then
-    return v_reason;
-  end if;
-  -- Transactions that wrote before mirroring was on may still commit rows that nobody mirrored. The
-  -- last of them got its number before the switch was committed, which it is by now.
-  update crossfade.pairs p set stage_xid = pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-    stage_server_started_at = pg_postmaster_start_time()
-  where p.name = (run).pair and p.stage_xid is null;
-  select p.stage_xid into v_since from crossfade.pairs p
-  where p.name = (run).pair and p.stage_server_started_at = pg_postmaster_start_time();
-  if pg_snapshot_xmin(pg_current_snapshot())::text::bigint < v_since then
-    return 'transactions older than the switch to dualwrite are still open';
-  end if;
-  return null;
-end $$;
-
-comment on function crossfade_private.wait_reason is
-  'Why the first batches of a run must wait, or null. Uses the oldest open writing transaction of the cluster.';
+  'Create a run and its ranges; rows_total is an estimate. Keeps how V1 answered until now, which its batches are held to.';
 
 -- runs/batches.sql --------------------------------------------------------------------------------
 
 -- What one batch of any run needs besides rows: its size, its end, what must not have changed.
 
 create or replace function crossfade_private.next_batch_rows(
-  old_rows integer, ms_per_1000_rows numeric[], target_ms integer
+  old_rows bigint, ms_per_1000_rows numeric[], target_ms integer
 )
 returns integer
 language sql stable
@@ -7260,67 +8367,96 @@ comment on function crossfade_private.next_batch_rows is
   'Rows of the next batch so that it takes about target_ms.';
 
 create or replace function crossfade_private.finish_batch(
-  run_range crossfade.run_ranges, boundary jsonb, rows_read bigint, rows_written bigint,
-  mismatches bigint, started_at timestamptz, target_ms integer
-)
-returns numeric
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_ms numeric := extract(epoch from clock_timestamp() - started_at) * 1000;
-  v_speed numeric[] := (run_range).ms_per_1000_rows;
-begin
-  if rows_read > 0 then
-    v_speed := (v_speed || round(v_ms * 1000 / rows_read, 3))[greatest(cardinality(v_speed) - 8,
-      1):];
-  end if;
-  update crossfade.run_ranges a
-  set cursor_key = boundary, done = boundary is not distinct from a.upto_key,
-    rows_done = a.rows_done + finish_batch.rows_read,
-      rows_written = a.rows_written + finish_batch.rows_written,
-    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
-    ms_per_1000_rows = v_speed,
-    batch_rows = case when cardinality(v_speed) = 0 then a.batch_rows
-      else crossfade_private.next_batch_rows(a.batch_rows, v_speed,
-        coalesce(target_ms, crossfade_private.setting_number('batch_target_ms')::integer)) end,
-    progress_at = clock_timestamp()
-  where a.run = (run_range).run and a.range = (run_range).range;
-  return round(v_ms, 1);
-end $$;
-
-comment on function crossfade_private.finish_batch is
-  'Move the cursor in the batch''s own transaction and size the next batch. Returns the milliseconds it took.';
-
-create or replace function crossfade_private.check_unchanged(
-  run crossfade.runs, pair crossfade.pairs
+  run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
-  if to_regclass((pair).v1_table) is null or to_regclass((pair).v2_table) is null
-    or (run).fingerprint <> crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
-      ((pair).v2_table)::regclass)
-    or (run).converter_hash <> crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
-    perform crossfade_private.fail(409, 'CF011',
-      format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
-        (run).id, (pair).name),
-      jsonb_build_object('run', (run).id, 'pair', (pair).name),
-      'Cancel the run, register the pair again, and start a new run.');
+  if rows_read > 0 then
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
+      greatest(cardinality(v_speed) - 8, 1):];
   end if;
+  update crossfade.run_ranges a
+  set cursor_key = (run_range).cursor_key, done = (run_range).done,
+    rows_done = a.rows_done + finish_batch.rows_read,
+    rows_written = a.rows_written + finish_batch.rows_written,
+    mismatches = a.mismatches + finish_batch.mismatches, batches = a.batches + 1,
+    ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
+    -- A batch that ran into a timeout has said already how many rows are next.
+    batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
+    progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
+      else a.progress_at end,
+    converters_seen = (run_range).converters_seen,
+    converters_seen_at = (run_range).converters_seen_at,
+    is_busy = (run_range).is_busy, load_seen = (run_range).load_seen,
+    load_seen_at = (run_range).load_seen_at
+  where a.run = (run_range).run and a.range = (run_range).range;
+end $$;
+
+comment on function crossfade_private.finish_batch is
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
+
+create or replace function crossfade_private.check_unchanged(
+  run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
+)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+  v_seen text;
+begin
+  if to_regclass((pair).v1_table) is not null and to_regclass((pair).v2_table) is not null
+    and (run).fingerprint = crossfade_private.table_fingerprint(
+      ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) then
+    select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid) into v_seen
+    from pg_catalog.pg_proc p
+    where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+    -- The hash takes longer than copying fifty rows: functions that the converters call are looked
+    -- at once a second.
+    if v_seen = (run_range).converters_seen
+      and (run_range).converters_seen_at > clock_timestamp() - interval '1 s' then
+      return v_range;
+    end if;
+    if (run).converter_hash = crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) then
+      v_range.converters_seen := v_seen;
+      v_range.converters_seen_at := clock_timestamp();
+      return v_range;
+    end if;
+  end if;
+  perform crossfade_private.fail(409, 'CF011',
+    format('Cannot continue run %s: a table or converter of "%s" has changed since it began',
+      (run).id, (pair).name),
+    jsonb_build_object('run', (run).id, 'pair', (pair).name),
+    'Cancel the run, register the pair again, and start a new run.');
+  return null;
 end $$;
 
 comment on function crossfade_private.check_unchanged is
-  'CF011 when the tables or converters are not those the run began with.';
+  'CF011 when the tables or converters are not those the run began with. Returns the range with what was seen of the converters.';
 
 create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select q.pieces from crossfade_private.pair_pieces q
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would be
+  -- unpacked for each piece that is taken of it.
+  select q.pieces || jsonb_build_object('target_path',
+    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
+  from crossfade_private.pair_pieces q
   where q.pair = (run_pieces.pair).name
     and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
 $$;
@@ -7328,47 +8464,60 @@ $$;
 comment on function crossfade_private.run_pieces is
   'SQL fragments of the pair with the source of the direction as the source.';
 
-create or replace function crossfade_private.batch_json(run bigint, state text, reason text)
+create or replace function crossfade_private.batch_json(run bigint, state text, why jsonb)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'run', j.run, 'state', coalesce(batch_json.state, j.run ->> 'state'),
-    'reason', batch_json.reason,
-    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0,
+    'reason', why ->> 'reason', 'blocking', coalesce(why -> 'blocking', '[]'),
+    'rows_read', 0, 'rows_written', 0, 'mismatches', 0, 'batch_ms', 0, 'wait_ms', 0,
     'flags_version', crossfade.flags_version())
   from (select crossfade_private.run_json(batch_json.run) run) j;
 $$;
 
 comment on function crossfade_private.batch_json is
-  'The answer of a batch call before its own figures are added.';
+  'The answer of a batch call before its own figures are added; why is {"reason", "blocking"} or null.';
 
 -- runs/ranges.sql ---------------------------------------------------------------------------------
 
 -- The rows of a batch: a range of keys that nobody else works on, and a part of it.
+-- The key has an index, and that is how its rows are read: no statistics are needed for it, which a
+-- table may not have, and which can be old.
 
 create or replace function crossfade_private.batch_boundary(
-  pieces jsonb, run_range crossfade.run_ranges
+  pieces jsonb, run_range crossfade.run_ranges, both_tables boolean
 )
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
 as $$
 declare
   v_boundary jsonb;
 begin
   execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s
-    where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-    order by {skey_s} offset $3 - 1 limit 1
+    select cf_d.cf_key from (
+      (select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      order by {skey_s} offset $3 - 1 limit 1)
+      union all
+      (select {tkey_json_t}, {tkey_t} from {target} cf_t
+      where $4 and ($1 is null or ({tkey_t}) > ({skey_1}))
+        and ($2 is null or ({tkey_t}) <= ({skey_2}))
+      order by {tkey_t} offset $3 - 1 limit 1)
+    ) cf_d order by {skey_d} limit 1
   $sql$, pieces) into v_boundary
-  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows;
+  using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows, both_tables;
   return coalesce(v_boundary, (run_range).upto_key);
 end $$;
 
 comment on function crossfade_private.batch_boundary is
-  'Key of the last row of the next batch; the end of the range when fewer rows are left (null when it is open).';
+  'Key up to which the source, or neither table, has more rows than the batch may have; the end of the range when fewer are left (null when it is open).';
 
 create or replace function crossfade_private.claim_range(run crossfade.runs)
 returns crossfade.run_ranges
@@ -7386,34 +8535,146 @@ comment on function crossfade_private.claim_range is
   'Take a range that no other worker holds, until the transaction ends. A null row when there is none.';
 
 create or replace function crossfade_private.range_rows(
-  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb
+  pieces jsonb, run_range crossfade.run_ranges, boundary jsonb, both_tables boolean
 )
 returns bigint
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Only the last batch of a range can hold another number of rows than was asked for.
-  if boundary is not distinct from (run_range).upto_key then
+  -- Of one table, only the last batch of a range can hold another number of rows than was asked for.
+  if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
-      select count(*) from {source} cf_s
-      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary;
+      select greatest((
+        select count(*) from {source} cf_s
+        where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      ), (
+        select count(*) from {target} cf_t
+        where $3 and ($1 is null or ({tkey_t}) > ({skey_1}))
+          and ($2 is null or ({tkey_t}) <= ({skey_2}))))
+    $sql$, pieces) into v_rows using (run_range).cursor_key, boundary, both_tables;
   end if;
   return v_rows;
 end $$;
 
 comment on function crossfade_private.range_rows is
-  'Rows of the source that a batch up to boundary covers.';
+  'Rows that a batch up to boundary covers: of the source, or of the table that has more.';
+
+create or replace function crossfade_private.range_keys(
+  pieces jsonb, after_key jsonb, boundary jsonb, both_tables boolean
+)
+returns jsonb[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+  v_keys jsonb[];
+begin
+  execute crossfade_private.render($sql$
+    select array_agg(cf_d.cf_key order by {skey_d}) from (
+      select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
+      union
+      select {tkey_json_t}, {tkey_t} from {target} cf_t
+      where $3 and ($1 is null or ({tkey_t}) > ({skey_1}))
+        and ($2 is null or ({tkey_t}) <= ({skey_2}))
+    ) cf_d
+  $sql$, pieces) into v_keys using after_key, boundary, both_tables;
+  return coalesce(v_keys, '{}');
+end $$;
+
+comment on function crossfade_private.range_keys is
+  'The keys in (after_key, boundary] of the source, or of both tables, in their order; null is open.';
+
+-- runs/writing.sql --------------------------------------------------------------------------------
+
+-- Statements of batches and repairs that lock or write rows of the owner's tables.
+
+create or replace function crossfade_private.write_rows(
+  pieces jsonb, template text, first jsonb, last jsonb, keys jsonb[] default null
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a victim.
+set lock_timeout = '500ms'
+-- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
+set work_mem = '32MB'
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set jit = off
+as $$
+declare
+  v_statement constant text := crossfade_private.render(template, pieces);
+  v_rows bigint;
+begin
+  -- Triggers of the owner's fire in this statement, and may name their tables without a schema. The
+  -- path ends with this function.
+  perform set_config('search_path', pieces ->> 'target_path', true);
+  execute v_statement using first, last, keys;
+  get diagnostics v_rows = row_count;
+  return v_rows;
+end $$;
+
+comment on function crossfade_private.write_rows is
+  'Execute a template with first as $1, last as $2 and keys as $3; returns the rows written. Waits at most 0.5 s for a lock (55P03); uses up to some 32 MB.';
+
+create or replace function crossfade_private.lock_keys(pieces jsonb, keys jsonb[])
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_one jsonb[];
+  v_two jsonb[];
+  v_held jsonb[];
+begin
+  -- SKIP LOCKED: nobody is waited for, so nobody can wait for us in a circle.
+  execute crossfade_private.render($sql$
+    select array_agg(l.cf_key) from (
+      select {skey_json_s} as cf_key from unnest($1) cf_z(key)
+      join {source} cf_s on ({skey_s}) = ({skey_z})
+      order by {skey_s} for no key update of cf_s skip locked) l
+  $sql$, pieces) into v_one using keys;
+  execute crossfade_private.render($sql$
+    select array_agg(l.cf_key) from (
+      select {tkey_json_t} as cf_key from unnest($1) cf_z(key)
+      join {target} cf_t on ({tkey_t}) = ({skey_z})
+      order by {tkey_t} for no key update of cf_t skip locked) l
+  $sql$, pieces) into v_two using keys;
+  -- Rows that are there and were not locked are somebody else's at this moment.
+  execute crossfade_private.render($sql$
+    select array_agg(h.cf_key) from (
+      (select {skey_json_s} from unnest($1) cf_z(key)
+      join {source} cf_s on ({skey_s}) = ({skey_z}) except select unnest($2))
+      union
+      (select {tkey_json_t} from unnest($1) cf_z(key)
+      join {target} cf_t on ({tkey_t}) = ({skey_z}) except select unnest($3))) h(cf_key)
+  $sql$, pieces) into v_held using keys, v_one, v_two;
+  return coalesce(v_held, '{}');
+end $$;
+
+comment on function crossfade_private.lock_keys is
+  'Lock both rows of each key, as far as nobody holds them; returns the keys that somebody does.';
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and one by one when one of them is special.
+-- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is special.
 
 create or replace function crossfade_private.copy_sql(
-  range text, on_conflict text default 'on conflict ({target_key}) do nothing'
+  range text, on_conflict text default 'on conflict ({target_key}) do nothing',
+  excluded text default ''
 )
 returns text
 language sql immutable
@@ -7422,21 +8683,36 @@ as $outer$
   -- SAFETY: FOR SHARE holds off deletes and updates of these rows until the copy is committed; a
   -- newer counterpart is left alone (DO NOTHING) or raises. Without either, stale or deleted rows
   -- would appear.
-  select replace(replace($sql$
+  select replace(replace(replace($sql$
     insert into {target} ({target_columns}) overriding system value
     select {tcolumns_c}
     from (
       select cf_s.* from {source} cf_s
-      where <<range>>
+      where <<range>> <<excluded>>
       order by {skey_s} for share of cf_s
     ) cf_n
     cross join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
     <<on_conflict>>
-  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict);
+  $sql$, '<<range>>', range), '<<on_conflict>>', on_conflict), '<<excluded>>', excluded);
 $outer$;
 
 comment on function crossfade_private.copy_sql is
-  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty.';
+  'Template of the copying statement; range chooses the rows by $1 and $2, on_conflict is a clause or empty, excluded a further condition.';
+
+create or replace function crossfade_private.owed_sql(key_sql text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- Rows are turned into keys, and not keys into values of the table: that may hold fewer.
+  select replace($sql$exists (
+      select from crossfade.mirror_failures cf_f
+      where cf_f.pair = {pair_literal} and cf_f.key = <<key>> and cf_f.resolved_at is null
+        and cf_f.written_side = {other})$sql$, '<<key>>', key_sql);
+$outer$;
+
+comment on function crossfade_private.owed_sql is
+  'Template: whether an open failure says that the target is the side that was written, and so what the source will become.';
 
 create or replace function crossfade_private.is_free(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -7444,6 +8720,9 @@ create or replace function crossfade_private.is_free(
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 declare
   v_free boolean;
@@ -7458,93 +8737,102 @@ end $$;
 comment on function crossfade_private.is_free is
   'Whether the target has no row with a key in (after_key, boundary].';
 
+create or replace function crossfade_private.owes_source(pieces jsonb)
+returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = pieces ->> 'pair' and f.resolved_at is null
+      and f.written_side = (pieces ->> 'other')::integer);
+$$;
+
+comment on function crossfade_private.owes_source is
+  'Whether repair owes the source anything: open failures that name the target as the written side.';
+
 create or replace function crossfade_private.copy_range(
-  pieces jsonb, after_key jsonb, boundary jsonb, skips boolean
+  pieces jsonb, range text, after_key jsonb, boundary jsonb, skips boolean
 )
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
--- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
-set work_mem = '32MB'
+set jit = off
 as $$
 declare
-  v_written bigint;
+  v_written bigint := crossfade_private.write_rows(pieces, crossfade_private.copy_sql(range,
+    case when skips then 'on conflict ({target_key}) do nothing' else '' end,
+    case when crossfade_private.owes_source(pieces)
+      then 'and not ' || crossfade_private.owed_sql('{skey_json_s}') else '' end),
+    after_key, boundary);
   v_special boolean;
 begin
-  execute crossfade_private.render(crossfade_private.copy_sql(
-    '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})',
-    case when skips then 'on conflict ({target_key}) do nothing' else '' end), pieces)
-  using after_key, boundary;
-  get diagnostics v_written = row_count;
   -- Order matters: look after the copy has waited for every writer of these keys. A failure that
   -- names the target as the written side may be a delete that the copy would undo.
-  execute crossfade_private.render($sql$
-    select exists (
-      select from crossfade.mirror_failures cf_z
-      where cf_z.pair = {pair_literal} and cf_z.resolved_at is null and cf_z.written_side = {other}
-        and ($1 is null or ({skey_z}) > ({skey_1})) and ({skey_z}) <= ({skey_2}))
-  $sql$, pieces) into v_special using after_key, boundary;
-  if v_special then
-    raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+  if v_written > 0 and crossfade_private.owes_source(pieces) then
+    execute crossfade_private.render(format($sql$
+      select exists (
+        select from {source} cf_s where %s and %s
+          and exists (select from {target} cf_t where ({tkey_t}) = ({skey_s})
+            and crossfade_private.is_of_this_transaction(cf_t.xmin)))
+    $sql$, range, crossfade_private.owed_sql('{skey_json_s}')), pieces)
+    into v_special using after_key, boundary;
+    if v_special then
+      raise exception using errcode = 'CF019', message = 'a key of the batch is to be repaired';
+    end if;
   end if;
   return v_written;
 end $$;
 
 comment on function crossfade_private.copy_range is
-  'Copy the rows with keys in (after_key, boundary] that the target lacks. Locks those source rows FOR SHARE; waits at most 5 s for a row; uses up to some 32 MB. 23505 when it has one after all and skips is false, CF019 when repair owes the source a key among them.';
+  'Copy the rows of a range that the target lacks, but for those that repair owes the source. Locks those source rows FOR SHARE. 23505 when the target has one after all and skips is false, CF019 when repair has come to owe the source a key among them meanwhile.';
 
-create or replace function crossfade_private.copy_singly(
-  pieces jsonb, after_key jsonb, boundary jsonb
+create or replace function crossfade_private.copy_keys(
+  pieces jsonb, after_key jsonb, keys jsonb[]
 )
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '5s'
 as $$
 declare
-  v_key jsonb;
-  v_added bigint;
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
   v_written bigint := 0;
 begin
-  for v_key in execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s
-    where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
-      and not exists (select from {target} cf_t where ({tkey_t}) = ({skey_s}))
-    order by {skey_s}
-  $sql$, pieces) using after_key, boundary
-  loop
-    begin
-      execute crossfade_private.render(
-        crossfade_private.copy_sql('({skey_s}) = ({skey_1}) and $2 is null'), pieces)
-      using v_key, null::jsonb;
-      get diagnostics v_added = row_count;
-      if exists (select from crossfade.mirror_failures f
-        where f.pair = pieces ->> 'pair' and f.key = v_key and f.resolved_at is null
-          and f.written_side = (pieces ->> 'other')::integer) then
-        raise exception using errcode = 'CF019', message = 'the key is to be repaired';
+  if v_size = 0 then
+    return 0;
+  end if;
+  begin
+    return crossfade_private.copy_range(pieces, case v_size when 1
+      then '({skey_s}) = ({skey_2}) and $1 is null'
+      else '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})' end,
+      case when v_size > 1 then after_key end, keys[v_size], true);
+  exception
+    when sqlstate 'CF019' then
+      null; -- Repair will do what the failure says.
+    when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
       end if;
-      v_written := v_written + v_added;
-    exception
-      when sqlstate 'CF019' then
-        null; -- Repair will do what the failure says.
-      when others then
-        if crossfade_private.is_transient(sqlstate) then
-          raise;
-        end if;
+      if v_size = 1 then
         -- DO NOTHING: a failure that is open already may name the other side, and then it is right.
         insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code,
           message)
-        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, v_key, 'BACKFILL', sqlstate,
+        values (pieces ->> 'pair', (pieces ->> 'side')::smallint, keys[1], 'BACKFILL', sqlstate,
           left(sqlerrm, 500))
         on conflict (pair, key) where resolved_at is null do nothing;
-    end;
+      end if;
+  end;
+  -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
+  for v_at in 1..case when v_size > 1 then v_size else 0 end by v_step loop
+    v_written := v_written + crossfade_private.copy_keys(pieces,
+      case v_at when 1 then after_key else keys[v_at - 1] end, keys[v_at : v_at + v_step - 1]);
   end loop;
   return v_written;
 end $$;
 
-comment on function crossfade_private.copy_singly is
-  'Copy as copy_range does, row by row: what the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
+comment on function crossfade_private.copy_keys is
+  'Copy the rows of these keys, which follow after_key without a gap: all at once, then in sixteenths, then one by one. What the target refuses becomes an open mirror failure, what repair owes the source is left to repair.';
 
 create or replace function crossfade_private.copy_batch(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -7554,21 +8842,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_skips boolean;
+  v_skips boolean := not crossfade_private.is_free(pieces, after_key, boundary);
 begin
   -- Without ON CONFLICT a row costs one index search and one WAL record less. A counterpart that
   -- is written meanwhile raises, and the second try leaves it alone.
-  foreach v_skips in array array[false, true] loop
-    continue when not v_skips and not crossfade_private.is_free(pieces, after_key, boundary);
-    begin
-      return crossfade_private.copy_range(pieces, after_key, boundary, v_skips);
-    exception when others then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
-  end loop;
-  return crossfade_private.copy_singly(pieces, after_key, boundary);
+  begin
+    return crossfade_private.copy_range(pieces,
+      '($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})', after_key, boundary,
+      v_skips);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  return crossfade_private.copy_keys(pieces, after_key,
+    crossfade_private.range_keys(pieces, after_key, boundary, false));
 end $$;
 
 comment on function crossfade_private.copy_batch is
@@ -7597,17 +8885,12 @@ begin
       order by {tkey_t} for update of cf_t) l
   $sql$, pieces) into v_swept using (run).pair;
   -- A second statement: it sees the row that somebody inserted anew while the first one waited.
-  execute crossfade_private.render($sql$
+  v_swept := crossfade_private.write_rows(pieces, $sql$
     delete from {target} cf_t
     using crossfade_private.tombstones cf_z
-    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+    where cf_z.pair = {pair_literal} and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
       and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
-      and not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = $1 and f.key = cf_z.key and f.resolved_at is null
-          and f.written_side = {other})
-  $sql$, pieces) using (run).pair;
-  get diagnostics v_swept = row_count;
+      and not $sql$ || crossfade_private.owed_sql('cf_z.key'), null, null);
   delete from crossfade_private.tombstones z where z.pair = (run).pair;
   return v_swept;
 end $$;
@@ -7621,6 +8904,7 @@ create or replace function crossfade_private.finish_backfill(
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '500ms'
 as $$
 declare
   v_swept bigint;
@@ -7653,7 +8937,518 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_backfill is
-  'When no range is left: sweep, and mark the run and the pair.';
+  'When no range is left: sweep, and mark the run and the pair. Waits at most 0.5 s for a lock (55P03).';
+
+-- runs/comparison.sql -----------------------------------------------------------------------------
+
+-- Comparing both tables through the converters, by value.
+
+create or replace function crossfade_private.compare_sql()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
+  -- null.
+  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row for which its converter gives
+  -- none has no counterpart, and that is how it should be. {range_a} and {range_b} choose the rows.
+  select $sql$
+    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
+        else 'different' end as kind,
+      cf_a.cf_row as v1, cf_b.cf_row as v2, row(cf_c.*)::{target} as made_v2,
+      row(cf_d.*)::{source} as made_v1
+    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
+      where {range_b}) cf_b
+      on ({skey_a}) = ({tkey_b})
+    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
+      on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
+      on cf_a.cf_here and cf_b.cf_here
+    where case
+      when cf_b.cf_here is null then exists (
+        select from {convert} cf_a.cf_row {with} null::{target} {converted} cf_e)
+      when cf_a.cf_here is null then exists (
+        select from {convert_back} cf_b.cf_row {with_back} null::{source} {converted_back} cf_e)
+      else row({tcompare_c}) is distinct from row({tfields_b})
+        or row({scompare_d}) is distinct from row({sfields_a}) end$sql$;
+$outer$;
+
+comment on function crossfade_private.compare_sql is
+  'Template of the comparison; one row per differing key with both rows and what the converters make of them.';
+
+create or replace function crossfade_private.diff_sql(
+  tab regclass, found text, made text, prefix text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('array_remove(array[%s]::text[], null)', string_agg(format(
+    'case when %s is distinct from %s then %L end', format(u.compared, diff_sql.found),
+    format(u.compared, made), prefix || u.name), ', ' order by u.name))
+  from crossfade_private.column_pieces(tab) p
+  cross join lateral unnest(p.columns, p.compared) u(name, compared);
+$$;
+
+comment on function crossfade_private.diff_sql is
+  'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+
+create or replace function crossfade_private.find_mismatches(
+  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb,
+  keys jsonb[] default null
+)
+returns table (key jsonb, kind text, columns text[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  return query execute format($sql$
+    select m.key, m.kind, case m.kind when 'different' then %s || %s else '{}' end
+    from (%s) m order by m.key$sql$,
+    crossfade_private.diff_sql((pieces ->> 'source')::regclass, '(m.v1)', '(m.made_v1)', ''),
+    crossfade_private.diff_sql((pieces ->> 'target')::regclass, '(m.v2)', '(m.made_v2)', 'v2.'),
+    crossfade_private.render(
+      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
+        pieces))
+  using lower_key, upper_key, keys;
+end $$;
+
+comment on function crossfade_private.find_mismatches is
+  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither. pieces with V1 as the source.';
+
+create or replace function crossfade_private.find_in_range(
+  pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces,
+    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
+    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
+    after_key, boundary) f;
+$$;
+
+comment on function crossfade_private.find_in_range is
+  'Differing keys in (after_key, boundary]; null is open.';
+
+create or replace function crossfade_private.find_among(pieces jsonb, keys jsonb[])
+returns table (key jsonb, kind text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select f.key, f.kind, f.columns
+  from crossfade_private.find_mismatches(
+    pieces, '({skey_t}) in (select {skey_z} from unnest($3) cf_z(key))',
+    '({tkey_t}) in (select {skey_z} from unnest($3) cf_z(key))', null, null, keys) f;
+$$;
+
+comment on function crossfade_private.find_among is 'Those of the keys whose rows differ.';
+
+-- runs/mismatches.sql -----------------------------------------------------------------------------
+
+-- A difference counts when it is still there under lock.
+
+create or replace function crossfade_private.record_found(
+  for_pair text, for_run bigint, pieces jsonb, keys jsonb[]
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+begin
+  -- A second look under lock, so that nothing in flight is ever counted. Of rows that somebody is
+  -- writing right now, what a plain read finds is good enough.
+  perform crossfade_private.lock_keys(pieces, keys);
+  insert into crossfade.mismatches as m (pair, run, key, kind, columns)
+  select for_pair, for_run, f.key, f.kind, f.columns
+  from crossfade_private.find_among(pieces, keys) f
+  -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
+  where not exists (
+    select from crossfade_private.tombstones z
+    where z.pair = for_pair and z.key = f.key and f.kind = format('missing_v%s', z.side))
+  order by f.key
+  on conflict (pair, key) where resolved_at is null do update
+  set run = excluded.run, kind = excluded.kind, columns = excluded.columns, message = null,
+    found_at = clock_timestamp();
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_found is
+  'Look again at rows that differ, with both rows locked as far as they are free, and record what still does. Returns how many.';
+
+create or replace function crossfade_private.record_incomparable(
+  for_pair text, for_run bigint, key jsonb, message text
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into crossfade.mismatches as m (pair, run, key, kind, message)
+  values (for_pair, for_run, record_incomparable.key, 'different',
+    left(record_incomparable.message, 500))
+  on conflict (pair, key) where resolved_at is null do update
+  set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
+    message = excluded.message, found_at = clock_timestamp();
+$$;
+
+comment on function crossfade_private.record_incomparable is
+  'Record that the rows of a key cannot be compared: nobody knows whether they are equal.';
+
+create or replace function crossfade_private.record_mismatches_of(
+  for_pair text, for_run bigint, pieces jsonb, keys jsonb[]
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_count bigint := 0;
+begin
+  begin
+    return crossfade_private.record_found(for_pair, for_run, pieces, keys);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif v_size = 1 then
+      perform crossfade_private.record_incomparable(for_pair, for_run, keys[1],
+        format('%s: %s', sqlstate, sqlerrm));
+      return 1;
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_count := v_count + crossfade_private.record_mismatches_of(
+      for_pair, for_run, pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_count;
+end $$;
+
+comment on function crossfade_private.record_mismatches_of is
+  'Compare the rows of these keys and record what differs: all at once, then in sixteenths, then one by one. Rows that cannot be compared count as different.';
+
+create or replace function crossfade_private.record_mismatches(
+  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys jsonb[];
+begin
+  begin
+    v_keys := array(
+      select f.key from crossfade_private.find_in_range(pieces, after_key, boundary) f);
+    if cardinality(v_keys) = 0 then
+      return 0;
+    end if;
+    return crossfade_private.record_found(for_pair, for_run, pieces, v_keys);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  v_keys := crossfade_private.range_keys(pieces, after_key, boundary, true);
+  return case when cardinality(v_keys) = 0 then 0
+    else crossfade_private.record_mismatches_of(for_pair, for_run, pieces, v_keys) end;
+end $$;
+
+comment on function crossfade_private.record_mismatches is
+  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. A row that raises is recorded too and holds up no other. Returns how many.';
+
+-- runs/slices.sql ---------------------------------------------------------------------------------
+
+-- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
+-- A part that runs into a timeout is undone, what came before it stays, and the next batch is smaller.
+
+create or replace function crossfade_private.do_slice(
+  run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case (run).kind
+    when 'backfill' then crossfade_private.copy_batch(pieces, after_key, boundary)
+    else crossfade_private.record_mismatches((run).pair, (run).id, pieces, after_key, boundary) end;
+end $$;
+
+comment on function crossfade_private.do_slice is
+  'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
+
+create or replace function crossfade_private.pass_row(
+  run crossfade.runs, pieces jsonb, key jsonb, error_code text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_message constant text := 'the row alone runs into a timeout, twice';
+begin
+  if (run).kind = 'backfill' then
+    insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code, message)
+    values ((run).pair, (pieces ->> 'side')::smallint, pass_row.key, 'BACKFILL', error_code,
+      v_message)
+    on conflict (pair, key) where resolved_at is null do nothing;
+  else
+    perform crossfade_private.record_incomparable((run).pair, (run).id, key,
+      format('%s: %s', error_code, v_message));
+  end if;
+end $$;
+
+comment on function crossfade_private.pass_row is
+  'Record a row that no batch can do, so that the run can go on behind it.';
+
+create or replace function crossfade_private.shrink(
+  run crossfade.runs, pieces jsonb, run_range crossfade.run_ranges, error_code text
+)
+returns crossfade.run_ranges
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range crossfade.run_ranges := run_range;
+begin
+  -- A lock that somebody holds says nothing about the row: that is waited for.
+  if v_range.batch_rows = 1 and v_range.timeouts > 0 and error_code <> '55P03' then
+    v_range.cursor_key := crossfade_private.batch_boundary(
+      pieces, v_range, (run).kind = 'verify');
+    if v_range.cursor_key is not null then
+      perform crossfade_private.pass_row(run, pieces, v_range.cursor_key, error_code);
+    end if;
+    v_range.done := v_range.cursor_key is not distinct from v_range.upto_key;
+    v_range.timeouts := 0;
+    return v_range;
+  end if;
+  v_range.batch_rows := greatest(1, v_range.batch_rows / 2);
+  v_range.timeouts := v_range.timeouts + 1;
+  return v_range;
+end $$;
+
+comment on function crossfade_private.shrink is
+  'The range after a batch that ran into a timeout: half the rows next time; a single row that did so twice is recorded and passed.';
+
+create or replace function crossfade_private.do_slices(
+  run crossfade.runs, pieces jsonb, run_range crossfade.run_ranges, target_ms integer,
+  started_at timestamptz
+)
+returns table (
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
+)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_most bigint := crossfade_private.setting_number('batch_max_rows');
+  v_both constant boolean := (run).kind = 'verify';
+  v_boundary jsonb;
+  v_slice_at timestamptz;
+  v_found bigint;
+  v_rows bigint;
+  v_left_ms double precision;
+begin
+  new_range := run_range;
+  new_range.batch_rows := least(new_range.batch_rows, v_most);
+  rows_read := 0;
+  rows_found := 0;
+  loop
+    v_slice_at := clock_timestamp();
+    begin
+      v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
+      v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
+      v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
+    exception when query_canceled or lock_not_available or out_of_memory then
+      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
+      -- client or a proxy.
+      error_code := sqlstate;
+    end;
+    if error_code is not null then
+      v_boundary := new_range.cursor_key;
+      new_range := crossfade_private.shrink(run, pieces, new_range, error_code);
+      rows_read := rows_read + (new_range.cursor_key is distinct from v_boundary)::integer;
+      exit;
+    end if;
+    new_range.cursor_key := v_boundary;
+    new_range.done := v_boundary is not distinct from new_range.upto_key;
+    new_range.timeouts := 0;
+    rows_read := rows_read + v_rows;
+    rows_found := rows_found + v_found;
+    v_left_ms := target_ms - extract(epoch from clock_timestamp() - started_at) * 1000;
+    -- Not for a small rest: a part has costs of its own. And no more than one part at the beginning
+    -- and after a timeout.
+    exit when new_range.done or v_left_ms < target_ms / 4.0 or rows_read >= v_most or v_rows = 0
+      or (run_range).batches = 0 or (run_range).timeouts > 0;
+    new_range.batch_rows := greatest(1, least(v_most - rows_read, v_rows * 2, v_left_ms * v_rows
+      / greatest(0.001, extract(epoch from clock_timestamp() - v_slice_at) * 1000)));
+  end loop;
+  return next;
+end $$;
+
+comment on function crossfade_private.do_slices is
+  'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
+
+create or replace function crossfade_private.shrunk_reason(
+  run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
+  error_code text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocking jsonb := '[]';
+  v_text text := case error_code when '55P03' then 'a row stays locked'
+    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
+begin
+  if error_code = '55P03' then
+    -- What was seen of sessions at the beginning of the transaction is old by now.
+    perform pg_stat_clear_snapshot();
+    v_blocking := crossfade_private.lock_holders(
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
+    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
+  end if;
+  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+    when (after).timeouts = 0 then 'its only row is recorded and passed'
+    when (after).batch_rows < (before).batch_rows
+      then format('the next has %s rows', (after).batch_rows) end));
+end $$;
+
+comment on function crossfade_private.shrunk_reason is
+  'Why a batch did not get through, and what comes next: {"reason", "blocking"}.';
+
+create or replace function crossfade_private.run_batch(
+  run crossfade.runs, pair crossfade.pairs, pieces jsonb, wanted_ms integer
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_started constant timestamptz := clock_timestamp();
+  v_throttle constant jsonb := crossfade_private.throttle(run);
+  v_range crossfade.run_ranges;
+  v_done record;
+  v_target_ms integer;
+  v_ms numeric;
+begin
+  if v_throttle ? 'reason' then
+    return v_throttle || '{"state": "throttled"}';
+  end if;
+  v_range := crossfade_private.check_unchanged(run, pair, crossfade_private.claim_range(run));
+  if v_range.run is null then
+    return '{}';
+  end if;
+  v_range := crossfade_private.look_at_load(v_range);
+  v_target_ms := crossfade_private.target_ms(v_range, wanted_ms);
+  select * into v_done
+  from crossfade_private.do_slices(run, pieces, v_range, v_target_ms, v_started) s;
+  v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
+  perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
+    case (run).kind when 'backfill' then v_done.rows_found else 0 end,
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
+  return jsonb_build_object(
+    'rows_read', v_done.rows_read, 'batch_ms', v_ms,
+    case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
+    'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
+    || case when v_done.error_code is null then '{}'
+      else crossfade_private.shrunk_reason(run, pieces, v_range, v_done.new_range, v_done.error_code)
+        || jsonb_build_object('state', case when v_done.error_code = '55P03'
+          and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
+      end;
+end $$;
+
+comment on function crossfade_private.run_batch is
+  'One batch of a run of any kind: what its answer has beside the run. "state" and "reason" only when it did not get through: throttled, shrunk (the next is smaller), waiting (for a lock).';
+
+-- runs/parents.sql --------------------------------------------------------------------------------
+
+-- Rows of a pair may refer to rows of another: that one is copied first.
+
+create or replace function crossfade_private.pair_parents(pair crossfade.pairs, side integer)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Pairs that refer to each other in a circle have no first one.
+  with recursive edge(child, parent) as (
+    select c.name, p.name
+    from crossfade.pairs c
+    join pg_catalog.pg_constraint k on k.contype = 'f'
+      and k.conrelid = to_regclass(case side when 1 then c.v1_table else c.v2_table end)
+    join crossfade.pairs p on p.name <> c.name
+      and k.confrelid = to_regclass(case side when 1 then p.v1_table else p.v2_table end)
+  ),
+  above(start, name) as (
+    select e.parent, e.parent from edge e where e.child = (pair_parents.pair).name
+    union
+    select a.start, e.parent from above a join edge e on e.child = a.name
+  )
+  select a.start from above a
+  group by a.start having not bool_or(a.name = (pair_parents.pair).name)
+  order by a.start;
+$$;
+
+comment on function crossfade_private.pair_parents is
+  'Names of the pairs whose table of one side that of this pair refers to; without those that refer back.';
+
+create or replace function crossfade_private.uncopied_parents(
+  pair crossfade.pairs, direction text
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.name
+  from crossfade_private.pair_parents(pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
+  join crossfade.pairs p on p.name = n.name
+  where case direction when 'v1_to_v2' then p.last_backfill_at is null
+    else p.needs_reverse_backfill end
+  order by p.name;
+$$;
+
+comment on function crossfade_private.uncopied_parents is
+  'The pairs that have to be backfilled in this direction before this one: its rows refer to theirs.';
+
+create or replace function crossfade_private.require_parents(pair crossfade.pairs, direction text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parents constant text[] := array(
+    select crossfade_private.uncopied_parents(pair, direction));
+begin
+  if v_parents <> '{}' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot backfill "%s": its rows refer to rows of "%s", which are not copied yet',
+        (pair).name, array_to_string(v_parents, '", "')),
+      jsonb_build_object('pair', (pair).name, 'parents', to_jsonb(v_parents)),
+      format('First: crossfade backfill run %s%s', v_parents[1],
+        case direction when 'v2_to_v1' then ' --direction v2_to_v1' else '' end));
+  end if;
+end $$;
+
+comment on function crossfade_private.require_parents is
+  'CF005 with the pairs that have to be backfilled first, one command as the hint.';
 
 -- runs/backfill.sql -------------------------------------------------------------------------------
 
@@ -7666,6 +9461,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -7691,6 +9491,7 @@ begin
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
+  perform crossfade_private.require_parents(v_pair, direction);
   update crossfade_private.mirror_state m
   set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
   where m.pair = start_backfill.pair;
@@ -7706,25 +9507,27 @@ begin
 end $$;
 
 comment on function crossfade.start_backfill is
-  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
+  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when it is not mirrored or refers to rows of a pair that has to be copied first, CF012.';
 
 create or replace function crossfade.backfill_batch(run bigint, target_ms integer default null)
 returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
   v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_written bigint := 0;
-  v_ms numeric := 0;
+  v_wait jsonb;
+  v_done jsonb;
 begin
   if v_run.kind <> 'backfill' then
     perform crossfade_private.fail(409, 'CF010',
@@ -7732,202 +9535,31 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
-  v_reason := crossfade_private.wait_reason(v_run);
+  v_reason := crossfade_private.release_reason(v_pair);
   if v_reason is not null then
-    return crossfade_private.batch_json(run, 'waiting', v_reason);
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  v_wait := crossfade_private.older_writers(v_run);
+  if v_wait is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_wait);
   end if;
   perform crossfade_private.begin_engine_write(v_pair.name);
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_written := crossfade_private.copy_batch(v_pieces, v_range.cursor_key, v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
-      target_ms);
-  end if;
-  perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  v_done := crossfade_private.run_batch(v_run, v_pair, v_pieces, target_ms);
+  begin
+    perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  exception when lock_not_available then
+    -- The rows are copied; the next call ends the run.
+    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+  end;
   perform crossfade_private.end_engine_write(v_pair.name);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.backfill_batch is
-  'Copy the next batch of a run in this transaction, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
-
--- runs/comparison.sql -----------------------------------------------------------------------------
-
--- Comparing both tables through the converters, by value.
-
-create or replace function crossfade_private.compare_sql()
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
-  -- null.
-  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose
-  -- the rows.
-  select $sql$
-    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
-      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
-        else 'different' end as kind,
-      cf_a.cf_row as v1, cf_b.cf_row as v2, row(cf_c.*)::{target} as made_v2,
-      row(cf_d.*)::{source} as made_v1
-    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
-    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
-      where {range_b}) cf_b
-      on ({skey_a}) = ({tkey_b})
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
-    where cf_a.cf_here is null or cf_b.cf_here is null
-      or row({tcompare_c}) is distinct from row({tfields_b})
-      or row({scompare_d}) is distinct from row({sfields_a})$sql$;
-$outer$;
-
-comment on function crossfade_private.compare_sql is
-  'Template of the comparison; one row per differing key with both rows and what the converters make of them.';
-
-create or replace function crossfade_private.diff_sql(
-  tab regclass, found text, made text, prefix text
-)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select format('array_remove(array[%s]::text[], null)', string_agg(format(
-    'case when %s is distinct from %s then %L end', format(u.compared, diff_sql.found),
-    format(u.compared, made), prefix || u.name), ', ' order by u.name))
-  from crossfade_private.column_pieces(tab) p
-  cross join lateral unnest(p.columns, p.compared) u(name, compared);
-$$;
-
-comment on function crossfade_private.diff_sql is
-  'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
-
-create or replace function crossfade_private.find_mismatches(
-  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
-)
-returns table (key jsonb, kind text, columns text[])
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return query execute format($sql$
-    select m.key, m.kind, case m.kind when 'different' then %s || %s else '{}' end
-    from (%s) m order by m.key$sql$,
-    crossfade_private.diff_sql((pieces ->> 'source')::regclass, '(m.v1)', '(m.made_v1)', ''),
-    crossfade_private.diff_sql((pieces ->> 'target')::regclass, '(m.v2)', '(m.made_v2)', 'v2.'),
-    crossfade_private.render(
-      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
-        pieces))
-  using lower_key, upper_key;
-end $$;
-
-comment on function crossfade_private.find_mismatches is
-  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
-
-create or replace function crossfade_private.find_in_range(
-  pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns table (key jsonb, kind text, columns text[])
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.key, f.kind, f.columns
-  from crossfade_private.find_mismatches(
-    pieces,
-    '($1 is null or ({skey_t}) > ({skey_1})) and ($2 is null or ({skey_t}) <= ({skey_2}))',
-    '($1 is null or ({tkey_t}) > ({skey_1})) and ($2 is null or ({tkey_t}) <= ({skey_2}))',
-    after_key, boundary) f;
-$$;
-
-comment on function crossfade_private.find_in_range is
-  'Differing keys in (after_key, boundary]; null is open.';
-
-create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
-returns table (kind text, columns text[])
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select f.kind, f.columns
-  from crossfade_private.find_mismatches(
-    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
-      null) f;
-$$;
-
-comment on function crossfade_private.find_one is
-  'How the two rows of one key differ; no row when they agree.';
-
--- runs/mismatches.sql -----------------------------------------------------------------------------
-
--- A difference counts when it is still there under lock.
-
-create or replace function crossfade_private.lock_both(pieces jsonb, key jsonb)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-as $$
-begin
-  execute crossfade_private.render(
-    'select from {source} cf_t where ({skey_t}) = ({skey_1}) for no key update', pieces) using key;
-  execute crossfade_private.render(
-    'select from {target} cf_t where ({tkey_t}) = ({skey_1}) for no key update', pieces) using key;
-end $$;
-
-comment on function crossfade_private.lock_both is
-  'Lock both rows of a key, the source''s first. Waits at most 2 s a row (55P03).';
-
-create or replace function crossfade_private.record_mismatches(
-  for_pair text, for_run bigint, pieces jsonb, after_key jsonb, boundary jsonb
-)
-returns bigint
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_found record;
-  v_again record;
-  v_count bigint := 0;
-begin
-  for v_found in select f.key from crossfade_private.find_in_range(pieces, after_key,
-    boundary) f loop
-    -- A second look under lock, so that nothing in flight is ever counted.
-    begin
-      perform crossfade_private.lock_both(pieces, v_found.key);
-    exception when lock_not_available or deadlock_detected then
-      null; -- Somebody is writing it right now: what a plain read finds is good enough.
-    end;
-    select f.kind, f.columns into v_again from crossfade_private.find_one(pieces, v_found.key) f;
-    -- A copy whose source was deleted while a backfill runs is the sweep's to remove, not news.
-    if found and not exists (
-      select from crossfade_private.tombstones z
-      where z.pair = for_pair and z.key = v_found.key
-        and v_again.kind = format('missing_v%s', z.side)
-    ) then
-      v_count := v_count + 1;
-      insert into crossfade.mismatches as m (pair, run, key, kind, columns)
-      values (for_pair, for_run, v_found.key, v_again.kind,
-        v_again.columns)
-      on conflict (pair, key) where resolved_at is null do update
-      set run = excluded.run, kind = excluded.kind, columns = excluded.columns,
-        found_at = clock_timestamp();
-    end if;
-  end loop;
-  return v_count;
-end $$;
-
-comment on function crossfade_private.record_mismatches is
-  'Compare a range, look again at what differs with both rows locked, and record what still does, but for copies that wait for the sweep of a backfill. Returns how many.';
+  'Copy the next batch of a run in this transaction, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "rows_written", "batch_ms", "wait_ms": time to wait before the next call, "state", "reason", "blocking": sessions waited for}. state is running, waiting (older transactions, a lock), throttled, shrunk (a timeout: what was done before it is kept, the next batch is smaller), paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses, whatever it raises, becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE, waits at most 0.5 s for one. CF009, CF010, CF011.';
 
 -- runs/verification.sql ---------------------------------------------------------------------------
 
@@ -7938,6 +9570,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8005,18 +9642,18 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
-  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
   v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_mismatches bigint := 0;
-  v_ms numeric := 0;
+  v_done jsonb;
 begin
   if v_run.kind <> 'verify' then
     perform crossfade_private.fail(409, 'CF010',
@@ -8024,38 +9661,25 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade backfill run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
   v_reason := crossfade_private.release_reason(v_pair);
   if v_reason is not null then
-    return crossfade_private.batch_json(run, 'waiting', v_reason);
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
-  end if;
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces,
-      v_range.cursor_key,
-      v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,
-      target_ms);
-  end if;
+  v_done := crossfade_private.run_batch(
+    v_run, v_pair, crossfade_private.run_pieces(v_pair, 'v1_to_v2'), target_ms);
   perform crossfade_private.finish_verify(v_run, v_pair);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'mismatches', v_mismatches, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.verify_batch is
-  'Compare the next batch of a verify run, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';
+  'Compare the next batch of a verify run, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "mismatches", "batch_ms", "wait_ms", "state", "reason", "blocking"} as backfill_batch answers. A row that raises counts as different and is recorded with the error. Locks only rows that differ, for the second look, and waits for none. CF009, CF010, CF011.';
 
--- runs/repair_row.sql -----------------------------------------------------------------------------
+-- runs/repair_turns.sql ---------------------------------------------------------------------------
 
--- Repair of one row: make the follower equal to the leader; the audit keeps what is replaced.
+-- Whose turn it is to be repaired, and which side is right.
 
 create or replace function crossfade_private.leader(stage text)
 returns integer
@@ -8068,152 +9692,554 @@ $$;
 comment on function crossfade_private.leader is
   'The table that wins a repair when no record says which side was written: V1 up to live, V2 from rampdown on.';
 
-create or replace function crossfade_private.put_one(pieces jsonb, key jsonb)
+create or replace function crossfade_private.repair_turns(
+  pair crossfade.pairs, max_rows integer, with_undecided boolean
+)
+returns table (key jsonb, side integer, has_failure boolean, is_slow boolean, why text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with failed as (
+    select f.key, f.written_side::integer as side, true as has_failure, f.is_slow,
+      f.last_attempt_at, f.id,
+      format('%s on V%s was not mirrored: %s %s', f.operation, f.written_side, f.error_code,
+        f.message) as why
+    from crossfade.mirror_failures f
+    where f.pair = (repair_turns.pair).name and f.resolved_at is null
+    order by f.last_attempt_at nulls first, f.id limit max_rows
+  ),
+  differing as (
+    select m.key, crossfade_private.leader((repair_turns.pair).stage) as side, false,
+      m.is_slow, m.last_attempt_at, m.id, format('V%s leads in stage %s',
+        crossfade_private.leader((repair_turns.pair).stage), (repair_turns.pair).stage)
+    from crossfade.mismatches m
+    where m.pair = (repair_turns.pair).name and m.resolved_at is null
+      and (with_undecided or m.kind <> format('missing_v%s',
+        crossfade_private.leader((repair_turns.pair).stage)))
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
+    order by m.last_attempt_at nulls first, m.id limit max_rows
+  )
+  select t.key, t.side, t.has_failure, t.is_slow, t.why
+  from (select * from failed union all select * from differing) t
+  order by t.last_attempt_at nulls first, t.has_failure desc, t.id limit max_rows;
+$$;
+
+comment on function crossfade_private.repair_turns is
+  'The next keys to repair, those never tried first and then those whose last try is longest ago; side is the right one, by an open failure (has_failure) or else the leader. with_undecided: also those that only the follower has.';
+
+create or replace function crossfade_private.repair_counts(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('remaining', f.number + m.number, 'undecided', m.undecided)
+  from (
+    select count(*) as number from crossfade.mirror_failures f
+    where f.pair = (repair_counts.pair).name and f.resolved_at is null
+  ) f
+  cross join (
+    select count(*) as number, count(*) filter (where m.kind = format('missing_v%s',
+      crossfade_private.leader((repair_counts.pair).stage))) as undecided
+    from crossfade.mismatches m
+    where m.pair = (repair_counts.pair).name and m.resolved_at is null and not exists (
+      select from crossfade.mirror_failures f
+      where f.pair = m.pair and f.key = m.key and f.resolved_at is null)
+  ) m;
+$$;
+
+comment on function crossfade_private.repair_counts is
+  '{"remaining": keys with an open failure or mismatch, "undecided": those of them that only the follower has, and that no failure explains}.';
+
+create or replace function crossfade_private.mark_tried(
+  pair text, errors jsonb, is_slow boolean default false
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_keys constant jsonb[] := array(select e.key::jsonb from jsonb_each(errors) e);
 begin
-  execute crossfade_private.render($sql$
-    delete from {target} cf_t
-    where ({tkey_t}) = ({skey_1}) and not exists (select from {source} cf_s
-      where ({skey_s}) = ({skey_1}))
-  $sql$, pieces) using key;
-  execute crossfade_private.render($sql$
-    update {target} cf_t set {set_list}
-    from (
-      select cf_c.* from {source} cf_n join {target} cf_o on ({tkey_o}) = ({skey_n})
-      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
-      where ({skey_n}) = ({skey_1})
-    ) cf_c
-    where ({tkey_t}) = ({tkey_c})
-  $sql$, pieces) using key;
-  execute crossfade_private.render($sql$
-    insert into {target} ({target_columns}) overriding system value
-    select {tcolumns_c} from {source} cf_n
-    cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
-    where ({skey_n}) = ({skey_1}) and not exists (select from {target} cf_o
-      where ({tkey_o}) = ({skey_1}))
-    on conflict ({target_key}) do nothing
-  $sql$, pieces) using key;
+  -- SKIP LOCKED: a writer that records a failure anew holds it.
+  update crossfade.mirror_failures f
+  set attempts = f.attempts + 1, message = left(errors ->> f.key::text, 500),
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
+  where f.id in (
+    select l.id from crossfade.mirror_failures l
+    where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
+    for update skip locked);
+  update crossfade.mismatches m
+  set message = left(errors ->> m.key::text, 500),
+    last_attempt_at = clock_timestamp(), is_slow = mark_tried.is_slow
+  where m.id in (
+    select l.id from crossfade.mismatches l
+    where l.pair = mark_tried.pair and l.key = any (v_keys) and l.resolved_at is null
+    for update skip locked);
 end $$;
 
-comment on function crossfade_private.put_one is
-  'Make the target''s row of one key what the source''s row says: deleted, merged or inserted. Both rows must be locked.';
+comment on function crossfade_private.mark_tried is
+  'Note that a repair has failed: errors by the text of the key. Others come first now; after a timeout (is_slow) each is tried alone.';
 
-create or replace function crossfade_private.repair_one(
-  pair crossfade.pairs, key jsonb, side integer, reason text
-)
-returns boolean
+create or replace function crossfade_private.same_error(keys jsonb[], message text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(k::text, message), '{}') from unnest(keys) k;
+$$;
+
+comment on function crossfade_private.same_error is 'One message for several keys, as mark_tried wants it.';
+
+-- runs/repair_rows.sql ----------------------------------------------------------------------------
+
+-- Repair of a set of rows: make one table what the other says; the audit keeps what is replaced.
+
+create or replace function crossfade_private.look_at_keys(pieces jsonb, keys jsonb[])
+returns table (key jsonb, action text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+  return query execute crossfade_private.render($sql$
+    select cf_z.key, case
+      when cf_a.cf_here is null then case when exists (
+        select from {convert_back} cf_b.cf_row {with_back} null::{source} {converted_back} cf_e
+        where cf_b.cf_here) then 'gone' end
+      when not exists (
+        select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
+        then case when cf_b.cf_here then 'delete' end
+      when cf_b.cf_here is null then 'insert'
+      when row({tcompare_c}) is distinct from row({tfields_b})
+        or row({scompare_d}) is distinct from row({sfields_a}) then 'update' end
+    from unnest($1) cf_z(key)
+    left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
+      where ({skey_t}) = ({skey_z})) cf_a on true
+    left join lateral (select cf_t as cf_row, true as cf_here from {target} cf_t
+      where ({tkey_t}) = ({skey_z})) cf_b on true
+    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
+      on cf_a.cf_here and cf_b.cf_here
+    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
+      on cf_a.cf_here and cf_b.cf_here
+  $sql$, pieces) using keys;
+end $$;
+
+comment on function crossfade_private.look_at_keys is
+  'What makes the target agree with the source, by key: insert, update, delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
+
+create or replace function crossfade_private.judge_keys(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_plan jsonb := '{}';
+begin
+  begin
+    return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
+      from crossfade_private.look_at_keys(pieces, keys) l);
+  exception when others or assert_failure then
+    if v_size = 1 then
+      return jsonb_build_object(keys[1]::text, jsonb_build_object(
+        'action', 'update', 'error', format('%s: %s', sqlstate, sqlerrm)));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_plan := v_plan || crossfade_private.judge_keys(pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_plan;
+end $$;
+
+comment on function crossfade_private.judge_keys is
+  'What look_at_keys says, by the text of the key: {"action", "error"?: why the rows cannot be compared}.';
+
+create or replace function crossfade_private.target_rows(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_rows jsonb;
+begin
+  execute crossfade_private.render($sql$
+    select jsonb_object_agg(cf_z.key::text, crossfade_private.json_value(to_json(cf_t)))
+    from unnest($1) cf_z(key) join {target} cf_t on ({tkey_t}) = ({skey_z})
+  $sql$, pieces) into v_rows using keys;
+  return coalesce(v_rows, '{}');
+end $$;
+
+comment on function crossfade_private.target_rows is
+  'The target''s rows by the text of their key.';
+
+create or replace function crossfade_private.put_sql(action text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select case action
+    when 'delete' then $sql$
+      delete from {target} cf_t using unnest($3) cf_z(key) where ({tkey_t}) = ({skey_z})$sql$
+    when 'update' then $sql$
+      update {target} cf_t set {set_list}
+      from unnest($3) cf_z(key)
+      join {source} cf_n on ({skey_n}) = ({skey_z})
+      join {target} cf_o on ({tkey_o}) = ({skey_z})
+      cross join lateral {convert} cf_n {with} cf_o {converted} cf_c
+      where ({tkey_t}) = ({tkey_o})$sql$
+    when 'insert' then $sql$
+      insert into {target} ({target_columns}) overriding system value
+      select {tcolumns_c}
+      from unnest($3) cf_z(key)
+      join {source} cf_n on ({skey_n}) = ({skey_z})
+      cross join lateral {convert} cf_n {with} null::{target} {converted} cf_c
+      on conflict ({target_key}) do nothing$sql$
+    end;
+$outer$;
+
+comment on function crossfade_private.put_sql is
+  'Template that makes the target''s rows of the keys $3 what the source''s rows say: delete, update or insert.';
+
+create or replace function crossfade_private.put_keys(pieces jsonb, action text, keys jsonb[])
+returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces jsonb := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
-    else 'v2_to_v1' end);
-  v_before jsonb;
-  v_after jsonb;
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_errors jsonb := '{}';
 begin
-  perform crossfade_private.lock_both(v_pieces, key);
-  if not exists (select from crossfade_private.find_one(v_pieces, key)) then
-    return true;
+  if v_size = 0 then
+    return v_errors;
   end if;
-  execute crossfade_private.render(
-    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
-      where ({tkey_t}) = ({skey_1})', v_pieces) into v_before using key;
-  perform crossfade_private.put_one(v_pieces, key);
-  execute crossfade_private.render(
-    'select crossfade_private.json_value(to_json(cf_t)) from {target} cf_t
-      where ({tkey_t}) = ({skey_1})', v_pieces) into v_after using key;
-  perform crossfade_private.audit(
-    'repair.row', format('%s v%s %s', (pair).name, 3 - side, key), reason, v_before, v_after);
-  return not exists (select from crossfade_private.find_one(v_pieces, key));
+  begin
+    perform crossfade_private.write_rows(
+      pieces, crossfade_private.put_sql(action), null, null, keys);
+    return v_errors;
+  exception when others or assert_failure then
+    if v_size = 1 then
+      return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_errors := v_errors || crossfade_private.put_keys(
+      pieces, action, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_errors;
 end $$;
 
-comment on function crossfade_private.repair_one is
-  'Repair one key from side (1 or 2); true when both rows agree afterwards. The replaced or deleted row is kept in crossfade.audit.';
+comment on function crossfade_private.put_keys is
+  'Write the target''s rows of these keys: all at once, then in sixteenths, then one by one. Returns the errors of those that were refused, by the text of the key. Both rows must be locked.';
+
+create or replace function crossfade_private.settle_repaired(pair text, keys jsonb[])
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.mirror_failures f
+  set resolved_at = clock_timestamp(), resolution = 'repaired'
+  where f.pair = settle_repaired.pair and f.key = any (keys) and f.resolved_at is null;
+  update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
+  where m.pair = settle_repaired.pair and m.key = any (keys) and m.resolved_at is null;
+$$;
+
+comment on function crossfade_private.settle_repaired is
+  'Close the failures and mismatches of keys whose rows agree.';
+
+
+-- runs/repair_set.sql -----------------------------------------------------------------------------
+
+-- Repair of a set of keys from one side.
+
+create or replace function crossfade_private.workable_keys(
+  pair text, pieces jsonb, keys jsonb[], side integer, has_failure boolean
+)
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_held constant jsonb[] := crossfade_private.lock_keys(pieces, keys);
+  v_failed jsonb[];
+begin
+  -- Order matters: rows first, as writers do, then the failures, which may have been recorded anew
+  -- since the turn was given. Only those that are locked here are settled.
+  v_failed := array(
+    select f.key from crossfade.mirror_failures f
+    where f.pair = workable_keys.pair and f.key = any (keys) and f.resolved_at is null
+      and f.written_side = workable_keys.side
+    order by f.id for update skip locked);
+  if cardinality(v_held) > 0 then
+    perform crossfade_private.mark_tried(pair,
+      crossfade_private.same_error(v_held, 'another session holds a row of this key'));
+  end if;
+  return array(
+    select k from unnest(keys) k
+    where k <> all (v_held) and case when has_failure then k = any (v_failed)
+      else not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = workable_keys.pair and f.key = k and f.resolved_at is null) end);
+end $$;
+
+comment on function crossfade_private.workable_keys is
+  'Lock both rows and the failure of each key; returns the keys that nobody else holds and of which the same is known as when they were chosen.';
+
+create or replace function crossfade_private.write_plan(
+  pair crossfade.pairs, pieces jsonb, plan jsonb, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys constant jsonb[] := array(select p.key::jsonb from jsonb_each(plan) p);
+  v_before constant jsonb := crossfade_private.target_rows(pieces, v_keys);
+  v_errors jsonb := '{}';
+  v_action text;
+  v_after jsonb;
+begin
+  -- Deletes first: they may free what the others need.
+  foreach v_action in array array['delete', 'update', 'insert'] loop
+    v_errors := v_errors || crossfade_private.put_keys(pieces, v_action, array(
+      select p.key::jsonb from jsonb_each(plan) p where p.value ->> 'action' = v_action));
+  end loop;
+  v_after := crossfade_private.target_rows(pieces, v_keys);
+  perform crossfade_private.audit('repair.row',
+    format('%s v%s %s', (pair).name, pieces ->> 'other', k), reason, v_before -> k::text,
+    v_after -> k::text)
+  from unnest(v_keys) k where not v_errors ? k::text;
+  return v_errors || (
+    select coalesce(jsonb_object_agg(j.key, coalesce(j.value ->> 'error',
+      'the rows still differ after the repair')), '{}')
+    from jsonb_each(crossfade_private.judge_keys(
+      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text))) j
+    where j.value ->> 'action' is not null);
+end $$;
+
+comment on function crossfade_private.write_plan is
+  'Do what is planned, {key: {"action"}}; returns the errors by the text of the key. A replaced or deleted row is kept in crossfade.audit.';
+
+create or replace function crossfade_private.repair_keys(
+  pair crossfade.pairs, keys jsonb[], side integer, has_failure boolean, gone text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := (pair).name;
+  v_pieces constant jsonb := crossfade_private.run_pieces(
+    pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
+  v_keys constant jsonb[] := crossfade_private.workable_keys(
+    v_name, v_pieces, keys, side, has_failure);
+  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
+  v_left jsonb[];
+  v_settled jsonb[];
+  v_errors jsonb;
+begin
+  v_left := array(select p.key::jsonb from jsonb_each(v_plan) p
+    where p.value ->> 'action' = 'gone' and gone <> 'delete');
+  v_errors := (
+    select coalesce(jsonb_object_agg(p.key, p.value -> 'error'), '{}') from jsonb_each(v_plan) p
+    where p.value ? 'error');
+  v_errors := v_errors || crossfade_private.write_plan(pair, v_pieces, (
+    select coalesce(jsonb_object_agg(p.key, case p.value ->> 'action' when 'gone'
+      then '{"action": "delete"}' else p.value end), '{}')
+    from jsonb_each(v_plan) p
+    where p.value ->> 'action' is not null and p.key::jsonb <> all (v_left)
+      and not v_errors ? p.key), reason);
+  if v_errors <> '{}' then
+    perform crossfade_private.mark_tried(v_name, v_errors);
+  end if;
+  -- What only the follower has is known as that from now on, and asked for no more.
+  update crossfade.mismatches m set kind = format('missing_v%s', side), columns = '{}'
+  where m.pair = v_name and m.key = any (v_left) and m.resolved_at is null
+    and m.kind <> format('missing_v%s', side);
+  v_settled := array(
+    select k from unnest(v_keys) k where k <> all (v_left) and not v_errors ? k::text);
+  perform crossfade_private.settle_repaired(v_name, v_settled);
+  return jsonb_build_object('repaired', cardinality(v_settled),
+    'failed', cardinality(keys) - cardinality(v_settled) - cardinality(v_left),
+    'left_alone', to_jsonb(v_left));
+end $$;
+
+comment on function crossfade_private.repair_keys is
+  'Repair keys from side (1 or 2): {"repaired", "failed", "left_alone": keys that only the other side has}. gone says what becomes of those: delete, or anything else to leave them. A row that cannot be repaired stays open, with the error, and keeps no other from being repaired.';
+
+-- runs/repair_plan.sql ----------------------------------------------------------------------------
+
+-- What a repair would do, by key.
+
+create or replace function crossfade.plan_repair(pair text, max_rows integer default 100)
+returns jsonb
+language plpgsql stable
+security definer -- reads the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_rows jsonb;
+begin
+  if max_rows is null or max_rows not between 1 and 10000 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid max_rows %s', max_rows),
+      jsonb_build_object('max_rows', max_rows), 'Use 1 to 10000.');
+  end if;
+  with turn as materialized (
+    select t.*, row_number() over () as n
+    from crossfade_private.repair_turns(v_pair, max_rows, true) t
+  ),
+  plan as materialized (
+    select g.side, crossfade_private.judge_keys(crossfade_private.run_pieces(
+      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys) as plan
+    from (select t.side, array_agg(t.key) as keys from turn t group by t.side) g
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'key', q.key, 'table', case q.side when 1 then v_pair.v2_table else v_pair.v1_table end,
+    'action', case when q.action <> 'gone' then q.action when q.has_failure then 'delete'
+      else 'choose' end,
+    'why', case
+      when q.error is not null then format('%s; cannot be compared: %s', q.why, q.error)
+      when q.action = 'gone' and not q.has_failure
+        then format('only V%s has it, and nothing says which side was written', 3 - q.side)
+      when q.action = 'delete' then q.why || '; the converter gives no row for it'
+      else q.why end) order by q.n), '[]')
+  into v_rows
+  from (
+    select t.*, p.plan -> t.key::text ->> 'action' as action, p.plan -> t.key::text ->> 'error' as error
+    from turn t join plan p on p.side = t.side
+  ) q where q.action is not null;
+  return jsonb_build_object('rows', v_rows,
+    'remaining', crossfade_private.repair_counts(v_pair) -> 'remaining',
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.plan_repair is
+  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
 
 -- runs/repair.sql ---------------------------------------------------------------------------------
 
--- Repair of the rows that a verify run found.
+-- Repair of what the mirror could not carry over and of what a verify run found.
+
+create or replace function crossfade_private.repair_part(
+  pair crossfade.pairs, turns jsonb, follower_only text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_group record;
+  v_done jsonb;
+  v_left jsonb[];
+  v_repaired integer := 0;
+  v_failed integer := 0;
+begin
+  for v_group in
+    select t.side, t.has_failure, array_agg(t.key) as keys
+    from jsonb_to_recordset(turns) t(key jsonb, side integer, has_failure boolean)
+    group by t.side, t.has_failure order by t.has_failure desc, t.side
+  loop
+    -- An open failure is the evidence that a row which its side does not have is to be deleted.
+    v_done := crossfade_private.repair_keys(pair, v_group.keys, v_group.side, v_group.has_failure,
+      case when v_group.has_failure then 'delete' else follower_only end, reason);
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
+    v_left := array(select jsonb_array_elements(v_done -> 'left_alone'));
+    if follower_only = 'copy' and cardinality(v_left) > 0 then
+      v_done := crossfade_private.repair_keys(
+        pair, v_left, 3 - v_group.side, false, 'keep', reason);
+      v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+      v_failed := v_failed + (v_done ->> 'failed')::integer;
+    end if;
+  end loop;
+  return jsonb_build_object('repaired', v_repaired, 'failed', v_failed);
+end $$;
+
+comment on function crossfade_private.repair_part is
+  'Repair some turns, [{"key", "side", "has_failure"}]: {"repaired", "failed"}.';
 
 create or replace function crossfade.repair(
-  pair text, max_rows integer default 500, reason text default null
+  pair text, max_rows integer default 500, reason text default null,
+  follower_only text default 'keep'
 )
 returns jsonb
 language plpgsql volatile
 security definer -- writes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s' -- a writer may hold a row for long: it stays open then
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_reason text := crossfade_private.release_reason(v_pair);
-  v_leader integer := crossfade_private.leader(v_pair.stage);
-  v_open record;
-  v_failure crossfade.mirror_failures;
-  v_repaired bigint := 0;
-  v_failed bigint := 0;
-  v_equal boolean;
-  v_error text;
+  v_started constant timestamptz := clock_timestamp();
+  v_turns jsonb;
+  v_part jsonb;
+  v_done jsonb;
+  v_repaired integer := 0;
+  v_failed integer := 0;
 begin
+  if follower_only is null or follower_only not in ('keep', 'delete', 'copy')
+    or max_rows is null or max_rows < 1 then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid follower_only "%s" or max_rows %s', follower_only, max_rows),
+      jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
+      'follower_only is keep, delete or copy, max_rows at least 1.');
+  end if;
   if v_reason is not null then
     perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
       jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
   end if;
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
+  from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
   perform crossfade_private.begin_engine_write(pair);
-  for v_open in
-    select f.key from crossfade.mirror_failures f
-    where f.pair = repair.pair and f.resolved_at is null
-    union
-    select m.key from crossfade.mismatches m
-    where m.pair = repair.pair and m.resolved_at is null
-    order by key limit repair.max_rows
+  for v_part in
+    -- All at once; what ran into a timeout alone, behind the others.
+    select jsonb_agg(t - '{why,is_slow}'::text[] order by n)
+    from jsonb_array_elements(v_turns) with ordinality u(t, n)
+    group by case when (t ->> 'is_slow')::boolean then n end
+    order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first
   loop
-    v_error := null;
+    exit when clock_timestamp() > v_started + interval '4 s';
     begin
-      -- Order matters: rows first, as writers do, then the failure, which may have been recorded
-      -- anew since the list was made. Only this one, held until we commit, is settled below.
-      perform crossfade_private.lock_both(crossfade_private.run_pieces(
-        v_pair, case v_leader when 1 then 'v1_to_v2' else 'v2_to_v1' end), v_open.key);
-      select f.* into v_failure from crossfade.mirror_failures f
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null for update;
-      v_equal := crossfade_private.repair_one(
-        v_pair, v_open.key, coalesce(v_failure.written_side, v_leader), reason);
-    exception when others then
-      v_equal := false;
-      v_error := format('%s: %s', sqlstate, sqlerrm);
+      v_done := crossfade_private.repair_part(v_pair, v_part, follower_only, reason);
+    exception when query_canceled then
+      -- The clock of PostgreSQL has rung and does not ring twice: nothing more in this call.
+      perform crossfade_private.mark_tried(pair, crossfade_private.same_error(
+        array(select t -> 'key' from jsonb_array_elements(v_part) t),
+        format('%s: %s', sqlstate, sqlerrm)), true);
+      v_failed := v_failed + jsonb_array_length(v_part);
+      exit;
     end;
-    if v_equal then
-      v_repaired := v_repaired + 1;
-      update crossfade.mirror_failures f set resolved_at = clock_timestamp(),
-        resolution = 'repaired'
-      where f.id = v_failure.id and f.resolved_at is null;
-      update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
-      where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
-    else
-      v_failed := v_failed + 1;
-      update crossfade.mirror_failures f
-      set attempts = f.attempts + 1, message = coalesce(v_error,
-        'the rows still differ after the repair')
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
-    end if;
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
   end loop;
   perform crossfade_private.end_engine_write(pair);
   perform crossfade_private.open_or_close(pair);
-  return jsonb_build_object(
-    'repaired', v_repaired, 'failed', v_failed, 'remaining', (
-      select count(distinct k.key) from (
-        select f.key from crossfade.mirror_failures f where f.pair = repair.pair
-          and f.resolved_at is null
-        union all
-        select m.key from crossfade.mismatches m where m.pair = repair.pair
-          and m.resolved_at is null) k),
-    'flags_version', crossfade.flags_version());
+  return crossfade_private.repair_counts(v_pair) || jsonb_build_object(
+    'repaired', v_repaired, 'failed', v_failed, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
 
 -- runs/conversion_check.sql -----------------------------------------------------------------------
 
@@ -8314,7 +10340,7 @@ begin
       'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
       crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
     return v_found;
-  exception when others then
+  exception when others or assert_failure then
     null; -- Law 5 is broken somewhere: find the rows one by one.
   end;
   v_key := after_key;
@@ -8324,7 +10350,7 @@ begin
       execute format(
         'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
         crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
-    exception when others then
+    exception when others or assert_failure then
       v_found := jsonb_build_array(jsonb_build_object(
         'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
         'error', format('%s: %s', sqlstate, sqlerrm)));
@@ -8346,6 +10372,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8387,6 +10419,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -8544,10 +10582,11 @@ begin
     perform crossfade_private.note_drive(run, (v_batch ->> 'state') || ': '
       || (v_batch ->> 'reason'));
     v_wait_s := case when v_batch ->> 'state' in ('waiting', 'throttled') then 1
-      when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end;
+      else greatest((v_batch ->> 'wait_ms')::double precision / 1000,
+        case when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end) end;
   exception when others then
     -- Deadlocks, locks, memory, connections: the next try may work, as for a client that drives.
-    if sqlstate !~ '^(40|53)' and sqlstate <> '55P03' then
+    if not crossfade_private.is_transient(sqlstate) then
       perform crossfade.control_run(run, 'pause', format('self-drive: %s (%s)', sqlerrm, sqlstate));
       return null;
     end if;
@@ -8665,6 +10704,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pieces jsonb := crossfade_private.make_pieces(crossfade_private.get_pair(pair), side);
@@ -8795,6 +10840,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -9041,27 +11092,6 @@ comment on function crossfade.record_requests is
 -- health/windows.sql ------------------------------------------------------------------------------
 
 -- The requests of a stretch of time.
-
-create or replace function crossfade_private.quantile_ms(
-  histogram bigint[], quantile double precision
-)
-returns double precision
-language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  with b as (
-    select i - 1 as bucket, n, sum(n) over (order by i) as upto, sum(n) over () * quantile as wanted
-    from unnest(histogram) with ordinality h(n, i)
-  )
-  select case when b.bucket = 0 then (b.wanted - b.upto + b.n) / b.n
-    -- Between the bucket's bounds in proportion to its rank, on the log scale of the buckets.
-    else power(2, (b.bucket - 1 + (b.wanted - b.upto + b.n) / b.n) / 4) end
-  from b where b.n > 0 and b.upto >= b.wanted
-  order by b.bucket limit 1;
-$$;
-
-comment on function crossfade_private.quantile_ms is
-  'Quantile (0 to 1) in ms of a histogram of 80 counts, bucket 0 first; null when it is empty. At most 19 % off, the width of a bucket.';
 
 create or replace function crossfade_private.backend_window(
   pair text, step bigint, backend_version integer, since timestamptz
@@ -9864,7 +11894,7 @@ as $$
       when (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
         then 'the last clean verify pass is older than the backfill'
       else 'the converters have changed since the last clean verify pass' end,
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   where (data_blockers.pair).last_clean_verify_at is null
     or (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
     or (data_blockers.pair).verified_converter_hash is distinct
@@ -9872,19 +11902,19 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('drift_since_verify',
     format('%s writes were not mirrored since the last clean verify pass', count(*)),
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   from crossfade.mirror_failures f
   where f.pair = (data_blockers.pair).name and f.resolved_at is not null
     and f.at > (data_blockers.pair).last_clean_verify_at
@@ -9926,8 +11956,8 @@ as $$
 begin
   return query
     select crossfade_private.blocker('rls_parity',
-      format('users see different rows in the two tables (%s found)', c.differences),
-      'Make the policies equal, then run crossfade pair check-rls again.')
+      format('users may see or write different rows in the two tables (%s found)', c.differences),
+      format('Make the policies equal, then: crossfade pair check-rls %s --user ID', c.pair))
     from crossfade.rls_checks c
     where c.pair = (rls_blockers.pair).name and c.differences > 0;
 end $$;
@@ -9953,7 +11983,7 @@ begin
   if stage <> v_next then
     return next crossfade_private.blocker('stage_order',
       format('%s comes after %s', v_next, (pair).stage),
-      format('crossfade stage set %s %s', (pair).name, v_next));
+      format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
@@ -9970,11 +12000,17 @@ begin
   if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
-      'crossfade backfill run');
+      format('crossfade backfill run %s', (pair).name));
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', 'crossfade backfill run');
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
+    return query
+      select crossfade_private.blocker('parent_backfill_needed',
+        format('its rows refer to rows of "%s", which are not copied yet', u),
+        format('crossfade backfill run %s', u))
+      from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
   end if;
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);
@@ -9984,7 +12020,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      'crossfade pair mirror PAIR both, then crossfade repair');
+      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+        (pair).name));
   end if;
   if stage = 'live' then
     return query select crossfade_private.shadow_blockers(pair);
@@ -9993,7 +12030,13 @@ begin
   if stage = 'rampdown' and v_cohort.percentage < 100 then
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
-      'crossfade cohort set --percentage 100');
+      format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'complete' then
+    return query select crossfade_private.blocker('v1_written', b.message, b.hint)
+      from crossfade_private.v1_write_blocker(pair) b;
+    return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
+      from crossfade_private.dependent_blockers(pair) b;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(
@@ -10007,6 +12050,182 @@ end $$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';
+
+-- stages/sequences.sql ----------------------------------------------------------------------------
+
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every key
+-- of both tables, and V2's defaults must not need V1 when that is an archive.
+
+create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found bigint;
+begin
+  -- Without an index that begins with the column this would read the whole table.
+  if exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = i.indkey[0]
+    where i.indrelid = tab and i.indisvalid and i.indpred is null and a.attname = column_name
+      and crossfade_private.key_family(a.atttypid, a.atttypmod) = 'an integer'
+  ) then
+    execute format('select max(%I) from %s', column_name, tab) into v_found;
+  end if;
+  return v_found;
+end $$;
+
+comment on function crossfade_private.greatest_key is
+  'The greatest key of a table; null without rows, and where finding it would take long.';
+
+create or replace function crossfade_private.advance_sequence(sequence regclass, past bigint)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence pg_catalog.pg_sequence;
+  -- Others may take values meanwhile: setting exactly what was read could take the sequence back.
+  v_margin constant integer := 100;
+begin
+  select s.* into v_sequence from pg_catalog.pg_sequence s where s.seqrelid = sequence;
+  if v_sequence.seqincrement > 0 and past <= v_sequence.seqmax
+    and past >= coalesce(pg_sequence_last_value(sequence), v_sequence.seqstart - 1) then
+    perform setval(sequence, least(v_sequence.seqmax, past + v_margin * v_sequence.seqincrement));
+  end if;
+exception when insufficient_privilege then
+  raise warning 'crossfade: sequence % could not be set past %: %', sequence, past, sqlerrm;
+end $$;
+
+comment on function crossfade_private.advance_sequence is
+  'Set a sequence past a value that was taken without it; never back. Not undone by a rollback. A WARNING where the engine''s owner may not.';
+
+create or replace function crossfade_private.lead_sequences(pair crossfade.pairs, side integer)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.advance_sequence(
+    case side when 1 then s.sequence_1 else s.sequence_2 end, greatest(
+      pg_sequence_last_value(case side when 1 then s.sequence_2 else s.sequence_1 end),
+      crossfade_private.greatest_key(((pair).v1_table)::regclass, s.column_1),
+      crossfade_private.greatest_key(((pair).v2_table)::regclass, s.column_2)))
+  from crossfade_private.key_sequences(pair) s
+  -- One that both tables share has handed out every key itself.
+  where s.sequence_1 is distinct from s.sequence_2
+    and case side when 1 then s.sequence_1 else s.sequence_2 end is not null;
+$$;
+
+comment on function crossfade_private.lead_sequences is
+  'Set the key sequences of one side past every key of both tables: that side leads from now on.';
+
+create or replace function crossfade_private.copy_sequence_rights(
+  from_sequence regclass, to_sequence regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grant record;
+begin
+  execute format('alter sequence %s owner to %I', to_sequence, (
+    select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_sequence));
+  for v_grant in
+    select g.privilege_type as right, coalesce(quote_ident(r.rolname), 'public') as role
+    from pg_catalog.pg_class c
+    cross join lateral pg_catalog.aclexplode(c.relacl) g
+    left join pg_catalog.pg_roles r on r.oid = g.grantee
+    where c.oid = from_sequence
+  loop
+    execute format('grant %s on sequence %s to %s', v_grant.right, to_sequence, v_grant.role);
+  end loop;
+end $$;
+
+comment on function crossfade_private.copy_sequence_rights is
+  'Give a sequence the owner and the rights of another one.';
+
+create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_2 constant regclass := (pair).v2_table;
+  v_column record;
+  v_own text;
+  v_moved jsonb := '[]';
+begin
+  for v_column in
+    select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
+      pg_get_expr(e.adbin, e.adrelid) as before,
+      c.relnamespace = q.relnamespace and c.relowner = q.relowner as can_move
+    from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid
+    join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+    cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
+    join pg_catalog.pg_class q on q.oid = s.sequence
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    order by a.attnum
+  loop
+    if v_column.is_identity then
+      -- PostgreSQL lets nobody else own the sequence of an identity column.
+      v_own := format('%I.%I', (select c.relnamespace::regnamespace from pg_catalog.pg_class c
+        where c.oid = v_2), left((pair).name, 30) || '_' || left(v_column.name, 20) || '_own_seq');
+      execute format('create sequence %s as bigint owned by %s.%I', v_own, v_2, v_column.name);
+      execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
+        v_own);
+      perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_own, 'before', v_column.before));
+    else
+      -- In another schema or of another owner it can belong to no column of V2, but it stays.
+      execute format('alter sequence %s owned by %s', v_column.sequence, case
+        when v_column.can_move then format('%s.%I', v_2, v_column.name) else 'none' end);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_column.sequence::text, 'owner', v_column.owner));
+    end if;
+  end loop;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.own_sequences is
+  'Free V2''s defaults of V1: sequences that V1 owns become V2''s, or nobody''s; for one of an identity column V2 gets its own, with ACCESS EXCLUSIVE on V2 for milliseconds (waits at most 2 s, 55P03). Gives what crossfade.pairs.moved_sequences keeps.';
+
+create or replace function crossfade_private.return_sequences(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_moved record;
+begin
+  for v_moved in
+    select m."column" as name, m.sequence, m.owner, m.before
+    from jsonb_to_recordset((pair).moved_sequences)
+      m("column" text, sequence text, owner text, before text)
+    where to_regclass(m.sequence) is not null
+  loop
+    if v_moved.before is not null then
+      execute format('alter table %s alter column %I set default %s', (pair).v2_table, v_moved.name,
+        v_moved.before);
+      perform crossfade_private.advance_sequence(
+        crossfade_private.default_sequence(((pair).v2_table)::regclass, v_moved.name),
+        pg_sequence_last_value(v_moved.sequence::regclass));
+      execute format('drop sequence %s', v_moved.sequence);
+    else
+      execute format('alter sequence %s owned by %s.%I', v_moved.sequence, (pair).v1_table,
+        v_moved.owner);
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.return_sequences is
+  'Undo own_sequences, on the way back from complete. The same locks.';
 
 -- stages/changing.sql -----------------------------------------------------------------------------
 
@@ -10062,6 +12281,32 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved jsonb := '[]';
+begin
+  -- Order matters: who takes from which sequence first, then past what it must be.
+  if stage = 'complete' then
+    v_moved := crossfade_private.own_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'complete' then
+    perform crossfade_private.return_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 1);
+  elsif stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 1);
+  end if;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.change_leader is
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
+
 create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
 returns crossfade.pairs
 language plpgsql volatile
@@ -10074,9 +12319,14 @@ declare
   v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+  v_watched boolean := stage = 'rampdown';
+  v_moved jsonb := crossfade_private.change_leader(pair, stage);
 begin
-  update crossfade_private.mirror_state m set mirror = v_mirror
-  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+  update crossfade_private.mirror_state m
+  set mirror = v_mirror,
+    watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
+  where m.pair = (enter_stage.pair).name
+    and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)
     -- A paused mirror stays paused between the two stages that allow it.
     and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
   update crossfade.pairs p
@@ -10087,7 +12337,8 @@ begin
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
     full_since = case when enter_stage.stage in ('rampdown', 'complete')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
   perform crossfade_private.open_or_close(v_row.name);
@@ -10109,7 +12360,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_stage is
-  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+  'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
 create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
 returns void
@@ -10120,11 +12371,11 @@ as $$
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share mode', (pair).v1_table);
+  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
 end $$;
 
 comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
 
 -- stages/stages.sql -------------------------------------------------------------------------------
 
@@ -10448,28 +12699,182 @@ end $$;
 comment on function crossfade.set_mirror is
   'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
 
--- stages/visibility.sql ---------------------------------------------------------------------------
+-- stages/ignoring.sql -----------------------------------------------------------------------------
 
--- Comparing who may see what.
+-- Objects that may go on depending on V1.
 
-create or replace function crossfade.visible_keys_sql(pair text)
+create or replace function crossfade.ignore_dependents(pair text, names text[], reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- pairs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
+  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_unknown text;
+  v_after jsonb;
+begin
+  perform crossfade_private.require_reason(reason,
+    format('let objects depend on version 1 of "%s"', pair));
+  select n into v_unknown from unnest(names) n where n <> all (v_known) limit 1;
+  if v_unknown is not null then
+    perform crossfade_private.fail(400, 'CF012',
+      format('"%s" does not depend on version 1 of "%s"', v_unknown, pair),
+      jsonb_build_object('pair', pair, 'name', v_unknown, 'known', to_jsonb(v_known)),
+      format('Write the name as it stands in: crossfade plan %s', pair));
+  end if;
+  select p.* into v_pair from crossfade.pairs p where p.name = ignore_dependents.pair
+  for no key update;
+  -- No name at all takes every exception back.
+  select case when cardinality(names) = 0 then '[]' else coalesce(jsonb_agg(distinct n), '[]') end
+  into v_after
+  from (select jsonb_array_elements_text(v_before) union select unnest(names)) q(n);
+  update crossfade.pairs p
+  set options = p.options || jsonb_build_object('ignore_dependents', v_after)
+  where p.name = ignore_dependents.pair;
+  perform crossfade_private.audit('pair.ignore', pair, reason,
+    jsonb_build_object('ignore_dependents', v_before),
+    jsonb_build_object('ignore_dependents', v_after));
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_after, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.ignore_dependents is
+  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+
+-- stages/write_rights.sql -------------------------------------------------------------------------
+
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of rows.
+
+create or replace function crossfade_private.write_right_sql(
+  tab regclass, role_name text, command_name text, of_new_row boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not case command_name when 'delete' then has_table_privilege(role_name, tab, 'delete')
+      else has_any_column_privilege(role_name, tab, command_name) end then 'false'
+    when not c.relrowsecurity then 'true'
+    -- One permissive policy must let the row pass, and every restrictive one.
+    else (
+      select format('coalesce((%s)%s, false)',
+        coalesce(string_agg(q.expression, ' or ') filter (where p.permissive), 'false'),
+        coalesce(' and ' || string_agg(q.expression, ' and ') filter (where not p.permissive), ''))
+      from crossfade_private.write_policies(tab) p
+      cross join lateral (
+        select format('coalesce(%s, false)',
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+      ) q
+      where p.command = command_name
+        and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
+    end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.write_right_sql is
+  'An expression over a row of a table, under the table''s name, that says whether a role may insert, update or delete it (of_new_row: leave it behind); as that role.';
+
+create or replace function crossfade_private.rights_of_rows_sql(
+  tab regclass, role_name text, parameter integer, names text[], key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+    crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
+    crossfade_private.write_right_sql(tab, role_name, 'insert', true),
+    crossfade_private.write_right_sql(tab, role_name, 'update', false),
+    crossfade_private.write_right_sql(tab, role_name, 'update', true),
+    crossfade_private.write_right_sql(tab, role_name, 'delete', false),
+    parameter, tab, c.relname)
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.rights_of_rows_sql is
+  'A query over an array of rows: the key of each, and whether a role may insert it, update it, make it by an update, delete it.';
+
+create or replace function crossfade.write_rights_sql(pair text, role_name text)
 returns text
 language plpgsql stable
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return crossfade_private.render($sql$
-    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
-    from (select {skey_json_s} as k from {source} cf_s) a
-    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
-    where a.k is null or b.k is null
-    limit 100
-  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+  return format(
+    'select a.key, c.name as command, case when a.allowed[c.place] then 1 else 2 end as visible_in
+    from (%s) a join (%s) b on b.key = a.key
+    cross join (values (1, ''insert''), (2, ''update''), (3, ''update to''), (4, ''delete''))
+      c(place, name)
+    where a.allowed[c.place] <> b.allowed[c.place] limit 100',
+    crossfade_private.rights_of_rows_sql(v_pair.v1_table::regclass, role_name, 1,
+      v_pair.key_columns, v_pair.key_columns),
+    crossfade_private.rights_of_rows_sql(v_pair.v2_table::regclass, role_name, 2,
+      v_pair.key_columns, v_pair.v2_key_columns));
+end $$;
+
+comment on function crossfade.write_rights_sql is
+  'Text of the query that lists what a role may write in one table only, of rows of V1 ($1) and their counterparts ($2), as text of arrays. CF001.';
+
+create or replace function crossfade.row_pages_sql(pair text)
+returns text
+language plpgsql stable
+security definer -- the caller may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+begin
+  return format(
+    'select array_agg(q.a)::text, array_agg(q.b)::text
+    from (select a, b, row_number() over () as place from %s a join %s b on %s) q
+    group by (q.place - 1) / 1000', v_pair.v1_table, v_pair.v2_table, (
+      select string_agg(format('a.%I = b.%I', k1, k2), ' and ')
+      from unnest(v_pair.key_columns, v_pair.v2_key_columns) u(k1, k2)));
+end $$;
+
+comment on function crossfade.row_pages_sql is
+  'Text of the query that reads rows of both tables by a thousand, as text of arrays. CF001.';
+
+-- stages/visibility.sql ---------------------------------------------------------------------------
+
+-- Comparing who may see and who may write what.
+
+create or replace function crossfade.visible_keys_sql(pair text, role_name text)
+returns text
+language plpgsql stable
+security definer -- the caller acts as an ordinary user by then and may not read the pair
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_sides text[];
+begin
+  -- Who has no right to read sees nothing; asking would be an error.
+  select array_agg(case when has_any_column_privilege(role_name, t.name::regclass, 'select')
+    then format('select %s as k from %s cf_t',
+      crossfade_private.key_to_json(v_pair.key_columns, t.name::regclass, t.key, 'cf_t'), t.name)
+    else 'select null::jsonb as k where false' end order by t.side)
+  into v_sides
+  from (
+    select 1 as side, v_pair.v1_table as name, v_pair.key_columns as key
+    union all
+    select 2, v_pair.v2_table, v_pair.v2_key_columns
+  ) t;
+  return format('select coalesce(a.k, b.k) as key, ''select'' as command,
+      case when b.k is null then 1 else 2 end as visible_in
+    from (%s) a full join (%s) b on a.k = b.k
+    where a.k is null or b.k is null limit 100', v_sides[1], v_sides[2]);
 end $$;
 
 comment on function crossfade.visible_keys_sql is
-  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+  'Text of the query that lists keys of which the caller, acting as a role, sees only one side. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -10485,32 +12890,60 @@ $$;
 
 comment on function crossfade.record_rls_check is 'Keep the outcome of check_rls.';
 
+create or replace function crossfade.ask_as(
+  user_id text, query text, rows_1 text default null, rows_2 text default null
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_role text := coalesce(current_setting('role', true), 'none');
+  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_acting text := case when user_id is null then 'anon' else 'authenticated' end;
+begin
+  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
+  -- the user they are written for.
+  perform set_config('request.jwt.claims',
+    jsonb_strip_nulls(jsonb_build_object('sub', user_id, 'role', v_acting))::text, true);
+  perform set_config('role', v_acting, true);
+  return query execute format('select jsonb_build_object(''user_id'', coalesce($3, ''anon''),
+    ''key'', q.key, ''command'', q.command, ''visible_in'', q.visible_in) from (%s) q', query)
+  using rows_1, rows_2, user_id;
+  perform set_config('role', v_role, true);
+  perform set_config('request.jwt.claims', v_claims, true);
+end $$;
+
+comment on function crossfade.ask_as is
+  'The rows (key, command, visible_in) of a query asked as a signed-in user, null for anon. 42501 when the caller may not act as that role.';
+
 create or replace function crossfade.check_rls(pair text, user_ids jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_sql text := crossfade.visible_keys_sql(pair);
-  v_role text := current_setting('role', true);
-  v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
+  v_users text[] := array(select jsonb_array_elements_text(user_ids)) || null::text;
   v_user text;
-  v_key jsonb;
-  v_visible_in integer;
+  v_1 text;
+  v_2 text;
   v_found jsonb := '[]'::jsonb;
+  v_seen jsonb;
 begin
-  -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
-  -- the user they are written for.
-  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
-    perform set_config('request.jwt.claims',
-      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
-    perform set_config('role', 'authenticated', true);
-    for v_key, v_visible_in in execute v_sql loop
-      v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+  foreach v_user in array v_users loop
+    v_found := v_found || coalesce((
+      select jsonb_agg(d)
+      from crossfade.ask_as(v_user, crossfade.visible_keys_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end)) d), '[]');
+  end loop;
+  for v_1, v_2 in execute crossfade.row_pages_sql(pair) loop
+    foreach v_user in array v_users loop
+      select jsonb_agg(d) into v_seen
+      from crossfade.ask_as(v_user, crossfade.write_rights_sql(pair,
+        case when v_user is null then 'anon' else 'authenticated' end), v_1, v_2) d;
+      v_found := v_found || coalesce(v_seen, '[]');
     end loop;
-    perform set_config('role', coalesce(v_role, 'none'), true);
-    perform set_config('request.jwt.claims', v_claims, true);
+    exit when jsonb_array_length(v_found) > 100 * cardinality(v_users);
   end loop;
   perform crossfade.record_rls_check(
     pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
@@ -10519,7 +12952,7 @@ begin
 end $$;
 
 comment on function crossfade.check_rls is
-  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+  'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';
 
 -- rollouts/plan_steps.sql -------------------------------------------------------------------------
 
@@ -13145,7 +15578,7 @@ as $$
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
       check_conversion, control_rollout, control_run, drive_monitor, drive_run,
-      engage_kill_switch, monitor_beat, plan_pair, rearm, record_verdicts,
+      engage_kill_switch, monitor_beat, plan_pair, plan_repair, rearm, record_verdicts,
       release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback, run_check,
       sample_keys, schedule_changes, set_cohort, set_flag, set_mirror, set_stage, show_rows,
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
@@ -13365,4 +15798,6 @@ begin
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();
+  update crossfade.control c set release = crossfade_private.generator()
+  where c.release <> crossfade_private.generator();
 end $$;

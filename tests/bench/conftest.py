@@ -1,9 +1,10 @@
-"""What the benches share: a server, a database with the mirrored chat pair, the report."""
+"""What the benches share: a server, a database with the measured pair, the report."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 
 from crossfade.local.postgres import PostgresServer
 
-from .chat import CHAT
+from . import pair
 from .measure import ROOT, Connection, Report
 
 
@@ -28,20 +29,32 @@ def server() -> Iterator[PostgresServer]:
             server.bootstrap()
             with psycopg.connect(server.dsn("supabase_admin"), autocommit=True) as admin:
                 admin.execute("grant pg_checkpoint to postgres")
+                admin.execute("grant set on parameter track_functions to postgres")
             yield server
 
 
+@pytest.fixture(scope="module", params=pair.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """How the converters of the measured pair are written."""
+    return str(request.param)
+
+
 @pytest.fixture
-def db(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """A fresh database with the migrations and the chat pair, in stage off."""
-    name = request.node.originalname[:60]
+def db(server: PostgresServer, kind: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """A fresh database with the migrations and the measured pair, in stage off."""
+    with database(server, request.node.originalname[:60], kind) as connection:
+        yield connection
+
+
+@contextmanager
+def database(server: PostgresServer, name: str, kind: str) -> Iterator[Connection]:
+    """Create a database, install everything, and drop it."""
     url = server.create_database(name)
     server.bootstrap(name)
-    files = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
     with psycopg.connect(url, autocommit=True) as connection:
-        for file in [*files, ROOT / "sql" / "pairs" / "chat_messages.sql"]:
+        for file in sorted((ROOT / "supabase" / "migrations").glob("*.sql")):
             connection.execute(file.read_bytes())
-        connection.execute("insert into public.chats (id, user_id) values (%s, %s)", [CHAT, CHAT])
+        pair.create(connection, kind)
         yield connection
     admin_url = server.dsn("supabase_admin", "postgres")
     with psycopg.connect(admin_url, autocommit=True) as admin:

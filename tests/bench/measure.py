@@ -8,13 +8,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "build" / "bench.json"
@@ -28,7 +30,7 @@ class Row:
 
     Attributes:
         value: ours over the other's.
-        limit: which way, such as ``<= 0.75``.
+        limit: which way, such as ``<= 0.75``; nothing where nothing is promised.
         spread: the ratios of the single rounds.
         beside: figures that are no promise, by name.
     """
@@ -54,12 +56,11 @@ class Report:
         Args:
             name: what is measured.
             measured: ours over the other's.
-            limit: ``<=`` or ``>=`` and a number.
+            limit: ``<=`` or ``>=`` and a number; nothing for a row that promises nothing.
             against: what the other side does.
         """
-        sign, number = limit.split()
         value = round(measured.value, 3)
-        holds = value <= float(number) if sign == "<=" else value >= float(number)
+        holds = _holds(value, limit)
         row = Row(name, value, against, limit, holds, measured.spread, measured.beside)
         self.rows.append(row)
         print(f"\n{show(row)}")
@@ -75,11 +76,19 @@ class Report:
         REPORT.write_text(json.dumps(rows, indent=2) + "\n")
 
 
+def _holds(value: float, limit: str) -> bool:
+    if not limit:
+        return True
+    sign, number = limit.split()
+    return value <= float(number) if sign == "<=" else value >= float(number)
+
+
 def show(row: Row) -> str:
     """Return a row as text."""
     verdict = "holds" if row.holds else "DOES NOT HOLD"
+    promise = f"{row.limit}, {verdict}" if row.limit else "no promise"
     beside = "".join(f"\n  {name}: {value:,.6g}" for name, value in row.beside.items())
-    head = f"{row.name}: {row.value:.2f} ({row.limit}, {verdict}; {row.spread})"
+    head = f"{row.name}: {row.value:.2f} ({promise}; {row.spread})"
     return f"{head}\n  against {row.against}{beside}"
 
 
@@ -92,41 +101,85 @@ class Ratio:
     beside: dict[str, float] = field(default_factory=dict)
 
 
-Side = Callable[[], float]
+@dataclass(frozen=True)
+class Cost:
+    """What some work took: CPU of the server process, and time as its client saw it."""
+
+    cpu_us: float
+    time_us: float
 
 
-def alternate(ours: Side, theirs: Side, *, rounds: int = 7, smaller: bool = False) -> Ratio:
-    """Measure both sides in turn: ours, theirs, theirs, ours, ...
+Rounds = list[dict[str, Cost]]
 
-    Neighbours in time meet the same machine, and every other round begins with the other side.
-    Other work on the machine only ever makes a round slower, so what is compared is the quarter of
-    each side's rounds that was disturbed least.
 
-    Args:
-        ours: does one round, returns its figure.
-        theirs: the same for what we compare with.
-        rounds: rounds that count; one more warms up both sides.
-        smaller: the figures are times, not speeds.
+class Backend:
+    """The server process of a connection, and its CPU time as the kernel counts it (Linux)."""
+
+    def __init__(self, db: Connection) -> None:
+        self._pgconn = db.pgconn
+        self._schedstat = Path(f"/proc/{db.info.backend_pid}/schedstat")
+
+    def prepare(self, name: str, statement: str) -> None:
+        """Prepare a statement as clients do that send it often."""
+        self._check(self._pgconn.prepare(name.encode(), statement.encode()))
+
+    def cost(self, work: Callable[[], object]) -> Cost:
+        """Return what one call took."""
+        cpu, start = self._cpu_ns(), time.perf_counter()
+        work()
+        time_us = 1e6 * (time.perf_counter() - start)
+        return Cost((self._cpu_ns() - cpu) / 1e3, time_us)
+
+    def each(self, name: str, parameters: Iterable[Sequence[object]]) -> Cost:
+        """Run a prepared statement for each of the parameters; return what one of them took.
+
+        Through libpq: psycopg's cursors take longer than the server. Its time is the median, as
+        something else on the machine always hits some of them.
+        """
+        values = [[str(value).encode() for value in one] for one in parameters]
+        times = []
+        cpu = self._cpu_ns()
+        for one in values:
+            start = time.perf_counter()
+            result = self._pgconn.exec_prepared(name.encode(), one)
+            times.append(time.perf_counter() - start)
+            self._check(result)
+        return Cost((self._cpu_ns() - cpu) / 1e3 / len(values), 1e6 * statistics.median(times))
+
+    def _cpu_ns(self) -> int:
+        return int(self._schedstat.read_text().split()[0])
+
+    def _check(self, result: PGresult) -> None:
+        assert result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK), result.error_message
+
+
+def take_turns(sides: Mapping[str, Callable[[], Cost]], rounds: int) -> Rounds:
+    """Measure all sides in every round, each time beginning with another one.
+
+    What is compared with each other is measured within moments: other work on the machine meets
+    all sides alike. One more round warms up.
     """
+    names = list(sides)
     found = []
     for number in range(rounds + 1):
-        first, second = (ours, theirs) if number % 2 == 0 else (theirs, ours)
-        one, two = first(), second()
-        if number:
-            found.append((one, two) if number % 2 == 0 else (two, one))
-    ratios = [own / other for own, other in found]
-    own, other = (_least_disturbed(side, smaller=smaller) for side in zip(*found, strict=True))
+        first = number % len(names)
+        found.append({name: sides[name]() for name in (*names[first:], *names[:first])})
+    return found[1:]
+
+
+def compare(rounds: Rounds, ratio: Callable[[dict[str, Cost]], float]) -> Ratio:
+    """Return the median of the rounds' ratios, with the medians of all sides beside it."""
+    ratios = [ratio(one) for one in rounds]
     quarters = statistics.quantiles(ratios, n=4)
     spread = (
-        f"round by round {min(ratios):.2f} to {max(ratios):.2f}, middle half {quarters[0]:.2f} to "
-        f"{quarters[2]:.2f}, median {quarters[1]:.2f}, {rounds} rounds"
+        f"{min(ratios):.2f} to {max(ratios):.2f}, middle half {quarters[0]:.2f} to "
+        f"{quarters[2]:.2f}, {len(ratios)} rounds"
     )
-    return Ratio(own / other, spread, {"ours": own, "theirs": other})
-
-
-def _least_disturbed(figures: Sequence[float], *, smaller: bool) -> float:
-    best = sorted(figures, reverse=not smaller)
-    return statistics.median(best[: max(1, len(best) // 4 + 1)])
+    beside = {}
+    for name in rounds[0]:
+        beside[f"{name}, CPU us"] = statistics.median(one[name].cpu_us for one in rounds)
+        beside[f"{name}, time us"] = statistics.median(one[name].time_us for one in rounds)
+    return Ratio(statistics.median(ratios), spread, beside)
 
 
 @contextmanager
@@ -146,13 +199,6 @@ def awake(limit_s: float = 900) -> Iterator[None]:
         for process in loops:
             process.kill()
             process.wait()
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 @contextmanager

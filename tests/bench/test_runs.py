@@ -2,110 +2,112 @@
 
 from __future__ import annotations
 
-from .chat import (
+from .measure import Backend, Connection, Cost, Report, Rounds, compare, take_turns
+from .pair import (
+    HAND_V2,
     HISTORY_ROWS,
+    KINDS,
     ONE_TABLE,
     V1,
     V2,
-    columns,
-    copy_converters,
-    create_one_table,
     drain,
-    fill,
     mirror,
+    promised,
+    rows_v1,
+    scaled,
     start,
     touch_all,
 )
-from .measure import Connection, Report, alternate, costs, seconds
+
+ROUNDS = scaled(7)
 
 
-def backfill(db: Connection) -> tuple[float, dict[str, float]]:
-    """Backfill an empty V2; return rows/s and what a row costs."""
+def fill(db: Connection) -> None:
+    """Insert the history while the pair is off."""
+    db.execute(rows_v1(V1, HISTORY_ROWS).encode())
+    db.execute(f"vacuum analyze {V1}".encode())
+
+
+def speed(rounds: Rounds, report: Report, name: str, limit: str, kind: str, against: str) -> None:
+    """Add a row: rows a second of the first side over those of the second."""
+    ours, theirs = rounds[0]
+    found = compare(rounds, lambda of: of[theirs].time_us / of[ours].time_us)
+    for side in (ours, theirs):
+        found.beside[f"{side}, rows/s"] = HISTORY_ROWS / found.beside[f"{side}, time us"] * 1e6
+    report.add(name + KINDS[kind], found, promised(kind, limit), against=against)
+
+
+def backfill(db: Connection) -> Cost:
+    """Backfill an empty V2."""
     mirror(db, "off")
     db.execute(f"truncate {V2}".encode())
     db.execute("checkpoint")
     mirror(db, "dualwrite")
     run = start(db, "start_backfill")
-    with costs(db, (V1, V2), HISTORY_ROWS) as cost:
-        speed = HISTORY_ROWS / seconds(lambda: drain(db, "backfill_batch", run))
-    return speed, cost
+    cost = Backend(db).cost(lambda: drain(db, "backfill_batch", run))
+    assert db.execute(f"select count(*) from {V2}".encode()).fetchone() == (HISTORY_ROWS,)
+    return cost
 
 
-def test_backfill_against_one_statement(db: Connection, report: Report) -> None:
-    copy_converters(db)
-    fill(db, HISTORY_ROWS)
-    db.execute(f"vacuum analyze {V1}".encode())
-    statement = (
-        f"insert into {V2} ({columns(db, V2)}) select c.* from {V1} a"
-        " cross join lateral public.inlined_to_v2(a, null) c"
-    )
-    cost: dict[str, float] = {}
+def test_backfill_against_one_statement(db: Connection, kind: str, report: Report) -> None:
+    fill(db)
+    statement = f"""
+        insert into {HAND_V2} select c.* from {V1} a
+        cross join lateral public.free_to_v2(a, null) c"""
 
-    def ours() -> float:
-        speed, found = backfill(db)
-        cost.update(found)
-        return speed
-
-    def theirs() -> float:
-        mirror(db, "off")
-        db.execute(f"truncate {V2}".encode())
+    def one_statement() -> Cost:
+        db.execute(f"truncate {HAND_V2}".encode())
         db.execute("checkpoint")
-        return HISTORY_ROWS / seconds(lambda: db.execute(statement.encode()))
+        return Backend(db).cost(lambda: db.execute(statement.encode()))
 
-    found = alternate(ours, theirs)
-    found.beside.update(cost)
+    rounds = take_turns({"batches": lambda: backfill(db), "one statement": one_statement}, ROUNDS)
     against = "one INSERT ... SELECT with the same conversion"
-    report.add("backfill, rows/s", found, ">= 0.85", against=against)
+    speed(rounds, report, "backfill, rows/s", ">= 0.85", kind, against)
 
 
-def test_backfill_against_touching_every_row(db: Connection, report: Report) -> None:
-    create_one_table(db)
-    fill(db, HISTORY_ROWS)
-    db.execute(f"vacuum analyze {V1}".encode())
-    cost: dict[str, float] = {}
+def test_backfill_against_touching_every_row(db: Connection, kind: str, report: Report) -> None:
+    fill(db)
 
-    def theirs() -> float:
+    def touching() -> Cost:
         db.execute(f"truncate {ONE_TABLE}".encode())
-        db.execute(f"alter table {ONE_TABLE} disable trigger convert".encode())
-        names = columns(db, V1)
-        db.execute(f"insert into {ONE_TABLE} ({names}) select {names} from {V1}".encode())
-        db.execute(f"alter table {ONE_TABLE} enable trigger convert".encode())
+        db.execute(f"alter table {ONE_TABLE} disable trigger user".encode())
+        db.execute(rows_v1(ONE_TABLE, HISTORY_ROWS).encode())
+        db.execute(f"alter table {ONE_TABLE} enable trigger user".encode())
         db.execute(f"analyze {ONE_TABLE}".encode())
         db.execute("checkpoint")
-        with costs(db, (ONE_TABLE,), HISTORY_ROWS) as found:
-            speed = HISTORY_ROWS / seconds(lambda: touch_all(db))
-        cost.update({f"theirs, {name}": value for name, value in found.items()})
-        return speed
+        cost = Backend(db).cost(lambda: touch_all(db))
+        query = f"select count(*) from {ONE_TABLE} where parts is null or waits"
+        assert db.execute(query.encode()).fetchone() == (0,)
+        return cost
 
-    found = alternate(lambda: backfill(db)[0], theirs, rounds=5)
-    found.beside.update(cost)
-    report.add(
-        "backfill against touching, rows/s",
-        found,
-        ">= 2",
-        against="a batched touch-update (1,000 rows) that fires a BEFORE trigger, after ANALYZE",
-    )
+    rounds = take_turns({"batches": lambda: backfill(db), "touching": touching}, ROUNDS)
+    against = "a batched touch-update (1,000 rows) that fires BEFORE ROW triggers, after ANALYZE"
+    speed(rounds, report, "backfill against touching, rows/s", ">= 2", kind, against)
 
 
-def test_verify_against_one_full_join(db: Connection, report: Report) -> None:
-    copy_converters(db)
+def test_verify_against_one_full_join(db: Connection, kind: str, report: Report) -> None:
     mirror(db, "dualwrite")
-    fill(db, HISTORY_ROWS)
+    db.execute(rows_v1(V1, HISTORY_ROWS).encode())
     db.execute(f"vacuum analyze {V1}, {V2}".encode())
     statement = f"""
         select count(*) from {V1} a full join {V2} b on a.id = b.id
-        left join lateral public.inlined_to_v1(b, a) x on true
-        left join lateral public.inlined_to_v2(a, b) y on true
+        left join lateral public.free_to_v1(b, a) x on true
+        left join lateral public.free_to_v2(a, b) y on true
         where a.id is null or b.id is null or a is distinct from x or b is distinct from y
     """
 
-    def ours() -> float:
+    def batches() -> Cost:
         run = start(db, "start_verify")
-        return HISTORY_ROWS / seconds(lambda: drain(db, "verify_batch", run))
+        return Backend(db).cost(lambda: drain(db, "verify_batch", run))
 
-    def theirs() -> float:
-        return HISTORY_ROWS / seconds(lambda: db.execute(statement.encode()))
+    def full_join() -> Cost:
+        answers: list[object] = []
+        cost = Backend(db).cost(
+            lambda: answers.append(db.execute(statement.encode()).fetchone())
+        )
+        assert answers == [(0,)]
+        return cost
 
-    found = alternate(ours, theirs)
+    rounds = take_turns({"batches": batches, "full join": full_join}, ROUNDS)
     against = "one FULL JOIN that compares through the same converters"
-    report.add("verify, rows/s", found, ">= 0.8", against=against)
+    speed(rounds, report, "verify, rows/s", ">= 0.8", kind, against)

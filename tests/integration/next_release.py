@@ -58,8 +58,9 @@ def next_release(folder: Path) -> str:
         head = "\n#variable_conflict use_column\n"
         change(mirror, head, f"\n{NEW_LINE}{head}")
     change(schema / "pairs" / "triggers.sql", f"'{__version__}'::text", f"'{NEXT}'::text")
-    batch = "batch_json(run, null, null) || jsonb_build_object("
-    change(schema / "runs" / "backfill.sql", batch, f"{batch}'release', '{NEXT}', ")
+    answer = "batch_json(run, null, null) || v_done"
+    told = f"{answer} || jsonb_build_object('release', '{NEXT}')"
+    change(schema / "runs" / "backfill.sql", answer, told)
     remark = "'remark', (select p.remark from crossfade.pairs p where p.name = r.pair), "
     change(schema / "runs" / "runs.sql", "    'id', r.id, ", f"    'id', r.id, {remark}")
     # A table shows how it is; what brings one that is there to that stands in refresh.sql.

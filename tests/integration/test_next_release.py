@@ -83,6 +83,7 @@ def drive(db: Connection, kind: str, run: int | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = call(db, f"{kind}_batch", run)
         if answer["state"] == "finished":
             return answer
+        time.sleep(min(answer["wait_ms"], 50) / 1000)
     raise AssertionError(answer)
 
 

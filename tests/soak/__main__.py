@@ -21,7 +21,7 @@ from tests.folders import memory_folder
 
 from .databases import make_server, ready
 from .report import explain, script, size, summary
-from .rounds import Rounds
+from .rounds import Replays, Rounds
 from .shrink import Found, shrink
 
 SHRINK_S = 120
@@ -90,7 +90,8 @@ def main() -> int:
         seed = given.seed + done - 1
         print(explain(found, seed), flush=True)
         if found.items and not given.no_shrink:
-            found = shrink(rounds.play, found, seconds=SHRINK_S)
+            with Replays(rounds) as replays:
+                found = shrink(replays.play, found, seconds=SHRINK_S)
             print(f"smallest that was found: {size(found.items)}", explain(found, seed), sep="\n")
         if found.items:
             if given.script:

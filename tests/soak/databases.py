@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -75,15 +75,22 @@ def world_database(
     server: PostgresServer, world: World, spare: Callable[[], PostgresServer] | None = None
 ) -> Iterator[Place]:
     """Make a database that holds the world; it is dropped in the end, wherever it is by then."""
-    place = Place(server, new_name(), spare)
-    with admin(server) as connection:
-        connection.execute(
-            f"create database {place.database} owner postgres "
-            "template crossfade_template strategy file_copy".encode()
-        )
-    try:
+    with copied_database(Place(server, "crossfade_template", spare)) as place:
         with place.connect() as connection:
             connection.execute(create_sql(world).encode())
+        yield place
+
+
+@contextlib.contextmanager
+def copied_database(source: Place) -> Iterator[Place]:
+    """Copy a database that nobody uses."""
+    place = replace(source, database=new_name())
+    with admin(place.server) as connection:
+        connection.execute(
+            f"create database {place.database} owner postgres "
+            f"template {source.database} strategy file_copy".encode()
+        )
+    try:
         yield place
     finally:
         drop(place)

@@ -51,14 +51,15 @@ class Excuses:
 
     Attributes:
         open: keys with an open failure: the tables may differ.
-        ever: keys that ever had a failure: what both sides edited may be lost.
+        sides: keys that ever had a failure of a write to V1, and to V2: columns that both sides
+            edited may be lost. With failures of both, the other side's may be as well.
         copied: the backfill has ended, so no row of V1 may be missing in V2.
         mirrored: mirroring has begun.
         archived: V1 is an archive: only V2 counts.
     """
 
     open: frozenset[Key] = frozenset()
-    ever: frozenset[Key] = frozenset()
+    sides: tuple[frozenset[Key], frozenset[Key]] = (frozenset(), frozenset())
     copied: bool = True
     mirrored: bool = True
     archived: bool = False
@@ -94,9 +95,8 @@ def judge(
             found.append(Problem("other problem", f"{birth}: nobody made it: {r1 or r2}"))
             continue
         keys = known.keys | {key_of(world, s, r) for s, r in ((1, r1), (2, r2)) if r is not None}
-        view = _Row(
-            world, birth, known, r1, r2, bool(keys & excuses.open), bool(keys & excuses.ever)
-        )
+        failed = tuple(side for side in (1, 2) if keys & excuses.sides[side - 1])
+        view = _Row(world, birth, known, r1, r2, bool(keys & excuses.open), failed)
         found += view.tags() + view.judge(excuses)
         if known.alive and r2 is not None:
             found += view.clips(tables.clips)
@@ -126,7 +126,7 @@ class _Row:
     r1: Image | None
     r2: Image | None
     open: bool
-    ever: bool
+    failed: tuple[int, ...]
 
     def tags(self) -> list[Problem]:
         """What a user wrote, in a row that the user may not see: changed or read through it."""
@@ -155,7 +155,7 @@ class _Row:
         if (self.r1 is None and self.r2 is None) or self.open:
             return []
         if self.r1 is not None and self.r2 is not None:
-            return [] if self.ever else [self._problem("other problem", "was deleted")]
+            return [] if self.failed else [self._problem("other problem", "was deleted")]
         return [self._problem("silent difference", "was deleted in one table")]
 
     def _judge_alive(self, excuses: Excuses) -> list[Problem]:
@@ -195,7 +195,7 @@ class _Row:
         found = []
         for name in (*LISTS[side], *NUMBERS[side]):
             own = name in _OWN[side]
-            if not own and (self.open or self.ever):
+            if (not own and (self.open or self.failed)) or len(self.failed) == 2:
                 continue
             if name in LISTS[side]:
                 wanted: object = sorted(self.known.lists[name].elements())
@@ -213,7 +213,7 @@ class _Row:
         different = {name: (a[name], b[name]) for name in a if a[name] != b[name]}
         if different:
             return [self._problem("silent difference", f"{different}")]
-        late = {} if self.ever else {
+        late = {} if self.failed else {
             name: (a[name], value) for name, value in self.known.last.items() if a[name] != value
         }  # fmt: skip
         if late:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .client import Client
 from .columns import Image, load
-from .judge import Tables, read_tables
+from .judge import Excuses, Problem, Tables, read_tables
 from .model import Entry, Key
-from .worlds import World
+from .worlds import TABLES, World
 
-TRANSIENT = ("40", "53", "55", "57", "58")
+# What a row may be refused for, what log_only notes, and a row that an old snapshot does not show.
+# Anything else is the engine's mistake, or passing trouble that must reach the writer.
+_RECORDED = ("22", "23", "LOGGED", "CF017")
 
 
 @dataclass(frozen=True)
@@ -21,26 +23,35 @@ class View:
     entries: list[Entry]
     failures: list[Image]
 
-    def keys(self, world: World, *, only_open: bool) -> frozenset[Key]:
-        """Return the keys of failures, as V1 spells them."""
-        return frozenset(
-            tuple(int(failure["key"][name]) for name in world.keys(1))
-            for failure in self.failures
-            if failure["resolved_at"] is None or not only_open
+    def excuses(self, world: World, before: Excuses) -> Excuses:
+        """Return what may differ because of failures, now and since then."""
+        sides: dict[int, set[Key]] = {1: set(before.sides[0]), 2: set(before.sides[1])}
+        now = set()
+        for failure in self.failures:
+            key = tuple(int(failure["key"][name]) for name in world.keys(1))
+            sides[failure["written_side"]].add(key)
+            if failure["resolved_at"] is None:
+                now.add(key)
+        return replace(
+            before, open=frozenset(now), sides=(frozenset(sides[1]), frozenset(sides[2]))
         )
 
-    def transient(self) -> list[str]:
-        """Return failures that should have been the writer's: who waits and tries again is safe."""
+    def wrong_failures(self) -> list[Problem]:
+        """Return failures that should never have been recorded."""
         return [
-            f"recorded: {failure['error_code']} {failure['message']} {failure['key']}"
+            Problem(
+                "other problem",
+                f"recorded: {failure['error_code']} {failure['message']} {failure['key']}",
+                failure["error_code"],
+            )
             for failure in self.failures
-            if failure["error_code"].startswith(TRANSIENT)
+            if not failure["error_code"].startswith(_RECORDED)
         ]
 
 
 def peek(client: Client, after: int = 0) -> View:
     """Look with the client's own eyes; the audit after the entry ``after``."""
-    found = load(client.send(f"select soak.peek({after})")[0][0])
+    found = load(client.send(f"select soak.peek({after}, '{TABLES[1]}', '{TABLES[2]}')")[0][0])
     return View(
         read_tables(found["v1"], found["v2"], found["clips"]),
         [Entry(**entry) for entry in found["audit"]],

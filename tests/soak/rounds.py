@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from crossfade.local.postgres import PostgresServer
 
 from .crowd import Chaos, Crowd
-from .databases import world_database
+from .databases import Place, copied_database, world_database
 from .plans import Plan
 from .scripts import make_script
 from .shrink import Found
@@ -24,7 +25,7 @@ class Rounds:
     Attributes:
         spare: gives another cluster to restore a dump in.
         mutate: breaks a rule of the engine.
-        length: transactions of a single session.
+        length: transactions of a single session; each of several sessions runs as many.
         crowds: share of rounds with several sessions.
     """
 
@@ -45,7 +46,13 @@ class Rounds:
             return Found(world, tuple(items), self.play(world, items))
         with world_database(self.server, world, self.spare) as place:
             crowd = Crowd(
-                place, world, rng, version=self.version, mutate=self.mutate, chaos=self.chaos
+                place,
+                world,
+                rng,
+                version=self.version,
+                mutate=self.mutate,
+                chaos=self.chaos,
+                transactions=self.length,
             )
             return Found(world, (), crowd.run())
 
@@ -53,3 +60,44 @@ class Rounds:
         """Play a script in a fresh database."""
         with world_database(self.server, world, self.spare) as place:
             return Player(place, world, self.mutate).play(items, unwatched=unwatched)
+
+
+class Replays:
+    """Plays variants of one script; what they begin with, which takes longest, is kept."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+        self._stack = contextlib.ExitStack()
+        self._begun: tuple[World, tuple[Plan, ...]] | None = None
+        self._place: Place | None = None
+        self._log: list[str] = []
+
+    def __enter__(self) -> Replays:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def play(self, world: World, items: Sequence[Plan], unwatched: int = 0) -> Outcome:
+        """Play a script in a fresh database; look at the tables from an item on."""
+        engine = [item.engine for item in items]
+        count = engine.index("register") + 1 if "register" in engine else 0
+        if unwatched < count:
+            return self._rounds.play(world, items, unwatched)
+        self._begin(world, tuple(items[:count]))
+        assert self._place is not None
+        with copied_database(self._place) as place:
+            player = Player(place, world, self._rounds.mutate)
+            outcome = player.play(items[count:], unwatched=unwatched - count)
+        outcome.played += count
+        outcome.log[:0] = self._log
+        return outcome
+
+    def _begin(self, world: World, items: tuple[Plan, ...]) -> None:
+        if self._begun == (world, items):
+            return
+        self._stack.close()
+        rounds = self._rounds
+        self._place = self._stack.enter_context(world_database(rounds.server, world, rounds.spare))
+        begun = Player(self._place, world, rounds.mutate).play(items, unwatched=len(items))
+        self._begun, self._log = (world, items), begun.log

@@ -89,9 +89,13 @@ def create_pair(
     *,
     stage: str = "off",
     percentage: float = 0,
+    opened: bool = False,
     **options: Any,
 ) -> str:
-    """Register a pair of two empty tables and put it where the test needs it."""
+    """Register a pair of two empty tables and put it where the test needs it.
+
+    opened: with a backfill, after which API roles may write V2.
+    """
     db.execute(PAIR.format(name))
     tables = [f"public.{name}_{part}" for part in ("v1", "v2", "to_v2", "to_v1")]
     call(db, "register_pair", name, *tables, options=options)
@@ -99,6 +103,8 @@ def create_pair(
     if stage != "off":
         call(db, "set_stage", name, "dualwrite", "test")
         force(db, "update crossfade.pairs set stage = %s where name = %s", stage, name)
+    if opened:
+        backfill(db, name)
     if percentage:
         call(db, "set_cohort", name, {"percentage": percentage}, "test")
     return name

@@ -6,6 +6,8 @@ from typing import Any
 
 import psycopg
 
+from tests.sql.control import backfill, unmirrored
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 TABLES = """
@@ -53,12 +55,22 @@ select crossfade.register_pair('notes', 'public.notes', 'public.notes_v2',
 """
 
 
-def create_notes(db: Connection, *, options: str = "{}", mirror: bool = True) -> None:
-    """Create and register the pair; with mirror=True both directions are switched on."""
+def create_notes(
+    db: Connection, *, options: str = "{}", mirror: bool = True, opened: bool = False
+) -> None:
+    """Create and register the pair; mirror: both ways; opened: API roles may write V2, too."""
     db.execute(TABLES)
     db.execute(REGISTER, [options])
     if mirror:
         db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
+    if opened:
+        backfill(db, "notes")
+
+
+def behind_the_mirror(db: Connection, sql: str) -> None:
+    """Write as if no trigger had been there."""
+    with unmirrored(db):
+        db.execute(sql)
 
 
 def differences(db: Connection) -> list[tuple[Any, ...]]:

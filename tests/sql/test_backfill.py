@@ -43,7 +43,6 @@ def finish(db: Connection, run: int) -> dict[str, Any]:
 
 def small_batches(db: Connection) -> None:
     db.execute("update crossfade.settings set value = '10' where name = 'batch_max_rows'")
-    db.execute("alter table crossfade.run_ranges alter column batch_rows set default 10")
 
 
 @pytest.mark.parametrize("ranges", [1, 4])

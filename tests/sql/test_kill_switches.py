@@ -106,7 +106,7 @@ def test_a_kill_that_is_rolled_back_broadcasts_nothing(db: Connection) -> None:
 def test_only_a_fencing_switch_refuses_direct_v2_writes(
     db: Connection, connect: Any, switch: str, fenced: bool
 ) -> None:
-    create_pair(db)
+    create_pair(db, stage="dualwrite", opened=True)
     call(db, "engage_kill_switch", switch)
     api = connect("service_role")
     if fenced:
@@ -117,8 +117,8 @@ def test_only_a_fencing_switch_refuses_direct_v2_writes(
 
 
 def test_a_fence_for_one_pair_leaves_the_others_alone(db: Connection, connect: Any) -> None:
-    create_pair(db, "orders")
-    create_pair(db, "bills")
+    create_pair(db, "orders", stage="dualwrite", opened=True)
+    create_pair(db, "bills", stage="dualwrite", opened=True)
     db.execute("update crossfade.kill_switches set pair = 'orders' where name = %s", [FENCE])
     call(db, "engage_kill_switch", FENCE)
     api = connect("service_role")
@@ -130,7 +130,7 @@ def test_a_fence_for_one_pair_leaves_the_others_alone(db: Connection, connect: A
 def test_no_v2_write_that_began_before_the_kill_commits_after_it(
     db: Connection, connect: Any
 ) -> None:
-    create_pair(db)
+    create_pair(db, stage="dualwrite", opened=True)
     writer, killer = connect("service_role"), connect()
     writer.execute("begin")
     writer.execute(INSERT_V2, [1])
@@ -156,7 +156,7 @@ def attempt(api: Connection) -> str | None:
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
 def test_a_straggler_cannot_hold_a_kill_up(db: Connection, connect: Any, wait_ms: int) -> None:
-    create_pair(db)
+    create_pair(db, stage="dualwrite", opened=True)
     call(db, "set_setting", "kill_wait_ms", str(wait_ms), "test")
     writer = connect("service_role")
     with writer.transaction():
@@ -181,7 +181,7 @@ def test_the_wait_leaves_lock_timeout_as_it_was(db: Connection) -> None:
 def test_a_switch_that_does_not_fence_does_not_wait_for_writers(
     db: Connection, connect: Any
 ) -> None:
-    create_pair(db)
+    create_pair(db, stage="dualwrite", opened=True)
     writer = connect("service_role")
     with writer.transaction():
         writer.execute(INSERT_V2, [1])
@@ -192,7 +192,7 @@ def test_a_switch_that_does_not_fence_does_not_wait_for_writers(
 def test_each_fencing_switch_of_a_transaction_waits_for_writers(
     db: Connection, connect: Any
 ) -> None:
-    create_pair(db)
+    create_pair(db, stage="dualwrite", opened=True)
     call(db, "set_setting", "kill_wait_ms", "0", "test")
     writer = connect("service_role")
     with writer.transaction(), db.transaction():
@@ -221,7 +221,7 @@ def test_a_hand_edit_acts_like_the_function(db: Connection, connect: Any) -> Non
 
 
 def test_a_hand_edit_waits_for_writers_too(db: Connection, connect: Any) -> None:
-    create_pair(db)
+    create_pair(db, stage="dualwrite", opened=True)
     writer, hand = connect("service_role"), connect()
     edit = f"update crossfade.kill_switches set engaged = true where name = '{FENCE}'"
     writer.execute("begin")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import psycopg
 import pytest
 
 from .conftest import Connect, Connection
+from .control import backfill, in_background, unmirrored, wait_for_waiters
 from .notes_pair import create_notes, differences, rows
+from .things_pair import verify
 
 STATEMENTS = {
     "insert": "insert into public.notes (body, tag) values ('a', 'x')",
@@ -117,18 +120,44 @@ def test_every_isolation_level_is_mirrored(db: Connection, level: str) -> None:
     assert differences(db) == []
 
 
-def test_a_snapshot_older_than_the_switch_cannot_write_unmirrored(
-    db: Connection, connect: Connect
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_a_snapshot_older_than_the_switch_does_not_keep_a_write_from_the_mirror(
+    db: Connection, connect: Connect, level: str
 ) -> None:
     create_notes(db, mirror=False)
     writer = connect()
-    writer.execute("begin isolation level repeatable read")
-    writer.execute("select count(*) from public.notes")
+    writer.execute(f"begin isolation level {level}")
+    writer.execute("select count(*) from crossfade_private.mirror_state")
     db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
-    with pytest.raises(psycopg.errors.SerializationFailure):
-        writer.execute("insert into public.notes (body) values ('a')")
-    writer.execute("rollback")
+    writer.execute("insert into public.notes (id, body) values (1, 'a')")
+    writer.execute("commit")
+    assert rows(db, "select id from public.notes_v2") == [(1,)]
     assert differences(db) == []
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_a_statement_that_runs_while_the_mirror_is_switched_on_writes_nothing_past_it(
+    db: Connection, connect: Connect, level: str
+) -> None:
+    # Its transaction has both tables, and the functions as they were, in use already.
+    create_notes(db, mirror=False)
+    writer = connect()
+    writer.execute(f"set default_transaction_isolation = '{level}'")
+    loop = """
+        do $$ begin
+          for i in 1..8 loop
+            perform pg_advisory_xact_lock(i);
+            insert into public.notes (id, body) values (i, 'n');
+          end loop;
+        end $$
+    """
+    db.execute("select pg_advisory_lock(6)")
+    with in_background(lambda: writer.execute(loop)):
+        wait_for_waiters(db, 1)
+        db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
+        db.execute("select pg_advisory_unlock(6)")
+    assert rows(db, "select count(*) from public.notes") == [(8,)]
+    assert rows(db, "select id from public.notes_v2 order by id") == [(6,), (7,), (8,)]
 
 
 # The owner's own triggers -------------------------------------------------------------------------
@@ -215,14 +244,25 @@ def test_cascade_from_a_parent_table_is_mirrored(db: Connection) -> None:
     assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
 
 
-def test_replica_role_is_mirrored(db: Connection, template: object, database: str) -> None:
+@pytest.mark.parametrize("table", ["notes", "notes_v2"])
+def test_a_restore_in_replica_mode_is_not_mirrored_and_verify_finds_it(
+    db: Connection, table: str
+) -> None:
+    # A dump brings both tables itself: mirrored, the second one would meet its rows already there.
     create_notes(db)
-    with psycopg.connect(
-        database.replace("postgres@", "supabase_admin@"), autocommit=True
-    ) as admin:
-        admin.execute("set session_replication_role = replica")
-        admin.execute("insert into public.notes (body) values ('imported')")
-    assert rows(db, "select parts ->> 0 from public.notes_v2") == [("imported",)]
+    db.execute("insert into public.notes (id, body) values (1, 'a'), (2, 'b'), (3, 'c')")
+    text = {"notes": "body", "notes_v2": "parts"}[table]
+    with unmirrored(db):
+        db.execute(f"delete from public.{table} where id = 1")
+        db.execute(f"update public.{table} set tag = 'imported' where id = 2")
+        db.execute(f"insert into public.{table} (id, {text}) values (4, '[]')")
+    assert differences(db) == [
+        (1, table == "notes", table == "notes_v2"),
+        (2, False, False),
+        (4, table == "notes_v2", table == "notes"),
+    ]
+    assert rows(db, "select * from crossfade.mirror_failures") == []
+    assert verify(db, "notes") == 3
 
 
 # Rights -------------------------------------------------------------------------------------------
@@ -325,7 +365,7 @@ def test_writers_of_both_tables_end_equal_whatever_deadlocks(
 
 
 def test_fence_refuses_api_writes_of_v2_and_nothing_else(db: Connection, connect: Connect) -> None:
-    create_notes(db)
+    create_notes(db, opened=True)
     db.execute("select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
     user = connect("authenticated", sub=USER)
     with pytest.raises(psycopg.Error) as refused:
@@ -345,7 +385,7 @@ def test_fence_refuses_api_writes_of_v2_and_nothing_else(db: Connection, connect
 def test_fence_holds_inside_a_definer_function_of_the_project(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
+    create_notes(db, opened=True)
     db.execute("""
         create function public.write_v2() returns void language sql security definer
         set search_path = '' as $$ insert into public.notes_v2 (parts) values ('["a"]') $$;
@@ -354,12 +394,81 @@ def test_fence_holds_inside_a_definer_function_of_the_project(
     with pytest.raises(psycopg.Error) as refused:
         connect("service_role").execute("select public.write_v2()")
     assert refused.value.sqlstate == "PT409"
+    assert '"CF_FENCED"' in (refused.value.diag.message_detail or "")
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+def test_v2_is_closed_to_api_roles_until_a_backfill_has_finished(
+    db: Connection, connect: Connect, role: str
+) -> None:
+    # Who inserts the key of a row that V2 has not yet would take it over.
+    create_notes(db, mirror=False)
+    db.execute("insert into public.notes (id, body) values (1, 'somebody else''s')")
+    db.execute(
+        "grant all on public.notes_v2 to anon; create policy p on public.notes_v2 to anon"
+        " using (true)"
+    )
+    db.execute("""
+        create function public.write_v2() returns void language sql security definer
+        set search_path = '' as $$ insert into public.notes_v2 (id, parts) values (7, '["a"]') $$
+    """)
+    api = connect(role)
+    statements = [
+        """insert into public.notes_v2 (id, parts) values (1, '["mine"]')""",
+        "update public.notes_v2 set tag = 'x'",
+        "delete from public.notes_v2",
+        "select public.write_v2()",
+    ]
+
+    def codes() -> set[str]:
+        found = set()
+        for statement in statements:
+            with pytest.raises(psycopg.Error) as refused:
+                api.execute(statement)
+            assert refused.value.sqlstate == "PT409"
+            found.add(json.loads(refused.value.diag.message_detail or "{}")["code"])
+        return found
+
+    assert codes() == {"CF_CLOSED"}
+    db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
+    assert codes() == {"CF_CLOSED"}
+    backfill(db, "notes")
+    api.execute("select public.write_v2()")
+    assert rows(db, "select id from public.notes order by id") == [(1,), (7,)]
+    assert differences(db) == []
+    db.execute("select crossfade.set_stage('notes', 'off', 'test')")
+    assert codes() == {"CF_CLOSED"}
+
+
+def test_v2_is_closed_while_keys_are_only_noted_and_until_they_are_drained(
+    db: Connection, connect: Connect
+) -> None:
+    create_notes(db, opened=True)
+    api = connect("service_role")
+    api.execute("""insert into public.notes_v2 (id, parts) values (1, '["a"]')""")
+
+    def is_closed() -> bool:
+        try:
+            api.execute("update public.notes_v2 set pinned = true")
+        except psycopg.Error as error:
+            return '"CF_CLOSED"' in (error.diag.message_detail or "")
+        return False
+
+    assert not is_closed()
+    db.execute("select crossfade.set_mirror('notes', 'log_only', 'test')")
+    db.execute("insert into public.notes (id, body) values (2, 'b')")
+    assert is_closed()
+    db.execute("select crossfade.set_mirror('notes', 'both', 'test')")
+    assert is_closed()
+    db.execute("select crossfade.repair('notes')")
+    assert not is_closed()
+    assert differences(db) == []
 
 
 def test_no_v2_write_that_began_before_a_kill_commits_after_it(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
+    create_notes(db, opened=True)
     writer = connect("authenticated", sub=USER)
     writer.execute("begin")
     writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
@@ -389,7 +498,7 @@ LEVELS = ["read committed", "repeatable read", "serializable"]
 def test_kill_does_not_wait_longer_than_its_setting(
     db: Connection, connect: Connect, level: str
 ) -> None:
-    create_notes(db)
+    create_notes(db, opened=True)
     writer = connect("authenticated", sub=USER)
     writer.execute(f"begin isolation level {level}")
     writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
@@ -406,7 +515,7 @@ def test_kill_does_not_wait_longer_than_its_setting(
 def test_a_snapshot_older_than_a_kill_cannot_write_past_it(
     db: Connection, connect: Connect, level: str
 ) -> None:
-    create_notes(db)
+    create_notes(db, opened=True)
     writer = connect("authenticated", sub=USER)
     writer.execute(f"begin isolation level {level}")
     writer.execute("select count(*) from public.notes_v2")

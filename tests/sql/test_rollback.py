@@ -8,7 +8,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.control import Connection, call, create_pair, force, one, ready_for_live, refused
+from tests.sql.control import (
+    Connection,
+    backfill,
+    call,
+    create_pair,
+    force,
+    one,
+    ready_for_live,
+    refused,
+)
 
 FLAG = "use_advanced_messages"
 EMERGENCY = "emergency_rollback"
@@ -113,6 +122,7 @@ def test_emergency_engages_the_switch_as_well(connect: Any) -> None:
 def test_emergency_waits_for_v2_writes_that_have_begun(connect: Any) -> None:
     db = connect()
     put(db, "live", 25)
+    backfill(db, "orders")
     call(db, "set_setting", "kill_wait_ms", "100", "test")
     writer = connect("service_role")
     writer.execute("begin")

@@ -153,14 +153,14 @@ def test_a_throttled_turn_waits_says_why_and_ends_in_time(db: Connection) -> Non
     run = driven(db)
     # How a load is seen is proved by the tests of the backfill; here it is only said.
     db.execute("""
-        create or replace function crossfade_private.throttle_reason() returns text
-        language sql as $$ select '9 sessions are active (limit 0)' $$""")
+        create or replace function crossfade_private.load_reason() returns jsonb
+        language sql as $$ select '{"reason": "9 sessions are active (limit 0)"}'::jsonb $$""")
     db.execute(one(db, "select crossfade_private.drive_command(%s, 0)", run))
     assert state(db, run) == ("running", "self-drive: throttled: 9 sessions are active (limit 0)")
     assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
     db.execute("""
-        create or replace function crossfade_private.throttle_reason() returns text
-        language sql as $$ select null::text $$""")
+        create or replace function crossfade_private.load_reason() returns jsonb
+        language sql as $$ select null::jsonb $$""")
     turn(db)
     assert state(db, run) == ("finished", None)
 
@@ -292,7 +292,6 @@ def test_a_crash_in_the_middle_of_a_turn_costs_one_batch() -> None:
         with psycopg.connect(server.dsn(database="driven"), autocommit=True) as db:
             prepare(db, 60_000)
             call(db, "set_setting", "batch_max_rows", "200", "test")
-            db.execute("alter table crossfade.run_ranges alter column batch_rows set default 200")
             run = start(db)
             call(db, "drive_run", run)
 

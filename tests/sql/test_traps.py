@@ -7,14 +7,13 @@ groups say what goes wrong without care; names of tests are claims about what ha
 from __future__ import annotations
 
 import ast
-import threading
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.sql.conftest import Connect, Connection
-from tests.sql.control import call, one, refused
+from tests.sql.control import call, in_background, one, open_v2, refused
 from tests.sql.notes_pair import REGISTER, TABLES, create_notes, differences, rows
 from tests.sql.things_pair import ADA, LONG, acting_as, failures, pair_of, verify
 
@@ -27,11 +26,11 @@ TRAPS = {
         "test_mirror::test_write_by_the_owners_trigger_is_mirrored"
     ),
     "guard: deferred triggers loop for ever": "test_pairs::test_registration_refuses",
-    "guard: our own triggers are immediate": "test_mirror_triggers_are_immediate_and_always_on",
+    "guard: our own triggers are immediate": "test_mirror_triggers_are_immediate_and_ordinary",
     "guard: a deferred trigger that is added later": (
         "test_a_deferred_trigger_added_later_does_not_loop"
     ),
-    "guard: a session can forge the setting": "test_a_forged_guard_is_found_by_verification",
+    "guard: a session can forge settings": "test_no_setting_switches_the_mirror_off",
     "guard: one for all pairs hides nested pairs": "test_pairs_that_write_each_other_are_mirrored",
     "guard: rows are older than a nested write": (
         "test_an_owners_trigger_that_writes_the_other_table_is_not_overwritten"
@@ -43,7 +42,7 @@ TRAPS = {
     "locks: two writers of one row": (
         "test_mirror::test_writers_of_both_tables_end_equal_whatever_deadlocks"
     ),
-    "locks: many rows in the order of the statement": "test_many_rows_are_locked_in_key_order",
+    "locks: the loser of a deadlock": "test_the_loser_of_a_deadlock_is_told_and_nothing_is_lost",
     "locks: DDL behind a long query": "test_registering_lets_readers_pass",
     "locks: removing takes the exclusive lock": "test_only_removing_locks_readers_out",
     "locks: a way back that needs DDL": "test_stages_and_rollback_take_no_lock_on_tables",
@@ -77,6 +76,9 @@ TRAPS = {
     ),
     "keys: a delete or truncate that the other table refuses": (
         "test_what_the_other_table_refuses_to_delete_is_recorded"
+    ),
+    "keys: a key change that the other table refuses": (
+        "test_a_key_change_that_is_refused_is_recorded_for_both_keys"
     ),
     "keys: an update of a key that is generated always": (
         "test_a_key_that_is_generated_always_can_be_changed_in_v2"
@@ -242,13 +244,13 @@ def test_guard_works_in_a_fresh_session_after_use_and_after_an_error(
     assert differences(db) == []
 
 
-def test_mirror_triggers_are_immediate_and_always_on(notes: Connection) -> None:
+def test_mirror_triggers_are_immediate_and_ordinary(notes: Connection) -> None:
     found = rows(
         notes,
         "select distinct tgdeferrable, tgenabled::text from pg_trigger "
         "where tgname like 'crossfade\\_mirror%'",
     )
-    assert found == [(False, "A")]
+    assert found == [(False, "O")]
 
 
 def test_a_deferred_trigger_added_later_does_not_loop(db: Connection) -> None:
@@ -268,12 +270,35 @@ def test_a_deferred_trigger_added_later_does_not_loop(db: Connection) -> None:
     assert differences(db) == []
 
 
-def test_a_forged_guard_is_found_by_verification(notes: Connection) -> None:
-    # Whoever may run SQL may set the guard; through the Data API nobody can.
-    notes.execute("set local crossfade.echo_notes_v1 = '1'")
-    notes.execute("insert into public.notes (id, body) values (1, 'hidden')")
-    notes.execute("set local crossfade.echo_notes_v1 = ''")
-    assert verify(notes, "notes") == 1
+SETTINGS = """
+select distinct m[1] from pg_proc p
+cross join lateral regexp_matches(p.prosrc, '(crossfade\\.[a-z0-9_]+)''', 'g') m
+where p.pronamespace = 'crossfade_private'::regnamespace
+"""
+"""Every setting of ours that a function of the engine or of a pair's mirror names."""
+
+
+@pytest.mark.parametrize("value", ["on", "1", "engine", "2", '{"1": {"id": 2}}'])
+def test_no_setting_switches_the_mirror_off(notes: Connection, value: str) -> None:
+    # Whoever may run SQL may set any of them.
+    names = {name for (name,) in rows(notes, SETTINGS)} | {"crossfade.echo_notes_v1"}
+    assert {"crossfade.mark_notes", "crossfade.moves_notes_v1"} <= names
+    for name in names:
+        for setting in (name, *(f"{name}{depth}" for depth in range(4))):
+            notes.execute("select set_config(%s, %s, true)", [setting, value])
+    notes.execute("insert into public.notes (id, body) select g, 'n' from generate_series(1, 9) g")
+    notes.execute("insert into public.notes_v2 (id, parts) values (11, '[\"n\"]')")
+    notes.execute("update public.notes set body = 'edited' where id < 5")
+    notes.execute("update public.notes_v2 set parts = '[\"by v2\"]' where id between 3 and 7")
+    notes.execute("update public.notes set id = id + 100 where id in (1, 3)")
+    notes.execute("update public.notes_v2 set id = id + 100 where id in (2, 4)")
+    notes.execute("delete from public.notes where id in (6, 101)")
+    notes.execute("delete from public.notes_v2 where id in (7, 102)")
+    assert rows(notes, "select id, body from public.notes order by id") == [
+        (5, "by v2"), (8, "n"), (9, "n"), (11, "n"), (103, "by v2"), (104, "by v2"),
+    ]  # fmt: skip
+    assert differences(notes) == []
+    assert failures(notes) == []
 
 
 def test_pairs_that_write_each_other_are_mirrored(notes: Connection) -> None:
@@ -364,37 +389,36 @@ def test_an_equal_row_is_not_written_again(db: Connection, count: int) -> None:
 # 6.2 Locks. A mirror writes two tables, so it can deadlock or queue where one write could not.
 
 
-def in_thread(connection: Connection, sql: str) -> threading.Thread:
-    thread = threading.Thread(target=connection.execute, args=(sql,))
-    thread.start()
-    return thread
-
-
-def wait_until_blocked(db: Connection, connection: Connection) -> None:
-    pid = connection.info.backend_pid
-    for _ in range(2000):
-        if one(db, "select count(*) from pg_locks where pid = %s and not granted", pid):
-            return
-    raise AssertionError("never blocked")
-
-
-def test_many_rows_are_locked_in_key_order(db: Connection, connect: Connect) -> None:
+def test_the_loser_of_a_deadlock_is_told_and_nothing_is_lost(
+    db: Connection, connect: Connect
+) -> None:
+    # Recorded instead, its write would be committed in one table and undo the winner's in repair.
     create_notes(db)
-    # Written backwards, so that the order of the table is not the order of the keys.
-    db.execute(
-        "insert into public.notes (id, body) select 31 - g, 'n' from generate_series(1, 30) g"
-    )
-    holder, writer = connect(), connect()
-    holder.execute("begin")
-    holder.execute("select from public.notes_v2 where id = 10 for update")
-    thread = in_thread(writer, "update public.notes set body = 'edited'")
-    wait_until_blocked(db, writer)
-    free = "select count(*) from (select from public.notes_v2 where {} for update skip locked) s"
-    assert one(db, free.format("id < 10")) == 0
-    assert one(db, free.format("id > 10")) == 20
-    holder.execute("rollback")
-    thread.join()
+    db.execute("insert into public.notes (id, body) values (1, 'n'), (2, 'n')")
+    first, second = connect(), connect()
+    writes = {
+        first: "update public.notes set body = 'by v1' where id = {}",
+        second: "update public.notes_v2 set parts = '[\"by v2\"]' where id = {}",
+    }
+    losers = []
+
+    def write(connection: Connection, key: int) -> None:
+        try:
+            connection.execute(writes[connection].format(key))
+            connection.execute("commit")
+        except psycopg.errors.DeadlockDetected:
+            losers.append(connection)
+
+    for connection, key in ((first, 1), (second, 2)):
+        connection.execute("begin")
+        connection.execute(writes[connection].format(key))
+    with in_background(lambda: write(first, 2)), in_background(lambda: write(second, 1)):
+        pass
+    assert len(losers) == 1
+    won = "by v2" if losers == [first] else "by v1"
+    assert rows(db, "select distinct body from public.notes") == [(won,)]
     assert differences(db) == []
+    assert rows(db, "select * from crossfade.mirror_failures") == []
 
 
 def locks(db: Connection) -> set[tuple[str, str]]:
@@ -492,6 +516,24 @@ def test_what_the_other_table_refuses_to_delete_is_recorded(
     notes.execute("delete from public.comments")
     assert call(notes, "repair", "notes")["repaired"] == len(left)
     assert differences(notes) == []
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_key_change_that_is_refused_is_recorded_for_both_keys(
+    notes: Connection, count: int
+) -> None:
+    # Under the new key alone, repair would make a second row and leave the old one for ever.
+    notes.execute(
+        "insert into public.notes (id, body) select g, 'n' from generate_series(1, %s) g", [count]
+    )
+    notes.execute("update public.notes_v2 set pinned = true")
+    notes.execute("alter table public.notes_v2 add constraint low check (id < 1000)")
+    notes.execute("update public.notes set id = id + 1000")
+    assert one(notes, "select count(*) from public.notes") == count
+    notes.execute("alter table public.notes_v2 drop constraint low")
+    assert call(notes, "repair", "notes")["remaining"] == 0
+    assert differences(notes) == []
+    assert verify(notes, "notes") == 0
 
 
 IDENTITY = (
@@ -599,6 +641,7 @@ def test_forced_row_level_security_does_not_hide_mirrored_rows(notes: Connection
         alter table public.notes force row level security;
         alter table public.notes_v2 force row level security
     """)
+    open_v2(notes, "notes")
     with acting_as(notes, "authenticated"):
         notes.execute("insert into public.notes (id, body, owner_id) values (1, 'a', %s)", [ADA])
         notes.execute("""update public.notes_v2 set parts = '["b"]'""")
@@ -616,6 +659,7 @@ def test_every_role_is_mirrored_both_ways(notes: Connection, role: str, table: s
         revoke all on public.{"notes_v2" if table == "notes" else "notes"}
         from anon, authenticated, service_role
     """)
+    open_v2(notes, "notes")
     column, values = ("body", ("a", "b")) if table == "notes" else ("parts", ('["a"]', '["b"]'))
     with acting_as(notes, role):
         insert = f"insert into public.{table} (id, owner_id, {column}) values (%s, %s, %s)"
@@ -643,7 +687,7 @@ def test_nobody_may_execute_generated_functions(notes: Connection) -> None:
     generated = (
         "p.pronamespace = 'crossfade_private'::regnamespace and p.proname like 'mirror_notes%'"
     )
-    assert one(notes, f"select count(*) from pg_proc p where {generated}") >= 10
+    assert one(notes, f"select count(*) from pg_proc p where {generated}") >= 20
     assert (
         rows(
             notes,
@@ -652,12 +696,14 @@ def test_nobody_may_execute_generated_functions(notes: Connection) -> None:
         )
         == []
     )
-    assert (
-        rows(
-            notes,
-            f"select p.proname from pg_proc p where {generated} and (not p.prosecdef "
-            "or not p.proconfig @> array['search_path=pg_catalog, pg_temp'] "
-            "or p.proowner <> 'postgres'::regrole)",
-        )
-        == []
+    # Two constants a side, which run nothing, are with their caller's rights.
+    definers = rows(
+        notes,
+        f"select p.proname from pg_proc p where {generated} and not p.prosecdef order by 1",
     )
+    assert [name for (name,) in definers] == [
+        f"mirror_notes_v{side}_{name}" for side in (1, 2) for name in ("change", "state")
+    ]
+    assert rows(
+        notes, f"select distinct p.proowner::regrole::text from pg_proc p where {generated}"
+    ) == [("postgres",)]

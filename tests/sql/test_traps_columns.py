@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.sql.conftest import ROOT, Connection, on_debian_15
-from tests.sql.control import call, one, refused
+from tests.sql.control import call, one, refused, unmirrored
 from tests.sql.notes_pair import REGISTER, create_notes, differences, rows
 from tests.sql.things_pair import acting_as, create_ignore_case, failures, pair_of, verify
 
@@ -117,9 +117,8 @@ def a_look_alike_is_mirrored(scratch: Connection, name: str) -> None:
     assert rows(scratch, f"{both} where id = 1") == [(after, after)]
     scratch.execute("update public.things_v2 set data = %s", [after])
     assert set(rows(scratch, both)) == {(after, after)}
-    scratch.execute("set local crossfade.echo_things_v2 = '1'")
-    scratch.execute("update public.things_v2 set data = %s where id = 2", [before])
-    scratch.execute("set local crossfade.echo_things_v2 = ''")
+    with unmirrored(scratch):
+        scratch.execute("update public.things_v2 set data = %s where id = 2", [before])
     assert verify(scratch, "things") == 1
 
 
@@ -129,11 +128,8 @@ JSON = ("id bigint primary key, data json", "id bigint primary key, data json", 
 def test_json_columns_are_compared_by_value(scratch: Connection) -> None:
     pair_of(scratch, *JSON)
     scratch.execute("""insert into public.things values (1, '{"a": 1, "b": 2}'), (2, null)""")
-    scratch.execute("""
-        set local crossfade.echo_things_v2 = '1';
-        update public.things_v2 set data = '{"b":2,"a":1}' where id = 1;
-        set local crossfade.echo_things_v2 = ''
-    """)
+    with unmirrored(scratch):
+        scratch.execute("""update public.things_v2 set data = '{"b":2,"a":1}' where id = 1""")
     assert verify(scratch, "things") == 0
     scratch.execute("""update public.things set data = '{"a": 2}'""")
     assert rows(scratch, "select data from public.things_v2 order by id") == [
@@ -151,11 +147,8 @@ def test_json_that_jsonb_refuses_can_be_verified(scratch: Connection) -> None:
     assert failures(scratch) == []
     assert verify(scratch, "things") == 0
     assert call(scratch, "check_conversion", "things", 1)["violations"] == []
-    scratch.execute("""
-        set local crossfade.echo_things_v2 = '1';
-        update public.things_v2 set data = '"\\u0000"' where id = 7;
-        set local crossfade.echo_things_v2 = ''
-    """)
+    with unmirrored(scratch):
+        scratch.execute("""update public.things_v2 set data = '"\\u0000"' where id = 7""")
     assert verify(scratch, "things") == 1
     assert rows(scratch, "select key, columns from crossfade.mismatches") == [
         ({"id": 7}, ["data", "v2.data"])

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from .conftest import Connect, Connection
-from .notes_pair import create_notes, differences, rows
+from .notes_pair import behind_the_mirror, create_notes, differences, rows
 
 
 def prepare(db: Connection, count: int = 50) -> None:
@@ -18,15 +18,6 @@ def prepare(db: Connection, count: int = 50) -> None:
         "select g, 'n' || g, 't' from generate_series(1, %s) g",
         [count],
     )
-
-
-def behind_the_mirror(db: Connection, sql: str) -> None:
-    """Write as if the triggers had not been there."""
-    with db.transaction():
-        db.execute(
-            "set local crossfade.echo_notes_v1 = '1'; set local crossfade.echo_notes_v2 = '1'"
-        )
-        db.execute(sql)
 
 
 def verify(db: Connection, *, ranges: int = 1) -> dict[str, Any]:

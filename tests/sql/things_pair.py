@@ -60,7 +60,7 @@ def create_ignore_case(db: Connection) -> None:
 def verify(db: Connection, pair: str) -> int:
     """Run a full verify pass; return the number of mismatches."""
     run = call(db, "start_verify", pair)["run"]["id"]
-    for _ in range(20):
+    for _ in range(2000):
         answer = call(db, "verify_batch", run)
         if answer["state"] == "finished":
             return int(answer["run"]["mismatches"])

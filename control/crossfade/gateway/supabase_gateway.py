@@ -12,7 +12,7 @@ import tenacity
 from crossfade import contract
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.config import Connection
-from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
+from crossfade.contract import Direction, Event, FollowerOnly, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
@@ -38,6 +38,7 @@ from crossfade.models import (
     Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackDone,
     RollbackEntry,
@@ -202,9 +203,27 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
                     found[run.id] = run
         return tuple(found[number] for number in sorted(found, reverse=True))
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
-        """Make the follower equal to the leader for some rows."""
-        return self._api.ask(Repaired, "repair", pair=pair, max_rows=max_rows, reason=reason)
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
+        """Make both rows of some keys agree; what only the follower has is the caller's choice."""
+        return self._api.ask(
+            Repaired,
+            "repair",
+            pair=pair,
+            max_rows=max_rows,
+            reason=reason,
+            follower_only=follower_only.value,
+        )
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """Return what ``repair`` would do to the first rows, by key. Reads only."""
+        return self._api.ask(RepairPlan, "plan_repair", pair=pair, max_rows=max_rows)
 
     # Pairs ---------------------------------------------------------------------------------------
 

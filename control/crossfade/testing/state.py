@@ -20,6 +20,7 @@ from crossfade.models import (
     Look,
     PairStatus,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackEntry,
     Run,
@@ -55,6 +56,7 @@ class FakeState:
         self.parities: deque[RlsCheck] = deque()
         self.checks: deque[ConversionCheck] = deque()
         self.repairs: deque[Repaired] = deque()
+        self.repair_plan = RepairPlan()
         self.tables: dict[str, TableInfo] = {}
         self.plans: dict[str, PairPlan] = {}
         self.keys: tuple[Key, ...] = ()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from crossfade import __version__
 from crossfade.catalog import PairPlan, TableInfo
-from crossfade.contract import Direction, ErrorCode, MirrorMode, RunState, Stage
+from crossfade.contract import Direction, ErrorCode, FollowerOnly, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
     Batch,
@@ -17,6 +17,7 @@ from crossfade.models import (
     Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     Run,
     StageChanged,
@@ -101,10 +102,22 @@ class FakeWork(FakeState):
         found = [r for r in self.runs.values() if pair in (None, r.pair) and kind in (None, r.kind)]
         return tuple(reversed(found))
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
         """The next scripted answer, else nothing to do."""
-        self._called("repair", pair, max_rows, reason)
+        self._called("repair", pair, max_rows, reason, follower_only)
         return self.repairs.popleft() if self.repairs else Repaired(0, 0)
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """The plan the test put there, else nothing to do."""
+        self._called("plan_repair", pair, max_rows)
+        return self.repair_plan
 
     def pair_status(self, pair: str | None = None) -> tuple[PairStatus, ...]:
         """With the runs that are not over."""

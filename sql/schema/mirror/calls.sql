@@ -69,6 +69,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -106,11 +141,13 @@ begin
   -- letter. None of them can be continued by a quote, so no other text can begin with one.
   v_statement := left(v_rest, v_place - length(v_words) - 1);
   v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
-  return strpos(v_words, '"') = 0 and exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
@@ -196,7 +233,9 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
-create or replace function crossfade_private.note_unseen(pair text, side integer, keys jsonb[])
+create or replace function crossfade_private.note_unseen(
+  pair text, side integer, operation text, keys jsonb[]
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -208,11 +247,15 @@ begin
   if found then
     insert into crossfade_private.tombstones (pair, side, key)
     select note_unseen.pair, note_unseen.side, k from unnest(keys) k;
+  else
+    perform crossfade_private.record_failure(pair, side, k, operation, 'CF017',
+      'the row is not visible to the transaction, or not there')
+    from unnest(keys) k;
   end if;
 end $$;
 
 comment on function crossfade_private.note_unseen is
-  'Note keys that a transaction above READ COMMITTED deleted while a backfill runs: a copy that its snapshot does not show is removed by the final sweep. Locks the pair''s state row FOR SHARE.';
+  'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
@@ -229,12 +272,29 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.noted_moves(setting text)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moves jsonb;
+begin
+  v_moves := nullif(current_setting(setting, true), '');
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+exception when others then
+  return '{}'; -- Anybody can set a setting to anything.
+end $$;
+
+comment on function crossfade_private.noted_moves is
+  'What note_move has noted, from key to key; empty when the setting holds something else.';
+
 create or replace function crossfade_private.note_move(setting text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config(setting, (coalesce(nullif(current_setting(setting, true), ''), '{}')::jsonb
+  select set_config(setting, (crossfade_private.noted_moves(setting)
     || jsonb_build_object(from_key::text, to_key))::text, true);
 $$;
 
@@ -247,7 +307,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with recursive noted(moves) as (
-    select nullif(current_setting(setting, true), '')::jsonb
+    select crossfade_private.noted_moves(setting)
   ),
   step(key, number) as (
     select n.moves -> from_key::text, 1 from noted n

@@ -9,7 +9,7 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -17,6 +17,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -50,14 +51,20 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
-      perform crossfade_private.note_unseen({pair_literal}, {side}, cf_unseen);
+      perform crossfade_private.note_unseen(
+        {pair_literal}, {side}, 'DELETE', cf_unseen);
     end if;
     return null;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
@@ -99,7 +106,7 @@ begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
@@ -127,11 +134,12 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -155,7 +163,7 @@ begin
     delete from {target} cf_t
     where not exists (select from {source} cf_s where {same_key_s_t})
       and exists (select from lateral {convert_alone} cf_c);
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;

@@ -30,14 +30,19 @@ begin
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            {pair_literal}, {side}, 'MOVE', array[{key_json_from}]);
+        end if;
         continue;
       end if;
       cf_further := crossfade_private.noted_move({moves}, {key_json_to});
-      if cf_further is not null and not exists (
-        select from {source} cf_s where {same_key_s_to}) then
+      if cf_further is not null
+        and not exists (select from {source} cf_s where {same_key_s_to})
+        and exists (select from {source} cf_s where {same_key_s_further}) then
         {move_further_statement}
       end if;
-    exception when others then
+    exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         or crossfade_private.is_transient(sqlstate) then
@@ -45,6 +50,9 @@ begin
       end if;
       perform crossfade_private.refuse_or_record(
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
     end;
   end loop;
 end $body$;
@@ -66,7 +74,7 @@ begin
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
-exception when others then
+exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;

@@ -12,12 +12,18 @@ declare
   v_from text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_from)', key);
   v_to text := crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key);
   v_setting text := format('crossfade.key_%s_v%s', (pair).name, 3 - side);
+  -- Only to a key that a row of the source has.
+  v_further jsonb := jsonb_build_object('same_key_s_further', (
+    select string_agg(format('(cf_s).%I = (cf_further ->> %L)::%s', s, name,
+      crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
+    from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
+    join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
   if crossfade_private.always_identity(target) && target_key then
     -- The trigger function mirror_key_text sets the key: an UPDATE may not.
-    return jsonb_build_object(
+    return v_further || jsonb_build_object(
       'move_statement', format(
         'perform set_config(%L, (%s)::text, true);
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
@@ -29,7 +35,7 @@ begin
         coalesce(v_any, target_key[1]), v_to));
   end if;
   return (
-    select jsonb_build_object(
+    select v_further || jsonb_build_object(
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,

@@ -52,7 +52,7 @@ begin
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
     end if;
     return;
-  exception when others then
+  exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
     if sqlstate = '23505' and cf_constraint = any (array['crossfade_one_key'] || {target_key_names})
       or crossfade_private.is_transient(sqlstate) then

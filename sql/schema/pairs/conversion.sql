@@ -109,8 +109,8 @@ as $$
         join pg_catalog.pg_type y on y.oid = p.id
         where (a.attrelid = source
             and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
-          -- Of the counterpart it is not known which columns are read.
-          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
           and a.attnum > 0 and not a.attisdropped
           and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
             'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,

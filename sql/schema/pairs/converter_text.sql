@@ -207,7 +207,8 @@ begin
       select jsonb_agg(jsonb_build_object(
         'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
           i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
-        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
+        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1]),
+        'reads_old', crossfade_private.columns_read(i, v_tokens, v_names[2])) order by n)
       from unnest(v_items) with ordinality u(i, n)));
 end $$;
 

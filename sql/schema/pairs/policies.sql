@@ -15,7 +15,7 @@ begin
     select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
-    where i.item ->> 'text' = format('(%s).%I', chr(3), i.item -> 'reads' ->> 0)), '{}')
+    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
     || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 

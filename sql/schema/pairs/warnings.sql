@@ -48,6 +48,8 @@ as $$
     union all
     select crossfade_private.publication_warnings(pair)
     union all
+    select crossfade_private.publication_problems(pair)
+    union all
     select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,

@@ -7,6 +7,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -32,6 +37,7 @@ begin
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
+  perform crossfade_private.require_parents(v_pair, direction);
   update crossfade_private.mirror_state m
   set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
   where m.pair = start_backfill.pair;
@@ -47,25 +53,27 @@ begin
 end $$;
 
 comment on function crossfade.start_backfill is
-  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when not mirrored, CF012.';
+  'Start copying the rows of one table to the other, or return the active run (already: true). ranges: key ranges that workers can take side by side. CF001, CF005 when it is not mirrored or refers to rows of a pair that has to be copied first, CF012.';
 
 create or replace function crossfade.backfill_batch(run bigint, target_ms integer default null)
 returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
   v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_written bigint := 0;
-  v_ms numeric := 0;
+  v_wait jsonb;
+  v_done jsonb;
 begin
   if v_run.kind <> 'backfill' then
     perform crossfade_private.fail(409, 'CF010',
@@ -73,31 +81,28 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade verify run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
-  v_reason := crossfade_private.wait_reason(v_run);
+  v_reason := crossfade_private.release_reason(v_pair);
   if v_reason is not null then
-    return crossfade_private.batch_json(run, 'waiting', v_reason);
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
+  v_wait := crossfade_private.older_writers(v_run);
+  if v_wait is not null then
+    return crossfade_private.batch_json(run, 'waiting', v_wait);
   end if;
   perform crossfade_private.begin_engine_write(v_pair.name);
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_written := crossfade_private.copy_batch(v_pieces, v_range.cursor_key, v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, v_written, 0, v_started,
-      target_ms);
-  end if;
-  perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  v_done := crossfade_private.run_batch(v_run, v_pair, v_pieces, target_ms);
+  begin
+    perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
+  exception when lock_not_available then
+    -- The rows are copied; the next call ends the run.
+    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+  end;
   perform crossfade_private.end_engine_write(v_pair.name);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'rows_written', v_written, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.backfill_batch is
-  'Copy the next batch of a run in this transaction, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "rows_written", "batch_ms", "state", "reason"}. state is running, waiting (older transactions), throttled, paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE. CF009, CF011; 55P03 when a row stays locked for 5 s.';
+  'Copy the next batch of a run in this transaction, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "rows_written", "batch_ms", "wait_ms": time to wait before the next call, "state", "reason", "blocking": sessions waited for}. state is running, waiting (older transactions, a lock), throttled, shrunk (a timeout: what was done before it is kept, the next batch is smaller), paused, finished or cancelled. Call it until it is finished; several workers may. A row that the other table refuses, whatever it raises, becomes an open mirror failure (operation BACKFILL). Locks the batch''s source rows FOR SHARE, waits at most 0.5 s for one. CF009, CF010, CF011.';

@@ -19,17 +19,12 @@ begin
       order by {tkey_t} for update of cf_t) l
   $sql$, pieces) into v_swept using (run).pair;
   -- A second statement: it sees the row that somebody inserted anew while the first one waited.
-  execute crossfade_private.render($sql$
+  v_swept := crossfade_private.write_rows(pieces, $sql$
     delete from {target} cf_t
     using crossfade_private.tombstones cf_z
-    where cf_z.pair = $1 and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
+    where cf_z.pair = {pair_literal} and cf_z.side = {side} and ({tkey_t}) = ({skey_z})
       and not exists (select from {source} cf_b where ({skey_b}) = ({skey_z}))
-      and not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = $1 and f.key = cf_z.key and f.resolved_at is null
-          and f.written_side = {other})
-  $sql$, pieces) using (run).pair;
-  get diagnostics v_swept = row_count;
+      and not $sql$ || crossfade_private.owed_sql('cf_z.key'), null, null);
   delete from crossfade_private.tombstones z where z.pair = (run).pair;
   return v_swept;
 end $$;
@@ -43,6 +38,7 @@ create or replace function crossfade_private.finish_backfill(
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '500ms'
 as $$
 declare
   v_swept bigint;
@@ -75,4 +71,4 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_backfill is
-  'When no range is left: sweep, and mark the run and the pair.';
+  'When no range is left: sweep, and mark the run and the pair. Waits at most 0.5 s for a lock (55P03).';

@@ -7,8 +7,8 @@ set search_path = pg_catalog, pg_temp
 as $outer$
   -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
   -- null.
-  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. {range_a} and {range_b} choose
-  -- the rows.
+  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row for which its converter gives
+  -- none has no counterpart, and that is how it should be. {range_a} and {range_b} choose the rows.
   select $sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
@@ -23,9 +23,13 @@ as $outer$
       on cf_a.cf_here and cf_b.cf_here
     left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
       on cf_a.cf_here and cf_b.cf_here
-    where cf_a.cf_here is null or cf_b.cf_here is null
-      or row({tcompare_c}) is distinct from row({tfields_b})
-      or row({scompare_d}) is distinct from row({sfields_a})$sql$;
+    where case
+      when cf_b.cf_here is null then exists (
+        select from {convert} cf_a.cf_row {with} null::{target} {converted} cf_e)
+      when cf_a.cf_here is null then exists (
+        select from {convert_back} cf_b.cf_row {with_back} null::{source} {converted_back} cf_e)
+      else row({tcompare_c}) is distinct from row({tfields_b})
+        or row({scompare_d}) is distinct from row({sfields_a}) end$sql$;
 $outer$;
 
 comment on function crossfade_private.compare_sql is
@@ -49,11 +53,15 @@ comment on function crossfade_private.diff_sql is
   'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
 
 create or replace function crossfade_private.find_mismatches(
-  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb
+  pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb,
+  keys jsonb[] default null
 )
 returns table (key jsonb, kind text, columns text[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
 as $$
 begin
   return query execute format($sql$
@@ -64,11 +72,11 @@ begin
     crossfade_private.render(
       replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
         pieces))
-  using lower_key, upper_key;
+  using lower_key, upper_key, keys;
 end $$;
 
 comment on function crossfade_private.find_mismatches is
-  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither.';
+  'Differing keys of a range, in one snapshot: both writes of a transaction are seen or neither. pieces with V1 as the source.';
 
 create or replace function crossfade_private.find_in_range(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -88,16 +96,15 @@ $$;
 comment on function crossfade_private.find_in_range is
   'Differing keys in (after_key, boundary]; null is open.';
 
-create or replace function crossfade_private.find_one(pieces jsonb, key jsonb)
-returns table (kind text, columns text[])
+create or replace function crossfade_private.find_among(pieces jsonb, keys jsonb[])
+returns table (key jsonb, kind text, columns text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select f.kind, f.columns
+  select f.key, f.kind, f.columns
   from crossfade_private.find_mismatches(
-    pieces, '({skey_t}) = ({skey_1}) and $2 is null', '({tkey_t}) = ({skey_1}) and $2 is null', key,
-      null) f;
+    pieces, '({skey_t}) in (select {skey_z} from unnest($3) cf_z(key))',
+    '({tkey_t}) in (select {skey_z} from unnest($3) cf_z(key))', null, null, keys) f;
 $$;
 
-comment on function crossfade_private.find_one is
-  'How the two rows of one key differ; no row when they agree.';
+comment on function crossfade_private.find_among is 'Those of the keys whose rows differ.';

@@ -95,7 +95,7 @@ begin
       'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
       crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
     return v_found;
-  exception when others then
+  exception when others or assert_failure then
     null; -- Law 5 is broken somewhere: find the rows one by one.
   end;
   v_key := after_key;
@@ -105,7 +105,7 @@ begin
       execute format(
         'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
         crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
-    exception when others then
+    exception when others or assert_failure then
       v_found := jsonb_build_array(jsonb_build_object(
         'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
         'error', format('%s: %s', sqlstate, sqlerrm)));
@@ -127,6 +127,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

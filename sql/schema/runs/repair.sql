@@ -1,79 +1,108 @@
--- Repair of the rows that a verify run found.
+-- Repair of what the mirror could not carry over and of what a verify run found.
+
+create or replace function crossfade_private.repair_part(
+  pair crossfade.pairs, turns jsonb, follower_only text, reason text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_group record;
+  v_done jsonb;
+  v_left jsonb[];
+  v_repaired integer := 0;
+  v_failed integer := 0;
+begin
+  for v_group in
+    select t.side, t.has_failure, array_agg(t.key) as keys
+    from jsonb_to_recordset(turns) t(key jsonb, side integer, has_failure boolean)
+    group by t.side, t.has_failure order by t.has_failure desc, t.side
+  loop
+    -- An open failure is the evidence that a row which its side does not have is to be deleted.
+    v_done := crossfade_private.repair_keys(pair, v_group.keys, v_group.side, v_group.has_failure,
+      case when v_group.has_failure then 'delete' else follower_only end, reason);
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
+    v_left := array(select jsonb_array_elements(v_done -> 'left_alone'));
+    if follower_only = 'copy' and cardinality(v_left) > 0 then
+      v_done := crossfade_private.repair_keys(
+        pair, v_left, 3 - v_group.side, false, 'keep', reason);
+      v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+      v_failed := v_failed + (v_done ->> 'failed')::integer;
+    end if;
+  end loop;
+  return jsonb_build_object('repaired', v_repaired, 'failed', v_failed);
+end $$;
+
+comment on function crossfade_private.repair_part is
+  'Repair some turns, [{"key", "side", "has_failure"}]: {"repaired", "failed"}.';
 
 create or replace function crossfade.repair(
-  pair text, max_rows integer default 500, reason text default null
+  pair text, max_rows integer default 500, reason text default null,
+  follower_only text default 'keep'
 )
 returns jsonb
 language plpgsql volatile
 security definer -- writes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s' -- a writer may hold a row for long: it stays open then
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_reason text := crossfade_private.release_reason(v_pair);
-  v_leader integer := crossfade_private.leader(v_pair.stage);
-  v_open record;
-  v_failure crossfade.mirror_failures;
-  v_repaired bigint := 0;
-  v_failed bigint := 0;
-  v_equal boolean;
-  v_error text;
+  v_started constant timestamptz := clock_timestamp();
+  v_turns jsonb;
+  v_part jsonb;
+  v_done jsonb;
+  v_repaired integer := 0;
+  v_failed integer := 0;
 begin
+  if follower_only is null or follower_only not in ('keep', 'delete', 'copy')
+    or max_rows is null or max_rows < 1 then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Invalid follower_only "%s" or max_rows %s', follower_only, max_rows),
+      jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
+      'follower_only is keep, delete or copy, max_rows at least 1.');
+  end if;
   if v_reason is not null then
     perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
       jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
   end if;
+  select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
+  from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
   perform crossfade_private.begin_engine_write(pair);
-  for v_open in
-    select f.key from crossfade.mirror_failures f
-    where f.pair = repair.pair and f.resolved_at is null
-    union
-    select m.key from crossfade.mismatches m
-    where m.pair = repair.pair and m.resolved_at is null
-    order by key limit repair.max_rows
+  for v_part in
+    -- All at once; what ran into a timeout alone, behind the others.
+    select jsonb_agg(t - '{why,is_slow}'::text[] order by n)
+    from jsonb_array_elements(v_turns) with ordinality u(t, n)
+    group by case when (t ->> 'is_slow')::boolean then n end
+    order by min(n) filter (where (t ->> 'is_slow')::boolean) nulls first
   loop
-    v_error := null;
+    exit when clock_timestamp() > v_started + interval '4 s';
     begin
-      -- Order matters: rows first, as writers do, then the failure, which may have been recorded
-      -- anew since the list was made. Only this one, held until we commit, is settled below.
-      perform crossfade_private.lock_both(crossfade_private.run_pieces(
-        v_pair, case v_leader when 1 then 'v1_to_v2' else 'v2_to_v1' end), v_open.key);
-      select f.* into v_failure from crossfade.mirror_failures f
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null for update;
-      v_equal := crossfade_private.repair_one(
-        v_pair, v_open.key, coalesce(v_failure.written_side, v_leader), reason);
-    exception when others then
-      v_equal := false;
-      v_error := format('%s: %s', sqlstate, sqlerrm);
+      v_done := crossfade_private.repair_part(v_pair, v_part, follower_only, reason);
+    exception when query_canceled then
+      -- The clock of PostgreSQL has rung and does not ring twice: nothing more in this call.
+      perform crossfade_private.mark_tried(pair, crossfade_private.same_error(
+        array(select t -> 'key' from jsonb_array_elements(v_part) t),
+        format('%s: %s', sqlstate, sqlerrm)), true);
+      v_failed := v_failed + jsonb_array_length(v_part);
+      exit;
     end;
-    if v_equal then
-      v_repaired := v_repaired + 1;
-      update crossfade.mirror_failures f set resolved_at = clock_timestamp(),
-        resolution = 'repaired'
-      where f.id = v_failure.id and f.resolved_at is null;
-      update crossfade.mismatches m set resolved_at = clock_timestamp(), resolution = 'repaired'
-      where m.pair = repair.pair and m.key = v_open.key and m.resolved_at is null;
-    else
-      v_failed := v_failed + 1;
-      update crossfade.mirror_failures f
-      set attempts = f.attempts + 1, message = coalesce(v_error,
-        'the rows still differ after the repair')
-      where f.pair = repair.pair and f.key = v_open.key and f.resolved_at is null;
-    end if;
+    v_repaired := v_repaired + (v_done ->> 'repaired')::integer;
+    v_failed := v_failed + (v_done ->> 'failed')::integer;
   end loop;
   perform crossfade_private.end_engine_write(pair);
   perform crossfade_private.open_or_close(pair);
-  return jsonb_build_object(
-    'repaired', v_repaired, 'failed', v_failed, 'remaining', (
-      select count(distinct k.key) from (
-        select f.key from crossfade.mirror_failures f where f.pair = repair.pair
-          and f.resolved_at is null
-        union all
-        select m.key from crossfade.mismatches m where m.pair = repair.pair
-          and m.resolved_at is null) k),
-    'flags_version', crossfade.flags_version());
+  return crossfade_private.repair_counts(v_pair) || jsonb_build_object(
+    'repaired', v_repaired, 'failed', v_failed, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches: {"repaired", "failed", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. Locks both rows of each key; a row that cannot be repaired stays open and is counted as failed. Call until remaining is 0 or nothing is repaired.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';

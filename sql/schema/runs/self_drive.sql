@@ -38,10 +38,11 @@ begin
     perform crossfade_private.note_drive(run, (v_batch ->> 'state') || ': '
       || (v_batch ->> 'reason'));
     v_wait_s := case when v_batch ->> 'state' in ('waiting', 'throttled') then 1
-      when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end;
+      else greatest((v_batch ->> 'wait_ms')::double precision / 1000,
+        case when (v_batch ->> 'rows_read')::bigint = 0 then 0.2 else 0 end) end;
   exception when others then
     -- Deadlocks, locks, memory, connections: the next try may work, as for a client that drives.
-    if sqlstate !~ '^(40|53)' and sqlstate <> '55P03' then
+    if not crossfade_private.is_transient(sqlstate) then
       perform crossfade.control_run(run, 'pause', format('self-drive: %s (%s)', sqlerrm, sqlstate));
       return null;
     end if;

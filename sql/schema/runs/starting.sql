@@ -6,6 +6,8 @@ create or replace function crossfade_private.split_keys(
 returns table (range integer, after_key jsonb, upto_key jsonb)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 begin
   -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
@@ -35,6 +37,27 @@ end $$;
 comment on function crossfade_private.split_keys is
   'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
 
+create or replace function crossfade_private.estimate_rows(tab regclass)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan jsonb;
+  v_rows bigint;
+begin
+  if pg_relation_size(tab) < 1000000 then
+    execute format('select count(*) from %s', tab) into v_rows;
+    return v_rows;
+  end if;
+  -- What the planner thinks: by the size of the file as it is now, also without statistics.
+  execute format('explain (format json) select from %s', tab) into v_plan;
+  return (v_plan #>> '{0,Plan,Plan Rows}')::numeric::bigint;
+end $$;
+
+comment on function crossfade_private.estimate_rows is
+  'How many rows a table has: counted while it is below 1 MB, else about. Reads no more than that.';
+
 create or replace function crossfade_private.start_run(
   kind text, pair crossfade.pairs, direction text, ranges integer
 )
@@ -47,6 +70,7 @@ declare
   v_problems text[] := array(select crossfade_private.mirror_problems(pair));
   v_pieces jsonb;
   v_rows bigint;
+  v_v1 record;
   v_run bigint;
 begin
   if v_problems <> '{}' then
@@ -70,17 +94,21 @@ begin
       'Register the pair again: the mirror may still convert as it did then.');
   end if;
   v_pieces := crossfade_private.make_pieces(pair, v_side);
-  -- Fresh statistics: without them the planner sorts the whole table for each batch.
-  execute crossfade_private.render('analyze {source}', v_pieces);
-  select greatest(c.reltuples, 0)::bigint into v_rows
-  from pg_catalog.pg_class c where c.oid = (v_pieces ->> 'source')::regclass;
-  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash)
+  v_rows := crossfade_private.estimate_rows((v_pieces ->> 'source')::regclass);
+  select * into v_v1 from crossfade_private.v1_answers((pair).name, clock_timestamp()
+    - crossfade_private.setting_number('health_window_s') * interval '1 s');
+  insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash,
+    v1_requests, v1_p95_ms, v1_error_rate)
   values (start_run.kind, (pair).name, start_run.direction, v_rows,
     crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1))
+    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1),
+    v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
   returning id into v_run;
-  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key)
-  select v_run, s.range, s.after_key, s.upto_key, s.after_key
+  insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key, batch_rows,
+    load_seen)
+  select v_run, s.range, s.after_key, s.upto_key, s.after_key,
+    crossfade_private.setting_number('batch_first_rows'),
+    crossfade_private.others_transactions(v_run)
   from crossfade_private.split_keys(
     v_pieces, start_run.ranges, start_run.kind = 'backfill',
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
@@ -91,4 +119,4 @@ begin
 end $$;
 
 comment on function crossfade_private.start_run is
-  'Create a run and its ranges. ANALYZEs the source (SHARE UPDATE EXCLUSIVE); rows_total is the estimate that gives.';
+  'Create a run and its ranges; rows_total is an estimate. Keeps how V1 answered until now, which its batches are held to.';

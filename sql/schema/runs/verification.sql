@@ -5,6 +5,11 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' -- keys are kept as text
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -72,18 +77,18 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+-- As the mirror converts, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
-  v_range crossfade.run_ranges;
-  v_pieces jsonb := crossfade_private.run_pieces(v_pair, 'v1_to_v2');
   v_reason text;
-  v_started timestamptz := clock_timestamp();
-  v_boundary jsonb;
-  v_read bigint := 0;
-  v_mismatches bigint := 0;
-  v_ms numeric := 0;
+  v_done jsonb;
 begin
   if v_run.kind <> 'verify' then
     perform crossfade_private.fail(409, 'CF010',
@@ -91,31 +96,18 @@ begin
       jsonb_build_object('run', run, 'kind', v_run.kind), 'Use crossfade backfill run.');
   end if;
   if v_run.state <> 'running' then
-    return crossfade_private.batch_json(run, v_run.state, v_run.reason);
+    return crossfade_private.batch_json(run, v_run.state,
+      jsonb_build_object('reason', v_run.reason));
   end if;
-  perform crossfade_private.check_unchanged(v_run, v_pair);
   v_reason := crossfade_private.release_reason(v_pair);
   if v_reason is not null then
-    return crossfade_private.batch_json(run, 'waiting', v_reason);
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
-  v_reason := crossfade_private.throttle_reason();
-  if v_reason is not null then
-    return crossfade_private.batch_json(run, 'throttled', v_reason);
-  end if;
-  v_range := crossfade_private.claim_range(v_run);
-  if v_range.run is not null then
-    v_boundary := crossfade_private.batch_boundary(v_pieces, v_range);
-    v_mismatches := crossfade_private.record_mismatches(v_run.pair, v_run.id, v_pieces,
-      v_range.cursor_key,
-      v_boundary);
-    v_read := crossfade_private.range_rows(v_pieces, v_range, v_boundary);
-    v_ms := crossfade_private.finish_batch(v_range, v_boundary, v_read, 0, v_mismatches, v_started,
-      target_ms);
-  end if;
+  v_done := crossfade_private.run_batch(
+    v_run, v_pair, crossfade_private.run_pieces(v_pair, 'v1_to_v2'), target_ms);
   perform crossfade_private.finish_verify(v_run, v_pair);
-  return crossfade_private.batch_json(run, null, null) || jsonb_build_object(
-    'rows_read', v_read, 'mismatches', v_mismatches, 'batch_ms', v_ms);
+  return crossfade_private.batch_json(run, null, null) || v_done;
 end $$;
 
 comment on function crossfade.verify_batch is
-  'Compare the next batch of a verify run, of about target_ms (null: setting batch_target_ms): {"run", "rows_read", "mismatches", "batch_ms", "state", "reason"}. Locks only rows that differ, for the second look. CF009, CF010, CF011.';
+  'Compare the next batch of a verify run, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database): {"run", "rows_read", "mismatches", "batch_ms", "wait_ms", "state", "reason", "blocking"} as backfill_batch answers. A row that raises counts as different and is recorded with the error. Locks only rows that differ, for the second look, and waits for none. CF009, CF010, CF011.';

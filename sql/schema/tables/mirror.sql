@@ -6,6 +6,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  watched_since timestamptz,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
@@ -14,6 +15,22 @@ comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+comment on column crossfade_private.mirror_state.watched_since is
+  'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
+
+create table if not exists crossfade_private.v1_writes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  session_pid integer not null,
+  at timestamptz not null default clock_timestamp(),
+  role text not null,
+  application text not null,
+  called_by text,
+  primary key (pair, session_pid)
+);
+
+comment on table crossfade_private.v1_writes is
+  'The last direct write of V1 by each session in stage rampdown, at most 10 s too old. called_by: the function of a trigger; null for a client''s own statement.';
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
@@ -33,25 +50,19 @@ create table if not exists crossfade.mirror_failures (
   message text not null,
   at timestamptz not null default clock_timestamp(),
   attempts integer not null default 1,
+  last_attempt_at timestamptz,
+  is_slow boolean not null default false,
   resolved_at timestamptz,
   resolution text
 );
 
--- IF NOT EXISTS would lock the table all the same, and writers that wait for that would deadlock with
--- a release that waits for them.
-do $$
-begin
-  if to_regclass('crossfade.mirror_failures_open_idx') is null then
-    create unique index mirror_failures_open_idx
-      on crossfade.mirror_failures (pair, key) where resolved_at is null;
-  end if;
-  if to_regclass('crossfade.mirror_failures_pair_idx') is null then
-    create index mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
-  end if;
-end $$;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
+comment on column crossfade.mirror_failures.last_attempt_at is
+  'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.is_slow is
+  'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
 create table if not exists crossfade_private.tombstones (
   id bigint generated always as identity primary key,
@@ -60,16 +71,34 @@ create table if not exists crossfade_private.tombstones (
   key jsonb not null
 );
 
-do $$
-begin
-  if to_regclass('crossfade_private.tombstones_pair_idx') is null then
-    create index tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
-  end if;
-  if to_regclass('crossfade_private.tombstones_key_idx') is null then
-    -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
-    create index tombstones_key_idx on crossfade_private.tombstones using hash (key);
-  end if;
-end $$;
-
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these, and
+-- a release that waits for a client who waits for its end would never refresh a pair.
+do $$
+declare
+  v_index record;
+begin
+  for v_index in
+    select * from (values
+      ('crossfade.mirror_failures_open_idx', 'create unique index mirror_failures_open_idx
+        on crossfade.mirror_failures (pair, key) where resolved_at is null'),
+      ('crossfade.mirror_failures_pair_idx', 'create index mirror_failures_pair_idx
+        on crossfade.mirror_failures (pair, at)'),
+      ('crossfade.mirror_failures_turn_idx', 'create index mirror_failures_turn_idx
+        on crossfade.mirror_failures (pair, last_attempt_at nulls first, id)
+        where resolved_at is null'),
+      ('crossfade.mirror_failures_side_idx', 'create index mirror_failures_side_idx
+        on crossfade.mirror_failures (pair, written_side) where resolved_at is null'),
+      ('crossfade_private.tombstones_pair_idx', 'create index tombstones_pair_idx
+        on crossfade_private.tombstones (pair, side, id)'),
+      -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+      ('crossfade_private.tombstones_key_idx', 'create index tombstones_key_idx
+        on crossfade_private.tombstones using hash (key)')
+    ) i(name, statement)
+    where to_regclass(i.name) is null
+  loop
+    execute v_index.statement;
+  end loop;
+end $$;

@@ -176,22 +176,22 @@ def test_edits_of_both_tables_in_one_statement_reach_both(
 # Where both say something about the same value, either may win; the tables must not differ.
 CONFLICTS = {
     "one column": (
-        "with a as (update {s} set body = 'x' where id <= 9) "
-        "update {t} set body = 'y' where id <= 9"
+        "with a as (update {s} set body = 'x' where id <= {n}) "
+        "update {t} set body = 'y' where id <= {n}"
     ),
     "delete and edit": (
-        "with a as (delete from {s} where id <= 9) update {t} set note = 'y' where id <= 9"
+        "with a as (delete from {s} where id <= {n}) update {t} set note = 'y' where id <= {n}"
     ),
     "delete and delete": (
-        "with a as (delete from {s} where id <= 9) delete from {t} where id <= 12"
+        "with a as (delete from {s} where id <= {n}) delete from {t} where id <= {n} + 3"
     ),
     "move and edit": (
-        "with a as (update {s} set id = id + 100 where id <= 9) "
-        "update {t} set note = 'y' where id <= 9"
+        "with a as (update {s} set id = id + 100 where id <= {n}) "
+        "update {t} set note = 'y' where id <= {n}"
     ),
     "move and move alike": (
-        "with a as (update {s} set id = id + 100 where id <= 9) "
-        "update {t} set id = id + 100 where id <= 9"
+        "with a as (update {s} set id = id + 100 where id <= {n}) "
+        "update {t} set id = id + 100 where id <= {n}"
     ),
     "delete and insert": (
         "with a as (delete from {s} where id = 1) insert into {t} (id, body) values (50, 'x')"
@@ -199,9 +199,10 @@ CONFLICTS = {
 }
 
 
+@pytest.mark.parametrize("count", [1, 8, 17])
 @pytest.mark.parametrize("side", [1, 2])
 def test_edits_that_contradict_each_other_leave_both_tables_equal(
-    db: Connection, side: int
+    db: Connection, side: int, count: int
 ) -> None:
     dualwrite(db, SHAPE)
     s, t = ("public.things", "public.things_v2")[:: 1 if side == 1 else -1]
@@ -210,7 +211,7 @@ def test_edits_that_contradict_each_other_leave_both_tables_equal(
         fresh(db)
         before = everything(db)
         try:
-            db.execute(statement.format(s=s, t=t))
+            db.execute(statement.format(s=s, t=t, n=count))
         except psycopg.errors.UniqueViolation:
             # The writer was told, and nothing has happened.
             assert everything(db) == before

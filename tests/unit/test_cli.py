@@ -459,7 +459,7 @@ def planned() -> FakeGateway:
 def test_repair_says_by_key_what_it_will_do_before_it_does_it() -> None:
     fake = planned()
     refused = run(fake, "repair", "notes")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "update id 7 in public.notes_v2: V1 leads" in refused.stderr
     assert "leave alone id 8 of public.notes_v2: only V2 has it" in refused.stderr
     assert "30 keys are open" in refused.stderr

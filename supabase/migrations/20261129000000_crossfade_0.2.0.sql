@@ -316,6 +316,7 @@ begin
 -- crossfade_private.prepared_transactions(xid[])
 -- crossfade_private.name_sessions(jsonb)
 -- crossfade_private.lock_holders(regclass[])
+-- crossfade_private.locked_reason(text, regclass[])
 -- crossfade_private.lock_blockers()
 -- crossfade_private.others_transactions(bigint)
 -- crossfade_private.look_at_load(crossfade.run_ranges)
@@ -7737,6 +7738,24 @@ $$;
 comment on function crossfade_private.lock_holders is
   'The three oldest transactions of others that may hold a row of the tables, or of what they refer to.';
 
+create or replace function crossfade_private.locked_reason(what text, tables regclass[])
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocking jsonb;
+begin
+  -- What was seen of sessions at the beginning of the transaction is old by now.
+  perform pg_stat_clear_snapshot();
+  v_blocking := crossfade_private.lock_holders(tables);
+  return jsonb_build_object('blocking', v_blocking, 'reason',
+    concat_ws(', probably by ', what, crossfade_private.name_sessions(v_blocking)));
+end $$;
+
+comment on function crossfade_private.locked_reason is
+  'What was waited for in vain (55P03), and for whom: {"reason", "blocking"}.';
+
 create or replace function crossfade_private.lock_blockers()
 returns jsonb
 language sql volatile
@@ -9125,19 +9144,14 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_blocking jsonb := '[]';
-  v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout'
-    else 'the batch ran out of memory' end;
+  v_why constant jsonb := case error_code
+    when '55P03' then crossfade_private.locked_reason('a row stays locked',
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[])
+    when '57014'
+      then '{"reason": "the batch was cancelled or ran into statement_timeout"}'::jsonb
+    else '{"reason": "the batch ran out of memory"}' end;
 begin
-  if error_code = '55P03' then
-    -- What was seen of sessions at the beginning of the transaction is old by now.
-    perform pg_stat_clear_snapshot();
-    v_blocking := crossfade_private.lock_holders(
-      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
-    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
-  end if;
-  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+  return v_why || jsonb_build_object('reason', concat_ws('; ', v_why ->> 'reason', case
     when (after).timeouts = 0 then 'its only row is recorded and passed'
     when (after).batch_rows < (before).batch_rows
       then format('the next has %s rows', (after).batch_rows) end));
@@ -9361,7 +9375,10 @@ begin
     perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
   exception when lock_not_available then
     -- The rows are copied; the next call ends the run.
-    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+    v_done := v_done || '{"state": "waiting"}' || crossfade_private.locked_reason(
+      'all rows are copied, and the end of the run is locked',
+      array[v_pair.v1_table, v_pair.v2_table, 'crossfade_private.mirror_state',
+        'crossfade.pairs']::regclass[]);
   end;
   perform crossfade_private.end_engine_write(v_pair.name);
   return crossfade_private.batch_json(run, null, null) || v_done;

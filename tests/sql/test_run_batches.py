@@ -1,4 +1,4 @@
-"""A run gets through: batches begin small, shrink at a timeout, and pass rows that nobody can do."""
+"""A run gets through: batches begin small, shrink at timeouts, pass rows that nobody can do."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_batch_that_runs_into_statement_timeout_says_so_and_the_next_is_smalle
     assert answers[0]["reason"] == (
         "the batch was cancelled or ran into statement_timeout; the next has 50 rows"
     )
-    assert [answer["rows_read"] for answer in answers if answer["state"] == "shrunk"][0] == 0
+    assert next(answer["rows_read"] for answer in answers if answer["state"] == "shrunk") == 0
     assert answers[-1]["run"]["rows_done"] == 60
     assert differences(db) == []
 

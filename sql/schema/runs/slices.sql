@@ -145,19 +145,14 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_blocking jsonb := '[]';
-  v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout'
-    else 'the batch ran out of memory' end;
+  v_why constant jsonb := case error_code
+    when '55P03' then crossfade_private.locked_reason('a row stays locked',
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[])
+    when '57014'
+      then '{"reason": "the batch was cancelled or ran into statement_timeout"}'::jsonb
+    else '{"reason": "the batch ran out of memory"}' end;
 begin
-  if error_code = '55P03' then
-    -- What was seen of sessions at the beginning of the transaction is old by now.
-    perform pg_stat_clear_snapshot();
-    v_blocking := crossfade_private.lock_holders(
-      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
-    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
-  end if;
-  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+  return v_why || jsonb_build_object('reason', concat_ws('; ', v_why ->> 'reason', case
     when (after).timeouts = 0 then 'its only row is recorded and passed'
     when (after).batch_rows < (before).batch_rows
       then format('the next has %s rows', (after).batch_rows) end));

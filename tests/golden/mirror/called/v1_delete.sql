@@ -64,7 +64,7 @@ begin
       delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and not exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c where not ((cf_t).body is distinct from cf_c.body or (cf_t).seen is distinct from cf_c.seen));
+        and not exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen));
       perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
         from public.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;

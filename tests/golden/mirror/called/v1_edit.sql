@@ -18,10 +18,10 @@ declare
   cf_constraint text;
 begin
   begin
-    update public.notes_v2 cf_t set (body, seen) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.seen is distinct from cf_c.seen then cf_c.seen else (cf_t).seen end from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true)
+    update public.notes_v2 cf_t set (body, seen) = (select case when (row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) then cf_c.body else (cf_t).body end, case when cf_b.seen is distinct from cf_c.seen then cf_c.seen else (cf_t).seen end from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true)
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
     join public.notes cf_s on (cf_s).id = (cf_n).id
-    where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body or (cf_b.seen is distinct from cf_c.seen) and (cf_t).seen is distinct from cf_c.seen));
+    where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true where ((row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text))) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_b.seen is distinct from cf_c.seen) and (cf_t).seen is distinct from cf_c.seen));
     delete from public.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
@@ -37,11 +37,10 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[])
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;

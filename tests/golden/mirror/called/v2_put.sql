@@ -28,7 +28,7 @@ begin
     join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
     join public.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral public.notes_to_v1(cf_s, cf_t) cf_c
-    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body is distinct from cf_c.body)
+    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -38,7 +38,7 @@ begin
     from unnest(cf_rows) cf_r
     join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-      and exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c where (cf_t).body is distinct from cf_c.body);
+      and exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body);
     insert into public.notes (id, body) overriding system value
     select cf_c.id, cf_c.body
     from unnest(cf_rows) cf_r

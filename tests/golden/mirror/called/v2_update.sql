@@ -55,7 +55,7 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
-      where (cf_o).id is distinct from (cf_s).id or (cf_o).body is distinct from (cf_s).body or (cf_o).seen is distinct from (cf_s).seen) else true end
+      where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen) else true end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
     (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
@@ -68,23 +68,23 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set (body) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+        update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body));
+        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body));
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
           and pg_stat_get_xact_tuples_inserted('public.notes'::regclass)
             + pg_stat_get_xact_tuples_updated('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set (body) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body))' else 'update public.notes cf_t set (body) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' else 'update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body))' end;
+        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (

@@ -26,7 +26,7 @@ begin
       insert into public.notes_v2 (id, parts, tag, pinned) overriding system value
       select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned
       from (select row(cf_x.*)::public.notes as cf_n from cf_new cf_x) cf_q
-      cross join lateral (select ((cf_n).id)::bigint as id, (jsonb_build_array((cf_n).body))::jsonb as parts, ((cf_n).tag)::character varying as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c;
+      cross join lateral (select ((cf_n).id)::bigint as id, (jsonb_build_array((cf_n).body))::jsonb as parts, pg_catalog."varchar"(((cf_n).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c;
       return null;
     exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then

@@ -27,7 +27,7 @@ begin
     end if;
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on'
     and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
-    select not ((cf_s).id = (cf_o).id), (cf_o).body is distinct from (cf_s).body, (cf_o).tag is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
+    select not ((cf_s).id = (cf_o).id), (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body, (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
     from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
     cross join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q
     where not exists (select from cf_old offset 1);
@@ -39,10 +39,10 @@ begin
       begin
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes_v2 cf_t set parts = case when cf_e1 then (jsonb_build_array((cf_s).body))::jsonb else (cf_t).parts end, tag = case when cf_e2 then ((cf_s).tag)::character varying else (cf_t).tag end
+        update public.notes_v2 cf_t set parts = case when cf_e1 then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when cf_e2 then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join public.notes cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and ((cf_e1) and (cf_t).parts is distinct from (jsonb_build_array((cf_s).body))::jsonb or (cf_e2) and (cf_t).tag is distinct from ((cf_s).tag)::character varying);
+        where (cf_t).id = (cf_s).id and ((cf_e1) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or (cf_e2) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying);
         if found then
           return null;
         end if;
@@ -76,7 +76,7 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
-      where (cf_o).id is distinct from (cf_s).id or (cf_o).body is distinct from (cf_s).body or (cf_o).tag is distinct from (cf_s).tag) else true end
+      where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) else true end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
     (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
@@ -89,23 +89,23 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes_v2 cf_t set parts = case when (cf_o).body is distinct from (cf_s).body then (jsonb_build_array((cf_s).body))::jsonb else (cf_t).parts end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::character varying else (cf_t).tag end
+        update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join public.notes cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).body is distinct from (cf_s).body) and (cf_t).parts is distinct from (jsonb_build_array((cf_s).body))::jsonb or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::character varying);
+        where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
           and pg_stat_get_xact_tuples_inserted('public.notes_v2'::regclass)
             + pg_stat_get_xact_tuples_updated('public.notes_v2'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set parts = case when (cf_o).body is distinct from (cf_s).body then (jsonb_build_array((cf_s).body))::jsonb else (cf_t).parts end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::character varying else (cf_t).tag end
+            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).body is distinct from (cf_s).body) and (cf_t).parts is distinct from (jsonb_build_array((cf_s).body))::jsonb or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::character varying)' else 'update public.notes_v2 cf_t set parts = case when (cf_o).body is distinct from (cf_s).body then (jsonb_build_array((cf_s).body))::jsonb else (cf_t).parts end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::character varying else (cf_t).tag end
+        where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying)' else 'update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join public.notes cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).body is distinct from (cf_s).body) and (cf_t).parts is distinct from (jsonb_build_array((cf_s).body))::jsonb or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::character varying)' end;
+        where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (

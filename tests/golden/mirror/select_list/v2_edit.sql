@@ -13,10 +13,10 @@ declare
   cf_constraint text;
 begin
   begin
-    update public.notes cf_t set body = case when (cf_o).parts is distinct from (cf_s).parts then (((cf_s).parts ->> 0))::text else (cf_t).body end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::text else (cf_t).tag end
+    update public.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
     join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
-    where (cf_t).id = (cf_s).id and (((cf_o).parts is distinct from (cf_s).parts) and (cf_t).body is distinct from (((cf_s).parts ->> 0))::text or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::text);
+    where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text);
     delete from public.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
@@ -32,11 +32,10 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[])
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;

@@ -23,7 +23,7 @@ begin
     join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
     join public.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
-    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body is distinct from cf_c.body or (cf_t).tag is distinct from cf_c.tag)
+    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -33,7 +33,7 @@ begin
     from unnest(cf_rows) cf_r
     join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-      and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where (cf_t).body is distinct from cf_c.body or (cf_t).tag is distinct from cf_c.tag);
+      and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag);
     insert into public.notes (id, body, tag) overriding system value
     select cf_c.id, cf_c.body, cf_c.tag
     from unnest(cf_rows) cf_r

@@ -40,7 +40,7 @@ begin
     -- never had a counterpart.
     delete from public.notes cf_t
     where not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral (select ((cf_t).id)::bigint as id, (jsonb_build_array((cf_t).body))::jsonb as parts, ((cf_t).tag)::character varying as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c);
+      and exists (select from lateral (select ((cf_t).id)::bigint as id, (jsonb_build_array((cf_t).body))::jsonb as parts, pg_catalog."varchar"(((cf_t).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;

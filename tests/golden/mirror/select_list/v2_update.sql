@@ -27,7 +27,7 @@ begin
     end if;
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on'
     and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
-    select not ((cf_s).id = (cf_o).id), (cf_o).parts is distinct from (cf_s).parts, (cf_o).tag is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
+    select not ((cf_s).id = (cf_o).id), (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)), (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
     from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
     cross join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q
     where not exists (select from cf_old offset 1);
@@ -39,10 +39,10 @@ begin
       begin
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set body = case when cf_e1 then (((cf_s).parts ->> 0))::text else (cf_t).body end, tag = case when cf_e2 then ((cf_s).tag)::text else (cf_t).tag end
+        update public.notes cf_t set body = case when cf_e1 then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when cf_e2 then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and ((cf_e1) and (cf_t).body is distinct from (((cf_s).parts ->> 0))::text or (cf_e2) and (cf_t).tag is distinct from ((cf_s).tag)::text);
+        where (cf_t).id = (cf_s).id and ((cf_e1) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or (cf_e2) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text);
         if found then
           return null;
         end if;
@@ -76,7 +76,7 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
-      where (cf_o).id is distinct from (cf_s).id or (cf_o).parts is distinct from (cf_s).parts or (cf_o).tag is distinct from (cf_s).tag) else true end
+      where (cf_o).id is distinct from (cf_s).id or (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) or (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) else true end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
     (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
@@ -89,23 +89,23 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set body = case when (cf_o).parts is distinct from (cf_s).parts then (((cf_s).parts ->> 0))::text else (cf_t).body end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::text else (cf_t).tag end
+        update public.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).parts is distinct from (cf_s).parts) and (cf_t).body is distinct from (((cf_s).parts ->> 0))::text or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::text);
+        where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
           and pg_stat_get_xact_tuples_inserted('public.notes'::regclass)
             + pg_stat_get_xact_tuples_updated('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set body = case when (cf_o).parts is distinct from (cf_s).parts then (((cf_s).parts ->> 0))::text else (cf_t).body end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::text else (cf_t).tag end
+            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).parts is distinct from (cf_s).parts) and (cf_t).body is distinct from (((cf_s).parts ->> 0))::text or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::text)' else 'update public.notes cf_t set body = case when (cf_o).parts is distinct from (cf_s).parts then (((cf_s).parts ->> 0))::text else (cf_t).body end, tag = case when (cf_o).tag is distinct from (cf_s).tag then ((cf_s).tag)::text else (cf_t).tag end
+        where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text)' else 'update public.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).parts is distinct from (cf_s).parts) and (cf_t).body is distinct from (((cf_s).parts ->> 0))::text or ((cf_o).tag is distinct from (cf_s).tag) and (cf_t).tag is distinct from ((cf_s).tag)::text)' end;
+        where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (

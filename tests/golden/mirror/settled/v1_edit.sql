@@ -17,15 +17,15 @@ begin
       select 'update public.notes_v2 cf_t set ' || string_agg(cf_text, ', ' order by cf_place) || '
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join public.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
-    where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (to_jsonb((cf_s).body))::jsonb or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)'
+    where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).body is distinct from ((to_jsonb((cf_s).body))::jsonb)::jsonb or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)'
       from (
-        select array[bool_or(((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (to_jsonb((cf_s).body))::jsonb), bool_or(((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)] as cf_edited
+        select array[bool_or(((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).body is distinct from ((to_jsonb((cf_s).body))::jsonb)::jsonb or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb::text))), bool_or(((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
         join public.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
         join public.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
       ) cf_e
       -- Only columns that were edited are named: triggers of the owner's are for some columns.
-      cross join unnest(cf_edited, array['body = case when (cf_o).body is distinct from (cf_s).body then (to_jsonb((cf_s).body))::jsonb else (cf_t).body end', 'updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then ((cf_s).updated_at)::timestamp with time zone else (cf_t).updated_at end']::text[]) with ordinality cf_u(cf_is, cf_text, cf_place)
+      cross join unnest(cf_edited, array['body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((to_jsonb((cf_s).body))::jsonb)::jsonb else (cf_t).body end', 'updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end']::text[]) with ordinality cf_u(cf_is, cf_text, cf_place)
       where cf_is having count(*) > 0), 'select') using cf_olds, cf_news;
     delete from public.notes_v2 cf_t
     using unnest(cf_news) cf_r
@@ -42,11 +42,10 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[])
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;

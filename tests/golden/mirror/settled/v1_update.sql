@@ -50,7 +50,7 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
-      where (cf_o).book is distinct from (cf_s).book or (cf_o).page is distinct from (cf_s).page or (cf_o).body is distinct from (cf_s).body or (cf_o).updated_at is distinct from (cf_s).updated_at) else true end
+      where (cf_o).book is distinct from (cf_s).book or (cf_o).page is distinct from (cf_s).page or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).updated_at is distinct from (cf_s).updated_at) else true end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(row(cf_x.book, cf_x.page)) as keys from cf_old cf_x) cf_a,
     (select array_agg(row(cf_x.book, cf_x.page)) as keys from cf_new cf_x) cf_b;

@@ -59,7 +59,7 @@ begin
       delete from public.notes cf_t using cf_old cf_r, public.notes_v2 cf_s
       where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and not exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at));
+        and not exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at));
       perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::public.notes_v2
         from public.notes_v2 cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page), tg_op);
     end if;

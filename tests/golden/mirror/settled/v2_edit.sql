@@ -13,10 +13,10 @@ declare
   cf_constraint text;
 begin
   begin
-    update public.notes cf_t set body = case when (cf_o).body is distinct from (cf_s).body then (((cf_s).body #>> '{}'::text[]))::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then ((cf_s).updated_at)::timestamp with time zone else (cf_t).updated_at end
+    update public.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
     join public.notes_v2 cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
-    where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (((cf_s).body #>> '{}'::text[]))::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone);
+    where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone);
     delete from public.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (
@@ -32,11 +32,10 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[])
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;

@@ -27,7 +27,7 @@ begin
     end if;
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on'
     and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
-    select not ((cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page), (cf_o).body is distinct from (cf_s).body, (cf_o).updated_at is distinct from (cf_s).updated_at into cf_moved, cf_e1, cf_e2
+    select not ((cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page), (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)), (cf_o).updated_at is distinct from (cf_s).updated_at into cf_moved, cf_e1, cf_e2
     from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
     cross join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q
     where not exists (select from cf_old offset 1);
@@ -39,10 +39,10 @@ begin
       begin
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set body = case when cf_e1 then (((cf_s).body #>> '{}'::text[]))::text else (cf_t).body end, updated_at = case when cf_e2 then ((cf_s).updated_at)::timestamp with time zone else (cf_t).updated_at end
+        update public.notes cf_t set body = case when cf_e1 then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when cf_e2 then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
-        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and ((cf_e1) and (cf_t).body is distinct from (((cf_s).body #>> '{}'::text[]))::text or (cf_e2) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone);
+        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and ((cf_e1) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or (cf_e2) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone);
         if found then
           return null;
         end if;
@@ -76,7 +76,7 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
-      where (cf_o).page is distinct from (cf_s).page or (cf_o).book is distinct from (cf_s).book or (cf_o).body is distinct from (cf_s).body or (cf_o).updated_at is distinct from (cf_s).updated_at) else true end
+      where (cf_o).page is distinct from (cf_s).page or (cf_o).book is distinct from (cf_s).book or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).updated_at is distinct from (cf_s).updated_at) else true end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(row(cf_x.book, cf_x.page)) as keys from cf_old cf_x) cf_a,
     (select array_agg(row(cf_x.book, cf_x.page)) as keys from cf_new cf_x) cf_b;
@@ -89,23 +89,23 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set body = case when (cf_o).body is distinct from (cf_s).body then (((cf_s).body #>> '{}'::text[]))::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then ((cf_s).updated_at)::timestamp with time zone else (cf_t).updated_at end
+        update public.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
-        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (((cf_s).body #>> '{}'::text[]))::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone);
+        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
           and pg_stat_get_xact_tuples_inserted('public.notes'::regclass)
             + pg_stat_get_xact_tuples_updated('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set body = case when (cf_o).body is distinct from (cf_s).body then (((cf_s).body #>> ''{}''::text[]))::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then ((cf_s).updated_at)::timestamp with time zone else (cf_t).updated_at end
+            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> ''{}''::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
-        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (((cf_s).body #>> ''{}''::text[]))::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)' else 'update public.notes cf_t set body = case when (cf_o).body is distinct from (cf_s).body then (((cf_s).body #>> ''{}''::text[]))::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then ((cf_s).updated_at)::timestamp with time zone else (cf_t).updated_at end
+        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> ''{}''::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)' else 'update public.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> ''{}''::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
         join public.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
-        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body is distinct from (cf_s).body) and (cf_t).body is distinct from (((cf_s).body #>> ''{}''::text[]))::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from ((cf_s).updated_at)::timestamp with time zone)' end;
+        where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> ''{}''::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (

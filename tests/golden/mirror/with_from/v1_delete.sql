@@ -64,12 +64,13 @@ begin
       delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and not exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+        and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body is distinct from cf_c.body or (cf_t).labels is distinct from cf_c.labels));
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
       perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
         from public.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;

@@ -31,12 +31,13 @@ begin
       insert into public.notes_v2 (id, body, labels) overriding system value
       select cf_c.id, cf_c.body, cf_c.labels
       from (select row(cf_x.*)::public.notes as cf_n from cf_new cf_x) cf_q
-      cross join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_n as new_v1, null::public.notes_v2 as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+      cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_n as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c;
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c;
       declare
         cf_written bigint;
       begin

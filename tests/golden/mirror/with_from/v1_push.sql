@@ -12,10 +12,12 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V2 under the old key comes back to V1.
 #variable_conflict use_column
 begin
-  update public.notes cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral public.notes_to_v1(cf_t, cf_s) cf_c)
+  update public.notes cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join public.notes_v2 cf_t on (cf_t).id = (cf_r).id
-  where (cf_s).id = (cf_t).id and exists (select from lateral public.notes_to_v1(cf_t, cf_s) cf_c where (cf_s).body is distinct from cf_c.body or (cf_s).labels is distinct from cf_c.labels);
+  where (cf_s).id = (cf_t).id and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).labels collate pg_catalog."C" is distinct from cf_c.labels);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;

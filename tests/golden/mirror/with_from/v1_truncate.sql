@@ -45,7 +45,8 @@ begin
     -- never had a counterpart.
     delete from public.notes_v2 cf_t
     where not exists (select from public.notes cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral public.notes_to_v1(cf_t, null::public.notes) cf_c);
+      and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;

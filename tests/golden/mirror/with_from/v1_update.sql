@@ -55,7 +55,7 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
-      where (cf_o).id is distinct from (cf_s).id or (cf_o).body is distinct from (cf_s).body or (cf_o).labels is distinct from (cf_s).labels) else true end
+      where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).labels collate pg_catalog."C" is distinct from (cf_s).labels) else true end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
     (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
@@ -68,101 +68,115 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.labels is distinct from cf_c.labels then cf_c.labels else (cf_t).labels end from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+        update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c left join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_o as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_b on true)
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true)
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join public.notes cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+        where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c left join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_o as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body or (cf_b.labels is distinct from cf_c.labels) and (cf_t).labels is distinct from cf_c.labels));
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
           and pg_stat_get_xact_tuples_inserted('public.notes_v2'::regclass)
             + pg_stat_get_xact_tuples_updated('public.notes_v2'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.labels is distinct from cf_c.labels then cf_c.labels else (cf_t).labels end from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_o as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+        where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_o as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body or (cf_b.labels is distinct from cf_c.labels) and (cf_t).labels is distinct from cf_c.labels))' else 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.labels is distinct from cf_c.labels then cf_c.labels else (cf_t).labels end from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))' else 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_o as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
         from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
         join public.notes cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+        where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_o as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, '',''::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''''::text)
-  HAVING ((cf_printed.new_v1).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body or (cf_b.labels is distinct from cf_c.labels) and (cf_t).labels is distinct from cf_c.labels))' end;
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
         select from (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q
         where case when exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id) then exists (
           select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id
-            and not exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, cf_t as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+            and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c))
-        else exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_s as new_v1, null::public.notes_v2 as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c))
+        else exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c) end) then
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c) end) then
         return null;
       end if;
     exception when others or assert_failure then

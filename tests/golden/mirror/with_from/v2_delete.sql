@@ -64,7 +64,8 @@ begin
       delete from public.notes cf_t using cf_old cf_r, public.notes_v2 cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and not exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c where not ((cf_t).body is distinct from cf_c.body or (cf_t).labels is distinct from cf_c.labels));
+        and not exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels));
       perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::public.notes_v2
         from public.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;

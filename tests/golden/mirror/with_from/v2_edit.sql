@@ -18,30 +18,34 @@ declare
   cf_constraint text;
 begin
   begin
-    update public.notes cf_t set (body, labels) = (select case when cf_b.body is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when cf_b.labels is distinct from cf_c.labels then cf_c.labels else (cf_t).labels end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+    update public.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
     join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
-    where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body is distinct from cf_c.body) and (cf_t).body is distinct from cf_c.body or (cf_b.labels is distinct from cf_c.labels) and (cf_t).labels is distinct from cf_c.labels));
+    where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
     delete from public.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id and exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c));
+      select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c));
     insert into public.notes (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
     join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
-    cross join lateral public.notes_to_v1(cf_s, null::public.notes) cf_c
+    cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id)
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
-      and (not cf_nested or not exists (select from lateral public.notes_to_v1(cf_o, null::public.notes) cf_b));
+      and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::uuid as id, ((cf_o).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_o).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_b));
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[])
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;

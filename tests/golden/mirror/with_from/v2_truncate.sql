@@ -45,12 +45,13 @@ begin
     -- never had a counterpart.
     delete from public.notes cf_t
     where not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral (select cf_made.id::uuid as id, cf_made.body::text as body, cf_made.labels::jsonb as labels from (select cf_t as new_v1, null::public.notes_v2 as old_v2) cf_printed cross join lateral (SELECT (cf_printed.new_v1).id AS id,
-     (cf_printed.new_v1).body AS body,
+      and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_printed.new_v1).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_printed.new_v1).body <> ''::text)
-  HAVING ((cf_printed.new_v1).body <> ''::text)) cf_made(id, body, labels)) cf_c);
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;

@@ -266,7 +266,9 @@ cross join lateral public.{0}(t, {1}) c
 
 def path_of(db: Connection, converter: str = "public.things_to_v2") -> str:
     found = one(
-        db, "select crossfade_private.conversion(%s, 'public.things', 'public.things_v2')", converter
+        db,
+        "select crossfade_private.conversion(%s, 'public.things', 'public.things_v2')",
+        converter,
     )
     if found["items"]:
         return "items"
@@ -280,7 +282,9 @@ def agrees(db: Connection, name: str, counterpart: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "style"), CASES)
-def test_statements_compute_what_a_call_computes(scratch: Connection, name: str, style: str) -> None:
+def test_statements_compute_what_a_call_computes(
+    scratch: Connection, name: str, style: str
+) -> None:
     form = FORMS[name]
     scratch.execute(TABLES)
     scratch.execute(form.sql(style).encode(), prepare=False)

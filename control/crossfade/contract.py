@@ -93,6 +93,7 @@ class RunState(StrEnum):
     RUNNING = "running"
     WAITING = "waiting"
     THROTTLED = "throttled"
+    SHRUNK = "shrunk"
     PAUSED = "paused"
     FINISHED = "finished"
     CANCELLED = "cancelled"
@@ -109,6 +110,23 @@ class Direction(StrEnum):
 
     V1_TO_V2 = "v1_to_v2"
     V2_TO_V1 = "v2_to_v1"
+
+
+class FollowerOnly(StrEnum):
+    """What a repair does with a row that only the follower has, and that no record explains."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+    COPY = "copy"
+
+
+class RepairAction(StrEnum):
+    """What a repair would do to a row. ``CHOOSE``: only a person knows (``FollowerOnly``)."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    CHOOSE = "choose"
 
 
 class FailurePolicy(StrEnum):
@@ -202,11 +220,14 @@ RPCS: Final[tuple[str, ...]] = (
     "explain_flag",
     "flags_version",
     "health_sample",
+    "ignore_dependents",
+    "judge_pair",
     "monitor_beat",
     "operate",
     "overview",
     "pair_status",
     "plan_pair",
+    "plan_repair",
     "read_flags",
     "rearm",
     "record_exposures",
@@ -219,6 +240,7 @@ RPCS: Final[tuple[str, ...]] = (
     "remove_operator",
     "repair",
     "restore_snapshot",
+    "rls_questions",
     "roll_up_requests",
     "rollback",
     "rollout_status",
@@ -240,7 +262,6 @@ RPCS: Final[tuple[str, ...]] = (
     "unregister_pair",
     "verify_batch",
     "verify_some",
-    "visible_keys_sql",
     "whoami",
 )
 """Functions of schema ``crossfade`` that the Data API offers."""

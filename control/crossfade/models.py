@@ -12,7 +12,15 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from crossfade.contract import Direction, FailurePolicy, Level, RolloutState, RunState, Stage
+from crossfade.contract import (
+    Direction,
+    FailurePolicy,
+    Level,
+    RepairAction,
+    RolloutState,
+    RunState,
+    Stage,
+)
 from crossfade.errors import Blocker
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())]
@@ -71,8 +79,28 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocking:
+    """A session that a batch waits for; what the database does not show is None.
+
+    ``transaction_s`` is the age of its transaction. A prepared transaction has no ``pid`` but the
+    name to commit or roll back, ``prepared``.
+    """
+
+    pid: int | None = None
+    user: str | None = None
+    application: str | None = None
+    state: str | None = None
+    transaction_s: float | None = None
+    query_started_at: datetime | None = None
+    prepared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """What one batch did. ``reason`` says why nothing happened when it waited."""
+    """What one batch did. ``reason`` says why nothing happened when it waited, and for whom.
+
+    ``wait_ms``: how long its worker should wait before the next one.
+    """
 
     run: Run
     state: RunState
@@ -80,7 +108,9 @@ class Batch:
     rows_written: int = 0
     mismatches: int = 0
     batch_ms: float = 0.0
+    wait_ms: float = 0.0
     reason: str | None = None
+    blocking: tuple[Blocking, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +176,24 @@ class PairStatus:
     last_runs: tuple[Run, ...] = ()
     next_stage: Stage | None = None
     blockers: tuple[Blocker, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What registration would refuse about a pair, and what its owner should know."""
+
+    pair: str
+    problems: Names = ()
+    warnings: Names = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Objects that may depend on V1 when a pair becomes complete, before and after."""
+
+    pair: str
+    before: Names = ()
+    after: Names = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,16 +270,22 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class VisibleToOne:
-    """A row that a user may see in one table only, 1 or 2."""
+    """A row that a user may see or write in one table only, 1 or 2.
+
+    Attributes:
+        user_id: of the user; ``anon`` for whoever has not signed in.
+        command: select, insert, update, delete, or "update to": may leave the row so.
+    """
 
     user_id: str
     key: Key
     visible_in: int
+    command: str = "select"
 
 
 @dataclass(frozen=True, slots=True)
 class RlsCheck:
-    """What some users may see in both tables. ``differences``: at most 100 a user."""
+    """What some users may see and write in both tables. ``differences``: some hundred at most."""
 
     pair: str
     users: int
@@ -250,11 +304,33 @@ class RowPair:
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What one call of ``repair`` did."""
+    """What one call of ``repair`` did.
+
+    ``remaining`` is what is open now; ``undecided`` of it are rows that only the follower has.
+    """
 
     repaired: int
     remaining: int
     failed: int = 0
+    undecided: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRow:
+    """What a repair would do to one row of ``table``, the one that is written."""
+
+    key: Key
+    table: str
+    action: RepairAction
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """The first rows of a repair; ``remaining`` counts all that are open."""
+
+    rows: tuple[PlannedRow, ...] = ()
+    remaining: int = 0
 
 
 @dataclass(frozen=True, slots=True)

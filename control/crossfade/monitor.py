@@ -27,14 +27,11 @@ from crossfade.verdicts import Verdict, worst
 
 _log = logging.getLogger(__name__)
 
-BATCH_MS = 500
-"""Time that one batch of a plan's own backfill or verification aims at."""
-
 
 class _Batch(Protocol):
     """``backfill_batch`` or ``verify_batch``."""
 
-    def __call__(self, run: int, *, target_ms: int) -> Batch:
+    def __call__(self, run: int, *, target_ms: int | None) -> Batch:
         """Do one batch."""
 
 
@@ -89,6 +86,7 @@ class Monitor:
     enforce: bool = True
     verify_rows: int = 0
     follow_plans: bool = True
+    sleep: Callable[[float], None] = time.sleep
     holder: str = field(
         default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     )
@@ -358,9 +356,11 @@ class Monitor:
         assert self._limits is not None
         until = time.monotonic() + self._limits.monitor_interval_s / 3
         while True:
-            done = batch(run.id, target_ms=BATCH_MS)
-            if done.state is not RunState.RUNNING or time.monotonic() >= until:
+            done = batch(run.id, target_ms=None)
+            left_s = until - time.monotonic()
+            if done.state is not RunState.RUNNING or done.wait_ms / 1000 >= left_s:
                 return
+            self.sleep(done.wait_ms / 1000)
 
 
 def figures(*verdicts: Verdict) -> dict[str, Figure]:

@@ -11,7 +11,15 @@ from typing import Protocol
 
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
-from crossfade.contract import Direction, Event, Level, MirrorMode, OperatorRole, Stage
+from crossfade.contract import (
+    Direction,
+    Event,
+    FollowerOnly,
+    Level,
+    MirrorMode,
+    OperatorRole,
+    Stage,
+)
 from crossfade.doctor import CheckRow, Diagnosis
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.flags_file import Change
@@ -23,6 +31,8 @@ from crossfade.models import (
     ConversionCheck,
     Driven,
     HealthSample,
+    Ignored,
+    Judged,
     Key,
     Lease,
     Look,
@@ -32,6 +42,7 @@ from crossfade.models import (
     Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackDone,
     RollbackEntry,
@@ -106,8 +117,18 @@ class Runs(Protocol):
     def drive_run(self, run: int, *, enabled: bool) -> Driven:
         """Let pg_cron do the batches of a run inside the database, or no longer."""
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
-        """Make the follower equal to the leader for some rows."""
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
+        """Make both rows of some keys agree; what only the follower has is the caller's choice."""
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """Return what ``repair`` would do to the first rows, by key. Reads only."""
 
     def list_runs(self, pair: str | None = None, *, kind: str | None = None) -> tuple[Run, ...]:
         """Return active runs and the last one of each kind, newest first."""
@@ -135,6 +156,19 @@ class Pairs(Protocol):
 
     def sample_keys(self, pair: str, *, side: int, keys: int) -> tuple[Key, ...]:
         """Return random keys of a side, for a check that does not read everything."""
+
+    def judge_pair(
+        self,
+        pair: str,
+        *,
+        v1: str | None = None,
+        v2: str | None = None,
+        v2_key: Sequence[str] = (),
+    ) -> Judged:
+        """Return what registration would say: of these tables, or of the registered pair."""
+
+    def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
+        """Let these objects depend on V1 when the pair becomes complete; none takes all back."""
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """Return what the catalog says about a table, and some rows."""

@@ -25,7 +25,8 @@ LONGEST_WAIT_S: Final = 10.0
 class DriveOptions:
     """How to drive.
 
-    ``target_ms``: time a batch aims at; None leaves it to the setting batch_target_ms.
+    ``target_ms``: time a batch aims at; None leaves it to the settings and the load. How long to
+    wait after a batch, the database says each time.
     ``patience_s``: how long errors of network or server may last. ``stall_s``: how long a run may
     stay without a row done, for whatever reason, before the loop gives up. ``workers``: threads.
     """
@@ -100,7 +101,9 @@ class Driver:
                 continue
             failing_since = None
             self._report(batch)
-            if batch.state is not RunState.RUNNING:
+            if batch.state is RunState.SHRUNK:
+                wait = self._pause(FIRST_WAIT_S)  # the next batch is smaller, and no use waiting
+            elif batch.state is not RunState.RUNNING:
                 if batch.state.is_over or batch.state is RunState.PAUSED:
                     return
                 wait = self._pause(wait)
@@ -108,6 +111,7 @@ class Driver:
                 wait = self._pause(wait)  # nothing to claim: other workers hold the ranges
             else:
                 wait = FIRST_WAIT_S
+                self._sleep(batch.wait_ms / 1000)
 
     def _report(self, batch: Batch) -> None:
         with self._lock:
@@ -130,9 +134,13 @@ class Driver:
     def _pause(self, wait: float) -> float:
         """Wait, interruptibly; return the next, longer wait."""
         # Jitter, so that several workers do not come back at the same moment.
-        seconds = wait * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+        self._sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
+        return min(wait * 2, LONGEST_WAIT_S)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
         if self._options.sleep:
             self._options.sleep(seconds)
         else:
             self._stop.wait(seconds)
-        return min(wait * 2, LONGEST_WAIT_S)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from crossfade.contract import FollowerOnly
 from crossfade.models import Batch, Repaired
 from crossfade.ports import Runs
 from crossfade.runs import DriveOptions, Driver
@@ -25,11 +26,19 @@ def run_verify(gateway: Runs, pair: str, *, options: DriveOptions | None = None)
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What a whole repair did. ``failed`` rows stay listed and are not tried again here."""
+    """What a whole repair did. ``remaining`` is what is still open.
+
+    ``undecided`` of it are rows that only the follower has: nobody has chosen what becomes of them.
+    """
 
     repaired: int
     remaining: int
-    failed: int
+    undecided: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Rows that cannot be repaired now."""
+        return self.remaining - self.undecided
 
 
 def repair_all(
@@ -38,17 +47,21 @@ def repair_all(
     *,
     reason: str | None = None,
     batch_rows: int = 500,
+    follower_only: FollowerOnly = FollowerOnly.KEEP,
     on_progress: Callable[[Repaired], None] | None = None,
 ) -> RepairReport:
     """Repair mirror failures and mismatches in batches until none is left that can be.
 
-    Stops at a batch that repairs nothing, so a row that cannot be repaired is no endless loop.
+    Each call takes the rows whose last try is longest ago. So it stops, without trying for ever,
+    when all that are left have failed since the last one that was repaired.
     """
     repaired, failed = 0, 0
     while True:
-        part = gateway.repair(pair, max_rows=batch_rows, reason=reason)
-        repaired, failed = repaired + part.repaired, part.failed
+        part = gateway.repair(pair, max_rows=batch_rows, reason=reason, follower_only=follower_only)
+        repaired += part.repaired
+        failed = part.failed if part.repaired else failed + part.failed
         if on_progress:
             on_progress(part)
-        if part.remaining == 0 or part.repaired == 0:
-            return RepairReport(repaired, part.remaining, failed)
+        nothing = part.repaired == 0 and (part.failed == 0 or failed >= part.remaining)
+        if part.remaining == part.undecided or nothing:
+            return RepairReport(repaired, part.remaining, part.undecided)

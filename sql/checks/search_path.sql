@@ -52,7 +52,10 @@ unsafe as (
         where
           a.privilege_type = 'CREATE'
           and a.grantee not in (n.nspowner, f.proowner)
-          and not coalesce(r.rolsuper or r.rolname = 'pg_database_owner', false)
+          -- The owner of the database, and the platform's role without a login.
+          and not coalesce(
+            r.rolsuper or r.rolname in ('pg_database_owner', 'dashboard_user'), false
+          )
       )
     )
   group by s.oid

@@ -37,7 +37,7 @@ as $$
 declare
   v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
   v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
-  v_kept oid[] := '{}';
+  v_kept oid[] := '{}'::oid[];
   v_name text;
   v_gone record;
 begin
@@ -57,6 +57,25 @@ begin
   end loop;
   -- Triggers first, and callers before what they call: PostgreSQL keeps what is still needed.
   for v_gone in
+    with recursive needed (id) as (
+      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls,
+      -- and what these call. A function that this release has gets its new text before the commit.
+      select g.oid from pg_catalog.pg_proc g
+      where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
+      union
+      select t.tgfoid
+      from pg_catalog.pg_trigger t
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      where t.tgfoid <> all (v_kept)
+        and c.relnamespace not in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+      union
+      select p.oid
+      from needed n
+      join pg_catalog.pg_proc g on g.oid = n.id
+      join pg_catalog.pg_proc p on p.oid <> all (v_kept)
+        and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
+        and strpos(g.prosrc, format('%s.%s(', p.pronamespace::regnamespace, p.proname)) > 0
+    )
     select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement,
       0 as rank, t.oid as made
     from pg_catalog.pg_trigger t
@@ -66,17 +85,8 @@ begin
     union all
     select format('drop routine %s', p.oid::regprocedure), 1, p.oid
     from pg_catalog.pg_proc p
-    where p.oid <> all (v_kept)
-      and (
-        p.pronamespace = 'crossfade'::regnamespace
-        -- Those are made for a pair, when it is registered.
-        or p.pronamespace = 'crossfade_private'::regnamespace and p.proname !~ v_made
-      )
-      -- SAFETY: while a pair has the mirror of an older release, its writers need what that calls.
-      and not exists (
-        select from pg_catalog.pg_proc g
-        where g.pronamespace = 'crossfade_private'::regnamespace and g.proname ~ v_made
-          and strpos(g.prosrc, format('crossfade_private.%s(', p.proname)) > 0)
+    where p.oid <> all (v_kept) and p.oid not in (select n.id from needed n)
+      and p.pronamespace in ('crossfade'::regnamespace, 'crossfade_private'::regnamespace)
     order by rank, made desc
   loop
     execute v_gone.statement;
@@ -84,7 +94,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_left_behind is
-  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror calls.';
+  'Drop functions of crossfade, and triggers of its own tables, that this release does not have and that no pair''s mirror needs.';
 
 -- `make migration` writes every function of this release here.
 do $$
@@ -138,32 +148,52 @@ begin
 -- crossfade_private.render(text, jsonb)
 -- crossfade_private.base_type(oid)
 -- crossfade_private.base_type_name(oid)
+-- crossfade_private.base_typmod(oid, integer)
 -- crossfade_private.type_parts(oid)
+-- crossfade_private.assigned_sql(text, oid, integer, oid, integer)
 -- crossfade_private.json_value(json)
--- crossfade_private.has_true_equality(oid)
--- crossfade_private.comparable(oid, oid)
--- crossfade_private.differs_sql(oid, oid, text, text)
--- crossfade_private.column_pieces(regclass)
+-- crossfade_private.differs_sql(oid, text, text)
+-- crossfade_private.has_equality(oid)
+-- crossfade_private.unequal_sql(oid, text, text)
+-- crossfade_private.column_differences(regclass, text, text)
+-- crossfade_private.differing_columns_sql(regclass, text, text, text, boolean)
+-- crossfade_private.rows_differ_sql(regclass, regclass)
+-- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.always_identity(regclass)
 -- crossfade_private.key_from_json(text[], regclass, text[], text)
 -- crossfade_private.key_part(timestamptz)
 -- crossfade_private.key_part(bytea)
 -- crossfade_private.key_to_json(text[], regclass, text[], text)
 -- crossfade_private.make_pieces(crossfade.pairs, integer)
+-- crossfade_private.owner_search_path(regclass)
+-- crossfade_private.printed_tokens(text)
+-- crossfade_private.is_name(text)
+-- crossfade_private.marked_tokens(text, text[], text)
+-- crossfade_private.with_parameters(text, text[], text)
+-- crossfade_private.select_items(text)
+-- crossfade_private.unquoted(text)
+-- crossfade_private.columns_read(text, text)
+-- crossfade_private.column_copied(text, text)
+-- crossfade_private.printed_body(oid)
+-- crossfade_private.call_reason(oid)
+-- crossfade_private.text_reason(text, text)
 -- crossfade_private.converter_text(text)
+-- crossfade_private.fill_item(text, text, text)
+-- crossfade_private.query_types(text, text[])
+-- crossfade_private.assigned_items(text[], jsonb, text, text[])
+-- crossfade_private.standing_items(jsonb, jsonb, text, text[])
+-- crossfade_private.standing_text(jsonb, jsonb, text, text[])
 -- crossfade_private.protect_text(text)
 -- crossfade_private.restore_text(text, text[])
 -- crossfade_private.split_select_list(text)
--- crossfade_private.columns_read(text, text[], text)
--- crossfade_private.parse_converter(text, text[], text)
--- crossfade_private.conversion(text, regclass, regclass)
--- crossfade_private.fill_item(text, text, text)
 -- crossfade_private.convert_sql(jsonb, text, text)
+-- crossfade_private.conversion(text, regclass, regclass)
 -- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.conversion_pieces(text, regclass, regclass, text)
 -- crossfade_private.inlined_pieces(crossfade.pairs, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
+-- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.lock_control(boolean, text[])
@@ -190,7 +220,7 @@ begin
 -- crossfade_private.publications_of(regclass)
 -- crossfade_private.has_replica_identity(regclass)
 -- crossfade_private.replica_identity_command(regclass, text[])
--- crossfade_private.publication_problems(regclass, text, text[])
+-- crossfade_private.publication_problems(crossfade.pairs)
 -- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
@@ -198,6 +228,13 @@ begin
 -- crossfade_private.pair_problems(crossfade.pairs)
 -- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
+-- crossfade_private.name_pattern(regclass)
+-- crossfade_private.catalog_dependents(regclass)
+-- crossfade_private.function_dependents(regclass)
+-- crossfade_private.child_command(oid, crossfade.pairs)
+-- crossfade_private.job_dependents(regclass)
+-- crossfade_private.v1_dependents(crossfade.pairs)
+-- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.column_renames(crossfade.pairs)
 -- crossfade_private.renamed_sql(text, jsonb)
@@ -211,16 +248,12 @@ begin
 -- crossfade_private.table_hindrances(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
--- crossfade_private.state_of(text, integer)
--- crossfade_private.read_state(text, integer)
--- crossfade_private.set_state_functions(text, integer, text, bigint)
--- crossfade_private.set_state(text, text)
--- crossfade_private.open_or_close(text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
+-- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
@@ -231,6 +264,17 @@ begin
 -- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
+-- crossfade_private.parent_pattern(regclass)
+-- crossfade_private.is_parents_statement(text, regclass)
+-- crossfade_private.note_v1_write(text)
+-- crossfade_private.v1_write_blocker(crossfade.pairs)
+-- crossfade_private.state_of(text, integer)
+-- crossfade_private.stored_state(text, integer)
+-- crossfade_private.read_state(text, integer)
+-- crossfade_private.set_state_functions(text, integer, text, bigint, boolean)
+-- crossfade_private.set_state(text, text, boolean)
+-- crossfade_private.mend_state(text)
+-- crossfade_private.open_or_close(text)
 -- crossfade_private.is_referential_action(text, integer)
 -- crossfade_private.refuse_archived_write()
 -- crossfade_private.install_archive(crossfade.pairs)
@@ -241,9 +285,10 @@ begin
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
 -- crossfade_private.fast_update_text()
+-- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
--- crossfade_private.update_named_text()
+-- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
@@ -259,15 +304,15 @@ begin
 -- crossfade_private.stored_rows_sql(regclass, text)
 -- crossfade_private.any_differs_sql(regclass, text[], text, text)
 -- crossfade_private.unique_key_names(regclass, text[])
--- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
+-- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer)
--- crossfade_private.owner_search_path(regclass)
 -- crossfade_private.mirror_body(text, jsonb)
 -- crossfade_private.all_pieces(crossfade.pairs, integer)
 -- crossfade_private.make_mirror_function(text, text, jsonb, text)
@@ -303,7 +348,7 @@ begin
 -- crossfade_private.estimate_rows(regclass)
 -- crossfade_private.start_run(text, crossfade.pairs, text, integer)
 -- crossfade_private.next_batch_rows(bigint, numeric[], integer)
--- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, integer)
+-- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
 -- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
 -- crossfade_private.run_pieces(crossfade.pairs, text)
 -- crossfade_private.batch_json(bigint, text, jsonb)
@@ -322,8 +367,7 @@ begin
 -- crossfade_private.copy_batch(jsonb, jsonb, jsonb)
 -- crossfade_private.sweep(crossfade.runs, jsonb)
 -- crossfade_private.finish_backfill(crossfade.runs, crossfade.pairs, jsonb)
--- crossfade_private.compare_sql()
--- crossfade_private.diff_sql(regclass, text, text, text)
+-- crossfade_private.compare_sql(jsonb, text, text)
 -- crossfade_private.find_mismatches(jsonb, text, text, jsonb, jsonb, jsonb[])
 -- crossfade_private.find_in_range(jsonb, jsonb, jsonb)
 -- crossfade_private.find_among(jsonb, jsonb[])
@@ -362,9 +406,24 @@ begin
 -- crossfade.plan_repair(text, integer)
 -- crossfade_private.repair_part(crossfade.pairs, jsonb, text, text)
 -- crossfade.repair(text, integer, text, text)
--- crossfade_private.check_sql(jsonb, integer)
--- crossfade_private.next_key(jsonb, jsonb, integer)
--- crossfade_private.check_rows(jsonb, integer, jsonb, integer)
+-- crossfade_private.domain_tests(oid, text)
+-- crossfade_private.row_tests(regclass)
+-- crossfade_private.stored_sql(regclass, text, text[])
+-- crossfade_private.made_sql(text, text)
+-- crossfade_private.shown_columns(anyelement, text[])
+-- crossfade_private.check_pieces(crossfade.pairs, integer)
+-- crossfade_private.base_laws_sql(jsonb, integer)
+-- crossfade_private.digests_sql(jsonb, integer)
+-- crossfade_private.edited_sql(regclass, text[], text, text)
+-- crossfade_private.lost_columns_sql(regclass)
+-- crossfade_private.kept_columns_sql(regclass)
+-- crossfade_private.rows_before_edit_sql(jsonb, boolean)
+-- crossfade_private.edit_pieces(jsonb, integer, boolean)
+-- crossfade_private.edit_laws_sql(jsonb, integer, boolean)
+-- crossfade_private.run_check(text, jsonb[], integer, integer, jsonb, jsonb)
+-- crossfade_private.run_check_elsewhere(text, jsonb[], jsonb, jsonb)
+-- crossfade_private.check_rows(jsonb, integer, jsonb[], jsonb)
+-- crossfade_private.next_keys(jsonb, jsonb, integer)
 -- crossfade.check_conversion(text, integer, jsonb, integer)
 -- crossfade.verify_some(text, integer)
 -- crossfade_private.has_cron()
@@ -414,8 +473,15 @@ begin
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
+-- crossfade_private.greatest_key(regclass, text)
+-- crossfade_private.advance_sequence(regclass, bigint)
+-- crossfade_private.lead_sequences(crossfade.pairs, integer)
+-- crossfade_private.copy_sequence_rights(regclass, regclass)
+-- crossfade_private.own_sequences(crossfade.pairs)
+-- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_v1_writers(crossfade.pairs)
 -- crossfade.set_stage(text, text, text, boolean)
@@ -427,7 +493,13 @@ begin
 -- crossfade_private.lock_pairs()
 -- crossfade_private.follow_percentage()
 -- crossfade.set_mirror(text, text, text)
--- crossfade.visible_keys_sql(text)
+-- crossfade.ignore_dependents(text, text[], text)
+-- crossfade_private.write_right_sql(regclass, text, text, boolean)
+-- crossfade_private.rights_of_rows_sql(regclass, text, integer, text[], text[])
+-- crossfade_private.write_rights_sql(crossfade.pairs, text)
+-- crossfade_private.visible_keys_sql(crossfade.pairs, text)
+-- crossfade_private.row_pages_sql(crossfade.pairs)
+-- crossfade.rls_questions(text)
 -- crossfade.record_rls_check(text, integer, integer)
 -- crossfade.check_rls(text, jsonb)
 -- crossfade_private.step_order(text, numeric)
@@ -634,7 +706,7 @@ values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
   ('batch_target_ms', '40', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at while others use the database; its number of rows follows'),
+    'Time that a batch aims at while others use the database; its number of rows follows'),
   ('batch_idle_target_ms', '500', 'ms', 10, 60000,
     'Time that a batch aims at while nobody else uses the database'),
   ('batch_duty_pct', '30', 'percent', 1, 100,
@@ -910,6 +982,7 @@ create table if not exists crossfade.pairs (
   last_clean_verify_at timestamptz,
   full_since timestamptz,
   needs_reverse_backfill boolean not null default false,
+  moved_sequences jsonb not null default '[]',
   options jsonb not null default '{}',
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
@@ -930,6 +1003,9 @@ comment on column crossfade.pairs.fingerprint is
   'Hash of the columns of both tables when the generated code was made; batches refuse to run when it differs (CF011).';
 comment on column crossfade.pairs.full_since is
   'Since when backend 2 has served everybody; null while it does not.';
+
+comment on column crossfade.pairs.moved_sequences is
+  'What entering complete did so that V2''s defaults do not need V1: [{"column": of V2, "sequence", "owner": V1''s column that owned it, or "before": the default that V2 had}]; the way back undoes it.';
 
 create table if not exists crossfade.cohorts (
   pair text primary key references crossfade.pairs on delete cascade on update cascade,
@@ -968,6 +1044,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  watched_since timestamptz,
   constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
@@ -976,6 +1053,22 @@ comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+
+comment on column crossfade_private.mirror_state.watched_since is
+  'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
+
+create table if not exists crossfade_private.v1_writes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  session_pid integer not null,
+  at timestamptz not null default clock_timestamp(),
+  role text not null,
+  application text not null,
+  called_by text,
+  primary key (pair, session_pid)
+);
+
+comment on table crossfade_private.v1_writes is
+  'The last direct write of V1 by each session in stage rampdown, at most 10 s too old. called_by: the function of a trigger; null for a client''s own statement.';
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
@@ -2524,8 +2617,8 @@ comment on function crossfade_private.render is
 
 -- pairs/types.sql ---------------------------------------------------------------------------------
 
--- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to a
--- domain over varchar(n) would cut what the table itself refuses.
+-- What a type is made of. Types are judged by their base: a domain hides what it is, and a cast to
+-- a domain over varchar(n) would cut what the table itself refuses.
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
@@ -2565,6 +2658,26 @@ $$;
 comment on function crossfade_private.base_type_name is
   'Name of the base type, without length or precision, to cast to.';
 
+create or replace function crossfade_private.base_typmod(type_id oid, typmod integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, typmod, depth) as (
+    select type_id, typmod, 0
+    union all
+    select case when y.typtype = 'd' then y.typbasetype else y.typelem end,
+      case when y.typtype = 'd' then y.typtypmod else l.typmod end, l.depth + 1
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd' or y.typcategory = 'A' and y.typelem <> 0
+  )
+  -- The length of an array is that of its elements.
+  select l.typmod from layer l order by l.depth desc limit 1;
+$$;
+
+comment on function crossfade_private.base_typmod is
+  'Length or precision of a column as PostgreSQL keeps it, found below domains and arrays; -1 is none.';
+
 create or replace function crossfade_private.type_parts(type_id oid)
 returns setof oid
 language sql stable
@@ -2593,6 +2706,53 @@ $$;
 comment on function crossfade_private.type_parts is
   'A type and all that it is made of: the base of a domain, the elements of an array, the bounds of a range, the columns of a composite, and their parts.';
 
+-- pairs/assignment.sql ----------------------------------------------------------------------------
+
+-- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what a
+-- converter makes must be refused, rounded or padded as a table does it.
+
+create or replace function crossfade_private.assigned_sql(
+  expression text, type_id oid, typmod integer, given_type oid, given_typmod integer
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when given_type = b.id and b.typmod in (-1, given_typmod)
+      or given_type = type_id and given_type <> b.id -- a value of the domain
+      then format('(%s)::%s', expression, b.name)
+    -- PostgreSQL casts the parts of a composite as the whole is cast.
+    when exists (
+      select from crossfade_private.type_parts(b.id) p(id)
+      join pg_catalog.pg_type y on y.oid = p.id and y.typtype = 'c') then null
+    when b.typmod = -1 then format('(%s)::%s', expression, b.name)
+    -- By a cast, text is cut; by the function that the cast calls, it is refused as by a table.
+    when l.arguments = 3 and b.is_array then null
+    when l.arguments = 3
+      then format('%s((%s)::%s, %s, false)', l.name, expression, b.name, b.typmod)
+    else format('(%s)::%s', expression, format_type(b.id, b.typmod))
+    end
+  from (
+    select crossfade_private.base_type(type_id) as id,
+      crossfade_private.base_typmod(type_id, typmod) as typmod,
+      crossfade_private.base_type_name(type_id) as name,
+      y.typcategory = 'A' and y.typelem <> 0 as is_array,
+      case when y.typcategory = 'A' and y.typelem <> 0 then y.typelem else y.oid end as element
+    from pg_catalog.pg_type y where y.oid = crossfade_private.base_type(type_id)
+  ) b
+  left join lateral (
+    select p.pronargs as arguments, format('%I.%I', n.nspname, p.proname) as name
+    from pg_catalog.pg_cast c
+    join pg_catalog.pg_proc p on p.oid = c.castfunc
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where c.castsource = b.element and c.casttarget = b.element
+  ) l on true;
+$$;
+
+comment on function crossfade_private.assigned_sql is
+  'An expression, of a given type, as an INSERT would assign it to a column: rounded, padded or refused, never cut; of the base type, whose domains'' checks are left to the table. Null where only a call does that.';
+
 -- pairs/comparison.sql ----------------------------------------------------------------------------
 
 -- Comparing the values of a column, whatever its type.
@@ -2613,99 +2773,162 @@ end $$;
 comment on function crossfade_private.json_value is
   'A json value to compare by; never raises.';
 
-create or replace function crossfade_private.has_true_equality(type_id oid)
-returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Every part must have an equality of PostgreSQL's own: operators of extensions are not found
-  -- with our search_path, some types have none or (boxes) one that compares areas, and by
-  -- that of intervals 30 days are a month.
-  select not exists (
-    select from crossfade_private.type_parts(type_id) p(id)
-    join pg_catalog.pg_type y on y.oid = p.id
-    where y.typtype = 'c' or y.oid = 'pg_catalog.interval'::regtype
-      or y.typtype = 'b' and y.typcategory <> 'A' and not exists (
-        select from pg_catalog.pg_opclass c
-        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
-        where c.opcdefault and c.opcintype = coalesce(
-          (select 'text'::regtype::oid where y.oid = 'varchar'::regtype), y.oid)
-          and y.typnamespace = 'pg_catalog'::regnamespace));
-$$;
-
-comment on function crossfade_private.has_true_equality is
-  'Whether = says of two values of a type, found without extensions, that nothing differs.';
-
-create or replace function crossfade_private.comparable(type_id oid, collation_id oid default 0)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- The others are compared by their binary form, which no session setting rounds, or by their
-  -- text. A collation may find different texts equal; C does not.
-  select case
-    when exists (
-      select from pg_catalog.pg_collation c
-      where c.oid = collation_id and not c.collisdeterministic
-    ) then '(%s) collate pg_catalog."C"'
-    when y.oid = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
-    when crossfade_private.has_true_equality(y.oid) then '%s'
-    when y.typcategory = 'S' or y.typsend = 0 or y.oid = 'pg_catalog.xml'::regtype
-      then '(%s)::text'
-    else format('%I.%I(%%s)', n.nspname, f.proname)
-  end
-  from pg_catalog.pg_type y
-  left join pg_catalog.pg_proc f on f.oid = y.typsend
-  left join pg_catalog.pg_namespace n on n.oid = f.pronamespace
-  where y.oid = crossfade_private.base_type(type_id);
-$$;
-
-comment on function crossfade_private.comparable is
-  'Template (%s for the column) of an expression by which values of a type can be compared.';
-
 create or replace function crossfade_private.differs_sql(
-  type_id oid, collation_id oid, one_sql text, other_sql text
+  type_id oid, one_sql text, other_sql text
 )
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
+    -- Types whose = hides nothing. It is pg_catalog's own, whatever an extension brings.
     when b.id in ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype,
-        'uuid'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
-        'jsonb'::regtype)
-      or b.id in ('text'::regtype, 'varchar'::regtype) and not exists (
-        select from pg_catalog.pg_collation c
-        where c.oid = collation_id and not c.collisdeterministic)
+        'oid'::regtype, 'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype)
       then format('%s is distinct from %s', one_sql, other_sql)
-    -- Images are right for every type, and need no operator; both sides must be of one type.
-    else format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
-      one_sql, other_sql, pg_catalog.format_type(b.id, -1))
+    -- C: other collations may find different texts equal, and two of them cannot be compared.
+    when b.id in ('text'::regtype, 'varchar'::regtype)
+      then format('%s collate pg_catalog."C" is distinct from %s', one_sql, other_sql)
+    when b.id = 'jsonb'::regtype
+      then format('(%s and (%s is distinct from %s or %s))', i.image, one_sql, other_sql, i.texts)
+    -- Their text is what is stored, or hides blanks at the end.
+    when b.id in ('bpchar'::regtype, 'json'::regtype) then i.image
+    -- Equal images are equal values, found without any operator. Values with other images may still
+    -- be the same: arrays that once held a null, NaN, numbers of an older release.
+    else format('(%s and %s)', i.image, i.texts)
     end
-  from (select crossfade_private.base_type(type_id) id) b;
+  from (select crossfade_private.base_type(type_id) id) b
+  cross join lateral (
+    select format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
+        one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as image,
+      format('(%1$s)::%3$s::text collate pg_catalog."C" is distinct from (%2$s)::%3$s::text',
+        one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as texts
+  ) i;
 $$;
 
 comment on function crossfade_private.differs_sql is
-  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month).';
+  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month, the sign of zero). Statements with it run with pinned settings: it compares texts.';
 
-create or replace function crossfade_private.column_pieces(source regclass)
-returns table (columns text[], compared text[])
+create or replace function crossfade_private.has_equality(type_id oid)
+returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select
-    array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
-    array_agg(
-      replace(crossfade_private.comparable(a.atttypid, a.attcollation), '%s',
-        '%1$s.' || replace(quote_ident(a.attname), '%', '%%'))
-      order by a.attnum
-    ) filter (where a.attgenerated = '')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found with
+  -- our search_path, and some types have none or (boxes) one that compares areas.
+  select not exists (
+    select from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype = 'b' and y.typcategory <> 'A' and (
+      y.typnamespace <> 'pg_catalog'::regnamespace or not exists (
+        select from pg_catalog.pg_opclass c
+        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
+        where c.opcdefault and c.opcintype = case y.oid when 'varchar'::regtype
+          then 'text'::regtype else y.oid end)));
 $$;
 
-comment on function crossfade_private.column_pieces is
-  'Writable columns of a table, and the expressions to compare them by (with %1$s for the alias).';
+comment on function crossfade_private.has_equality is
+  'Whether two values of a type can be compared by =, found without extensions.';
+
+create or replace function crossfade_private.unequal_sql(
+  type_id oid, one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('text'::regtype, 'varchar'::regtype)
+      then crossfade_private.differs_sql(type_id, one_sql, other_sql)
+    when b.id = 'pg_catalog.json'::regtype then format(
+      '(%s and crossfade_private.json_value(%s) is distinct from crossfade_private.json_value(%s))',
+      crossfade_private.differs_sql(type_id, one_sql, other_sql), one_sql, other_sql)
+    when crossfade_private.has_equality(b.id) then format('(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
+      one_sql, other_sql, pg_catalog.format_type(b.id, -1),
+      case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
+    else crossfade_private.differs_sql(type_id, one_sql, other_sql)
+    end
+  from (select crossfade_private.base_type(type_id) id) b
+  join pg_catalog.pg_type y on y.oid = b.id;
+$$;
+
+comment on function crossfade_private.unequal_sql is
+  'SQL that says whether two values of a column are unequal by their type: as differs_sql, but for what only looks different (1.1 and 1.10, 30 days and a month, json with other blanks).';
+
+create or replace function crossfade_private.column_differences(
+  tab regclass, one_sql text, other_sql text
+)
+returns table (name text, differs text, unequal text, breaks text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.attname::text, d.differs, d.unequal,
+    case when exists (
+      select from crossfade_private.type_parts(a.atttypid) p(id) where p.id = 'interval'::regtype)
+      then d.differs else d.unequal end
+  from pg_catalog.pg_attribute a
+  cross join lateral (
+    select crossfade_private.differs_sql(a.atttypid, v.one, v.other) as differs,
+      crossfade_private.unequal_sql(a.atttypid, v.one, v.other) as unequal
+    from (values (format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)))
+      v(one, other)
+  ) d
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+$$;
+
+comment on function crossfade_private.column_differences is
+  'For each column that is not computed, SQL that says of two rows of a table whether they differ there, are unequal, and whether that breaks a law: numbers may come back with other places, intervals not.';
+
+create or replace function crossfade_private.differing_columns_sql(
+  tab regclass, one_sql text, other_sql text, prefix text default '', laws boolean default false
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('array_remove(array[%s]::text[], null)', string_agg(format('case when %s then %L end',
+    case when laws then d.breaks else d.differs end, prefix || d.name), ', ' order by d.name))
+  from crossfade_private.column_differences(tab, one_sql, other_sql) d;
+$$;
+
+comment on function crossfade_private.differing_columns_sql is
+  'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+
+create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
+  -- in one table only, and repair settles it.
+  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
+    a.unequal)
+  from (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
+  ) a
+  cross join (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
+  ) b;
+$$;
+
+comment on function crossfade_private.rows_differ_sql is
+  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+
+create or replace function crossfade_private.writable_columns(tab regclass, without text[])
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.attname <> all (without);
+$$;
+
+comment on function crossfade_private.writable_columns is
+  'Columns that are not generated, but for some, in their order.';
 
 create or replace function crossfade_private.always_identity(tab regclass)
 returns text[]
@@ -2800,8 +3023,8 @@ declare
   v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
   v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
-  v_source_columns record;
-  v_target_columns record;
+  v_source_columns text[];
+  v_target_columns text[];
   -- PostgreSQL lets nobody update these.
   v_source_identity text[] := crossfade_private.always_identity(v_source);
   v_target_identity text[] := crossfade_private.always_identity(v_target);
@@ -2809,8 +3032,8 @@ declare
   v_alias text;
   v_pieces jsonb;
 begin
-  select * into v_source_columns from crossfade_private.column_pieces(v_source);
-  select * into v_target_columns from crossfade_private.column_pieces(v_target);
+  v_source_columns := crossfade_private.writable_columns(v_source, '{}');
+  v_target_columns := crossfade_private.writable_columns(v_target, '{}');
   v_pieces := jsonb_build_object(
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
     'source', case side when 1 then pair.v1_table else pair.v2_table end,
@@ -2821,29 +3044,23 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
+    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
+    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
-    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
+    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
     'set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_target_columns.columns) c
+        from unnest(v_target_columns) c
        where c <> all (v_target_key) and c <> all (v_target_identity)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
       format('%1$I = cf_c.%1$I', v_target_key[1])),
     'source_set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_source_columns.columns) c
+        from unnest(v_source_columns) c
        where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])),
-    -- Only what differs between cf_b (before) and cf_c (after).
-    'merge_list', coalesce(
-      (select string_agg(format(
-          '%1$I = case when %2$s is distinct from %3$s then cf_c.%1$I else cf_t.%1$I end', u.c,
-          format(u.compared, 'cf_b'), format(u.compared, 'cf_c')), ', ')
-        from unnest(v_target_columns.columns, v_target_columns.compared) u(c, compared)
-       where u.c <> all (v_target_key) and u.c <> all (v_target_identity)),
-      format('%1$I = cf_c.%1$I', v_target_key[1])));
+      format('%1$I = cf_c.%1$I', v_source_key[1])));
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -2862,19 +3079,9 @@ begin
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
       'tkey_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'scompare_' || v_name,
-      (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
-      'tcompare_' || v_name,
-      (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
-      'sfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
-        from unnest(v_source_columns.compared) c),
-      'tfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
-        from unnest(v_target_columns.compared) c),
       'tcolumns_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ')
-        from unnest(v_target_columns.columns) c),
+        from unnest(v_target_columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.
       'skey_json_' || v_name,
       crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),
@@ -2896,6 +3103,204 @@ end $$;
 comment on function crossfade_private.make_pieces is
   'SQL fragments of a pair with side (1 or 2) as the source and the other one as the target.';
 
+-- pairs/search_paths.sql --------------------------------------------------------------------------
+
+-- Where the generated functions find what is named without a schema.
+
+create or replace function crossfade_private.owner_search_path(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Triggers of the owner's fire inside our statements, and many name their tables without a
+  -- schema. A schema in which others may create things would let them put in something of that
+  -- name.
+  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
+    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
+  from pg_catalog.pg_namespace n
+  where (n.nspname in ('public', 'extensions')
+      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
+    and not exists (
+      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+      left join pg_catalog.pg_roles r on r.oid = a.grantee
+      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
+        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
+$$;
+
+comment on function crossfade_private.owner_search_path is
+  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
+
+-- pairs/printed_sql.sql ---------------------------------------------------------------------------
+
+-- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other people's
+-- names in small letters or quotes, every name that could mean something else with what it belongs
+-- to, and no comments.
+
+create or replace function crossfade_private.printed_tokens(printed text)
+returns table (n bigint, space text, token text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select u.n, m[1], m[2]
+  from regexp_matches(printed,
+    '(\s*)(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|\$[0-9]+|::|=>|\S)', 'g')
+    with ordinality u(m, n);
+$$;
+
+comment on function crossfade_private.printed_tokens is
+  'Words, constants, quoted names and signs of printed SQL, with the space before each.';
+
+create or replace function crossfade_private.is_name(token text)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select token ~ '^[a-z_][a-z0-9_$]*$' or left(token, 1) = '"';
+$$;
+
+comment on function crossfade_private.is_name is
+  'Whether a token of printed SQL is a name and no word of PostgreSQL''s.';
+
+create or replace function crossfade_private.marked_tokens(
+  printed text, names text[], function_name text
+)
+returns table (n bigint, space text, token text, parameter integer)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with near as (
+    select t.*, coalesce(lag(t.token) over w, '') as before,
+      coalesce(lag(t.token, 2) over w, '') as before_2,
+      coalesce(lag(t.token, 3) over w, '') as before_3, coalesce(lead(t.token) over w, '') as after,
+      coalesce(lead(t.token, 2) over w, '') as after_2,
+      case when t.token ~ '^\$[12]$' then substr(t.token, 2)::integer
+        else array_position(array(
+          select quote_ident(u.name) from unnest(names) with ordinality u(name, place)
+          order by u.place), t.token) end as place
+    from crossfade_private.printed_tokens(printed) t
+    window w as (order by t.n)
+  ),
+  judged as (
+    select near.*, before = '.' and before_2 = quote_ident(function_name)
+        and before_3 not in ('.', '::') as is_qualified
+    from near
+  )
+  select judged.n, judged.space, judged.token,
+    case when is_qualified or token ~ '^\$' or not (
+        -- A column, type, function, table, label or keyword argument of the same name.
+        before in ('.', '::', ')', 'AS', 'FROM', 'JOIN', 'WITH', 'RECURSIVE', 'ORDINALITY', 'LATERAL',
+          'ONLY', 'COLLATE', 'WINDOW', 'OVER', 'OF', 'NAME', 'COLUMNS')
+        or after in ('.', '(', '=>') or after = 'AS' and after_2 in ('(', 'MATERIALIZED', 'NOT')
+        or before = '(' and before_2 in ('EXTRACT', 'USING') or before ~ '^[0-9]$'
+        or crossfade_private.is_name(before) or crossfade_private.is_name(after))
+      then place end
+  from judged;
+$$;
+
+comment on function crossfade_private.marked_tokens is
+  'printed_tokens, and which of them are the parameters (1, 2) of a function; inside a query they are printed with the name of the function before them.';
+
+create or replace function crossfade_private.with_parameters(
+  printed text, names text[], function_name text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with marked as (
+    select m.*, lead(m.parameter) over w as parameter_1, lead(m.parameter, 2) over w as parameter_2,
+      lead(m.token) over w as after, m.token = quote_ident(function_name) as is_function
+    from crossfade_private.marked_tokens(printed, names, function_name) m
+    window w as (order by m.n)
+  )
+  select string_agg(case
+    when parameter is not null then space || chr(2 + parameter)
+    when is_function and after = '.' and parameter_2 is not null then space
+    when token = '.' and parameter_1 is not null then ''
+    -- What a backslash means hangs on standard_conforming_strings, but for this form.
+    when token like '''%\\%' then space || 'E' || replace(token, '\', '\\')
+    else space || token end, '' order by n)
+  from marked;
+$$;
+
+comment on function crossfade_private.with_parameters is
+  'Printed SQL in which chr(3) and chr(4) stand for the parameters of the function it is the body of.';
+
+create or replace function crossfade_private.select_items(printed text)
+returns text[]
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_token record;
+  v_depth integer := 0;
+  v_items text[] := '{}';
+  v_item text := '';
+  v_before text := '';
+begin
+  for v_token in
+    select t.space, t.token, lead(t.token) over (order by t.n) as after
+    from crossfade_private.printed_tokens(substr(printed, length('SELECT ') + 1)) t order by t.n
+  loop
+    v_depth := v_depth + case when v_token.token in ('(', '[') then 1
+      when v_token.token in (')', ']') then -1 else 0 end;
+    if v_depth = 0 and (v_token.token = ';' or v_token.token = any ('{FROM,WHERE,GROUP,HAVING,UNION,
+        INTERSECT,EXCEPT,ORDER,LIMIT,OFFSET,FETCH,WINDOW,FOR,DISTINCT,OVER,FILTER,WITHIN}')) then
+      return null;
+    elsif v_depth = 0 and v_token.token = ',' then
+      v_items := v_items || v_item;
+      v_item := '';
+    elsif not (v_depth = 0 and (v_token.token = 'AS' or v_before = 'AS')) then
+      v_item := v_item || v_token.space || v_token.token;
+    end if;
+    v_before := v_token.token;
+  end loop;
+  return v_items || v_item;
+end $$;
+
+comment on function crossfade_private.select_items is
+  'The expressions of a SELECT that has nothing but its list, without their labels; null when it has a FROM or any other clause.';
+
+create or replace function crossfade_private.unquoted(name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when left(name, 1) = '"' then replace(substr(name, 2, length(name) - 2), '""', '"')
+    else name end;
+$$;
+
+comment on function crossfade_private.unquoted is 'The name that a printed name stands for.';
+
+create or replace function crossfade_private.columns_read(expression text, parameter text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when regexp_replace(expression, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
+    else (
+      select coalesce(jsonb_agg(distinct crossfade_private.unquoted(m[1])), '[]')
+      from regexp_matches(expression,
+        '\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")', 'g') m)
+    end;
+$$;
+
+comment on function crossfade_private.columns_read is
+  'Names of the columns of a parameter (chr(3) or chr(4)) that an expression reads; null when it reads the row as a whole.';
+
+create or replace function crossfade_private.column_copied(expression text, parameter text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.unquoted(substring(expression from
+    '^\s*\(' || parameter || '\)\.([a-z_][a-z0-9_]*|"(?:[^"]|"")*")\s*$'));
+$$;
+
+comment on function crossfade_private.column_copied is
+  'The column of a parameter that an expression is, if it is nothing else.';
+
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
 -- The text of a converter, so that it can stand in the engine's own statements: converting many rows
@@ -2903,8 +3308,8 @@ comment on function crossfade_private.make_pieces is
 -- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
 -- (lint 0011); our statements run with the same settings, so its text means the same there.
 
-create or replace function crossfade_private.converter_text(converter text)
-returns jsonb
+create or replace function crossfade_private.printed_body(converter oid)
+returns text
 language plpgsql volatile -- makes a function and removes it again
 set search_path = pg_catalog, pg_temp
 -- Constants are printed and parsed by these; a session may have others.
@@ -2915,54 +3320,263 @@ set extra_float_digits = 1
 set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
+set check_function_bodies = on
 as $$
 declare
   v_proc pg_catalog.pg_proc;
-  v_names text[];
-  v_text text;
+  v_body text := pg_catalog.pg_get_function_sqlbody(converter);
 begin
-  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = to_regproc(converter);
-  if v_proc.prolang <> (select l.oid from pg_catalog.pg_language l where l.lanname = 'sql')
-    or v_proc.prosecdef or not v_proc.proretset
-    or coalesce(v_proc.proconfig, '{}') not in (
-      '{}', array['search_path=""'], array['search_path=pg_catalog, pg_temp']) then
-    return null;
-  end if;
-  v_names := array[
-    coalesce(nullif(v_proc.proargnames[1], ''), 'cf_given_1'),
-    coalesce(nullif(v_proc.proargnames[2], ''), 'cf_given_2')];
-  v_text := pg_catalog.pg_get_function_sqlbody(v_proc.oid);
-  if v_text is null then
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = converter;
+  -- As strict as a call: a column may have changed its type since the converter was made.
+  perform pg_catalog.fmgr_sql_validator(converter);
+  if v_body is null then
     -- A body that is a string: PostgreSQL parses it, and prints it with every name qualified.
     -- SAFETY: whoever wrote it gains nothing; the mirror runs converters with the same rights.
-    if v_proc.proconfig is null then
-      return null; -- names in it are found by the path of the caller
-    end if;
-    execute pg_catalog.format(
-      'create function pg_temp.cf_printed(%I %s, %I %s) returns setof %s language sql stable
-       begin atomic %s
-       ; end',
-      v_names[1], v_proc.proargtypes[0]::regtype, v_names[2], v_proc.proargtypes[1]::regtype,
-      v_proc.prorettype::regtype, pg_catalog.rtrim(v_proc.prosrc, E' \n\t\r;'));
-    v_text := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(pg_catalog.format(
+    execute format(
+      E'create function pg_temp.cf_printed(%s %s, %s %s) returns setof %s language sql stable
+       begin atomic %s\n; end', coalesce(quote_ident(nullif(v_proc.proargnames[1], '')), ''),
+      v_proc.proargtypes[0]::regtype, coalesce(quote_ident(nullif(v_proc.proargnames[2], '')), ''),
+      v_proc.proargtypes[1]::regtype, v_proc.prorettype::regtype,
+      regexp_replace(v_proc.prosrc, '[\s;]+$', ''));
+    v_body := pg_catalog.pg_get_function_sqlbody(to_regprocedure(format(
       'pg_temp.cf_printed(%s, %s)', v_proc.proargtypes[0]::regtype,
       v_proc.proargtypes[1]::regtype)));
-    execute pg_catalog.format('drop function pg_temp.cf_printed(%s, %s)',
-      v_proc.proargtypes[0]::regtype, v_proc.proargtypes[1]::regtype);
+    execute format('drop function pg_temp.cf_printed(%s, %s)', v_proc.proargtypes[0]::regtype,
+      v_proc.proargtypes[1]::regtype);
+    -- Inside queries, parameters are printed with the name of the function.
+    v_body := crossfade_private.with_parameters(v_body, v_proc.proargnames[1:2], 'cf_printed');
+  else
+    v_body := crossfade_private.with_parameters(v_body, v_proc.proargnames[1:2], v_proc.proname);
   end if;
-  v_text := substring(v_text from '^BEGIN ATOMIC\s+(.*);\s*END$');
-  if v_text is null or v_text !~ '^SELECT ' then
-    return null;
+  return substring(v_body from '^BEGIN ATOMIC\s+(.*);\s*END$');
+end $$;
+
+comment on function crossfade_private.printed_body is
+  'The body of a converter in SQL as PostgreSQL prints it, chr(3) and chr(4) standing for its parameters; null when it is not begin atomic. Raises what PostgreSQL has against it.';
+
+create or replace function crossfade_private.call_reason(converter oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when l.lanname <> 'sql' then format('it is written in %s; write it in SQL', l.lanname)
+    when p.prosecdef then 'it is SECURITY DEFINER; leave that out, the mirror runs as the owner'
+    when not p.proretset then 'it does not return SETOF'
+    when coalesce(p.proconfig, '{}') not in ('{}', array['search_path=""'],
+        array['search_path=pg_catalog, pg_temp'])
+      then format('it has settings of its own (%s); keep search_path = pg_catalog, pg_temp alone',
+        array_to_string(p.proconfig, '; '))
+    when p.proconfig is null and p.prosqlbody is null
+      then 'it has no search_path; set search_path = pg_catalog, pg_temp'
+    end
+  from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
+  where p.oid = converter;
+$$;
+
+comment on function crossfade_private.call_reason is
+  'Why the text of a converter cannot stand elsewhere, and what to change; null when nothing is known against it.';
+
+create or replace function crossfade_private.text_reason(body text, function_name text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  with t as (select * from crossfade_private.printed_tokens(body))
+  select case
+    when body is null or not exists (select from t where n = 1 and token in ('SELECT', 'WITH',
+      'VALUES', '(')) then 'it is no query; write one SELECT'
+    when exists (select from t where token = ';') then 'it has several statements; write one SELECT'
+    -- A call would refuse these, as the function is not volatile.
+    when exists (
+      select from (select token, lead(token) over (order by n) as after from t) u
+      where token = 'FOR' and after in ('UPDATE', 'NO', 'SHARE', 'KEY')) then 'it locks rows'
+    -- Such names are ours: none of its own may hide one.
+    when exists (select from t where token ~ '^"?cf_')
+      then 'a name in it begins with cf_; choose another'
+    when exists (
+      select from t where token ~ '^[''"]' and token ~ ('[' || chr(3) || chr(4) || ']'))
+      then 'it holds the characters 3 or 4; write them as chr(3)'
+    when exists (
+      select from (select token, lag(token) over (order by n) as before,
+        lead(token) over (order by n) as after from t) u
+      where token = quote_ident(function_name) and before is distinct from '.' and after <> '(')
+      then 'a table in it is named as the function is; choose another alias'
+    end;
+$$;
+
+comment on function crossfade_private.text_reason is
+  'What in the body of a converter, as printed_body gives it, keeps it from standing elsewhere, and what to change.';
+
+create or replace function crossfade_private.converter_text(converter text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_proc oid := to_regproc(converter);
+  v_why text := crossfade_private.call_reason(v_proc);
+  v_body text;
+begin
+  if v_why is null then
+    v_body := crossfade_private.printed_body(v_proc);
+    v_why := crossfade_private.text_reason(v_body, (
+      select p.proname from pg_catalog.pg_proc p
+      where p.oid = v_proc and p.prosqlbody is not null));
   end if;
-  -- The parameters are printed as columns of the function that was made.
-  return crossfade_private.parse_converter(v_text, v_names,
-    case when v_proc.prosqlbody is null then 'cf_printed' else v_proc.proname end);
+  if v_why is not null then
+    return jsonb_build_object('why', v_why);
+  end if;
+  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
+    select jsonb_agg(jsonb_build_object('text', btrim(i, E' \n\t'),
+      'reads', crossfade_private.columns_read(i, chr(3)),
+      'reads_old', crossfade_private.columns_read(i, chr(4)),
+      'copies', crossfade_private.column_copied(i, chr(3)),
+      'keeps', crossfade_private.column_copied(i, chr(4))) order by n)
+    from unnest(case when v_body like 'SELECT %' then crossfade_private.select_items(v_body) end)
+      with ordinality u(i, n)));
 exception when others then
-  return null; -- Whatever keeps its text from standing elsewhere: it is called.
+  return jsonb_build_object('why', format('PostgreSQL refuses its text: %s', sqlerrm));
 end $$;
 
 comment on function crossfade_private.converter_text is
-  'The one SELECT of a converter in SQL whose only setting is a pinned search_path, as parse_converter gives it; null for any other, which is called.';
+  'A converter''s query taken apart, chr(3) standing for the row and chr(4) for its counterpart: {"text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text", "reads", "reads_old": the same of the counterpart, "copies", "keeps": the column of the row or counterpart that it is}]}, or {"why": what keeps its text from standing elsewhere}.';
+
+-- pairs/standing.sql ------------------------------------------------------------------------------
+
+-- What of a converter can stand in another statement: its expressions or its query, with what it
+-- gives assigned to the columns as a table would do it.
+
+create or replace function crossfade_private.fill_item(
+  item text, row_sql text, counterpart_sql text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select replace(replace(item, chr(3), row_sql), chr(4), counterpart_sql);
+$$;
+
+comment on function crossfade_private.fill_item is
+  'An expression of a converter with the SQL of the row and of its counterpart in it.';
+
+create or replace function crossfade_private.query_types(query text, paths text[])
+returns table (type_id oid, typmod integer)
+language plpgsql volatile -- makes a view and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_path text;
+  v_text text;
+  v_first text;
+begin
+  foreach v_path in array 'pg_catalog, pg_temp'::text || paths loop
+    perform set_config('search_path', v_path, true);
+    execute 'create temporary view cf_typed as ' || query;
+    perform set_config('search_path', 'pg_catalog, pg_temp', true);
+    v_text := pg_catalog.pg_get_viewdef('pg_temp.cf_typed'::regclass);
+    if v_first is null then
+      v_first := v_text;
+      return query
+        select a.atttypid, a.atttypmod from pg_catalog.pg_attribute a
+        where a.attrelid = 'pg_temp.cf_typed'::regclass and a.attnum > 0 order by a.attnum;
+    elsif v_text <> v_first then
+      raise exception 'a name in it means something else where %', v_path;
+    end if;
+    execute 'drop view pg_temp.cf_typed';
+  end loop;
+end $$;
+
+comment on function crossfade_private.query_types is
+  'Types and lengths of the columns of a query. Raises when PostgreSQL refuses it, or when a name in it means something else under another search_path, where a function or operator may fit its arguments better.';
+
+create or replace function crossfade_private.assigned_items(
+  items text[], columns jsonb, query text, paths text[]
+)
+returns text[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_items text[] := '{}';
+  v_column record;
+begin
+  for v_column in
+    select u.c ->> 'name' as name, crossfade_private.assigned_sql(items[u.n], (u.c ->> 'id')::oid,
+        (u.c ->> 'typmod')::integer, t.type_id, t.typmod) as item
+    from jsonb_array_elements(columns) with ordinality u(c, n)
+    join rows from (crossfade_private.query_types(query, paths)) with ordinality
+      t(type_id, typmod, n) using (n)
+    order by u.n
+  loop
+    if v_column.item is null then
+      raise exception 'column "%" has another type in the converter, and only a call can assign that', v_column.name;
+    end if;
+    v_items := v_items || v_column.item;
+  end loop;
+  return v_items;
+end $$;
+
+comment on function crossfade_private.assigned_items is
+  'Expressions as they are assigned to the columns of a table; query selects them. Raises where that takes a call.';
+
+create or replace function crossfade_private.standing_items(
+  parsed jsonb, columns jsonb, both_tables text, paths text[]
+)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
+  from (
+    select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
+      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its expression.
+      format('select %s from %s where row(%s) is null', string_agg(format('%s as cf_%s', f.item, n),
+        ', ' order by n), both_tables, string_agg(f.item, ', ' order by n)), paths)
+    from jsonb_array_elements(parsed -> 'items') with ordinality u(i, n)
+    cross join lateral (
+      select format('(%s)', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'))) f(item)
+  ) a(items)
+  cross join jsonb_array_elements(parsed -> 'items') with ordinality u(i, n);
+$$;
+
+comment on function crossfade_private.standing_items is
+  'The items of converter_text, assigned to the columns. Raises when they are no plain expressions.';
+
+create or replace function crossfade_private.standing_text(
+  parsed jsonb, columns jsonb, both_tables text, paths text[]
+)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  with query(text, names) as (
+    select crossfade_private.fill_item(parsed ->> 'text', 'cf_given.cf_row',
+        'cf_given.cf_counterpart'), (
+      select string_agg(quote_ident(c ->> 'name'), ', ' order by n)
+      from jsonb_array_elements(columns) with ordinality u(c, n))
+  )
+  select jsonb_build_object('text', q.text, 'columns', jsonb_agg(
+    c || jsonb_build_object('made', a.items[n]) order by n))
+  from query q
+  cross join lateral (
+    select crossfade_private.assigned_items(array(
+        select format('cf_made.%I', c ->> 'name')
+        from jsonb_array_elements(columns) with ordinality u(c, n) order by n), columns,
+      format('select cf_made.* from %s cross join lateral
+          (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+        cross join lateral (%s) cf_made(%s)', both_tables, q.text, q.names), paths)
+  ) a(items)
+  cross join jsonb_array_elements(columns) with ordinality u(c, n)
+  group by q.text;
+$$;
+
+comment on function crossfade_private.standing_text is
+  'The query of converter_text, and how the columns that it gives as cf_made are assigned.';
+
+-- pairs/protected_text.sql ------------------------------------------------------------------------
+
+-- SQL in which nothing but SQL is left: constants and quoted names are put aside.
 
 create or replace function crossfade_private.protect_text(text_in text)
 returns table (safe text, tokens text[])
@@ -3031,7 +3645,7 @@ declare
   v_part text;
   v_depth integer := 0;
   v_item text := '';
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
 begin
   for v_part in select m[1] from regexp_matches(safe, '([(),]|\[|\]|[^(),\[\]]+)', 'g') m loop
     v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
@@ -3056,122 +3670,10 @@ end $$;
 comment on function crossfade_private.split_select_list is
   'The expressions of a SELECT that has nothing but its list; null when it has a FROM or any other clause.';
 
-create or replace function crossfade_private.columns_read(
-  safe text, tokens text[], parameter text
-)
-returns jsonb
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when regexp_replace(safe, '\(' || parameter || '\)\.', '', 'g') ~ parameter then null
-    else (
-      select coalesce(jsonb_agg(distinct case
-        when m[1] like chr(1) || '%' then
-          replace(btrim(tokens[btrim(m[1], chr(1) || chr(2))::integer], '"'), '""', '"')
-        else m[1] end), '[]')
-      from regexp_matches(safe, '\(' || parameter || '\)\.([a-z_][a-z0-9_$]*|' || chr(1) || '[0-9]+'
-        || chr(2) || ')', 'g') m)
-    end;
-$$;
-
-comment on function crossfade_private.columns_read is
-  'Names of the columns of a parameter that printed SQL reads; null when it reads the row as a whole.';
-
-create or replace function crossfade_private.parse_converter(
-  select_text text, names text[], converter_name text
-)
-returns jsonb
-language plpgsql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_safe text;
-  v_tokens text[];
-  v_names text[];
-  v_items text[];
-begin
-  select p.safe, p.tokens into v_safe, v_tokens
-  from crossfade_private.protect_text(select_text) p;
-  -- Parameters as they are printed: a plain word, or the number of a quoted name (0: not used).
-  select array_agg(case when quote_ident(n) = n then '\m' || n || '\M'
-    else chr(1) || coalesce(array_position(v_tokens, quote_ident(n)), 0) || chr(2) end order by o)
-  into v_names
-  from unnest(names) with ordinality u(n, o);
-  v_items := crossfade_private.split_select_list(substr(v_safe, length('SELECT ') + 1));
-  return jsonb_build_object(
-    'name', converter_name, 'row', names[1], 'counterpart', names[2],
-    'text', crossfade_private.restore_text(v_safe, v_tokens),
-    'reads', crossfade_private.columns_read(v_safe, v_tokens, v_names[1]),
-    'items', (
-      select jsonb_agg(jsonb_build_object(
-        'text', crossfade_private.restore_text(regexp_replace(regexp_replace(
-          i, v_names[1], chr(3), 'g'), v_names[2], chr(4), 'g'), v_tokens),
-        'reads', crossfade_private.columns_read(i, v_tokens, v_names[1])) order by n)
-      from unnest(v_items) with ordinality u(i, n)));
-end $$;
-
-comment on function crossfade_private.parse_converter is
-  'A converter''s SELECT taken apart: {"name", "row", "counterpart": names of the function and of its parameters, "text", "reads": columns of the row, null for all, "items": null or, of a bare select list, [{"text": expression in which chr(3) stands for the row and chr(4) for its counterpart, "reads"}]}.';
-
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
 -- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list, its whole text where it is any other SELECT, else a call.
-
-create or replace function crossfade_private.conversion(
-  converter text, source regclass, target regclass
-)
-returns jsonb
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_parsed jsonb := crossfade_private.converter_text(converter);
-  v_conversion jsonb;
-  v_columns jsonb;
-begin
-  select jsonb_agg(jsonb_build_object('name', a.attname, 'type',
-    crossfade_private.base_type_name(a.atttypid), 'composite', exists (
-      select from crossfade_private.type_parts(a.atttypid) p(id)
-      join pg_catalog.pg_type y on y.oid = p.id and y.typtype = 'c')) order by a.attnum)
-  into v_columns
-  from pg_catalog.pg_attribute a
-  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
-  v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
-    'reads', null, 'items', null);
-  if v_parsed is null
-    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
-    -- An explicit cast to a composite would cut its parts; a call assigns them.
-    or exists (
-      select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
-  then
-    return v_conversion;
-  end if;
-  v_conversion := v_conversion || v_parsed;
-  -- What PostgreSQL would not plan in another statement is called.
-  execute format('explain select from %s cf_s cross join %s cf_t cross join lateral %s cf_c',
-    source, target, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'));
-  return v_conversion;
-exception when others then
-  return v_conversion || '{"text": null, "items": null, "reads": null}';
-end $$;
-
-comment on function crossfade_private.conversion is
-  'How a converter stands in statements: {"call", "target", "columns": [{"name", "type"}], and of a converter whose text can be used "name", "row", "counterpart", "text", "reads", "items"}. Locks both tables ACCESS SHARE.';
-
-create or replace function crossfade_private.fill_item(
-  item text, row_sql text, counterpart_sql text
-)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select replace(replace(item, chr(3), row_sql), chr(4), counterpart_sql);
-$$;
-
-comment on function crossfade_private.fill_item is
-  'An expression of a converter with the SQL of the row and of its counterpart in it.';
+-- select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text
@@ -3182,17 +3684,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case
     when conversion -> 'items' <> 'null' then (
-      select format('(select %s)', string_agg(format('(%s)::%s as %I',
-        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'type',
-        c ->> 'name'), ', ' order by n))
+      select format('(select %s)', string_agg(format('%s as %I',
+        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'name'), ', '
+        order by n))
       from jsonb_array_elements(conversion -> 'items') with ordinality u(i, n)
       join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n))
     when conversion ->> 'text' is not null then (
-      select format(
-        '(select %s from (select %s as %I, %s as %I) %I cross join lateral (%s) cf_made(%s))',
-        string_agg(format('cf_made.%I::%s as %1$I', c ->> 'name', c ->> 'type'), ', ' order by n),
-        row_sql, conversion ->> 'row', counterpart_sql, conversion ->> 'counterpart',
-        conversion ->> 'name', conversion ->> 'text',
+      select format('(select %s from (select %s as cf_row, %s as cf_counterpart) cf_given
+          cross join lateral (%s) cf_made(%s))',
+        string_agg(format('%s as %I', c ->> 'made', c ->> 'name'), ', ' order by n),
+        row_sql, counterpart_sql, conversion ->> 'text',
         string_agg(quote_ident(c ->> 'name'), ', ' order by n))
       from jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n))
     else format('%s(%s, %s)', conversion ->> 'call', row_sql, counterpart_sql)
@@ -3200,7 +3701,56 @@ as $$
 $$;
 
 comment on function crossfade_private.convert_sql is
-  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
+  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, assigned as an INSERT would, as the base types of these.';
+
+create or replace function crossfade_private.conversion(
+  converter text, source regclass, target regclass
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parsed constant jsonb := crossfade_private.converter_text(converter);
+  v_paths constant text[] := array[
+    crossfade_private.owner_search_path(source), crossfade_private.owner_search_path(target)];
+  v_both constant text := format('%s cf_s cross join %s cf_t', source, target);
+  v_columns jsonb;
+  v_called jsonb;
+  v_conversion jsonb;
+  v_form text;
+  v_why text := v_parsed ->> 'why';
+begin
+  select jsonb_agg(jsonb_build_object('name', a.attname, 'id', a.atttypid, 'typmod', a.atttypmod,
+    'type', crossfade_private.base_type_name(a.atttypid)) order by a.attnum)
+  into v_columns
+  from pg_catalog.pg_attribute a
+  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
+  v_called := jsonb_build_object('call', converter, 'columns', v_columns, 'reads', null,
+    'items', null, 'text', null);
+  foreach v_form in array case when v_why is not null then '{}'::text[]
+    when jsonb_array_length(nullif(v_parsed -> 'items', 'null')) = jsonb_array_length(v_columns)
+      then '{items,text}' else '{text}' end
+  loop
+    begin
+      v_conversion := v_called || jsonb_build_object('reads', v_parsed -> 'reads')
+        || case v_form
+          when 'items' then crossfade_private.standing_items(v_parsed, v_columns, v_both, v_paths)
+          else crossfade_private.standing_text(v_parsed, v_columns, v_both, v_paths) end;
+      -- What PostgreSQL would not plan in another statement is called.
+      execute format('explain select from %s cross join lateral %s cf_c cross join lateral %s cf_d',
+        v_both, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'),
+        crossfade_private.convert_sql(v_conversion, 'cf_s', format('null::%s', target)));
+      return v_conversion;
+    exception when others then
+      v_why := format('PostgreSQL refuses its text in another statement: %s', sqlerrm);
+    end;
+  end loop;
+  return v_called || jsonb_build_object('why', v_why);
+end $$;
+
+comment on function crossfade_private.conversion is
+  'How a converter stands in statements: {"call", "columns": [{"name", "type"}], and "items", or "text" and the columns'' "made", or "why" it has to be called, "reads"}. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.depends_on_settings(
   conversion jsonb, source regclass, target regclass
@@ -3211,7 +3761,13 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- Anything else than a bare list is taken to depend on them.
   select coalesce(bool_or(case
-    when i.safe ~ ('^\((' || chr(3) || '|' || chr(4) || ')\)\.[^ ()]+$') then false
+    -- Copied as it is, and compared without its text.
+    when (i.item ->> 'copies' is not null or i.item ->> 'keeps' is not null)
+      and crossfade_private.base_type(i.id) in (
+        'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype,
+        'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
+        'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
     else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
       or exists (
         select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
@@ -3227,8 +3783,8 @@ as $$
         join pg_catalog.pg_type y on y.oid = p.id
         where (a.attrelid = source
             and (i.item -> 'reads' = 'null' or i.item -> 'reads' ? a.attname::text)
-          -- Of the counterpart it is not known which columns are read.
-          or a.attrelid = target and strpos(i.safe, chr(4)) > 0)
+          or a.attrelid = target
+            and (i.item -> 'reads_old' = 'null' or i.item -> 'reads_old' ? a.attname::text))
           and a.attnum > 0 and not a.attisdropped
           and y.typtype = 'b' and y.typcategory <> 'A' and y.oid not in (
             'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype,
@@ -3236,8 +3792,9 @@ as $$
             'json'::regtype, 'jsonb'::regtype))
     end), true)
   from (
-    select u.item, p.safe
-    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) u(item)
+    select u.item, p.safe, (w.c ->> 'id')::oid as id
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(item, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
     cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
   ) i;
 $$;
@@ -3256,22 +3813,18 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce((
-    select jsonb_build_object(
-      'convert' || suffix, format('(select %s from (select ', string_agg(
-        format('cf_made.%I::%s as %1$I', w.c ->> 'name', w.c ->> 'type'), ', ' order by w.n)),
-      'with' || suffix, format(' as %I, ', f.conversion ->> 'row'),
-      'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
-        f.conversion ->> 'counterpart', f.conversion ->> 'name', f.conversion ->> 'text',
-        string_agg(quote_ident(w.c ->> 'name'), ', ' order by w.n)))
-    from crossfade_private.conversion(converter, source, target) f(conversion)
-    cross join lateral jsonb_array_elements(f.conversion -> 'columns') with ordinality w(c, n)
-    where f.conversion ->> 'text' is not null
-    group by f.conversion), '{}');
+  select case when c.conversion ? 'why' then '{}' else jsonb_build_object(
+      'convert' || suffix, '(select cf_made.* from (select ',
+      'with' || suffix, ' as cf_row, ',
+      'converted' || suffix, format(
+        ' as cf_counterpart) cf_given cross join lateral %s cf_made)', crossfade_private.convert_sql(
+          c.conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
+    || jsonb_build_object('called' || suffix, c.conversion -> 'why')
+  from crossfade_private.conversion(converter, source, target) c(conversion);
 $$;
 
 comment on function crossfade_private.conversion_pieces is
-  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; empty when it has to be called. Locks both tables ACCESS SHARE.';
+  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; only called (plus suffix), which says why, when it has to be called. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.inlined_pieces(pair crossfade.pairs, side integer)
 returns jsonb
@@ -3348,6 +3901,38 @@ $$;
 comment on function crossfade_private.table_fingerprint is
   'Hash of names, types and nullability of the columns of both tables.';
 
+create or replace function crossfade_private.settled_text(definition text)
+returns text
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
+  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
+  -- same.
+  v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
+  v_text record;
+  v_found text[];
+  v_items text[];
+begin
+  if definition !~ v_cast then
+    return definition;
+  end if;
+  select * into v_text from crossfade_private.protect_text(definition);
+  loop
+    v_found := regexp_match(v_text.safe, v_cast);
+    v_items := crossfade_private.split_select_list(v_found[1]);
+    exit when v_found is null or v_items is null;
+    v_text.safe := regexp_replace(v_text.safe, v_cast, (
+      select 'ARRAY[' || string_agg(format('(%s)::%s', i, v_found[2]), ', ' order by n) || ']'
+      from unnest(v_items) with ordinality u(i, n)));
+  end loop;
+  return crossfade_private.restore_text(v_text.safe, v_text.tokens);
+end $$;
+
+comment on function crossfade_private.settled_text is
+  'A definition as PostgreSQL prints it once it has read what it printed: a dump restores it so.';
+
 create or replace function crossfade_private.converter_hash(to_v2 text, to_v1 text)
 returns text
 language sql stable
@@ -3361,7 +3946,8 @@ set bytea_output = 'hex'
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
-  select md5(string_agg(coalesce(pg_catalog.pg_get_functiondef(c.id), '-'), ';'
+  select md5(string_agg(
+    coalesce(crossfade_private.settled_text(pg_catalog.pg_get_functiondef(c.id)), '-'), ';'
     order by c.id::pg_catalog.regprocedure::text collate "C"))
   from crossfade_private.called_functions(array[to_v2, to_v1]) c(id)
   join pg_catalog.pg_proc p on p.oid = c.id and p.prokind <> 'a';
@@ -3558,42 +4144,39 @@ comment on function crossfade_private.triggers_met is
 -- compared by = in both tables: none of that may depend on who asks.
 
 create or replace function crossfade_private.key_type_reason(type_id oid)
-returns text
+returns table (part oid, reason text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with part as (
-    select y.oid as id, y.typname, y.typtype, y.typcategory, y.typnamespace,
-      y.oid = crossfade_private.base_type(type_id) as is_whole
+  select q.id, q.reason
+  from (
+    select y.oid as id, case
+      -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+      when y.oid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+        or y.typname like 'reg%' and y.typnamespace = 'pg_catalog'::regnamespace
+        or y.oid in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+          'bytea'::regtype) and y.oid <> crossfade_private.base_type(type_id)
+        then 'whose text depends on the session''s settings'
+      when y.typtype = 'c' or y.typcategory = 'A' or y.oid in ('json'::regtype, 'jsonb'::regtype)
+        then 'whose values do not come back from JSON as they were'
+      when y.typtype = 'b' and y.typnamespace <> 'pg_catalog'::regnamespace
+        then 'a type of an extension, whose = is found by the search_path of the session only'
+      -- A FULL JOIN of the rows of one key needs it.
+      when y.oid = crossfade_private.base_type(type_id) and exists (
+        select from pg_catalog.pg_operator o
+        where o.oprname = '=' and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
+        then 'whose values cannot be hashed, as verification does'
+      end as reason
     from crossfade_private.type_parts(type_id) p(id)
-    join pg_catalog.pg_type y on y.oid = p.id
-    where y.typtype <> 'd'
-  )
-  select case
-    -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
-    when bool_or(p.id in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype,
-        'money'::regtype) or p.typname like 'reg%' and p.typnamespace = 'pg_catalog'::regnamespace
-      or not p.is_whole and p.id in ('date'::regtype, 'timestamp'::regtype,
-        'timestamptz'::regtype, 'bytea'::regtype))
-      then 'whose text depends on the session''s settings'
-    when bool_or(p.typtype = 'c' or p.typcategory = 'A'
-      or p.id in ('json'::regtype, 'jsonb'::regtype))
-      then 'whose values do not come back from JSON as they were'
-    when bool_or(p.typtype = 'b' and p.typcategory <> 'A'
-      and p.typnamespace <> 'pg_catalog'::regnamespace)
-      then 'a type of an extension, whose = is found by the search_path of the session only'
-    -- A FULL JOIN of the rows of one key needs it.
-    when exists (
-      select from pg_catalog.pg_operator o
-      where o.oprname = '=' and o.oprleft = o.oprright and not o.oprcanhash
-        and o.oprleft = crossfade_private.base_type(type_id))
-      then 'whose values cannot be hashed, as verification does'
-    end
-  from part p;
+    join pg_catalog.pg_type y on y.oid = p.id and y.typtype <> 'd'
+  ) q
+  where q.reason is not null
+  order by q.reason like 'whose text%' desc, q.id
+  limit 1;
 $$;
 
 comment on function crossfade_private.key_type_reason is
-  'Why no key may be of a type, judged by what it is made of; null when it may.';
+  'Why no key may be of a type, judged by what it is made of, and the part that is to blame; no row when it may.';
 
 create or replace function crossfade_private.key_type_problems(
   tab regclass, label text, key_columns text[]
@@ -3604,12 +4187,12 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
     label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
-      ' (' || nullif(format_type(b.id, -1), format_type(a.atttypid, -1)) || ')'),
-    crossfade_private.key_type_reason(a.atttypid))
+      ' (' || nullif(concat_ws(' of ', case when b.id <> a.atttypid then format_type(b.id, -1) end,
+        case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
   from pg_catalog.pg_attribute a
+  cross join lateral crossfade_private.key_type_reason(a.atttypid) r
   cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
-  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0
-    and crossfade_private.key_type_reason(a.atttypid) is not null;
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0;
 $$;
 
 comment on function crossfade_private.key_type_problems is
@@ -3700,8 +4283,8 @@ comment on function crossfade_private.key_pair_problems is
 
 -- pairs/owners.sql --------------------------------------------------------------------------------
 
--- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
--- run the converters, the triggers of the other table, and what both of them call.
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and
+-- so run the converters, the triggers of the other table, and what both of them call.
 
 create or replace function crossfade_private.is_trusted_owner(role oid)
 returns boolean
@@ -4013,17 +4596,17 @@ $$;
 comment on function crossfade_private.replica_identity_command is
   'The command that gives a table the identity by which published changes name its rows: its key.';
 
-create or replace function crossfade_private.publication_problems(
-  tab regclass, label text, key_columns text[]
-)
+create or replace function crossfade_private.publication_problems(pair crossfade.pairs)
 returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
-    label, tab, p.name, crossfade_private.replica_identity_command(tab, key_columns))
-  from crossfade_private.publications_of(tab) p
-  where p.publishes_changes and not crossfade_private.has_replica_identity(tab);
+  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+  from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
+    (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
+  cross join lateral crossfade_private.publications_of(t.tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
 $$;
 
 comment on function crossfade_private.publication_problems is
@@ -4218,8 +4801,6 @@ begin
     return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
   end if;
   return query select crossfade_private.converter_owner_problems(pair);
-  return query select crossfade_private.publication_problems(v_1, 'V1', (pair).key_columns);
-  return query select crossfade_private.publication_problems(v_2, 'V2', (pair).v2_key_columns);
   return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(
@@ -4297,6 +4878,259 @@ end $$;
 comment on function crossfade_private.mirror_problems is
   'What has happened to the tables of a registered pair that keeps writes from being mirrored, one sentence a row.';
 
+-- pairs/dependents.sql ----------------------------------------------------------------------------
+
+-- What in the catalog depends on V1, and would be in the way when V1 becomes an archive.
+
+create or replace function crossfade_private.name_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As a word or in quotes, with its own schema or with none: other.things is not things.
+  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  from (
+    select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      order by u.place) as words
+    from pg_catalog.pg_class c
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    cross join lateral unnest(array[n.nspname::text, c.relname::text])
+      with ordinality u(name, place)
+    cross join lateral (
+      select regexp_replace(replace(u.name, '"', '""'), '([^\w\s])', '\\\1', 'g') as escaped
+    ) e
+    where c.oid = tab
+  ) p;
+$$;
+
+comment on function crossfade_private.name_pattern is
+  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+
+create or replace function crossfade_private.catalog_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case c.relkind when 'v' then 'view' when 'm' then 'materialized view' else 'rule' end,
+    case when c.relkind in ('v', 'm') then c.oid::regclass::text
+      else format('%s of %s', quote_ident(r.rulename), c.oid::regclass) end,
+    c.relowner, case c.relkind when 'v' then 'shows rows that no longer change'
+      when 'm' then 'is refreshed from rows that no longer change'
+      else 'reads or writes a table that refuses writes' end,
+    case when c.relkind in ('v', 'm')
+      then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+  from pg_catalog.pg_rewrite r
+  join pg_catalog.pg_class c on c.oid = r.ev_class
+  where c.oid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
+    'decides by rows that no longer change',
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+  from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
+  where l.polrelid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_policy'::regclass and d.objid = l.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
+    format('takes its values from %s, which is dropped with %s', s.name, tab),
+    case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
+      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+  from pg_catalog.pg_depend o
+  join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
+  cross join lateral (select q.oid::regclass as name) s
+  join pg_catalog.pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = q.oid
+    and u.classid = 'pg_attrdef'::regclass
+  join pg_catalog.pg_attrdef e on e.oid = u.objid
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  join pg_catalog.pg_class c on c.oid = a.attrelid
+  cross join lateral (
+    select format('%I.%I', c.relnamespace::regnamespace, concat(left(c.relname, 30), '_', left(
+      a.attname, 20), '_own_seq')) as own
+  ) n
+  where o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass
+    and o.refobjid = tab and o.refobjsubid > 0 and o.deptype in ('a', 'i') and c.oid <> tab;
+$$;
+
+comment on function crossfade_private.catalog_dependents is
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+
+create or replace function crossfade_private.function_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with names as (
+    select p.oid, p.prorettype, p.proowner
+    from pg_catalog.pg_proc p
+    join pg_catalog.pg_language l on l.oid = p.prolang and l.lanname not in ('c', 'internal')
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      and n.nspname not in ('crossfade', 'crossfade_private', 'pg_catalog', 'information_schema')
+    where not exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+      and p.oid not in (
+        select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
+      -- The first question is the cheap one.
+      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
+          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+        select from pg_catalog.pg_depend d
+        where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+          and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
+      -- What only its own triggers call goes quiet with it.
+      and (p.prorettype <> 'trigger'::regtype or not exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid = tab)
+        or exists (
+          select from pg_catalog.pg_trigger g where g.tgfoid = p.oid and g.tgrelid <> tab))
+  )
+  select 'function', f.oid::regprocedure::text, f.proowner,
+    'reads rows that no longer change, or writes a table that refuses writes',
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+  from names f
+  union all
+  select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
+    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+  from names f
+  join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
+    and g.tgenabled <> 'D'
+  join pg_catalog.pg_class c on c.oid = g.tgrelid;
+$$;
+
+comment on function crossfade_private.function_dependents is
+  'Functions whose text names a table, and triggers of other tables that call them. Names that are put together at run time are not seen.';
+
+-- pairs/dependents_of_pair.sql --------------------------------------------------------------------
+
+-- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
+
+create or replace function crossfade_private.child_command(
+  child_key oid, pair crossfade.pairs
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- NOT VALID first: checking every row then needs no lock that writers wait for.
+  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
+    (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
+      (pair).key_columns, b.attname::text)]), ', ' order by u.n),
+    regexp_replace(pg_get_constraintdef(o.oid),
+      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+  from pg_catalog.pg_constraint o
+  cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
+  join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
+  join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  where o.oid = child_key
+  group by o.oid
+  having bool_and(b.attname::text = any ((pair).key_columns));
+$$;
+
+comment on function crossfade_private.child_command is
+  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+
+create or replace function crossfade_private.job_dependents(tab regclass)
+returns table (kind text, object text, owner oid, breaks text, command text)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if to_regclass('cron.job') is null then
+    return;
+  end if;
+  return query execute format(
+    'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
+        select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+    'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
+    'select command from cron.job where jobid = %s;')
+  using crossfade_private.name_pattern(tab);
+exception when insufficient_privilege or undefined_column then
+  return; -- not ours to see
+end $$;
+
+comment on function crossfade_private.job_dependents is
+  'Jobs of pg_cron whose command names a table, as far as the engine''s owner may see them.';
+
+create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
+returns table (
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v1 as (
+    select to_regclass((pair).v1_table) as tab, to_regclass((pair).v2_table) as other
+  ),
+  found as (
+    select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
+      c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
+      coalesce(
+        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
+          where to_regclass(q.v1_table) = o.conrelid),
+        crossfade_private.child_command(o.oid, pair),
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+    from v1
+    join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
+      and o.conrelid not in (v1.tab, v1.other)
+    join pg_catalog.pg_class c on c.oid = o.conrelid
+    -- An archive may point to an archive.
+    where not exists (
+      select from crossfade.pairs q
+      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+    union all
+    select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
+    -- Entering complete makes these sequences V2's.
+    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    union all
+    select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
+    union all
+    select d.* from v1 cross join lateral crossfade_private.job_dependents(v1.tab) d
+    union all
+    select 'publication', p.name, b.pubowner,
+      'sends changes of version 1, of which there are none, and none of version 2',
+      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+    from v1
+    cross join lateral crossfade_private.publications_of(v1.tab) p
+    join pg_catalog.pg_publication b on b.pubname = p.name
+    where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
+  )
+  select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+  from found f
+  order by f.kind, f.object;
+$$;
+
+comment on function crossfade_private.v1_dependents is
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+
+create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%s on %s (%s): %s', case count(*) when 1 then '1 object depends'
+      else count(*) || ' objects depend' end, (pair).v1_table, d.kind, string_agg(format(
+        '%s (owner %s) %s', d.object, d.owner, d.breaks), '; ' order by d.object)),
+    format('%s Or go on with it: crossfade pair ignore %s %s --reason "..."',
+      string_agg(distinct d.command, ' '), (pair).name,
+      string_agg('''' || replace(d.object, '''', '''\''''') || '''', ' ' order by d.object))
+  from crossfade_private.v1_dependents(pair) d
+  where not d.is_ignored
+  group by d.kind
+  order by d.kind;
+$$;
+
+comment on function crossfade_private.dependent_blockers is
+  'One sentence and the way out for each kind of object that depends on V1 and is not ignored.';
+
 -- pairs/drafts.sql --------------------------------------------------------------------------------
 
 -- The row that a registration would write.
@@ -4353,8 +5187,8 @@ comment on function crossfade_private.pair_row is
 
 -- pairs/policies.sql ------------------------------------------------------------------------------
 
--- Who may write which rows, in both tables: whoever may not change a row of one table must not change
--- it through the other one.
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
 
 create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
@@ -4367,10 +5201,10 @@ declare
 begin
   return coalesce((
     -- A converter that is a bare select list says which column becomes which.
-    select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
+    select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
-    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
+    where i.item ->> 'copies' is not null), '{}')
     || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 
@@ -4525,6 +5359,8 @@ as $$
     union all
     select crossfade_private.publication_warnings(pair)
     union all
+    select crossfade_private.publication_problems(pair)
+    union all
     select crossfade_private.write_policy_warnings(pair)
     union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
@@ -4533,16 +5369,11 @@ as $$
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
       and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
     union all
-    select format(
-      'converter %s is called for every row: in SQL, with set search_path = pg_catalog, pg_temp as its only setting, its text would stand in our statements',
-      c.converter)
+    select format('converter %s is called for every row, which is slower: %s', c.converter,
+      q.pieces ->> 'called')
     from (values (1, (pair).to_v2), (2, (pair).to_v1)) c(side, converter)
     join crossfade_private.pair_pieces q on q.pair = (pair_warnings.pair).name and q.side = c.side
-    join pg_catalog.pg_proc f on f.oid = to_regproc(c.converter)
-    join pg_catalog.pg_language l on l.oid = f.prolang
-    where q.pieces ->> 'convert' = c.converter || '('
-      -- This one PostgreSQL inlines by itself.
-      and not (l.lanname = 'sql' and f.proconfig is null and not f.prosecdef)
+    where q.pieces ->> 'called' is not null
   ) q;
 $$;
 
@@ -4555,7 +5386,7 @@ create or replace function crossfade.judge_pair(
 )
 returns jsonb
 language plpgsql volatile
-security definer -- reads the catalog as the owner of the mirror would; only service_role may call it
+security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -4633,6 +5464,7 @@ as $$
     'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
     'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
     'identity', a.attidentity <> '',
+    'sequence', crossfade_private.default_sequence(tab, a.attname::text)::text,
     'labels', (select coalesce(jsonb_agg(e.enumlabel order by e.enumsortorder), '[]')
       from pg_catalog.pg_enum e where e.enumtypid = y.oid),
     'checked', exists (
@@ -4753,119 +5585,6 @@ end $$;
 comment on function crossfade.describe_table is
   'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
 
--- mirror/state.sql --------------------------------------------------------------------------------
-
--- What the mirror of a pair does: a row that is the record, and constants for the triggers.
--- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
-
-create or replace function crossfade_private.state_of(mirror text, side integer)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select case
-    when mirror = 'off' then 'off'
-    when mirror = 'both' then 'on'
-    when mirror = 'log_only' then 'log'
-    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
-    when mirror = 'archived' then 'off'
-    else 'on' end;
-$$;
-
-comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
-
-create or replace function crossfade_private.read_state(pair text, side integer)
-returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_mirror text;
-begin
-  if current_setting('transaction_isolation') = 'read committed' then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair;
-  else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = read_state.pair for share;
-  end if;
-  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
-end $$;
-
-comment on function crossfade_private.read_state is
-  'What the triggers of one side do, by the row: for sessions whose constants are older than the last change. Locks the row FOR SHARE above READ COMMITTED.';
-
-create or replace function crossfade_private.set_state_functions(
-  pair text, side integer, state text, change bigint
-)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_function record;
-begin
-  for v_function in select * from (values
-    ('state', 'text', format('select %L::text', state)),
-    ('change', 'bigint', format('select %s::bigint', change))) f(name, type, body)
-  loop
-    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
-      language sql immutable parallel safe as %L',
-      pair, side, v_function.name, v_function.type, v_function.body);
-    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
-      pair, side, v_function.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.set_state_functions is
-  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so.';
-
-create or replace function crossfade_private.set_state(pair text, mirror text)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_change bigint;
-begin
-  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
-    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
-  end if;
-  v_change := nextval(format('crossfade_private.mirror_%s_changes', pair)::regclass);
-  perform crossfade_private.set_state_functions(
-    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change)
-  from (values (1), (2)) s(side);
-end $$;
-
-comment on function crossfade_private.set_state is
-  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
-
-create or replace function crossfade_private.open_or_close(pair text)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade_private.mirror_state m set opened = q.wanted
-  from (
-    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
-      and (s.opened or not exists (
-        select from crossfade.mirror_failures f
-        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
-    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
-    where s.pair = open_or_close.pair
-  ) q
-  where m.pair = q.pair and m.opened <> q.wanted;
-$$;
-
-comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
-
 -- mirror/calls.sql --------------------------------------------------------------------------------
 
 -- What the generated mirror functions call.
@@ -4939,6 +5658,41 @@ $$;
 comment on function crossfade_private.is_engine_write is
   'Whether this transaction is inside a batch or repair of the pair.';
 
+create or replace function crossfade_private.is_named_update(
+  pair text, writer_side integer, statement_text text
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_named jsonb;
+  v_rest text;
+  v_text text;
+begin
+  select q.pieces -> 'named' into v_named from crossfade_private.pair_pieces q
+  where q.pair = is_named_update.pair and q.side = writer_side;
+  if not starts_with(statement_text, v_named ->> 'head')
+    or right(statement_text, length(v_named ->> 'tail')) <> v_named ->> 'tail' then
+    return false;
+  end if;
+  v_rest := left(substr(statement_text, length(v_named ->> 'head') + 1),
+    -length(v_named ->> 'tail'));
+  -- Nothing but columns as they were written, in their order.
+  for v_text in select t from jsonb_array_elements_text(v_named -> 'texts') t loop
+    if starts_with(v_rest, v_text) then
+      v_rest := substr(v_rest, length(v_text) + 1);
+      if starts_with(v_rest, ', ') then
+        v_rest := substr(v_rest, 3);
+      end if;
+    end if;
+  end loop;
+  return v_rest = '';
+end $$;
+
+comment on function crossfade_private.is_named_update is
+  'Whether a statement is one that a mirror function builds by column, to the letter.';
+
 create or replace function crossfade_private.is_own_write(
   context text, depth integer, pair text, writer_side integer
 )
@@ -4957,8 +5711,8 @@ begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
   if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
     and strpos(split_part(context, e'\n', -1), '"') = 0 then
@@ -4976,11 +5730,13 @@ begin
   -- letter. None of them can be continued by a quote, so no other text can begin with one.
   v_statement := left(v_rest, v_place - length(v_words) - 1);
   v_statement := left(substr(v_statement, strpos(v_statement, '"') + 1), -1);
-  return strpos(v_words, '"') = 0 and exists (
-    select from pg_catalog.pg_proc p
-    where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
-      and (strpos(p.prosrc, v_statement || ';') > 0
-        or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0));
+  return strpos(v_words, '"') = 0 and (exists (
+      select from pg_catalog.pg_proc p
+      where p.pronamespace = 'crossfade_private'::regnamespace and p.proname = v_name
+        and (strpos(p.prosrc, v_statement || ';') > 0
+          or strpos(p.prosrc, quote_literal(v_statement) || ';') > 0))
+    or v_name like '%\_edit'
+      and crossfade_private.is_named_update(pair, writer_side, v_statement));
 end $$;
 
 comment on function crossfade_private.is_own_write is
@@ -5114,9 +5870,9 @@ declare
   v_moves jsonb;
 begin
   v_moves := nullif(current_setting(setting, true), '');
-  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
-  return '{}'; -- Anybody can set a setting to anything.
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
 end $$;
 
 comment on function crossfade_private.noted_moves is
@@ -5154,6 +5910,285 @@ $$;
 comment on function crossfade_private.noted_move is
   'Where a row went on to from a key, by note_move; null when nothing was noted.';
 
+-- mirror/watching.sql -----------------------------------------------------------------------------
+
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror,
+-- batches and foreign keys write does not count; a write whose statement names neither V1 nor a
+-- parent does.
+
+create or replace function crossfade_private.parent_pattern(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parent(id) as (
+    select o.confrelid from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'f' and o.confrelid <> tab
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+    union
+    select o.confrelid
+    from parent p
+    join pg_catalog.pg_constraint o on o.conrelid = p.id and o.contype = 'f'
+      and not (o.confdeltype in ('a', 'r') and o.confupdtype in ('a', 'r'))
+  )
+  select string_agg(crossfade_private.name_pattern(p.id), '|') from parent p where p.id <> tab;
+$$;
+
+comment on function crossfade_private.parent_pattern is
+  'A regular expression that finds the names of the tables whose rows take rows of this one with them; null without such.';
+
+create or replace function crossfade_private.is_parents_statement(statement text, tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
+  select coalesce(statement !~ crossfade_private.name_pattern(tab)
+    and statement ~ crossfade_private.parent_pattern(tab), false);
+$$;
+
+comment on function crossfade_private.is_parents_statement is
+  'Whether a statement that changed rows of a table names a parent and not the table: then a foreign key did it.';
+
+create or replace function crossfade_private.note_v1_write(pair text)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_table regclass;
+  v_context text;
+begin
+  if crossfade_private.is_engine_write(pair) or exists (
+    select from crossfade_private.v1_writes w
+    where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
+      and w.at > clock_timestamp() - interval '10 seconds') then
+    return 'on';
+  end if;
+  get diagnostics v_context = pg_context;
+  -- What stands above the trigger that asks.
+  v_context := substring(v_context from
+    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+  select to_regclass(p.v1_table) into v_table from crossfade.pairs p
+  where p.name = note_v1_write.pair;
+  if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
+    return 'on';
+  end if;
+  insert into crossfade_private.v1_writes as w (pair, session_pid, role, application, called_by)
+  values (note_v1_write.pair, pg_backend_pid(),
+    coalesce(nullif(current_setting('role', true), 'none'), session_user),
+    left(current_setting('application_name'), 100),
+    substring(v_context from '(?:^|"\n)[^\n"]* ([^\s"]+\([^\n()]*\))'))
+  on conflict on constraint v1_writes_pkey do update
+  set at = excluded.at, role = excluded.role, application = excluded.application,
+    called_by = excluded.called_by;
+  return 'on';
+end $$;
+
+comment on function crossfade_private.note_v1_write is
+  'State of V1''s triggers while its writes are watched: on, and notes who wrote, once in 10 s a session, in a row of that session''s own, so that nobody waits for anybody.';
+
+create or replace function crossfade_private.v1_write_blocker(pair crossfade.pairs)
+returns table (message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with settings as (
+    select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
+  )
+  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+      to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
+      string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
+        ', by ' || w.called_by, ')'), ', '), s.bake_s),
+    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+      min(w.pair))
+  from crossfade_private.v1_writes w cross join settings s
+  where w.pair = (v1_write_blocker.pair).name
+    and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
+  group by s.bake_s
+  union all
+  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+      coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
+      s.bake_s), 'Wait.'
+  from crossfade_private.mirror_state m cross join settings s
+  where m.pair = (v1_write_blocker.pair).name and coalesce(
+    m.watched_since > clock_timestamp() - make_interval(secs => s.bake_s), true);
+$$;
+
+comment on function crossfade_private.v1_write_blocker is
+  'Why it is not sure yet that nobody writes V1 any more; no row when it is.';
+
+-- mirror/state.sql --------------------------------------------------------------------------------
+
+-- What the mirror of a pair does: a row that is the record, and constants for the triggers.
+-- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
+
+create or replace function crossfade_private.state_of(mirror text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when mirror = 'off' then 'off'
+    when mirror = 'both' then 'on'
+    when mirror = 'log_only' then 'log'
+    when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
+    when mirror = 'archived' then 'off'
+    else 'on' end;
+$$;
+
+comment on function crossfade_private.state_of is
+  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+
+create or replace function crossfade_private.stored_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_mirror text;
+begin
+  if current_setting('transaction_isolation') = 'read committed' then
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair;
+  else
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
+    select m.mirror into v_mirror from crossfade_private.mirror_state m
+    where m.pair = stored_state.pair for share;
+  end if;
+  return crossfade_private.state_of(coalesce(v_mirror, 'off'), side);
+end $$;
+
+comment on function crossfade_private.stored_state is
+  'What the triggers of one side do, by the row. Locks it FOR SHARE above READ COMMITTED.';
+
+create or replace function crossfade_private.read_state(pair text, side integer)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_state constant text := crossfade_private.stored_state(pair, side);
+begin
+  if side = 1 and v_state = 'on' and exists (
+    select from crossfade_private.mirror_state m
+    where m.pair = read_state.pair and m.watched_since is not null) then
+    return crossfade_private.note_v1_write(pair);
+  end if;
+  return v_state;
+end $$;
+
+comment on function crossfade_private.read_state is
+  'stored_state, for sessions whose constants are older than the last change; as these do, it notes who writes V1 while that is watched.';
+
+create or replace function crossfade_private.set_state_functions(
+  pair text, side integer, state text, change bigint, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function record;
+begin
+  for v_function in select * from (values
+    ('state', 'text', 'immutable parallel safe', format('select %L::text', state)),
+    ('change', 'bigint', 'immutable parallel safe', format('select %s::bigint', change))
+    ) f(name, type, kind, body)
+    where f.name = 'change' or not is_watched
+    union all
+    -- Asking is noting: V1's own writers pay for that, and only in this stage.
+    select 'state', 'text', 'volatile', format('select crossfade_private.note_v1_write(%L)', pair)
+    where is_watched
+  loop
+    execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
+      language sql %s as %L',
+      pair, side, v_function.name, v_function.type, v_function.kind, v_function.body);
+    execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
+      pair, side, v_function.name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.set_state_functions is
+  'Make the constants of one side: what its triggers do (off, on, log: note keys only, archive: refuse), and the number of the change that said so. Where it is watched, what its triggers ask also notes the writer.';
+
+create or replace function crossfade_private.set_state(
+  pair text, mirror text, is_watched boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_change bigint;
+begin
+  if to_regclass(format('crossfade_private.mirror_%s_changes', pair)) is null then
+    execute format('create sequence crossfade_private.mirror_%s_changes', pair);
+  end if;
+  -- The time, not the next number: the data of one database may be restored into the schema of
+  -- another one, where the same number said something else.
+  v_change := setval(format('crossfade_private.mirror_%s_changes', pair)::regclass,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint);
+  perform crossfade_private.set_state_functions(
+    pair, s.side, crossfade_private.state_of(mirror, s.side), v_change,
+    is_watched and mirror = 'both' and s.side = 1)
+  from (values (1), (2)) s(side);
+end $$;
+
+comment on function crossfade_private.set_state is
+  'Say what the triggers of a pair do from now on. Transactional; locks no table.';
+
+create or replace function crossfade_private.mend_state(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_mirror text;
+  v_is_watched boolean;
+  v_agrees boolean;
+begin
+  execute format('select every(s.change = pg_sequence_last_value(%L)
+      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
+      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
+      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
+    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+    format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
+  if not v_agrees then
+    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
+    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
+  end if;
+end $$;
+
+comment on function crossfade_private.mend_state is
+  'Make the constants of a pair anew where they are not those of its row, as after a restore or a change that was undone: triggers then read the row, which is slower. Locks the row in that case; waits at most 2 s for it (55P03).';
+
+create or replace function crossfade_private.open_or_close(pair text)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade_private.mirror_state m set opened = q.wanted
+  from (
+    select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and (s.opened or not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
+    from crossfade_private.mirror_state s join crossfade.pairs p on p.name = s.pair
+    where s.pair = open_or_close.pair
+  ) q
+  where m.pair = q.pair and m.opened <> q.wanted;
+$$;
+
+comment on function crossfade_private.open_or_close is
+  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+
 -- mirror/archive.sql ------------------------------------------------------------------------------
 
 -- The archive: in stage complete V1 refuses statements.
@@ -5163,7 +6198,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
   select depth > 1 and split_part(context, e'\n', 2)
     ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
 $$;
@@ -5183,7 +6219,7 @@ declare
 begin
   get diagnostics v_context = pg_context;
   -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
-  if crossfade_private.read_state(v_pair, 1) <> 'archive'
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
     or crossfade_private.is_engine_write(v_pair)
     or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
     or pg_trigger_depth() > 1
@@ -5222,7 +6258,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
   if new.mirror = 'archived' then
     perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
   end if;
@@ -5233,7 +6269,7 @@ comment on function crossfade_private.follow_mirror_state is
   'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
 
 create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
 for each row execute function crossfade_private.follow_mirror_state();
 
 -- mirror/fence.sql --------------------------------------------------------------------------------
@@ -5301,7 +6337,8 @@ comment on function crossfade_private.refuse_fenced_write is
 
 -- mirror/insert.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_insert_text()
 returns text
@@ -5312,11 +6349,33 @@ as $text$
 -- {made_by}: rows inserted into V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_insert} then
+      return null;
+    end if;
+  elsif {is_plain} then
+    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
+    -- nothing, and without ON CONFLICT a row costs one index search less.
+    begin
+      insert into {target} ({target_columns}) overriding system value
+      select {made_columns}
+      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
+      cross join lateral {convert_new} cf_c;
+      {when_written}
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5332,21 +6391,6 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
-  end if;
-  if not cf_nested then
-    -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
-    -- nothing, and without ON CONFLICT a row costs one index search less.
-    begin
-      insert into {target} ({target_columns}) overriding system value
-      select {made_columns}
-      from (select row(cf_x.*)::{source} as cf_n from {new_rows} cf_x) cf_q
-      cross join lateral {convert_new} cf_c;
-      {when_written}
-    exception when others or assert_failure then
-      if crossfade_private.is_transient(sqlstate) then
-        raise;
-      end if;
-    end;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
   return null;
@@ -5435,7 +6479,8 @@ comment on function crossfade_private.mirror_put_text is
 
 -- mirror/update.sql -------------------------------------------------------------------------------
 
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -5446,7 +6491,7 @@ as $text$
 -- {made_by}: rows updated in V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5456,7 +6501,17 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  {flags_declared}
 begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = {own_update} then
+      return null;
+    end if;
+  {single_update}
+  end if;
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5528,8 +6583,8 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}
@@ -5556,10 +6611,47 @@ $text$;
 comment on function crossfade_private.fast_update_text is
   'The part of mirror_update_text that edits all counterparts by one statement. It names every column, so it is not for tables with triggers UPDATE OF columns.';
 
+create or replace function crossfade_private.single_update_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$elsif {is_plain} then
+    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+    cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+    where not exists (select from cf_old offset 1);
+    if cf_moved is false then
+      -- What the converter does not read must not even lock the other table.
+      if not ({any_flag}) then
+        return null;
+      end if;
+      begin
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update {target} cf_t set {edits_by_flag}
+        from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+        join {source} cf_s on {same_key_s_o}
+        where {same_key_t_s} and ({edited_by_flag});
+        if found then
+          return null;
+        end if;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.single_update_text is
+  'The part of mirror_update_text for a statement that updated one row: what was edited is asked once, in variables.';
+
 -- mirror/edit.sql ---------------------------------------------------------------------------------
 
--- The text of the function that brings edits to counterparts when the statement of the UPDATE trigger
--- could not: rows that a trigger wrote again, rows that are refused, rows without a counterpart.
+-- The text of the function that brings edits to counterparts when the statement of the UPDATE
+-- trigger could not: rows that a trigger wrote again, rows that are refused, rows without a
+-- counterpart.
 
 create or replace function crossfade_private.mirror_edit_text()
 returns text
@@ -5592,11 +6684,10 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
     if sqlstate = '23505' and cf_constraint = any ({target_key_names})
-      and current_setting('transaction_isolation') <> 'read committed' then
-      raise exception using errcode = '40001', message = 'could not serialize access: a row was copied'
-        || ' after the snapshot of this transaction was taken';
-    elsif crossfade_private.is_transient(sqlstate) then
+        and current_setting('transaction_isolation') <> 'read committed'
+      or crossfade_private.is_transient(sqlstate) then
       raise;
     elsif cf_size = 1 then
       cf_rows := cf_news;
@@ -5625,7 +6716,7 @@ as $text$
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited});$body$
   else $body$execute coalesce((
-      select format({update_named}, string_agg(cf_text, ', ' order by cf_place))
+      select {named_head} || string_agg(cf_text, ', ' order by cf_place) || {named_tail}
       from (
         select array[{edited_each}] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -5640,19 +6731,19 @@ $text$;
 comment on function crossfade_private.edit_statement_text is
   'The statement of mirror_edit_text; by_column for tables with triggers UPDATE OF columns, which must not fire for columns that nobody edited.';
 
-create or replace function crossfade_private.update_named_text()
+create or replace function crossfade_private.named_tail_text()
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$update {target} cf_t set %s
+  select $body$
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
     join {source} cf_s on {same_key_s_n}
     where {same_key_t_s} and ({edited})$body$;
 $text$;
 
-comment on function crossfade_private.update_named_text is
-  'The statement of edit_statement_text by column; %s stands for the columns to set.';
+comment on function crossfade_private.named_tail_text is
+  'What follows the columns in the statement that edit_statement_text builds by column.';
 
 -- mirror/move.sql ---------------------------------------------------------------------------------
 
@@ -5758,7 +6849,7 @@ as $text$
 -- {made_by}: rows deleted from V{side}.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
@@ -5766,6 +6857,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5799,6 +6891,11 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from {target} cf_t using cf_old cf_r, {source} cf_s
+      where {same_key_t_r} and {same_key_s_r}
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
     end if;
@@ -5877,11 +6974,12 @@ as $text$
 -- {made_by}: V{side} is truncated.
 #variable_conflict use_column
 declare
-  cf_depth constant integer := pg_trigger_depth();
+  cf_depth integer;
   cf_state text;
   cf_nested boolean;
   cf_context text;
 begin
+  cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
     if {own_write} then
@@ -5995,8 +7093,8 @@ comment on function crossfade_private.mirror_key_text is
 
 -- mirror/row_pieces.sql ---------------------------------------------------------------------------
 
--- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables begin
--- with cf_; columns may not.
+-- SQL fragments about rows, keys and columns, quoted when they are made. Aliases and variables
+-- begin with cf_; columns may not.
 
 create or replace function crossfade_private.text_settings()
 returns text
@@ -6063,7 +7161,7 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid, a.attcollation,
+  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid,
     format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)), ' or '
     order by a.attnum), 'false')
   from pg_catalog.pg_attribute a
@@ -6091,20 +7189,6 @@ $$;
 comment on function crossfade_private.unique_key_names is
   'Names of the unique indexes, which are those of their constraints, on exactly the key.';
 
-create or replace function crossfade_private.writable_columns(tab regclass, without text[])
-returns text[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    and a.attname <> all (without);
-$$;
-
-comment on function crossfade_private.writable_columns is
-  'Columns that are not generated, but for some, in their order.';
-
 -- mirror/edit_pieces.sql --------------------------------------------------------------------------
 
 -- The SQL fragments that bring edits of a row to its counterpart.
@@ -6112,7 +7196,7 @@ comment on function crossfade_private.writable_columns is
 create or replace function crossfade_private.edited_columns(
   conversion jsonb, source regclass, target regclass, target_key text[]
 )
-returns table (name text, edited text, made text, differs text)
+returns table (name text, edited text, made text, differs text, reads text[])
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -6121,7 +7205,8 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made)
+    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made),
+    (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
       format('(%s)::%s', crossfade_private.fill_item(i ->> 'text', 'cf_s', 'cf_t'),
@@ -6137,6 +7222,41 @@ $$;
 
 comment on function crossfade_private.edited_columns is
   'For a converter that is a bare select list: the target''s columns that are made of the source''s, SQL whether an update edited what they are made of, what they become, and whether that differs from what is there.';
+
+create or replace function crossfade_private.flag_pieces(
+  conversion jsonb, source regclass, target regclass, target_key text[]
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with edited as (
+    select e.*, row_number() over () place
+    from crossfade_private.edited_columns(conversion, source, target, target_key) e
+  ),
+  flag as (
+    select r as name, 'cf_e' || row_number() over (order by r) as flag
+    from (select distinct unnest(e.reads) r from edited e) d
+  )
+  select case when bool_or(e.reads is null) or count(*) = 0 then '{}' else jsonb_build_object(
+    'flags_declared', (select string_agg(f.flag || ' boolean;', ' ' order by f.flag) from flag f),
+    'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
+    'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
+    'flags', (
+      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+        ', ' order by f.flag) from flag f),
+    'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
+      g.flags, e.made), ', ' order by e.place),
+    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    end
+  from edited e
+  cross join lateral (
+    select string_agg(f.flag, ' or ' order by f.flag) flags from flag f where f.name = any (e.reads)
+  ) g;
+$$;
+
+comment on function crossfade_private.flag_pieces is
+  'The fragments of update_pieces for one updated row, with a variable for each column that the converter reads; empty where it reads the row as a whole or writes no column of its own.';
 
 create or replace function crossfade_private.update_pieces(
   conversion jsonb, source regclass, target regclass, target_key text[]
@@ -6164,7 +7284,7 @@ begin
         e.name, e.edited, e.made)), '[]'))
     into v_pieces
     from crossfade_private.edited_columns(conversion, source, target, target_key) e;
-    return v_pieces;
+    return v_pieces || crossfade_private.flag_pieces(conversion, source, target, target_key);
   end if;
   return (
     select jsonb_build_object(
@@ -6181,9 +7301,9 @@ begin
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
-      select crossfade_private.differs_sql(a.atttypid, a.attcollation,
+      select crossfade_private.differs_sql(a.atttypid,
           format('cf_b.%I', a.attname), format('cf_c.%I', a.attname)) edited,
-        crossfade_private.differs_sql(a.atttypid, a.attcollation,
+        crossfade_private.differs_sql(a.atttypid,
           format('(cf_t).%I', a.attname), format('cf_c.%I', a.attname)) differs
     ) d
     cross join (
@@ -6282,6 +7402,23 @@ comment on function crossfade_private.settle_pieces is
 
 -- Everything that the texts of a pair's mirror functions ask for.
 
+create or replace function crossfade_private.own_frame(
+  pair text, writer_side integer, name text, body text, marker text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Lines are counted from the first one, which is empty.
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
+    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  from (select split_part(body, marker, 1) head) h;
+$$;
+
+comment on function crossfade_private.own_frame is
+  'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
+
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -6303,6 +7440,11 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
+    and coalesce(current_setting(%L, true), '''') = ''''',
+      format('crossfade_private.mirror_%s_changes', (pair).name),
+      format('crossfade_private.mirror_%s_v%s', (pair).name, side),
+      'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- The same as is_own_write finds at depth 2, without a call.
@@ -6310,6 +7452,11 @@ as $$
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, %L, %s)',
       format(' crossfade_private.mirror_%s_v%s_', (pair).name, 3 - side), (pair).name, 3 - side),
+    'own_insert', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'insert',
+      crossfade_private.mirror_insert_text(), 'insert into {target}')),
+    'own_update', quote_literal(crossfade_private.own_frame((pair).name, 3 - side, 'update',
+      replace(crossfade_private.mirror_update_text(), '{single_update}',
+        crossfade_private.single_update_text()), 'update {target} cf_t set {edits_by_flag}')),
     'kept', quote_literal(format('crossfade.kept_%s_v%s_', (pair).name, side)),
     'new_key', quote_literal(format('crossfade.key_%s_v%s', (pair).name, side)),
     'moves', quote_literal(format('crossfade.moves_%s_v%s', (pair).name, side)))
@@ -6395,20 +7542,20 @@ begin
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
     'convert_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
-    'whole', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+    'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')),
-      format('%I = (cf_t).%1$I', v_target_key[1])),
-    'whole_back', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')) end,
+    'whole_back', case when v_settable_back = '{}' then format('%I = (cf_s).%1$I', v_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')),
-      format('%I = (cf_s).%1$I', v_key[1])),
+      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')) end,
     'differs', crossfade_private.any_differs_sql(v_target, v_settable, '(cf_t)', 'cf_c'),
     'differs_back', crossfade_private.any_differs_sql(v_source, v_settable_back, '(cf_s)', 'cf_c'),
     'read_differs', crossfade_private.any_differs_sql(v_source,
@@ -6433,29 +7580,8 @@ comment on function crossfade_private.mirror_pieces is
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
-
-create or replace function crossfade_private.owner_search_path(tab regclass)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
-  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
-    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
-  from pg_catalog.pg_namespace n
-  where (n.nspname in ('public', 'extensions')
-      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
-    and not exists (
-      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
-      left join pg_catalog.pg_roles r on r.oid = a.grantee
-      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
-$$;
-
-comment on function crossfade_private.owner_search_path is
-  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
 returns text
@@ -6517,13 +7643,20 @@ begin
       crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
+    'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
+    'named_tail', quote_literal(
+      crossfade_private.render(crossfade_private.named_tail_text(), v_pieces)),
     'edited_texts', format('array[%s]::text[]', (
       select string_agg(quote_literal(t), ', ' order by n)
-      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))));
-  v_pieces := v_pieces || jsonb_build_object('update_named', quote_literal(crossfade_private.render(
-    crossfade_private.update_named_text(), (
-      select jsonb_object_agg(p.key, replace(p.value, '%', '%%')) from jsonb_each_text(v_pieces) p))));
+      from jsonb_array_elements_text(v_pieces -> 'edited_texts') with ordinality u(t, n))),
+    -- For is_named_update, which sees the statement as it was run.
+    'named', jsonb_build_object('head', format('update %s cf_t set ', v_pieces ->> 'target'),
+      'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
+      'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
+    'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
+      else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
     'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
@@ -6586,7 +7719,8 @@ begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
   values ((pair).name, install_mirror.side,
     crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source)))
+      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
+        'named', v_pieces -> 'named'))
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -6696,9 +7830,18 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1);
-  perform crossfade_private.install_mirror(pair, 2);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1);
+  perform crossfade_private.install_mirror(v_row, 2);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;
@@ -6721,7 +7864,8 @@ security definer -- creates triggers on the owner's tables; only service_role ma
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_row crossfade.pairs := crossfade_private.pair_row(name, v1, v2, to_v2, to_v1, key, options);
+  v_row crossfade.pairs := crossfade_private.pair_row(
+    name, v1, v2, coalesce(to_v2, ''), coalesce(to_v1, ''), key, options);
   v_known crossfade.pairs;
   v_problems text[];
 begin
@@ -6755,7 +7899,10 @@ begin
     crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
   on conflict on constraint pairs_pkey do update
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
-    options = excluded.options, fingerprint = excluded.fingerprint,
+    -- What an operator has said since the pair was written down stays.
+    options = case when p.options ? 'ignore_dependents'
+      then jsonb_build_object('ignore_dependents', p.options -> 'ignore_dependents') else '{}' end
+      || excluded.options, fingerprint = excluded.fingerprint,
       converter_hash = excluded.converter_hash
   returning * into v_row;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
@@ -6860,12 +8007,6 @@ end $$;
 
 comment on function crossfade_private.refresh_pairs is
   'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
-
-do $$
-begin
-  perform crossfade_private.refresh_pairs();
-  perform crossfade_private.drop_left_behind();
-end $$;
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -7012,7 +8153,8 @@ as $$
     coalesce((s.session -> 'application')::text || ', ', ''),
     coalesce(format('transaction open for %s s', s.session ->> 'transaction_s'), 'age not visible'),
     coalesce(format(', last query began at %s UTC',
-      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC', 'HH24:MI:SS')), '')),
+      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC',
+        'HH24:MI:SS')), '')),
     ', ' order by s.n)
   from jsonb_array_elements(sessions) with ordinality s(session, n)
   where s.n <= 3 and s.session <> 'null';
@@ -7026,10 +8168,11 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer to,
-  -- in a transaction that is still open, is who may hold the row.
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
   select coalesce((
-    select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
+    select jsonb_path_query_array(
+      crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
     from pg_catalog.pg_locks l
     where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
       and l.database = (select d.oid from pg_catalog.pg_database d
@@ -7061,8 +8204,8 @@ comment on function crossfade_private.lock_blockers is
 
 -- runs/pace.sql -----------------------------------------------------------------------------------
 
--- How fast batches may go: at full speed while nobody else uses the database, else for a share of the
--- time, so that clients notice little.
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of
+-- the time, so that clients notice little.
 
 create or replace function crossfade_private.others_transactions(run bigint)
 returns bigint
@@ -7187,7 +8330,8 @@ begin
   from pg_catalog.pg_stat_activity s
   where s.backend_type = 'client backend' and s.pid <> pg_backend_pid();
   if v_active > v_limit then
-    return jsonb_build_object('reason', format('%s sessions are active (limit %s)', v_active, v_limit));
+    return jsonb_build_object(
+      'reason', format('%s sessions are active (limit %s)', v_active, v_limit));
   end if;
   v_limit := crossfade_private.setting_number('throttle_lock_waits');
   if v_waiting > v_limit then
@@ -7481,7 +8625,7 @@ comment on function crossfade_private.next_batch_rows is
 
 create or replace function crossfade_private.finish_batch(
   run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
-  batch_ms numeric, target_ms integer
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
@@ -7491,7 +8635,10 @@ declare
   v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
   if rows_read > 0 then
-    v_speed := (v_speed || round(batch_ms * 1000 / rows_read, 3))[
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
       greatest(cardinality(v_speed) - 8, 1):];
   end if;
   update crossfade.run_ranges a
@@ -7502,7 +8649,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed, target_ms) end,
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,
@@ -7513,7 +8662,7 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_batch is
-  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch.';
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
 
 create or replace function crossfade_private.check_unchanged(
   run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
@@ -7560,8 +8709,8 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would be
-  -- unpacked for each piece that is taken of it.
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
   select q.pieces || jsonb_build_object('target_path',
     crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
   from crossfade_private.pair_pieces q
@@ -7655,7 +8804,7 @@ as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Of one table, only the last batch of a range can hold another number of rows than was asked for.
+  -- Of one table, only the last batch of a range can hold other than the rows that were asked for.
   if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
       select greatest((
@@ -7712,7 +8861,7 @@ create or replace function crossfade_private.write_rows(
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a victim.
+-- Less than deadlock_timeout: the batch gives way before a client is chosen as the victim.
 set lock_timeout = '500ms'
 -- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
 set work_mem = '32MB'
@@ -7778,7 +8927,7 @@ comment on function crossfade_private.lock_keys is
 
 -- runs/copy.sql -----------------------------------------------------------------------------------
 
--- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is special.
+-- Copying one batch of a backfill: all rows at once, in smaller parts when one of them is special.
 
 create or replace function crossfade_private.copy_sql(
   range text, on_conflict text default 'on conflict ({target_key}) do nothing',
@@ -8051,57 +9200,47 @@ comment on function crossfade_private.finish_backfill is
 
 -- Comparing both tables through the converters, by value.
 
-create or replace function crossfade_private.compare_sql()
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $outer$
-  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
-  -- null.
-  -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row for which its converter gives
-  -- none has no counterpart, and that is how it should be. {range_a} and {range_b} choose the rows.
-  select $sql$
-    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
-      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
-        else 'different' end as kind,
-      cf_a.cf_row as v1, cf_b.cf_row as v2, row(cf_c.*)::{target} as made_v2,
-      row(cf_d.*)::{source} as made_v1
-    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
-    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
-      where {range_b}) cf_b
-      on ({skey_a}) = ({tkey_b})
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
-    where case
-      when cf_b.cf_here is null then exists (
-        select from {convert} cf_a.cf_row {with} null::{target} {converted} cf_e)
-      when cf_a.cf_here is null then exists (
-        select from {convert_back} cf_b.cf_row {with_back} null::{source} {converted_back} cf_e)
-      else row({tcompare_c}) is distinct from row({tfields_b})
-        or row({scompare_d}) is distinct from row({sfields_a}) end$sql$;
-$outer$;
-
-comment on function crossfade_private.compare_sql is
-  'Template of the comparison; one row per differing key with both rows and what the converters make of them.';
-
-create or replace function crossfade_private.diff_sql(
-  tab regclass, found text, made text, prefix text
+create or replace function crossfade_private.compare_sql(
+  pieces jsonb, range_a text, range_b text
 )
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-as $$
-  select format('array_remove(array[%s]::text[], null)', string_agg(format(
-    'case when %s is distinct from %s then %L end', format(u.compared, diff_sql.found),
-    format(u.compared, made), prefix || u.name), ', ' order by u.name))
-  from crossfade_private.column_pieces(tab) p
-  cross join lateral unnest(p.columns, p.compared) u(name, compared);
-$$;
+as $outer$
+  -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
+  -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
+  -- makes none has no counterpart, and needs none.
+  select crossfade_private.render($sql$
+    select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
+      case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
+        else 'different' end as kind,
+      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
+    from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
+    full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
+      where {range_b}) cf_b
+      on ({skey_a}) = ({tkey_b})
+    left join lateral (
+      select cf_x.*, true as cf_is
+      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
+    left join lateral (
+      select cf_x.*, true as cf_is
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
+      on cf_b.cf_here
+    where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
+      when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
+      else {rows_differ} end
+    order by 1$sql$,
+    pieces || jsonb_build_object(
+      'range_a', crossfade_private.render(range_a, pieces),
+      'range_b', crossfade_private.render(range_b, pieces),
+      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
+        '(cf_a.cf_row)', 'cf_d'),
+      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
+        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+$outer$;
 
-comment on function crossfade_private.diff_sql is
-  'SQL expression for the names of the columns in which two rows of a table differ, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+comment on function crossfade_private.compare_sql is
+  'The query that compares the rows of two ranges, templates over the rows cf_t: one row per differing key, its kind and the columns. pieces with V1 as the source.';
 
 create or replace function crossfade_private.find_mismatches(
   pieces jsonb, range_a text, range_b text, lower_key jsonb, upper_key jsonb,
@@ -8110,19 +9249,18 @@ create or replace function crossfade_private.find_mismatches(
 returns table (key jsonb, kind text, columns text[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- By these converters are printed, and values compared; a session may have others.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 set enable_seqscan = off
 set enable_bitmapscan = off
 set jit = off
 as $$
 begin
-  return query execute format($sql$
-    select m.key, m.kind, case m.kind when 'different' then %s || %s else '{}' end
-    from (%s) m order by m.key$sql$,
-    crossfade_private.diff_sql((pieces ->> 'source')::regclass, '(m.v1)', '(m.made_v1)', ''),
-    crossfade_private.diff_sql((pieces ->> 'target')::regclass, '(m.v2)', '(m.made_v2)', 'v2.'),
-    crossfade_private.render(
-      replace(replace(crossfade_private.compare_sql(), '{range_a}', range_a), '{range_b}', range_b),
-        pieces))
+  return query execute crossfade_private.compare_sql(pieces, range_a, range_b)
   using lower_key, upper_key, keys;
 end $$;
 
@@ -8279,7 +9417,7 @@ comment on function crossfade_private.record_mismatches is
 -- runs/slices.sql ---------------------------------------------------------------------------------
 
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is smaller.
+-- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -8355,7 +9493,8 @@ create or replace function crossfade_private.do_slices(
   started_at timestamptz
 )
 returns table (
-  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, error_code text
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -8377,11 +9516,14 @@ begin
     v_slice_at := clock_timestamp();
     begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
-      -- client or a proxy.
+      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+      -- of a client or a proxy.
       error_code := sqlstate;
     end;
     if error_code is not null then
@@ -8420,7 +9562,8 @@ as $$
 declare
   v_blocking jsonb := '[]';
   v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
+    when '57014' then 'the batch was cancelled or ran into statement_timeout'
+    else 'the batch ran out of memory' end;
 begin
   if error_code = '55P03' then
     -- What was seen of sessions at the beginning of the transaction is old by now.
@@ -8467,13 +9610,15 @@ begin
   v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
   perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
     case (run).kind when 'backfill' then v_done.rows_found else 0 end,
-    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_target_ms);
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
   return jsonb_build_object(
     'rows_read', v_done.rows_read, 'batch_ms', v_ms,
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
-      else crossfade_private.shrunk_reason(run, pieces, v_range, v_done.new_range, v_done.error_code)
+      else crossfade_private.shrunk_reason(
+        run, pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;
@@ -8521,7 +9666,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select p.name
-  from crossfade_private.pair_parents(pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
+  from crossfade_private.pair_parents(
+    pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
   join crossfade.pairs p on p.name = n.name
   where case direction when 'v1_to_v2' then p.last_backfill_at is null
     else p.needs_reverse_backfill end
@@ -8883,7 +10029,8 @@ as $$
   select coalesce(jsonb_object_agg(k::text, message), '{}') from unnest(keys) k;
 $$;
 
-comment on function crossfade_private.same_error is 'One message for several keys, as mark_tried wants it.';
+comment on function crossfade_private.same_error is
+  'One message for several keys, as mark_tried wants it.';
 
 -- runs/repair_rows.sql ----------------------------------------------------------------------------
 
@@ -8907,8 +10054,7 @@ begin
         select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
         then case when cf_b.cf_here then 'delete' end
       when cf_b.cf_here is null then 'insert'
-      when row({tcompare_c}) is distinct from row({tfields_b})
-        or row({scompare_d}) is distinct from row({sfields_a}) then 'update' end
+      when {rows_differ} then 'update' end
     from unnest($1) cf_z(key)
     left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
       where ({skey_t}) = ({skey_z})) cf_a on true
@@ -8935,7 +10081,9 @@ declare
   v_plan jsonb := '{}';
 begin
   begin
-    return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
+    return (
+      select coalesce(jsonb_object_agg(
+        l.key::text, jsonb_build_object('action', l.action)), '{}')
       from crossfade_private.look_at_keys(pieces, keys) l);
   exception when others or assert_failure then
     if v_size = 1 then
@@ -9046,7 +10194,6 @@ $$;
 
 comment on function crossfade_private.settle_repaired is
   'Close the failures and mismatches of keys whose rows agree.';
-
 
 -- runs/repair_set.sql -----------------------------------------------------------------------------
 
@@ -9212,7 +10359,8 @@ begin
       else q.why end) order by q.n), '[]')
   into v_rows
   from (
-    select t.*, p.plan -> t.key::text ->> 'action' as action, p.plan -> t.key::text ->> 'error' as error
+    select t.*, p.plan -> t.key::text ->> 'action' as action,
+      p.plan -> t.key::text ->> 'error' as error
     from turn t join plan p on p.side = t.side
   ) q where q.action is not null;
   return jsonb_build_object('rows', v_rows,
@@ -9329,129 +10477,601 @@ end $$;
 comment on function crossfade.repair is
   'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
 
--- runs/conversion_check.sql -----------------------------------------------------------------------
+-- runs/stored_rows.sql ----------------------------------------------------------------------------
 
--- Proving converters on stored rows.
+-- What a table would store of a row that a converter makes, and which of its constraints refuse it,
+-- found without writing anything. Constraints stand in these statements as their owner wrote them.
 
-create or replace function crossfade_private.check_sql(pieces jsonb, side integer)
+create or replace function crossfade_private.domain_tests(type_id oid, value_sql text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, base, is_not_null, name) as (
+    select y.oid, y.typbasetype, y.typnotnull, y.typname
+    from pg_catalog.pg_type y where y.oid = type_id and y.typtype = 'd'
+    union all
+    select y.oid, y.typbasetype, y.typnotnull, y.typname
+    from layer l join pg_catalog.pg_type y on y.oid = l.base and y.typtype = 'd'
+  )
+  select format('case when %s is null then %L end', value_sql, l.name || ' is not null')
+  from layer l where l.is_not_null
+  union all
+  -- PostgreSQL prints the value of a domain as VALUE, which is a name like any other.
+  select format('case when not (select %s from (select (%s)::%s as value) cf_v) then %L end',
+    pg_get_expr(o.conbin, 0), value_sql, crossfade_private.base_type_name(type_id), o.conname)
+  from layer l join pg_catalog.pg_constraint o on o.contypid = l.id and o.contype = 'c';
+$$;
+
+comment on function crossfade_private.domain_tests is
+  'For each check of a domain and of the domains below it, SQL that gives its name when a value breaks it.';
+
+create or replace function crossfade_private.row_tests(tab regclass)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('case when (cf_k.cf_row).%I is null then %L end', a.attname,
+    a.attname || ' is not null')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and a.attnotnull and not a.attisdropped
+  union all
+  select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid), o.conname)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = tab and o.contype = 'c'
+    -- PostgreSQL 18 has constraints that are not enforced.
+    and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true);
+$$;
+
+comment on function crossfade_private.row_tests is
+  'For each NOT NULL and CHECK of a table, SQL over its columns and cf_k.cf_row that gives its name when the row breaks it.';
+
+create or replace function crossfade_private.stored_sql(tab regclass, made text, more_tests text[])
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format($sql$(
+      select cf_1.cf_broken || coalesce(cf_2.cf_broken, '{}') as cf_broken, cf_2.cf_row
+      from (select array_remove(array[%1$s]::text[], null) as cf_broken) cf_1
+      left join lateral (
+        select cf_k.cf_row, array_remove(array[%2$s]::text[], null) as cf_broken
+        from (
+          select row(%3$s)::%4$s as cf_row
+          from (select %5$s, %7$L::regclass::oid as tableoid
+            where cf_1.cf_broken = '{}' offset 0) cf_q
+          offset 0
+        ) cf_k
+        cross join lateral unnest(array[cf_k.cf_row]) %6$I
+        cross join (select %7$L::regclass::oid as tableoid) cf_table
+        offset 0) cf_2 on true)$sql$,
+    array_to_string(more_tests || array(
+      select crossfade_private.domain_tests(f.atttypid, format('%s.%I', made, f.attname))
+      from pg_catalog.pg_attribute f
+      where f.attrelid = tab and f.attnum > 0 and not f.attisdropped and f.attgenerated = ''), ', '),
+    array_to_string(array(select crossfade_private.row_tests(tab)), ', '),
+    string_agg(case when a.attgenerated = '' then quote_ident(a.attname)
+      else format('(%s)', pg_get_expr(d.adbin, d.adrelid)) end, ', ' order by a.attnum),
+    tab,
+    string_agg(format('%s.%I::%s as %2$I', made, a.attname,
+      format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum)
+      filter (where a.attgenerated = ''),
+    (select c.relname from pg_catalog.pg_class c where c.oid = tab), tab::text)
+  from pg_catalog.pg_attribute a
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.stored_sql is
+  'An item of FROM, after LATERAL, with what a table would store of the columns of alias made: cf_broken, the names of the constraints (and of more_tests) that refuse it, and cf_row, with computed columns; null when a domain refuses it.';
+
+-- runs/laws.sql -----------------------------------------------------------------------------------
+
+-- The laws of converters as queries: the base laws of single rows, and what becomes of edits.
+-- Every query is over rows with keys in ($1, $2], leaves out the rows whose keys are in $3, and
+-- gives key, law, columns, stored, converted and edit of what breaks a law.
+
+create or replace function crossfade_private.made_sql(conversion text, condition text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The condition is no join clause: nothing may be converted that need not be convertible.
+  select format('(select cf_x.*, true as cf_is, count(*) over () as cf_number from %s cf_x
+    where %s offset 0 limit 1)', conversion, condition);
+$$;
+
+comment on function crossfade_private.made_sql is
+  'An item of FROM, after LATERAL, with the row that a conversion makes and the number of those it makes.';
+
+create or replace function crossfade_private.shown_columns(shown anyelement, columns text[])
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select jsonb_object_agg(c, v -> c) from unnest(columns) c where v ? c), v)
+  from crossfade_private.json_value(to_json(shown)) v;
+$$;
+
+comment on function crossfade_private.shown_columns is
+  'The columns of a row as JSON, for people; all of them when it has none of these names.';
+
+create or replace function crossfade_private.check_pieces(pair crossfade.pairs, side integer)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pieces jsonb;
+begin
+  -- Of converters or tables that have changed since: what will run when they are registered again.
+  if crossfade_private.converter_hash((pair).to_v2, (pair).to_v1) = (pair).converter_hash
+    and crossfade_private.table_fingerprint(((pair).v1_table)::regclass,
+      ((pair).v2_table)::regclass) = (pair).fingerprint
+  then
+    v_pieces := crossfade_private.run_pieces(pair, case side when 1 then 'v1_to_v2'
+      else 'v2_to_v1' end);
+  else
+    v_pieces := crossfade_private.make_pieces(pair, side)
+      || crossfade_private.inlined_pieces(pair, side);
+  end if;
+  return v_pieces || jsonb_build_object(
+    'source_key_names', to_jsonb(case side when 1 then (pair).key_columns
+      else (pair).v2_key_columns end),
+    'target_key_names', to_jsonb(case side when 1 then (pair).v2_key_columns
+      else (pair).key_columns end),
+    'skey_4', crossfade_private.key_from_json((pair).key_columns, (v_pieces ->> 'source')::regclass,
+      case side when 1 then (pair).key_columns else (pair).v2_key_columns end, '$4'),
+    'call', case side when 1 then (pair).to_v2 else (pair).to_v1 end,
+    'call_back', case side when 1 then (pair).to_v1 else (pair).to_v2 end,
+    'rows', crossfade_private.render($sql$(
+      select cf_s as cf_row, {skey_json_s} as cf_key, {skey_s}
+      from {source} cf_s
+      where ($1 is null or ({skey_s}) > ({skey_1})) and ({skey_s}) <= ({skey_2})
+        and {skey_json_s} not in (select jsonb_array_elements($3)) offset 0)$sql$, v_pieces));
+end $$;
+
+comment on function crossfade_private.check_pieces is
+  'The pieces of a pair with the text of its converters as it would be registered now, and what the laws'' queries need.';
+
+create or replace function crossfade_private.base_laws_sql(pieces jsonb, side integer)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+declare
+  v_source constant regclass := pieces ->> 'source';
+  v_target constant regclass := pieces ->> 'target';
+begin
+  return crossfade_private.render($sql$
+    select cf_n.cf_key as key, cf_v.*, null::jsonb as edit
+    from {rows} cf_n
+    left join lateral {made} cf_c on true
+    left join lateral {stored} cf_m on cf_c.cf_is
+    left join lateral {made_back} cf_d on true
+    left join lateral {called} cf_e on true
+    left join lateral {called_back} cf_f on true
+    cross join lateral (
+      -- Law 0 is none: the row has no counterpart.
+      select 0 as law, '{}'::text[] as columns, null::jsonb as stored, null::jsonb as converted
+      where cf_c.cf_is is null
+      union all
+      select {side}, '{"no counterpart"}', crossfade_private.shown_columns(cf_n.cf_row, '{}'), null
+      where cf_c.cf_is is null and exists (
+        select from {target} cf_t cross join lateral {convert_back} cf_t {with_back} cf_n.cf_row
+          {converted_back} cf_x where ({tkey_t}) = ({skey_n}))
+      union all
+      select 7, cf_m.cf_broken || case when cf_c.cf_number > 1 then '{"one row"}'::text[] else '{}' end,
+        null, crossfade_private.shown_columns(cf_c, '{}') - 'cf_is'::text - 'cf_number'::text
+      where cf_m.cf_broken <> '{}' or cf_c.cf_number > 1
+      union all
+      select {side}, cf_w.columns, crossfade_private.shown_columns(cf_n.cf_row, cf_w.columns),
+        crossfade_private.shown_columns(cf_d, cf_w.columns)
+      from (select case when cf_d.cf_number = 1 then {different} else '{"one row"}' end) cf_w(columns)
+      where cf_m.cf_broken = '{}' and cf_w.columns <> '{}'
+      union all
+      select 6, cf_w.columns, crossfade_private.shown_columns(cf_c, cf_w.columns),
+        crossfade_private.shown_columns(cf_e, cf_w.columns)
+      from (select {unlike}) cf_w(columns)
+      where (cf_m.cf_broken = '{}' or cf_c.cf_is is null) and cf_w.columns <> '{}'
+      union all
+      select 6, cf_w.columns, crossfade_private.shown_columns(cf_d, cf_w.columns),
+        crossfade_private.shown_columns(cf_f, cf_w.columns)
+      from (select {unlike_back}) cf_w(columns)
+      where cf_m.cf_broken = '{}' and cf_w.columns <> '{}'
+    ) cf_v
+  $sql$, pieces || jsonb_build_object('side', side,
+    'made', crossfade_private.made_sql(crossfade_private.render(
+      '{convert} cf_n.cf_row {with} null::{target} {converted}', pieces), 'true'),
+    'stored', crossfade_private.stored_sql(v_target, 'cf_c', array[crossfade_private.render(
+      'case when row({tkey_c}) is distinct from row({skey_n}) then ''the same key'' end', pieces)]),
+    'made_back', crossfade_private.made_sql(crossfade_private.render(format(
+      '{convert_back} cf_m.cf_row {with_back} %s {converted_back}',
+      case side when 1 then 'null::{source}' else 'cf_n.cf_row' end), pieces),
+      'cf_m.cf_broken = ''{}'''),
+    'called', crossfade_private.made_sql(crossfade_private.render(
+      '{call}(cf_n.cf_row, null::{target})', pieces),
+      'cf_m.cf_broken = ''{}'' or cf_c.cf_is is null'),
+    'called_back', crossfade_private.made_sql(crossfade_private.render(format(
+      '{call_back}(cf_m.cf_row, %s)', case side when 1 then 'null::{source}'
+        else 'cf_n.cf_row' end), pieces), 'cf_m.cf_broken = ''{}'''),
+    'different', crossfade_private.differing_columns_sql(v_source, '(cf_n.cf_row)', 'cf_d', laws => true),
+    'unlike', crossfade_private.differing_columns_sql(v_target, 'cf_c', 'cf_e'),
+    'unlike_back', crossfade_private.differing_columns_sql(v_source, 'cf_d', 'cf_f')));
+end $outer$;
+
+comment on function crossfade_private.base_laws_sql is
+  'Law 1 or 2 (there and back is the same row), 6 (what our statements compute is what a call computes), 7 (constraints, the same key, one row), and 0 for rows without a counterpart.';
+
+create or replace function crossfade_private.digests_sql(pieces jsonb, side integer)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $outer$
-  -- Law 1: to_v1(to_v2(a, null), null) = a. Law 2: to_v2(to_v1(b, null), b) = b. Law 7: what
-  -- comes out
-  -- satisfies the other table's CHECK and NOT NULL constraints; their expressions name plain
-  -- columns.
-  select crossfade_private.render(
-    replace(replace(replace($sql$
-      select {skey_json_n} as key,
-        case when cf_q.broken is not null then 7 else <<side>> end as law,
-        coalesce(cf_q.broken, <<different>>) as columns,
-        -- What is stored, and what came back (law 7: what would be written), for people.
-        case when cf_q.broken is null then (
-          select jsonb_object_agg(u.c, to_jsonb(cf_n) -> u.c) from unnest(<<different>>) u(c)
-        ) end as stored,
-        case when cf_q.broken is not null then to_jsonb(cf_c) else (
-          select jsonb_object_agg(u.c, to_jsonb(cf_d) -> u.c) from unnest(<<different>>) u(c)
-        ) end as converted
-      from (select cf_s.* from {source} cf_s where ($1 is null or ({skey_s}) > ({skey_1}))
-        order by {skey_s} limit $2) cf_n
-      left join lateral {convert} row(cf_n.*)::{source} {with} null::{target} {converted} cf_c
-        on true
-      left join lateral (select <<broken>> as broken from (select (cf_c).*) made) cf_q on true
-      -- Not called with a row that could not be stored: it need not be able to convert that.
-      left join lateral (
-        select cf_e.*
-        from {convert_back} cf_c {with_back} case when <<side>> = 2
-          then row(cf_n.*)::{source} end {converted_back} cf_e
-        where cf_q.broken is null offset 0) cf_d on true
-      where cf_q.broken is not null or row({scompare_d}) is distinct from row({scompare_n})
-      limit 100
-    $sql$, '<<side>>', side::text), '<<different>>',
-      crossfade_private.diff_sql((pieces ->> 'source')::regclass, 'cf_n', 'cf_d', '')),
-    '<<broken>>', coalesce((
-      select format('nullif(array_remove(array[%s], null), ''{}'')', string_agg(k.test, ', '))
-      from (
-        select format('case when not (%s) then %L end', pg_get_expr(o.conbin, o.conrelid),
-          o.conname) test
-        from pg_catalog.pg_constraint o
-        where o.conrelid = (pieces ->> 'target')::regclass and o.contype = 'c'
-        union all
-        select format('case when made.%I is null then %L end', a.attname,
-          a.attname || ' is not null')
-        from pg_catalog.pg_attribute a
-        where a.attrelid = (pieces ->> 'target')::regclass and a.attnum > 0 and a.attnotnull
-          and not a.attisdropped and a.attgenerated = ''
-        union all
-        -- Mirror, backfill and verify find a counterpart by its key.
-        select 'case when row({tkey_c}) is distinct from row({skey_n}) then ''the same key'' end'
-      ) k), 'null::text[]')), pieces);
+  select crossfade_private.render($sql$
+    select cf_n.cf_key as key, 6 as law, '{}'::text[] as columns, null::jsonb as stored,
+      null::jsonb as converted, null::jsonb as edit, md5(concat_ws(',', cf_c::text, cf_d::text)) as made
+    from {rows} cf_n
+    left join lateral {made} cf_c on true
+    left join lateral {stored} cf_m on cf_c.cf_is
+    left join lateral {made_back} cf_d on true
+  $sql$, pieces || jsonb_build_object(
+    'made', crossfade_private.made_sql(crossfade_private.render(
+      '{convert} cf_n.cf_row {with} null::{target} {converted}', pieces), 'true'),
+    'stored', crossfade_private.stored_sql((pieces ->> 'target')::regclass, 'cf_c', '{}'),
+    'made_back', crossfade_private.made_sql(crossfade_private.render(
+      '{convert_back} cf_m.cf_row {with_back} null::{source} {converted_back}', pieces),
+      'cf_m.cf_broken = ''{}''')));
 $outer$;
 
-comment on function crossfade_private.check_sql is
-  'The query that finds rows of one side whose conversion breaks a law.';
+comment on function crossfade_private.digests_sql is
+  'A digest of what the converters make of each row, by which it is seen whether settings make a difference.';
 
-create or replace function crossfade_private.next_key(
-  pieces jsonb, after_key jsonb, max_rows integer
+-- runs/edit_laws.sql ------------------------------------------------------------------------------
+
+-- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits are
+-- made of the rows at hand: a row gets the values of the next one, in all columns or in one.
+
+create or replace function crossfade_private.edited_sql(
+  tab regclass, key text[], one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- By a hash of the key: a row gets the same edit whichever rows are looked at with it.
+  select format('(select %s)', string_agg(case
+    when c.is_key then format('(%s).%I as %2$I', one_sql, c.attname)
+    else format('case when cf_n.cf_edit %% 2 = 0 or cf_n.cf_edit / 2 %% %s = %s
+      then (%s).%I else (%s).%4$I end as %4$I', c.number, c.place, other_sql, c.attname, one_sql)
+    end, ', ' order by c.attnum))
+  from (
+    select a.attname, a.attnum, k.is_key, count(*) over (partition by k.is_key) as number,
+      row_number() over (partition by k.is_key order by a.attnum) - 1 as place
+    from pg_catalog.pg_attribute a
+    cross join lateral (select a.attname = any (key)) k(is_key)
+    where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+  ) c;
+$$;
+
+comment on function crossfade_private.edited_sql is
+  'An item of FROM with the columns of a row, all but the key or one of them taken from another row; by cf_n.cf_edit.';
+
+create or replace function crossfade_private.lost_columns_sql(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a fresh conversion makes alike of the row before and after the edit hangs on nothing that
+  -- was edited.
+  select format('array_remove(array[%s]::text[], null)', string_agg(
+    format('case when %s and not %s then %L end', d.breaks, f.breaks, d.name), ', '))
+  from crossfade_private.column_differences(tab, '(cf_g.cf_other)', '(cf_o.cf_row)') d
+  join crossfade_private.column_differences(tab, 'cf_fresh_1', 'cf_fresh_2') f using (name);
+$$;
+
+comment on function crossfade_private.lost_columns_sql is
+  'SQL for the names of the columns of a counterpart that an edit changed and does not feed.';
+
+create or replace function crossfade_private.kept_columns_sql(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('(select %s)', string_agg(format(
+    'case when %L = any (cf_l.cf_lost) then (cf_g.cf_other).%I else (cf_o.cf_row).%2$I end as %2$I',
+    a.attname, a.attname), ', ' order by a.attnum))
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+$$;
+
+comment on function crossfade_private.kept_columns_sql is
+  'An item of FROM with the edited counterpart as it would be, had it kept what lost_columns_sql names.';
+
+create or replace function crossfade_private.rows_before_edit_sql(pieces jsonb, of_source boolean)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select crossfade_private.render(case when of_source then $sql$(
+      select cf_n.cf_row, cf_p.cf_row as cf_next, coalesce(cf_r.cf_row, cf_m.cf_row) as cf_other
+      from {made_first} cf_c
+      cross join lateral {stored_first} cf_m
+      -- The stored counterpart, which may hold more than can be made of the row, if it agrees.
+      left join lateral (
+        select cf_t as cf_row
+        from {target} cf_t
+        cross join lateral {convert} cf_n.cf_row {with} cf_t {converted} cf_x
+        where ({tkey_t}) = ({skey_n}) and {unlike_stored} = '{}' limit 1) cf_r on true
+      where cf_m.cf_broken = '{}' offset 0)$sql$
+    else $sql$(
+      select cf_m.cf_row, cf_m2.cf_row as cf_next, cf_n.cf_row as cf_other
+      from {made_first} cf_c
+      cross join lateral {stored_first} cf_m
+      cross join lateral {made_second} cf_c2
+      cross join lateral {stored_second} cf_m2
+      where cf_m.cf_broken = '{}' and cf_m2.cf_broken = '{}' offset 0)$sql$ end,
+    pieces || jsonb_build_object(
+      'made_first', crossfade_private.made_sql(crossfade_private.render(
+        '{convert} cf_n.cf_row {with} null::{target} {converted}', pieces), 'true'),
+      'made_second', crossfade_private.made_sql(crossfade_private.render(
+        '{convert} cf_p.cf_row {with} null::{target} {converted}', pieces), 'true'),
+      'stored_first', crossfade_private.stored_sql(t.tab, 'cf_c', '{}'),
+      'stored_second', crossfade_private.stored_sql(t.tab, 'cf_c2', '{}'),
+      'unlike_stored', crossfade_private.differing_columns_sql(t.tab, 'cf_t', 'cf_x', laws => true)))
+  from (select (pieces ->> 'target')::regclass) t(tab);
+$outer$;
+
+comment on function crossfade_private.rows_before_edit_sql is
+  'An item of FROM: the row that is edited, cf_row, the one that it gets values from, cf_next, and the counterpart, cf_other; of_source says which side writes.';
+
+create or replace function crossfade_private.edit_pieces(
+  pieces jsonb, side integer, of_source boolean
 )
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_key jsonb;
+  v_tab constant regclass := pieces ->> case when of_source then 'source' else 'target' end;
+  v_other constant regclass := pieces ->> case when of_source then 'target' else 'source' end;
+  v_there constant text := case when of_source then '{convert} %s {with} %s {converted}'
+    else '{convert_back} %s {with_back} %s {converted_back}' end;
+  v_back constant text := format(case when of_source
+    then '{convert_back} %s {with_back} %s {converted_back}'
+    else '{convert} %s {with} %s {converted}' end, '%s',
+    -- V2 holds all that V1 can show, so an edit of V1 must come back also with the row as it was.
+    case when (side = 1) = of_source then 'cf_g.cf_row' else 'cf_u.cf_row' end);
+  v_none constant text := case when of_source then 'null::{target}' else 'null::{source}' end;
+  v_made record;
+  v_pieces jsonb := '{}';
 begin
-  execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
-    order by {skey_s} offset $2 - 1 limit 1
-  $sql$, pieces) into v_key using after_key, max_rows;
-  return v_key;
+  for v_made in
+    select m.name, crossfade_private.made_sql(crossfade_private.render(m.conversion, pieces),
+      m.condition || '.cf_broken = ''{}''') as sql
+    from (values
+      ('made', format(v_there, 'cf_u.cf_row', 'cf_g.cf_other'), 'cf_u'),
+      ('made_back', format(v_back, 'cf_o.cf_row'), 'cf_o'),
+      ('made_again', format(v_there, 'cf_u.cf_row', 'cf_o.cf_row'), 'cf_o'),
+      ('made_fresh_1', format(v_there, 'cf_g.cf_row', v_none), 'cf_o'),
+      ('made_fresh_2', format(v_there, 'cf_u.cf_row', v_none), 'cf_o'),
+      ('made_kept', format(v_back, 'cf_h.cf_row'), 'cf_h')) m(name, conversion, condition)
+  loop
+    v_pieces := v_pieces || jsonb_build_object(v_made.name, v_made.sql);
+  end loop;
+  return pieces || v_pieces || jsonb_build_object(
+    'before', crossfade_private.rows_before_edit_sql(pieces, of_source),
+    'edit', crossfade_private.edited_sql(v_tab, array(select jsonb_array_elements_text(
+      pieces -> case when of_source then 'source_key_names' else 'target_key_names' end)),
+      'cf_g.cf_row', 'cf_g.cf_next'),
+    'stored', crossfade_private.stored_sql(v_tab, 'cf_w', '{}'),
+    'stored_other', crossfade_private.stored_sql(v_other, 'cf_c', '{}'),
+    'stored_kept', crossfade_private.stored_sql(v_other, 'cf_k', '{}'),
+    'lost', crossfade_private.lost_columns_sql(v_other),
+    'kept', crossfade_private.kept_columns_sql(v_other),
+    'edited', crossfade_private.differing_columns_sql(v_tab, '(cf_g.cf_row)', '(cf_u.cf_row)'),
+    'unlike', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_d', laws => true),
+    'unlike_again', crossfade_private.differing_columns_sql(v_other, '(cf_o.cf_row)', 'cf_e', laws => true),
+    'unlike_kept', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_i', laws => true));
 end $$;
 
-comment on function crossfade_private.next_key is
-  'Key of the max_rows-th row after a key; null when fewer are left.';
+comment on function crossfade_private.edit_pieces is
+  'The pieces of edit_laws_sql; of_source says whether the side that is checked writes, or the other one.';
+
+create or replace function crossfade_private.edit_laws_sql(
+  pieces jsonb, side integer, of_source boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $outer$
+  select crossfade_private.render($sql$
+    select cf_n.cf_key as key, cf_v.*, crossfade_private.shown_columns(cf_u.cf_row, {edited}) as edit
+    from (select cf_n.*, hashtext(cf_n.cf_key::text) & 2147483647 as cf_edit from {rows} cf_n) cf_n
+    join lateral (
+      select cf_s as cf_row, {skey_json_s} as cf_key from {source} cf_s
+      where ({skey_s}) > ({skey_n}) and ({skey_s}) <= ({skey_4}) order by {skey_s} limit 1
+    ) cf_p on cf_p.cf_key not in (select jsonb_array_elements($3))
+    cross join lateral {before} cf_g
+    cross join lateral {edit} cf_w
+    cross join lateral {stored} cf_u
+    cross join lateral {made} cf_c
+    cross join lateral {stored_other} cf_o
+    left join lateral {made_back} cf_d on true
+    left join lateral {made_again} cf_e on true
+    left join lateral {made_fresh_1} cf_fresh_1 on true
+    left join lateral {made_fresh_2} cf_fresh_2 on true
+    left join lateral (
+      select {lost} as cf_lost where cf_fresh_1.cf_is and cf_fresh_2.cf_is offset 0) cf_l on true
+    left join lateral (select cf_k.* from {kept} cf_k where cf_l.cf_lost <> '{}' offset 0) cf_k on true
+    left join lateral {stored_kept} cf_h on cf_l.cf_lost <> '{}'
+    left join lateral {made_kept} cf_i on true
+    cross join lateral (
+      select 7 as law, cf_o.cf_broken as columns, null::jsonb as stored,
+        crossfade_private.shown_columns(cf_c, '{}') - 'cf_is'::text - 'cf_number'::text as converted
+      where cf_o.cf_broken <> '{}'
+      union all
+      select 3, cf_q.columns, crossfade_private.shown_columns(cf_u.cf_row, cf_q.columns),
+        crossfade_private.shown_columns(cf_d, cf_q.columns)
+      from (select {unlike}) cf_q(columns)
+      where cf_o.cf_broken = '{}' and cf_q.columns <> '{}'
+      union all
+      select 3, cf_q.columns, crossfade_private.shown_columns(cf_o.cf_row, cf_q.columns),
+        crossfade_private.shown_columns(cf_e, cf_q.columns)
+      from (select {unlike_again}) cf_q(columns)
+      where cf_o.cf_broken = '{}' and cf_q.columns <> '{}'
+      union all
+      -- A counterpart that keeps them would have shown the edit as well.
+      select 4, cf_l.cf_lost, crossfade_private.shown_columns(cf_g.cf_other, cf_l.cf_lost),
+        crossfade_private.shown_columns(cf_o.cf_row, cf_l.cf_lost)
+      where cf_o.cf_broken = '{}' and cf_i.cf_is and {unlike_kept} = '{}'
+    ) cf_v
+    where cf_u.cf_broken = '{}'
+  $sql$, crossfade_private.edit_pieces(pieces, side, of_source));
+$outer$;
+
+comment on function crossfade_private.edit_laws_sql is
+  'Laws 3 and 4, and 7 for what an edit makes. In it cf_g is the row before the edit with its counterpart, cf_u the edited row, cf_o the counterpart that is made of it, cf_d what comes back, cf_e the same edit again.';
+
+-- runs/conversion_check.sql -----------------------------------------------------------------------
+
+-- Proving converters on stored rows, with the text that runs.
+
+create or replace function crossfade_private.run_check(
+  query text, keys jsonb[], first integer, last integer, after_key jsonb, dirty jsonb
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- As in the mirror and in runs; a session may have others.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+as $$
+declare
+  v_middle constant integer := (first + last) / 2;
+begin
+  if first > last then
+    return;
+  end if;
+  begin
+    return query execute format('select to_jsonb(x) || ''{"error": null}'' from (%s) x', query)
+    using case when first = 1 then after_key else keys[first - 1] end, keys[last], dirty,
+      keys[cardinality(keys)];
+    return;
+  exception when others then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif first = last then
+      return next jsonb_build_object('key', keys[first], 'law', 5, 'columns', '[]'::jsonb,
+        'stored', null, 'converted', null, 'edit', null,
+        'error', format('%s: %s', sqlstate, sqlerrm));
+      return;
+    end if;
+  end;
+  -- Something raises. For which rows?
+  return query
+    select crossfade_private.run_check(query, keys, first, v_middle, after_key, dirty);
+  return query
+    select crossfade_private.run_check(query, keys, v_middle + 1, last, after_key, dirty);
+end $$;
+
+comment on function crossfade_private.run_check is
+  'What a query of runs/laws.sql finds among the rows first to last of keys; a row for which it raises breaks law 5.';
+
+create or replace function crossfade_private.run_check_elsewhere(
+  query text, keys jsonb[], after_key jsonb, dirty jsonb
+)
+returns setof jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- What a session, a role or the header of a request may set. The engine's statements have their own
+-- values of the first ones, and none of the others.
+set timezone = 'Asia/Kathmandu'
+set datestyle = 'German'
+set intervalstyle = 'sql_standard'
+set extra_float_digits = -15
+set bytea_output = 'escape'
+set lc_monetary = 'C'
+set lc_numeric = 'C'
+set lc_time = 'C'
+set default_text_search_config = 'pg_catalog.simple'
+set xmlbinary = 'hex'
+set xmloption = 'document'
+set array_nulls = off
+set transform_null_equals = on
+set quote_all_identifiers = on
+as $$
+declare
+  v_claims constant text := current_setting('request.jwt.claims', true);
+begin
+  perform set_config('request.jwt.claims',
+    '{"sub": "00000000-0000-4000-8000-00000000cf06", "role": "authenticated"}', true);
+  return query
+    select crossfade_private.run_check(query, keys, 1, cardinality(keys), after_key, dirty);
+  perform set_config('request.jwt.claims', coalesce(v_claims, ''), true);
+end $$;
+
+comment on function crossfade_private.run_check_elsewhere is
+  'run_check for a session of another user, in another place.';
 
 create or replace function crossfade_private.check_rows(
-  pieces jsonb, side integer, after_key jsonb, max_rows integer
+  pieces jsonb, side integer, keys jsonb[], after_key jsonb
 )
-returns jsonb
+returns setof jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_found jsonb;
-  v_key jsonb;
-  v_all jsonb := '[]'::jsonb;
+  v_last constant integer := cardinality(keys);
+  v_found jsonb[] := array(select crossfade_private.run_check(
+    crossfade_private.base_laws_sql(pieces, side), keys, 1, v_last, after_key, '[]'));
+  v_dirty jsonb;
+  v_here jsonb[];
 begin
-  begin
-    execute format(
-      'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
-      crossfade_private.check_sql(pieces, side)) into v_found using after_key, max_rows;
-    return v_found;
-  exception when others or assert_failure then
-    null; -- Law 5 is broken somewhere: find the rows one by one.
-  end;
-  v_key := after_key;
-  for i in 1..max_rows loop
-    exit when jsonb_array_length(v_all) >= 100;
-    begin
-      execute format(
-        'select coalesce(jsonb_agg(to_jsonb(x) || ''{"error": null}''), ''[]'') from (%s) x',
-        crossfade_private.check_sql(pieces, side)) into v_found using v_key, 1;
-    exception when others or assert_failure then
-      v_found := jsonb_build_array(jsonb_build_object(
-        'key', crossfade_private.next_key(pieces, v_key, 1), 'law', 5, 'columns', '[]'::jsonb,
-        'error', format('%s: %s', sqlstate, sqlerrm)));
-    end;
-    v_all := v_all || v_found;
-    v_key := crossfade_private.next_key(pieces, v_key, 1);
-    exit when v_key is null;
-  end loop;
-  return v_all;
+  -- What follows from a broken law is no news: such a row is not edited, nor another one by it.
+  v_dirty := coalesce((select jsonb_agg(distinct f -> 'key') from unnest(v_found) f), '[]');
+  v_found := v_found || array(select crossfade_private.run_check(
+    crossfade_private.edit_laws_sql(pieces, side, true) || ' union all '
+      || crossfade_private.edit_laws_sql(pieces, side, false), keys, 1, v_last, after_key, v_dirty));
+  v_here := array(select crossfade_private.run_check(crossfade_private.digests_sql(pieces, side),
+    keys, 1, v_last, after_key, v_dirty));
+  return query
+    select distinct on (f -> 'key', f -> 'law') f from unnest(v_found) f
+    union all
+    select (f - 'made') || jsonb_build_object('law', 6, 'error', coalesce(f ->> 'error',
+      'the result is another one in a session with other settings, or at another time'))
+    from crossfade_private.run_check_elsewhere(crossfade_private.digests_sql(pieces, side), keys,
+      after_key, v_dirty) f
+    left join unnest(v_here) h on h -> 'key' = f -> 'key'
+    where f -> 'made' is distinct from h -> 'made';
 end $$;
 
 comment on function crossfade_private.check_rows is
-  'Violations among the next max_rows rows, at most 100.';
+  'Everything that breaks a law among the rows with these keys, one for each row and law; law 0: the row has no counterpart.';
+
+create or replace function crossfade_private.next_keys(
+  pieces jsonb, after_key jsonb, max_rows integer
+)
+returns jsonb[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_keys jsonb[];
+begin
+  execute crossfade_private.render($sql$
+    select array(
+      select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
+      order by {skey_s} limit $2)
+  $sql$, pieces) into v_keys using after_key, max_rows;
+  return v_keys;
+end $$;
+
+comment on function crossfade_private.next_keys is
+  'Keys of the next rows after a key, in their order.';
 
 create or replace function crossfade.check_conversion(
   pair text, side integer default 1, after jsonb default null, max_rows integer default 1000
@@ -9460,19 +11080,12 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
--- As the mirror converts, whatever the session has set.
-set timezone = 'UTC'
-set datestyle = 'ISO, MDY'
-set intervalstyle = 'postgres'
-set extra_float_digits = 1
-set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_pieces jsonb;
-  v_rows bigint := max_rows;
-  v_last jsonb;
-  v_violations jsonb;
+  v_keys jsonb[];
+  v_answer jsonb;
 begin
   if side not in (1, 2) or max_rows not between 1 and 100000 then
     perform crossfade_private.fail(400, 'CF012',
@@ -9480,23 +11093,31 @@ begin
       jsonb_build_object('side', side, 'max_rows', max_rows),
         'side is 1 or 2, max_rows 1 to 100000.');
   end if;
-  v_pieces := crossfade_private.make_pieces(v_pair, side);
-  v_violations := crossfade_private.check_rows(v_pieces, side, after, max_rows);
-  v_last := crossfade_private.next_key(v_pieces, after, max_rows);
-  if v_last is null then
-    execute crossfade_private.render(
-      'select count(*) from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})',
-      v_pieces) into v_rows using after;
-  end if;
-  return jsonb_build_object(
-    'rows_checked', v_rows, 'violations', v_violations, 'last_key', v_last, 'done', v_last is null,
+  v_pieces := crossfade_private.check_pieces(v_pair, side);
+  v_keys := crossfade_private.next_keys(v_pieces, after, max_rows);
+  select jsonb_build_object(
+    'violations', coalesce(jsonb_agg(f.found order by f.place)
+      filter (where f.law <> 0 and f.place <= 100), '[]'),
+    'violated', coalesce((select jsonb_object_agg(n.law, n.number) from (
+      select g ->> 'law', count(*) from unnest(array_agg(f.found)) g
+      where g ->> 'law' <> '0' group by 1) n(law, number)), '{}'),
+    'no_counterpart', count(*) filter (where f.law = 0))
+  into v_answer
+  from (
+    select r as found, (r -> 'law')::integer as law, row_number() over (
+      order by r ->> 'law' = '0', array_position(v_keys, r -> 'key'), r ->> 'law') as place
+    from crossfade_private.check_rows(v_pieces, side, v_keys, after) r
+  ) f;
+  return v_answer || jsonb_build_object(
+    'rows_checked', cardinality(v_keys), 'done', cardinality(v_keys) < max_rows,
+    'last_key', case when cardinality(v_keys) = max_rows then v_keys[max_rows] end,
     'rows_total', (
       select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
       where c.oid = (v_pieces ->> 'source')::regclass));
 end $$;
 
 comment on function crossfade.check_conversion is
-  'Prove the laws of both converters on the next max_rows live rows of a side: {"rows_checked", "violations": [{"key", "law", "columns", "error", "stored", "converted"}], "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 5 a converter raised, 7 a constraint of the other table (columns names it; "the same key": the converter changes it). Reads only. CF001, CF012.';
+  'Prove the laws of both converters on the next max_rows live rows of a side, with the text that our statements run and by calls: {"rows_checked", "violations": the first 100, [{"key", "law", "columns", "error", "stored", "converted", "edit"}], "violated": {law: rows}, "no_counterpart": rows of which the converter makes none, "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 3 an edit wins, 4 what it did not touch survives (edits: the values of the next row), 5 a converter raised, 6 settings, the time or a call make a difference, 7 a constraint of the other table (columns names it; "the same key": the converter changes it; "one row": it makes several). Reads only. CF001, CF012.';
 
 -- runs/continuous.sql -----------------------------------------------------------------------------
 
@@ -9884,12 +11505,17 @@ as $$
     (5, 'live', format('crossfade stage set %s live', (pair).name),
       'updates rows of crossfade', 'none on your tables', 'one short transaction'),
     (6, 'rampdown', format('crossfade stage set %s rampdown', (pair).name),
-      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+      'updates rows of crossfade; a sequence of V2''s own is set past every key; who writes V1 is noted from now on',
+      'none on your tables', 'one short transaction'),
     (7, 'complete', format('crossfade stage set %s complete --confirm', (pair).name),
       format(
-        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
+        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. Sequences that V2''s defaults need are no longer V1''s. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
         (pair).v1_table),
-      format('SHARE on %s: waits for its writers, at most 2 s', (pair).v1_table),
+      format('SHARE ROW EXCLUSIVE on %s: waits for its writers, at most 2 s%s', (pair).v1_table,
+        (select '; ACCESS EXCLUSIVE on ' || (pair).v2_table
+        from crossfade_private.key_sequences(pair) k
+        cross join lateral crossfade_private.sequence_owner(k.sequence_2) o
+        where o.is_identity and o.tab = ((pair).v1_table)::regclass limit 1)),
       'one short transaction')
   ) s(n, step, command, does, lock, held);
 $$;
@@ -9950,6 +11576,8 @@ begin
     'problems', (select coalesce(jsonb_agg(p), '[]')
       from crossfade_private.pair_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
+    'dependents', (
+      select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
     'tables', (
       select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
         || crossfade_private.table_hindrances(t.name::regclass)
@@ -9965,7 +11593,7 @@ begin
 end $$;
 
 comment on function crossfade.plan_pair is
-  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
+  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, what depends on V1, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
 
 -- health/request_checks.sql -----------------------------------------------------------------------
 
@@ -10982,7 +12610,7 @@ as $$
       when (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
         then 'the last clean verify pass is older than the backfill'
       else 'the converters have changed since the last clean verify pass' end,
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   where (data_blockers.pair).last_clean_verify_at is null
     or (data_blockers.pair).last_clean_verify_at < (data_blockers.pair).last_backfill_at
     or (data_blockers.pair).verified_converter_hash is distinct
@@ -10990,19 +12618,19 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    'crossfade repair, then crossfade verify run')
+    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('drift_since_verify',
     format('%s writes were not mirrored since the last clean verify pass', count(*)),
-    'crossfade verify run')
+    format('crossfade verify run %s', (data_blockers.pair).name))
   from crossfade.mirror_failures f
   where f.pair = (data_blockers.pair).name and f.resolved_at is not null
     and f.at > (data_blockers.pair).last_clean_verify_at
@@ -11044,8 +12672,8 @@ as $$
 begin
   return query
     select crossfade_private.blocker('rls_parity',
-      format('users see different rows in the two tables (%s found)', c.differences),
-      'Make the policies equal, then run crossfade pair check-rls again.')
+      format('users may see or write different rows in the two tables (%s found)', c.differences),
+      format('Make the policies equal, then: crossfade pair check-rls %s --user ID', c.pair))
     from crossfade.rls_checks c
     where c.pair = (rls_blockers.pair).name and c.differences > 0;
 end $$;
@@ -11071,7 +12699,7 @@ begin
   if stage <> v_next then
     return next crossfade_private.blocker('stage_order',
       format('%s comes after %s', v_next, (pair).stage),
-      format('crossfade stage set %s %s', (pair).name, v_next));
+      format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
@@ -11088,11 +12716,12 @@ begin
   if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
-      'crossfade backfill run');
+      format('crossfade backfill run %s', (pair).name));
   end if;
   if stage <> 'dualwrite' and (pair).last_backfill_at is null then
     return next crossfade_private.blocker('backfill_needed',
-      'no backfill has finished since mirroring began', 'crossfade backfill run');
+      'no backfill has finished since mirroring began',
+      format('crossfade backfill run %s', (pair).name));
     return query
       select crossfade_private.blocker('parent_backfill_needed',
         format('its rows refer to rows of "%s", which are not copied yet', u),
@@ -11107,7 +12736,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      'crossfade pair mirror PAIR both, then crossfade repair');
+      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+        (pair).name));
   end if;
   if stage = 'live' then
     return query select crossfade_private.shadow_blockers(pair);
@@ -11116,7 +12746,13 @@ begin
   if stage = 'rampdown' and v_cohort.percentage < 100 then
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
-      'crossfade cohort set --percentage 100');
+      format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'complete' then
+    return query select crossfade_private.blocker('v1_written', b.message, b.hint)
+      from crossfade_private.v1_write_blocker(pair) b;
+    return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
+      from crossfade_private.dependent_blockers(pair) b;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(
@@ -11130,6 +12766,182 @@ end $$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';
+
+-- stages/sequences.sql ----------------------------------------------------------------------------
+
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every
+-- key of both tables, and V2's defaults must not need V1 when that is an archive.
+
+create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
+returns bigint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found bigint;
+begin
+  -- Without an index that begins with the column this would read the whole table.
+  if exists (
+    select from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = i.indkey[0]
+    where i.indrelid = tab and i.indisvalid and i.indpred is null and a.attname = column_name
+      and crossfade_private.key_family(a.atttypid, a.atttypmod) = 'an integer'
+  ) then
+    execute format('select max(%I) from %s', column_name, tab) into v_found;
+  end if;
+  return v_found;
+end $$;
+
+comment on function crossfade_private.greatest_key is
+  'The greatest key of a table; null without rows, and where finding it would take long.';
+
+create or replace function crossfade_private.advance_sequence(sequence regclass, past bigint)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_sequence pg_catalog.pg_sequence;
+  -- Others may take values meanwhile: setting exactly what was read could take the sequence back.
+  v_margin constant integer := 100;
+begin
+  select s.* into v_sequence from pg_catalog.pg_sequence s where s.seqrelid = sequence;
+  if v_sequence.seqincrement > 0 and past <= v_sequence.seqmax
+    and past >= coalesce(pg_sequence_last_value(sequence), v_sequence.seqstart - 1) then
+    perform setval(sequence, least(v_sequence.seqmax, past + v_margin * v_sequence.seqincrement));
+  end if;
+exception when insufficient_privilege then
+  raise warning 'crossfade: sequence % could not be set past %: %', sequence, past, sqlerrm;
+end $$;
+
+comment on function crossfade_private.advance_sequence is
+  'Set a sequence past a value that was taken without it; never back. Not undone by a rollback. A WARNING where the engine''s owner may not.';
+
+create or replace function crossfade_private.lead_sequences(pair crossfade.pairs, side integer)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.advance_sequence(
+    case side when 1 then s.sequence_1 else s.sequence_2 end, greatest(
+      pg_sequence_last_value(case side when 1 then s.sequence_2 else s.sequence_1 end),
+      crossfade_private.greatest_key(((pair).v1_table)::regclass, s.column_1),
+      crossfade_private.greatest_key(((pair).v2_table)::regclass, s.column_2)))
+  from crossfade_private.key_sequences(pair) s
+  -- One that both tables share has handed out every key itself.
+  where s.sequence_1 is distinct from s.sequence_2
+    and case side when 1 then s.sequence_1 else s.sequence_2 end is not null;
+$$;
+
+comment on function crossfade_private.lead_sequences is
+  'Set the key sequences of one side past every key of both tables: that side leads from now on.';
+
+create or replace function crossfade_private.copy_sequence_rights(
+  from_sequence regclass, to_sequence regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_grant record;
+begin
+  execute format('alter sequence %s owner to %I', to_sequence, (
+    select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_sequence));
+  for v_grant in
+    select g.privilege_type as right, coalesce(quote_ident(r.rolname), 'public') as role
+    from pg_catalog.pg_class c
+    cross join lateral pg_catalog.aclexplode(c.relacl) g
+    left join pg_catalog.pg_roles r on r.oid = g.grantee
+    where c.oid = from_sequence
+  loop
+    execute format('grant %s on sequence %s to %s', v_grant.right, to_sequence, v_grant.role);
+  end loop;
+end $$;
+
+comment on function crossfade_private.copy_sequence_rights is
+  'Give a sequence the owner and the rights of another one.';
+
+create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_2 constant regclass := (pair).v2_table;
+  v_column record;
+  v_own text;
+  v_moved jsonb := '[]';
+begin
+  for v_column in
+    select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
+      pg_get_expr(e.adbin, e.adrelid) as before,
+      c.relnamespace = q.relnamespace and c.relowner = q.relowner as can_move
+    from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid
+    join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+    cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
+    join pg_catalog.pg_class q on q.oid = s.sequence
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    order by a.attnum
+  loop
+    if v_column.is_identity then
+      -- PostgreSQL lets nobody else own the sequence of an identity column.
+      v_own := format('%I.%I', (select c.relnamespace::regnamespace from pg_catalog.pg_class c
+        where c.oid = v_2), left((pair).name, 30) || '_' || left(v_column.name, 20) || '_own_seq');
+      execute format('create sequence %s as bigint owned by %s.%I', v_own, v_2, v_column.name);
+      execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
+        v_own);
+      perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_own, 'before', v_column.before));
+    else
+      -- In another schema or of another owner it can belong to no column of V2, but it stays.
+      execute format('alter sequence %s owned by %s', v_column.sequence, case
+        when v_column.can_move then format('%s.%I', v_2, v_column.name) else 'none' end);
+      v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
+        'sequence', v_column.sequence::text, 'owner', v_column.owner));
+    end if;
+  end loop;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.own_sequences is
+  'Free V2''s defaults of V1: sequences that V1 owns become V2''s, or nobody''s; for one of an identity column V2 gets its own, with ACCESS EXCLUSIVE on V2 for milliseconds (waits at most 2 s, 55P03). Gives what crossfade.pairs.moved_sequences keeps.';
+
+create or replace function crossfade_private.return_sequences(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_moved record;
+begin
+  for v_moved in
+    select m."column" as name, m.sequence, m.owner, m.before
+    from jsonb_to_recordset((pair).moved_sequences)
+      m("column" text, sequence text, owner text, before text)
+    where to_regclass(m.sequence) is not null
+  loop
+    if v_moved.before is not null then
+      execute format('alter table %s alter column %I set default %s', (pair).v2_table, v_moved.name,
+        v_moved.before);
+      perform crossfade_private.advance_sequence(
+        crossfade_private.default_sequence(((pair).v2_table)::regclass, v_moved.name),
+        pg_sequence_last_value(v_moved.sequence::regclass));
+      execute format('drop sequence %s', v_moved.sequence);
+    else
+      execute format('alter sequence %s owned by %s.%I', v_moved.sequence, (pair).v1_table,
+        v_moved.owner);
+    end if;
+  end loop;
+end $$;
+
+comment on function crossfade_private.return_sequences is
+  'Undo own_sequences, on the way back from complete. The same locks.';
 
 -- stages/changing.sql -----------------------------------------------------------------------------
 
@@ -11185,6 +12997,32 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_moved jsonb := '[]';
+begin
+  -- Order matters: who takes from which sequence first, then past what it must be.
+  if stage = 'complete' then
+    v_moved := crossfade_private.own_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'complete' then
+    perform crossfade_private.return_sequences(pair);
+    perform crossfade_private.lead_sequences(pair, 1);
+  elsif stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 2);
+  elsif (pair).stage = 'rampdown' then
+    perform crossfade_private.lead_sequences(pair, 1);
+  end if;
+  return v_moved;
+end $$;
+
+comment on function crossfade_private.change_leader is
+  'What a change of stage means for the keys that both tables hand out; gives what crossfade.pairs.moved_sequences keeps. Into complete it takes the locks of own_sequences, back from it those of return_sequences.';
+
 create or replace function crossfade_private.enter_stage(pair crossfade.pairs, stage text)
 returns crossfade.pairs
 language plpgsql volatile
@@ -11197,9 +13035,14 @@ declare
   v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
+  v_watched boolean := stage = 'rampdown';
+  v_moved jsonb := crossfade_private.change_leader(pair, stage);
 begin
-  update crossfade_private.mirror_state m set mirror = v_mirror
-  where m.pair = (enter_stage.pair).name and m.mirror <> v_mirror
+  update crossfade_private.mirror_state m
+  set mirror = v_mirror,
+    watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
+  where m.pair = (enter_stage.pair).name
+    and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)
     -- A paused mirror stays paused between the two stages that allow it.
     and not (m.mirror = 'log_only' and enter_stage.stage in ('dualwrite', 'shadow'));
   update crossfade.pairs p
@@ -11210,7 +13053,8 @@ begin
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
     full_since = case when enter_stage.stage in ('rampdown', 'complete')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete'
+    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
   perform crossfade_private.open_or_close(v_row.name);
@@ -11232,7 +13076,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_stage is
-  'Set the stage without asking: mirror, step, cohort and runs follow. Locks rows of the pair only, no table.';
+  'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
 create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
 returns void
@@ -11243,11 +13087,11 @@ as $$
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share mode', (pair).v1_table);
+  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
 end $$;
 
 comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE lock; waits at most 2 s (55P03).';
+  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
 
 -- stages/stages.sql -------------------------------------------------------------------------------
 
@@ -11571,28 +13415,195 @@ end $$;
 comment on function crossfade.set_mirror is
   'Pause the mirror of a pair (log_only: writers only note the keys of changed rows, as open failures) or resume it (both; then call repair until nothing remains). Only in dualwrite and shadow (CF005): later, users read what is mirrored. CF001, CF007, CF012.';
 
+-- stages/ignoring.sql -----------------------------------------------------------------------------
+
+-- Objects that may go on depending on V1.
+
+create or replace function crossfade.ignore_dependents(pair text, names text[], reason text)
+returns jsonb
+language plpgsql volatile
+security definer -- pairs are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
+  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_unknown text;
+  v_after jsonb;
+begin
+  perform crossfade_private.require_reason(reason,
+    format('let objects depend on version 1 of "%s"', pair));
+  select n into v_unknown from unnest(names) n where n <> all (v_known) limit 1;
+  if v_unknown is not null then
+    perform crossfade_private.fail(400, 'CF012',
+      format('"%s" does not depend on version 1 of "%s"', v_unknown, pair),
+      jsonb_build_object('pair', pair, 'name', v_unknown, 'known', to_jsonb(v_known)),
+      format('Write the name as it stands in: crossfade plan %s', pair));
+  end if;
+  select p.* into v_pair from crossfade.pairs p where p.name = ignore_dependents.pair
+  for no key update;
+  -- No name at all takes every exception back.
+  select case when cardinality(names) = 0 then '[]' else coalesce(jsonb_agg(distinct n), '[]') end
+  into v_after
+  from (select jsonb_array_elements_text(v_before) union select unnest(names)) q(n);
+  update crossfade.pairs p
+  set options = p.options || jsonb_build_object('ignore_dependents', v_after)
+  where p.name = ignore_dependents.pair;
+  perform crossfade_private.audit('pair.ignore', pair, reason,
+    jsonb_build_object('ignore_dependents', v_before),
+    jsonb_build_object('ignore_dependents', v_after));
+  return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_after, 'flags_version',
+    crossfade.flags_version());
+end $$;
+
+comment on function crossfade.ignore_dependents is
+  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+
+-- stages/write_rights.sql -------------------------------------------------------------------------
+
+-- What a user may write, as the policies and grants of a table say it, as SQL that can be asked of
+-- rows.
+
+create or replace function crossfade_private.write_right_sql(
+  tab regclass, role_name text, command_name text, of_new_row boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not case command_name when 'delete' then has_table_privilege(role_name, tab, 'delete')
+      else has_any_column_privilege(role_name, tab, command_name) end then 'false'
+    when not c.relrowsecurity then 'true'
+    -- One permissive policy must let the row pass, and every restrictive one.
+    else (
+      select format('coalesce((%s)%s, false)',
+        coalesce(string_agg(q.expression, ' or ') filter (where p.permissive), 'false'),
+        coalesce(' and ' || string_agg(q.expression, ' and ') filter (where not p.permissive), ''))
+      from crossfade_private.write_policies(tab) p
+      cross join lateral (
+        select format('coalesce(%s, false)',
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+      ) q
+      where p.command = command_name
+        and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
+    end
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.write_right_sql is
+  'An expression over a row of a table, under the table''s name, that says whether a role may insert, update or delete it (of_new_row: leave it behind); as that role.';
+
+create or replace function crossfade_private.rights_of_rows_sql(
+  tab regclass, role_name text, parameter integer, names text[], key_columns text[]
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+    crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
+    crossfade_private.write_right_sql(tab, role_name, 'insert', true),
+    crossfade_private.write_right_sql(tab, role_name, 'update', false),
+    crossfade_private.write_right_sql(tab, role_name, 'update', true),
+    crossfade_private.write_right_sql(tab, role_name, 'delete', false),
+    parameter, tab, c.relname)
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.rights_of_rows_sql is
+  'A query over an array of rows: the key of each, and whether a role may insert it, update it, make it by an update, delete it.';
+
+create or replace function crossfade_private.write_rights_sql(
+  pair crossfade.pairs, role_name text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'select a.key, c.name as command, case when a.allowed[c.place] then 1 else 2 end as visible_in
+    from (%s) a join (%s) b on b.key = a.key
+    cross join (values (1, ''insert''), (2, ''update''), (3, ''update to''), (4, ''delete''))
+      c(place, name)
+    where a.allowed[c.place] <> b.allowed[c.place] limit 100',
+    crossfade_private.rights_of_rows_sql(((pair).v1_table)::regclass, role_name, 1,
+      (pair).key_columns, (pair).key_columns),
+    crossfade_private.rights_of_rows_sql(((pair).v2_table)::regclass, role_name, 2,
+      (pair).key_columns, (pair).v2_key_columns));
+$$;
+
+comment on function crossfade_private.write_rights_sql is
+  'A query that lists what a role may write in one table only, of rows of V1 ($1) and their counterparts ($2), as text of arrays.';
+
+create or replace function crossfade_private.visible_keys_sql(
+  pair crossfade.pairs, role_name text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('select coalesce(a.k, b.k) as key, ''select'' as command,
+      case when b.k is null then 1 else 2 end as visible_in
+    from (%s) a full join (%s) b on a.k = b.k
+    where a.k is null or b.k is null limit 100', s.sides[1], s.sides[2])
+  from (
+    -- Who has no right to read sees nothing; asking would be an error.
+    select array_agg(case when has_any_column_privilege(role_name, t.name::regclass, 'select')
+      then format('select %s as k from %s cf_t',
+        crossfade_private.key_to_json((pair).key_columns, t.name::regclass, t.key, 'cf_t'), t.name)
+      else 'select null::jsonb as k where false' end order by t.side) as sides
+    from (
+      select 1 as side, (pair).v1_table as name, (pair).key_columns as key
+      union all
+      select 2, (pair).v2_table, (pair).v2_key_columns
+    ) t
+  ) s;
+$$;
+
+comment on function crossfade_private.visible_keys_sql is
+  'A query that lists keys of which whoever asks it, acting as a role, sees only one side.';
+
+create or replace function crossfade_private.row_pages_sql(pair crossfade.pairs)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'select array_agg(q.a)::text, array_agg(q.b)::text
+    from (select a, b, row_number() over () as place from %s a join %s b on %s) q
+    group by (q.place - 1) / 1000', (pair).v1_table, (pair).v2_table, (
+      select string_agg(format('a.%I = b.%I', k1, k2), ' and ')
+      from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)));
+$$;
+
+comment on function crossfade_private.row_pages_sql is
+  'A query that reads the rows of both tables by a thousand, as text of arrays.';
+
 -- stages/visibility.sql ---------------------------------------------------------------------------
 
--- Comparing who may see what.
+-- Comparing who may see and who may write what.
 
-create or replace function crossfade.visible_keys_sql(pair text)
-returns text
+create or replace function crossfade.rls_questions(pair text)
+returns jsonb
 language plpgsql stable
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return crossfade_private.render($sql$
-    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
-    from (select {skey_json_s} as k from {source} cf_s) a
-    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
-    where a.k is null or b.k is null
-    limit 100
-  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+  return (
+    select jsonb_build_object('pages', crossfade_private.row_pages_sql(v_pair))
+      || jsonb_object_agg(r.name, jsonb_build_object(
+        'visible', crossfade_private.visible_keys_sql(v_pair, r.name),
+        'writable', crossfade_private.write_rights_sql(v_pair, r.name)))
+    from unnest(array['anon', 'authenticated']) r(name));
 end $$;
 
-comment on function crossfade.visible_keys_sql is
-  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+comment on function crossfade.rls_questions is
+  'Texts of the queries of check_rls: {"pages": rows of both tables, for each role {"visible", "writable"}}. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -11614,26 +13625,41 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_sql text := crossfade.visible_keys_sql(pair);
-  v_role text := current_setting('role', true);
+  v_questions jsonb := crossfade.rls_questions(pair);
+  v_role text := coalesce(current_setting('role', true), 'none');
   v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
   v_user text;
-  v_key jsonb;
-  v_visible_in integer;
+  v_acting text;
+  v_1 text;
+  v_2 text;
+  v_difference jsonb;
   v_found jsonb := '[]'::jsonb;
 begin
   -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
-  -- the user they are written for.
-  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
-    perform set_config('request.jwt.claims',
-      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
-    perform set_config('role', 'authenticated', true);
-    for v_key, v_visible_in in execute v_sql loop
-      v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+  -- the user they are written for. First what is visible, then what is writable, by the page.
+  for v_1, v_2 in
+    execute 'select null::text, null::text union all ' || format('select * from (%s) q',
+      v_questions ->> 'pages')
+  loop
+    for v_user, v_acting in
+      select u, 'authenticated' from jsonb_array_elements_text(user_ids) u
+      union all select 'anon', 'anon'
+    loop
+      perform set_config('request.jwt.claims', json_build_object('sub', nullif(v_user, 'anon'),
+        'role', v_acting)::text, true);
+      perform set_config('role', v_acting, true);
+      for v_difference in
+        execute format('select to_jsonb(q) from (%s) q', v_questions -> v_acting
+          ->> case when v_1 is null then 'visible' else 'writable' end)
+        using v_1, v_2
+      loop
+        v_found := v_found || jsonb_build_array(
+          jsonb_build_object('user_id', v_user) || v_difference);
+      end loop;
+      perform set_config('role', v_role, true);
+      perform set_config('request.jwt.claims', v_claims, true);
     end loop;
-    perform set_config('role', coalesce(v_role, 'none'), true);
-    perform set_config('request.jwt.claims', v_claims, true);
+    exit when jsonb_array_length(v_found) > 1000;
   end loop;
   perform crossfade.record_rls_check(
     pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
@@ -11642,7 +13668,7 @@ begin
 end $$;
 
 comment on function crossfade.check_rls is
-  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+  'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';
 
 -- rollouts/plan_steps.sql -------------------------------------------------------------------------
 
@@ -13953,11 +15979,11 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      '53ca8fc4f1f3be94eedfda7be8d0617bcf3d226a2986675d6ba7050b87d2cfa3'),
+      'b33db63cab49fc249435c7c2812434034ccde1059de090e4c0f3152314cfbb4f'),
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '0ac342e5af4a5225de6425d32f3b9526fe52b213d06c0b185fb6da2862eae5e1');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
 $$;
 
 comment on function crossfade_private.known_checks is
@@ -14274,7 +16300,7 @@ as $$
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
     }'),
     ('admin', '{
-      add_operator, describe_table, refresh_pair, register_pair, remove_operator,
+      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair, remove_operator,
       set_operator_role, set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
@@ -14369,7 +16395,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Last of all files, so that it covers every object.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare
@@ -14468,3 +16495,14 @@ end $$;
 
 -- A bare PostgREST reads its schema cache again; Supabase's does so by itself.
 notify pgrst, 'reload schema';
+
+-- refresh.sql -------------------------------------------------------------------------------------
+
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit their tables let no writer in.
+
+do $$
+begin
+  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.drop_left_behind();
+end $$;

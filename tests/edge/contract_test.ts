@@ -15,6 +15,8 @@ const NOT_OURS = [
   "run_kinds",
   "batch_states",
   "run_actions",
+  "follower_only",
+  "repair_actions",
   "mismatch_kinds",
   "cohort_fields",
   "actor_header",

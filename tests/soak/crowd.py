@@ -17,7 +17,7 @@ from .engine import Operator, Worker
 from .judge import Problem
 from .scripts import engine, preload
 from .session import Session
-from .settlement import final_verify, look, lost_commits, settle
+from .settlement import final_verify, history, look, lost_commits, settle
 from .shared import Shared
 from .single import Mutate, Outcome, Player
 from .worlds import World
@@ -82,7 +82,8 @@ class Crowd:
                 problems += look(shared, final=False)
         problems += self._settle() if not problems else []
         problems += [Problem("other problem", text) for text in shared.problems]
-        return Outcome(problems, shared.counts)
+        log = history(shared, problems) if problems else []
+        return Outcome(problems, shared.counts, log)
 
     def _leg(self, leg: int) -> None:
         shared, rng = self._shared, self._rng

@@ -8,11 +8,11 @@ from .client import Client
 from .columns import Image, load
 from .judge import Excuses, Problem, Tables, read_tables
 from .model import Entry, Key
-from .worlds import World
+from .worlds import TABLES, World
 
-# What a row may be refused for, and what log_only notes. Anything else is the engine's mistake, or
-# passing trouble that must reach the writer, who tries again.
-_RECORDED = ("22", "23", "LOGGED")
+# What a row may be refused for, what log_only notes, and a row that an old snapshot does not show.
+# Anything else is the engine's mistake, or passing trouble that must reach the writer.
+_RECORDED = ("22", "23", "LOGGED", "CF017")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class View:
 
 def peek(client: Client, after: int = 0) -> View:
     """Look with the client's own eyes; the audit after the entry ``after``."""
-    found = load(client.send(f"select soak.peek({after})")[0][0])
+    found = load(client.send(f"select soak.peek({after}, '{TABLES[1]}', '{TABLES[2]}')")[0][0])
     return View(
         read_tables(found["v1"], found["v2"], found["clips"]),
         [Entry(**entry) for entry in found["audit"]],

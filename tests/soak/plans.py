@@ -14,6 +14,10 @@ from .writer import Writer
 KEYS = tuple(range(1, 15))  # few, so that statements meet; all sessions share them
 MORE = tuple(range(15, 60))
 ISOLATION = ("read committed", "repeatable read", "serializable")
+_FORGED = (
+    "'crossfade.mark_notes', 'engine'", "'crossfade.engine', 'on'",
+    "'crossfade.echo_notes_v1', '1'", "'crossfade.echo_notes_v2', '1'",
+)  # fmt: skip
 _MANY = 20  # more rows than the engine mirrors one by one
 
 
@@ -78,6 +82,8 @@ def make_plan(rng: random.Random, world: World, habits: Habits, number: int) -> 
         steps += [Step(command=f"savepoint s{place}"), step, Step(command=f"{end} s{place}")]
     if (world.deferrable_key and rng.random() < 0.15) or rng.random() < 0.05:
         steps.insert(0, Step(command="set constraints all deferred"))
+    if rng.random() < 0.06:  # any session may set what looks like the engine's own settings
+        steps.insert(0, Step(command=f"select set_config({rng.choice(_FORGED)}, true)"))
     if isolation != ISOLATION[0] and rng.random() < 0.4:
         # Takes the snapshot, and lets it grow old.
         steps.insert(0, Step(command=f"select pg_sleep({rng.choice((0.005, 0.02, 0.05))})"))
@@ -107,7 +113,7 @@ def _statement(writer: Writer, habits: Habits) -> Statement:
         forms["two rows"] = (2, lambda: wide.two_rows(writer, keys[:2], _others(rng, keys[:2])))
     if world.parents != "none":
         forms["parent"] = (2, lambda: wide.parent(writer))
-    if "signup" in world.triggers:
+    if {"signup", "hidden"} & set(world.triggers):
         forms["signup"] = (1.5, lambda: wide.signup(writer, rng.choice((*KEYS, *MORE))))
     if world.clips and 2 in habits.sides:
         forms["clip"] = (1, lambda: wide.clip(writer, keys))

@@ -25,7 +25,7 @@ class Rounds:
     Attributes:
         spare: gives another cluster to restore a dump in.
         mutate: breaks a rule of the engine.
-        length: transactions of a single session.
+        length: transactions of a single session; each of several sessions runs as many.
         crowds: share of rounds with several sessions.
     """
 
@@ -46,7 +46,13 @@ class Rounds:
             return Found(world, tuple(items), self.play(world, items))
         with world_database(self.server, world, self.spare) as place:
             crowd = Crowd(
-                place, world, rng, version=self.version, mutate=self.mutate, chaos=self.chaos
+                place,
+                world,
+                rng,
+                version=self.version,
+                mutate=self.mutate,
+                chaos=self.chaos,
+                transactions=self.length,
             )
             return Found(world, (), crowd.run())
 

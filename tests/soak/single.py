@@ -233,6 +233,8 @@ class Player:
     def _compare_verify(self, found: object) -> None:
         """The engine must see nothing where the soak sees nothing."""
         view = peek(self._client, self._seen)
+        if self._excuses.archived:
+            return  # V1 falls behind on purpose
         if found and not view.excuses(self._world, Excuses()).open and self._excuses.copied:
             raise FoundError(
                 [Problem("other problem", f"verify finds {found} mismatches", "verify")]

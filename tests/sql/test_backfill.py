@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Connect, Connection
 from .control import in_background, unmirrored
-from .notes_pair import behind_the_mirror, create_notes, differences, rows
+from .notes_pair import create_notes, differences, rows
 
 
 def prepare(db: Connection, count: int) -> None:

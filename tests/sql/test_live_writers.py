@@ -191,8 +191,8 @@ def live_through_it(
         except psycopg.errors.LockNotAvailable:
             continue
     operator.stage("dualwrite")
-    v2 = Writers(server, database, scripts[1])
     operator.run("backfill", ", ranges => 3")
+    v2 = Writers(server, database, scripts[1])  # from now on version 2 is open
     for stage, clean in (
         ("shadow", False), ("live", True), ("shadow", False), ("dualwrite", False),
         ("shadow", False), ("live", True), ("rampdown", True), ("live", False),

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from .conftest import Connect, Connection
-from .notes_pair import create_notes, differences, rows
+from .notes_pair import behind_the_mirror, create_notes, differences, rows
 from .test_backfill import finish, start
-from .test_verification import behind_the_mirror, verify
+from .test_verification import verify
 
 FORWARD = ["dualwrite", "shadow", "live", "rampdown", "complete"]
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.sql.conftest import ROOT, Connection
-from tests.sql.control import call, one
+from tests.sql.control import call, one, open_v2
 from tests.sql.worked_rows import Row, Rows, deep_parameters
 
 FILES = {path.stem: path.read_text() for path in (ROOT / "sql" / "pairs").glob("*.sql")}
@@ -387,6 +387,8 @@ def test_cascades_empty_both_tables_and_report_nothing(
 def test_users_see_the_same_rows_in_both_formats(mirrored: Connection, version: str) -> None:
     name, total = ("name", "total") if version else ("full_name", "total_cents")
     order = f"insert into public.orders{version} (customer_id, {total}) values (%s, 5)"
+    for pair in ("customers", "orders", "agent_tools"):
+        open_v2(mirrored, pair)
     for number, sub in enumerate((ADA, BOB), 1):
         with acting_as(mirrored, "authenticated", sub):
             mirrored.execute(f"insert into public.customers{version} ({name}) values ('me')")

@@ -21,7 +21,9 @@ Way = Annotated[Direction, typer.Option(help="Which way rows are copied.")]
 TargetMs = Annotated[
     int | None,
     typer.Option(
-        min=10, max=5000, help="Wanted time of one batch, in ms; default: setting batch_target_ms."
+        min=10,
+        max=5000,
+        help="Wanted time of one batch, in ms; default: by the settings batch_* and the load.",
     ),
 ]
 Workers = Annotated[int, typer.Option(min=1, max=16, help="Batches at the same time.")]

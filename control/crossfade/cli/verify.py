@@ -1,6 +1,6 @@
 """Verification runs and repair."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,11 +20,15 @@ from crossfade.cli.names import find_pair
 from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say
 from crossfade.cli.session import gateway
+from crossfade.contract import FollowerOnly, RepairAction
 from crossfade.errors import CrossfadeError
+from crossfade.models import Key, RepairPlan
 from crossfade.runs import DriveOptions
 from crossfade.verify import repair_all, run_verify
 
 app = typer.Typer(no_args_is_help=True, help="Compare both tables of a pair.")
+PLAN_ROWS: Final = 20
+"""Rows that a repair shows before it asks."""
 
 
 @app.command("run")
@@ -97,29 +101,69 @@ def repair(
     context: typer.Context,
     pair: PairName,
     batch_rows: Annotated[int, typer.Option(min=1, max=10_000, help="Rows per request.")] = 500,
+    follower_only: Annotated[
+        FollowerOnly,
+        typer.Option(
+            help="What becomes of rows that only the follower has, and that no record explains."
+        ),
+    ] = FollowerOnly.KEEP,
     reason: Reason = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the follower equal to the leader, for every known difference.
+    """Make both rows agree, for every known difference. Prints by key what it will do, and asks.
+
+    A recorded failure says which side was written; else the leader of the stage wins. A row that
+    only the follower has is left alone until you choose: delete it, or copy it to the leader. What
+    is replaced or deleted is kept in crossfade.audit.
 
     Example: crossfade repair chat_messages --reason "after verify 12" --yes
     """
     opened = gateway(context)
-    found = find_pair(opened, pair)
-    plan = f"repair {found.open_mismatches} mismatches and {found.open_failures} mirror failures"
-    confirm([f"{plan} of {pair}"], yes=yes, command=f"crossfade repair {pair}")
+    find_pair(opened, pair)
+    plan = opened.plan_repair(pair, max_rows=PLAN_ROWS)
+    confirm(plan_lines(plan, follower_only), yes=yes, command=f"crossfade repair {pair}")
     done = repair_all(
         opened,
         pair,
         reason=reason,
         batch_rows=batch_rows,
+        follower_only=follower_only,
         on_progress=lambda part: say(f"Repaired {part.repaired}, {part.remaining} left"),
     )
     text = f"Repaired {done.repaired} rows, {done.remaining} left"
     emit(done, as_json=as_json, render=lambda: text)
-    if done.remaining:
+    if done.undecided:
+        say(f"{done.undecided} rows are in the follower only and were left alone. Choose with:")
+        say(f"  crossfade repair {pair} --follower-only delete")
+        say(f"  crossfade repair {pair} --follower-only copy")
+    if done.failed:
         raise CrossfadeError(
-            f"{done.remaining} rows of {pair} could not be repaired",
+            f"{done.failed} rows of {pair} could not be repaired",
             hint="crossfade.mismatches and crossfade.mirror_failures say why",
         )
+    if done.undecided:
+        raise typer.Exit(3)
+
+
+def plan_lines(plan: RepairPlan, follower_only: FollowerOnly) -> list[str]:
+    """Return a repair as a person reads it before it happens."""
+    choice = {
+        FollowerOnly.KEEP: "leave alone",
+        FollowerOnly.DELETE: "delete",
+        FollowerOnly.COPY: "copy to the leader",
+    }[follower_only]
+    lines = [
+        f"{choice if row.action is RepairAction.CHOOSE else row.action} {_key(row.key)}"
+        f" {'of' if row.action is RepairAction.CHOOSE else 'in'} {row.table}: {row.why}"
+        for row in plan.rows
+    ]
+    if plan.remaining > len(plan.rows):
+        lines.append(
+            f"{plan.remaining} keys are open; of those not listed, many may agree by themselves"
+        )
+    return lines or ["nothing to repair"]
+
+
+def _key(key: Key) -> str:
+    return ", ".join(f"{name} {value}" for name, value in key.items())

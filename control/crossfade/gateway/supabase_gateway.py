@@ -12,7 +12,7 @@ import tenacity
 from crossfade import contract
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.config import Connection
-from crossfade.contract import Direction, Event, Level, MirrorMode, Stage
+from crossfade.contract import Direction, Event, FollowerOnly, Level, MirrorMode, Stage
 from crossfade.errors import NotInstalledError
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
@@ -29,6 +29,8 @@ from crossfade.models import (
     ConversionCheck,
     Driven,
     HealthSample,
+    Ignored,
+    Judged,
     Key,
     Lease,
     Look,
@@ -38,6 +40,7 @@ from crossfade.models import (
     Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackDone,
     RollbackEntry,
@@ -202,9 +205,27 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
                     found[run.id] = run
         return tuple(found[number] for number in sorted(found, reverse=True))
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
-        """Make the follower equal to the leader for some rows."""
-        return self._api.ask(Repaired, "repair", pair=pair, max_rows=max_rows, reason=reason)
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
+        """Make both rows of some keys agree; what only the follower has is the caller's choice."""
+        return self._api.ask(
+            Repaired,
+            "repair",
+            pair=pair,
+            max_rows=max_rows,
+            reason=reason,
+            follower_only=follower_only.value,
+        )
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """Return what ``repair`` would do to the first rows, by key. Reads only."""
+        return self._api.ask(RepairPlan, "plan_repair", pair=pair, max_rows=max_rows)
 
     # Pairs ---------------------------------------------------------------------------------------
 
@@ -248,6 +269,24 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         """Return random keys of a side, for a check that does not read everything."""
         answer = self._api.rpc("sample_keys", pair=pair, side=side, keys=keys)
         return tuple(dict(key) for key in answer["keys"])
+
+    def judge_pair(
+        self,
+        pair: str,
+        *,
+        v1: str | None = None,
+        v2: str | None = None,
+        v2_key: Sequence[str] = (),
+    ) -> Judged:
+        """Return what registration would say: of these tables, or of the registered pair."""
+        options = {"v2_key": list(v2_key)} if v2_key else {}
+        return self._api.ask(Judged, "judge_pair", name=pair, v1=v1, v2=v2, options=options)
+
+    def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
+        """Let these objects depend on V1 when the pair becomes complete; none takes all back."""
+        return self._api.ask(
+            Ignored, "ignore_dependents", pair=pair, names=list(names), reason=reason
+        )
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """Return what the catalog says about a table, and some rows."""

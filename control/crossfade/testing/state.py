@@ -16,10 +16,12 @@ from crossfade.models import (
     Cohort,
     ConversionCheck,
     HealthSample,
+    Judged,
     Key,
     Look,
     PairStatus,
     Repaired,
+    RepairPlan,
     RlsCheck,
     RollbackEntry,
     Run,
@@ -55,8 +57,10 @@ class FakeState:
         self.parities: deque[RlsCheck] = deque()
         self.checks: deque[ConversionCheck] = deque()
         self.repairs: deque[Repaired] = deque()
+        self.repair_plan = RepairPlan()
         self.tables: dict[str, TableInfo] = {}
         self.plans: dict[str, PairPlan] = {}
+        self.judged: dict[str, Judged] = {}
         self.keys: tuple[Key, ...] = ()
         self.snapshots: list[Snapshot] = []
         self.shown: Overview | None = None

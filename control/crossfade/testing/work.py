@@ -5,18 +5,21 @@ from dataclasses import replace
 
 from crossfade import __version__
 from crossfade.catalog import PairPlan, TableInfo
-from crossfade.contract import Direction, ErrorCode, MirrorMode, RunState, Stage
+from crossfade.contract import Direction, ErrorCode, FollowerOnly, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
     Batch,
     ConversionCheck,
     Driven,
+    Ignored,
+    Judged,
     Key,
     MirrorChanged,
     PairStatus,
     Refreshed,
     Registered,
     Repaired,
+    RepairPlan,
     RlsCheck,
     Run,
     StageChanged,
@@ -101,10 +104,22 @@ class FakeWork(FakeState):
         found = [r for r in self.runs.values() if pair in (None, r.pair) and kind in (None, r.kind)]
         return tuple(reversed(found))
 
-    def repair(self, pair: str, *, max_rows: int, reason: str | None) -> Repaired:
+    def repair(
+        self,
+        pair: str,
+        *,
+        max_rows: int,
+        reason: str | None,
+        follower_only: FollowerOnly = FollowerOnly.KEEP,
+    ) -> Repaired:
         """The next scripted answer, else nothing to do."""
-        self._called("repair", pair, max_rows, reason)
+        self._called("repair", pair, max_rows, reason, follower_only)
         return self.repairs.popleft() if self.repairs else Repaired(0, 0)
+
+    def plan_repair(self, pair: str, *, max_rows: int) -> RepairPlan:
+        """The plan the test put there, else nothing to do."""
+        self._called("plan_repair", pair, max_rows)
+        return self.repair_plan
 
     def pair_status(self, pair: str | None = None) -> tuple[PairStatus, ...]:
         """With the runs that are not over."""
@@ -149,6 +164,24 @@ class FakeWork(FakeState):
         """The scripted keys, else none."""
         self._called("sample_keys", pair, side, keys)
         return self.keys[:keys]
+
+    def judge_pair(
+        self,
+        pair: str,
+        *,
+        v1: str | None = None,
+        v2: str | None = None,
+        v2_key: Sequence[str] = (),
+    ) -> Judged:
+        """What the test put there, else nothing to say."""
+        self._called("judge_pair", pair, v1, v2, tuple(v2_key))
+        return self.judged.get(pair, Judged(pair))
+
+    def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
+        """Nothing was ignored before."""
+        self._called("ignore_dependents", pair, tuple(names), reason)
+        self._pair(pair)
+        return Ignored(pair, (), tuple(names))
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """A table the test put there."""

@@ -5,7 +5,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
   select depth > 1 and split_part(context, e'\n', 2)
     ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
 $$;
@@ -25,7 +26,7 @@ declare
 begin
   get diagnostics v_context = pg_context;
   -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
-  if crossfade_private.read_state(v_pair, 1) <> 'archive'
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
     or crossfade_private.is_engine_write(v_pair)
     or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
     or pg_trigger_depth() > 1
@@ -64,7 +65,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform crossfade_private.set_state(new.pair, new.mirror);
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
   if new.mirror = 'archived' then
     perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
   end if;
@@ -75,5 +76,5 @@ comment on function crossfade_private.follow_mirror_state is
   'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
 
 create or replace trigger crossfade_after_state
-after insert or update of mirror on crossfade_private.mirror_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
 for each row execute function crossfade_private.follow_mirror_state();

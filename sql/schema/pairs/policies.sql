@@ -1,5 +1,5 @@
--- Who may write which rows, in both tables: whoever may not change a row of one table must not change
--- it through the other one.
+-- Who may write which rows, in both tables: whoever may not change a row of one table must not
+-- change it through the other one.
 
 create or replace function crossfade_private.column_renames(pair crossfade.pairs)
 returns jsonb
@@ -12,10 +12,10 @@ declare
 begin
   return coalesce((
     -- A converter that is a bare select list says which column becomes which.
-    select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
+    select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
-    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
+    where i.item ->> 'copies' is not null), '{}')
     || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 

@@ -73,8 +73,6 @@ begin
     return query select crossfade_private.converter_problems((pair).to_v1, 'to_v1', v_2, v_1);
   end if;
   return query select crossfade_private.converter_owner_problems(pair);
-  return query select crossfade_private.publication_problems(v_1, 'V1', (pair).key_columns);
-  return query select crossfade_private.publication_problems(v_2, 'V2', (pair).v2_key_columns);
   return query select crossfade_private.key_pair_problems(pair);
   return query
     select format(

@@ -61,17 +61,17 @@ $$;
 comment on function crossfade_private.replica_identity_command is
   'The command that gives a table the identity by which published changes name its rows: its key.';
 
-create or replace function crossfade_private.publication_problems(
-  tab regclass, label text, key_columns text[]
-)
+create or replace function crossfade_private.publication_problems(pair crossfade.pairs)
 returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
-    label, tab, p.name, crossfade_private.replica_identity_command(tab, key_columns))
-  from crossfade_private.publications_of(tab) p
-  where p.publishes_changes and not crossfade_private.has_replica_identity(tab);
+  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+  from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
+    (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
+  cross join lateral crossfade_private.publications_of(t.tab) p
+  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
 $$;
 
 comment on function crossfade_private.publication_problems is

@@ -25,7 +25,7 @@ comment on function crossfade_private.next_batch_rows is
 
 create or replace function crossfade_private.finish_batch(
   run_range crossfade.run_ranges, rows_read bigint, rows_written bigint, mismatches bigint,
-  batch_ms numeric, target_ms integer
+  batch_ms numeric, fixed_ms numeric, target_ms integer
 )
 returns void
 language plpgsql volatile
@@ -35,7 +35,10 @@ declare
   v_speed numeric[] := (run_range).ms_per_1000_rows;
 begin
   if rows_read > 0 then
-    v_speed := (v_speed || round(batch_ms * 1000 / rows_read, 3))[
+    -- What a batch costs whatever its rows would make few rows look slow, and the next batch have
+    -- even fewer of them.
+    v_speed := (v_speed || round(
+      greatest(batch_ms - fixed_ms, batch_ms / 5) * 1000 / rows_read, 3))[
       greatest(cardinality(v_speed) - 8, 1):];
   end if;
   update crossfade.run_ranges a
@@ -46,7 +49,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed, target_ms) end,
+      -- However short its target is, a batch works for as long as it takes to begin one.
+      else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
+        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,
@@ -57,7 +62,7 @@ begin
 end $$;
 
 comment on function crossfade_private.finish_batch is
-  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch.';
+  'Keep what a batch did, in its own transaction, with the cursor that run_range has now, and size the next batch. fixed_ms is the part of batch_ms that does not depend on the rows.';
 
 create or replace function crossfade_private.check_unchanged(
   run crossfade.runs, pair crossfade.pairs, run_range crossfade.run_ranges
@@ -104,8 +109,8 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would be
-  -- unpacked for each piece that is taken of it.
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
   select q.pieces || jsonb_build_object('target_path',
     crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
   from crossfade_private.pair_pieces q

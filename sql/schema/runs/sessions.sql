@@ -43,7 +43,8 @@ as $$
     coalesce((s.session -> 'application')::text || ', ', ''),
     coalesce(format('transaction open for %s s', s.session ->> 'transaction_s'), 'age not visible'),
     coalesce(format(', last query began at %s UTC',
-      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC', 'HH24:MI:SS')), '')),
+      to_char((s.session ->> 'query_started_at')::timestamptz at time zone 'UTC',
+        'HH24:MI:SS')), '')),
     ', ' order by s.n)
   from jsonb_array_elements(sessions) with ordinality s(session, n)
   where s.n <= 3 and s.session <> 'null';
@@ -57,10 +58,11 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer to,
-  -- in a transaction that is still open, is who may hold the row.
+  -- Row locks are in no view. Who has written one of the tables, or a parent that its rows refer
+  -- to, in a transaction that is still open, is who may hold the row.
   select coalesce((
-    select jsonb_path_query_array(crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
+    select jsonb_path_query_array(
+      crossfade_private.sessions(array_agg(distinct l.pid)), '$[0 to 2]')
     from pg_catalog.pg_locks l
     where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
       and l.database = (select d.oid from pg_catalog.pg_database d

@@ -1,5 +1,5 @@
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is smaller.
+-- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -75,7 +75,8 @@ create or replace function crossfade_private.do_slices(
   started_at timestamptz
 )
 returns table (
-  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, error_code text
+  new_range crossfade.run_ranges, rows_read bigint, rows_found bigint, fixed_ms numeric,
+  error_code text
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -97,11 +98,14 @@ begin
     v_slice_at := clock_timestamp();
     begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
+      -- The end of a batch takes about as long as its beginning.
+      fixed_ms := coalesce(
+        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
-      -- client or a proxy.
+      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+      -- of a client or a proxy.
       error_code := sqlstate;
     end;
     if error_code is not null then
@@ -140,7 +144,8 @@ as $$
 declare
   v_blocking jsonb := '[]';
   v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
+    when '57014' then 'the batch was cancelled or ran into statement_timeout'
+    else 'the batch ran out of memory' end;
 begin
   if error_code = '55P03' then
     -- What was seen of sessions at the beginning of the transaction is old by now.
@@ -187,13 +192,15 @@ begin
   v_ms := round((extract(epoch from clock_timestamp() - v_started) * 1000)::numeric, 1);
   perform crossfade_private.finish_batch(v_done.new_range, v_done.rows_read,
     case (run).kind when 'backfill' then v_done.rows_found else 0 end,
-    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_target_ms);
+    case (run).kind when 'verify' then v_done.rows_found else 0 end, v_ms, v_done.fixed_ms,
+    v_target_ms);
   return jsonb_build_object(
     'rows_read', v_done.rows_read, 'batch_ms', v_ms,
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
-      else crossfade_private.shrunk_reason(run, pieces, v_range, v_done.new_range, v_done.error_code)
+      else crossfade_private.shrunk_reason(
+        run, pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;

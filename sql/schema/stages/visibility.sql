@@ -1,23 +1,24 @@
--- Comparing who may see what.
+-- Comparing who may see and who may write what.
 
-create or replace function crossfade.visible_keys_sql(pair text)
-returns text
+create or replace function crossfade.rls_questions(pair text)
+returns jsonb
 language plpgsql stable
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return crossfade_private.render($sql$
-    select coalesce(a.k, b.k) as key, case when b.k is null then 1 else 2 end as visible_in
-    from (select {skey_json_s} as k from {source} cf_s) a
-    full join (select {tkey_json_t} as k from {target} cf_t) b on a.k = b.k
-    where a.k is null or b.k is null
-    limit 100
-  $sql$, crossfade_private.run_pieces(crossfade_private.get_pair(pair), 'v1_to_v2'));
+  return (
+    select jsonb_build_object('pages', crossfade_private.row_pages_sql(v_pair))
+      || jsonb_object_agg(r.name, jsonb_build_object(
+        'visible', crossfade_private.visible_keys_sql(v_pair, r.name),
+        'writable', crossfade_private.write_rights_sql(v_pair, r.name)))
+    from unnest(array['anon', 'authenticated']) r(name));
 end $$;
 
-comment on function crossfade.visible_keys_sql is
-  'Text of the query that lists keys of which the caller sees only one side. CF001.';
+comment on function crossfade.rls_questions is
+  'Texts of the queries of check_rls: {"pages": rows of both tables, for each role {"visible", "writable"}}. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -39,26 +40,41 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_sql text := crossfade.visible_keys_sql(pair);
-  v_role text := current_setting('role', true);
+  v_questions jsonb := crossfade.rls_questions(pair);
+  v_role text := coalesce(current_setting('role', true), 'none');
   v_claims text := coalesce(current_setting('request.jwt.claims', true), '');
   v_user text;
-  v_key jsonb;
-  v_visible_in integer;
+  v_acting text;
+  v_1 text;
+  v_2 text;
+  v_difference jsonb;
   v_found jsonb := '[]'::jsonb;
 begin
   -- Invoker, because a SECURITY DEFINER function may not change its role: the policies are asked as
-  -- the user they are written for.
-  for v_user in select u from jsonb_array_elements_text(user_ids) u loop
-    perform set_config('request.jwt.claims',
-      json_build_object('sub', v_user, 'role', 'authenticated')::text, true);
-    perform set_config('role', 'authenticated', true);
-    for v_key, v_visible_in in execute v_sql loop
-      v_found := v_found || jsonb_build_array(jsonb_build_object(
-        'user_id', v_user, 'key', v_key, 'visible_in', v_visible_in));
+  -- the user they are written for. First what is visible, then what is writable, by the page.
+  for v_1, v_2 in
+    execute 'select null::text, null::text union all ' || format('select * from (%s) q',
+      v_questions ->> 'pages')
+  loop
+    for v_user, v_acting in
+      select u, 'authenticated' from jsonb_array_elements_text(user_ids) u
+      union all select 'anon', 'anon'
+    loop
+      perform set_config('request.jwt.claims', json_build_object('sub', nullif(v_user, 'anon'),
+        'role', v_acting)::text, true);
+      perform set_config('role', v_acting, true);
+      for v_difference in
+        execute format('select to_jsonb(q) from (%s) q', v_questions -> v_acting
+          ->> case when v_1 is null then 'visible' else 'writable' end)
+        using v_1, v_2
+      loop
+        v_found := v_found || jsonb_build_array(
+          jsonb_build_object('user_id', v_user) || v_difference);
+      end loop;
+      perform set_config('role', v_role, true);
+      perform set_config('request.jwt.claims', v_claims, true);
     end loop;
-    perform set_config('role', coalesce(v_role, 'none'), true);
-    perform set_config('request.jwt.claims', v_claims, true);
+    exit when jsonb_array_length(v_found) > 1000;
   end loop;
   perform crossfade.record_rls_check(
     pair, jsonb_array_length(user_ids), jsonb_array_length(v_found));
@@ -67,4 +83,4 @@ begin
 end $$;
 
 comment on function crossfade.check_rls is
-  'Ask the policies of both tables as each of these users (role authenticated): {"pair", "users", "differences": [{"user_id", "key", "visible_in": 1|2}]}, at most 100 a user. A difference blocks stage live until a later check finds none. Scans both tables once a user. CF001; 42501 when the caller may not act as authenticated.';
+  'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';

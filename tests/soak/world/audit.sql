@@ -28,11 +28,20 @@ create table soak.clips (
 create function soak.who() returns text language sql stable set search_path = pg_catalog, pg_temp
 as $$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' $$;
 
-create function soak.peek(after bigint) returns text
+-- The tables come as arguments: a function that names V1 may keep the pair from stage complete.
+create function soak.rows_of(tab regclass) returns json
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  v_rows json;
+begin
+  execute format('select coalesce(json_agg(to_jsonb(t)), ''[]'') from %s t', tab) into v_rows;
+  return v_rows;
+end $$;
+create function soak.peek(after bigint, v1 regclass, v2 regclass) returns text
 language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
   select json_build_object(
-    'v1', (select coalesce(json_agg(to_jsonb(t)), '[]') from public.notes t),
-    'v2', (select coalesce(json_agg(to_jsonb(t)), '[]') from public.cards t),
+    'v1', soak.rows_of(v1),
+    'v2', soak.rows_of(v2),
     'clips', (select coalesce(json_agg(to_jsonb(t)), '[]') from soak.clips t),
     'audit', (select coalesce(json_agg(to_jsonb(t) order by t.seq), '[]') from soak.audit t
       where t.seq > peek.after),

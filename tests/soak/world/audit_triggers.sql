@@ -5,7 +5,7 @@ declare
   v_context text;
   v_caller text;
   v_engine boolean;
-  v_side integer := case tg_table_name when 'notes' then 1 else 2 end;
+  v_side integer := tg_argv[0];
   v_old jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
   v_new jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
 begin
@@ -36,16 +36,16 @@ begin
   end if;
   execute format('insert into soak.audit (source, side, op, who, old)
     select ''client'', %s, ''D'', soak.who(), to_jsonb(t) from %I.%I t',
-    case tg_table_name when 'notes' then 1 else 2 end, tg_table_schema, tg_table_name);
+    tg_argv[0], tg_table_schema, tg_table_name);
   return null;
 end $$;
 
 -- The first by name, so that a nested write is written down after the one that made it.
 create trigger a_audit after insert or update or delete on public.notes
-for each row execute function soak.audit_row();
+for each row execute function soak.audit_row(1);
 create trigger a_audit after insert or update or delete on public.cards
-for each row execute function soak.audit_row();
+for each row execute function soak.audit_row(2);
 create trigger a_audit_truncate before truncate on public.notes
-for each statement execute function soak.audit_truncate();
+for each statement execute function soak.audit_truncate(1);
 create trigger a_audit_truncate before truncate on public.cards
-for each statement execute function soak.audit_truncate();
+for each statement execute function soak.audit_truncate(2);

@@ -47,9 +47,9 @@ def settings_we_read(db: Connection) -> set[str]:
         for name in re.findall(r"crossfade\.([a-z_0-9{}%<>]+)", text):
             for side in ("1", "2"):
                 filled = re.sub(r"[{<]+([a-z]+)[}>]+", r"{\1}", name)
-                filled = re.sub(
-                    r"\{(\w+)\}", lambda m, side=side: {**PLACES, "side": side}.get(m[1], "x"), filled
-                )
+                for place, value in {**PLACES, "side": side}.items():
+                    filled = filled.replace("{" + place + "}", value)
+                filled = re.sub(r"\{\w+\}", "x", filled)
                 filled = re.sub(r"%s", "things", filled, count=1).replace("%s", side)
                 if re.fullmatch(r"[a-z_0-9]+", filled):
                     found.add(f"crossfade.{filled}")

@@ -10,7 +10,6 @@ import pytest
 from tests.sql.cases.pairs import (
     PLAIN,
     backfill,
-
     create,
     dualwrite,
     mirror,
@@ -64,7 +63,9 @@ def state(db: Connection) -> list[list[tuple[Any, ...]]]:
 def test_a_row_that_only_the_follower_has_is_left_alone(db: Connection, who: str) -> None:
     leader, follower = led_by(db, who)
     with unseen(db):
-        db.execute(f"insert into {follower} (id, body) values (100, 'paid order'), (101, 'another')")
+        db.execute(
+            f"insert into {follower} (id, body) values (100, 'paid order'), (101, 'another')"
+        )
         db.execute(f"update {follower} set body = 'stale' where id = 1")
     assert verify(db, "things") == 3
     answer = repair(db)

@@ -32,9 +32,9 @@ comment on schema crossfade_private is
 
 -- base/holding.sql --------------------------------------------------------------------------------
 
--- Batches wait while a release is installed: a migration locks tables of crossfade until it commits, and
--- at its end those of every pair. A batch that has written one of these and waits for one of those
--- would deadlock with it.
+-- Batches wait while a release is installed: a migration locks tables of crossfade until it
+-- commits, and at its end those of every pair. A batch that has written one of these and waits for
+-- one of those would deadlock with it.
 
 create or replace function crossfade_private.release_lock_key()
 returns bigint
@@ -1005,8 +1005,8 @@ do $$
 declare
   v_switch record;
 begin
-  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait for
-  -- the end of the migration.
+  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait
+  -- for the end of the migration.
   for v_switch in
     select s.* from (values
       ('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
@@ -1182,8 +1182,8 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
--- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these, and
--- a release that waits for a client who waits for its end would never refresh a pair.
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
+-- these, and a release that waits for a client who waits for its end would never refresh a pair.
 do $$
 declare
   v_index record;
@@ -2795,8 +2795,8 @@ comment on function crossfade_private.type_parts is
 
 -- pairs/assignment.sql ----------------------------------------------------------------------------
 
--- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what a
--- converter makes must be refused, rounded or padded as a table does it.
+-- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what
+-- a converter makes must be refused, rounded or padded as a table does it.
 
 create or replace function crossfade_private.assigned_sql(
   expression text, type_id oid, typmod integer, given_type oid, given_typmod integer
@@ -2901,8 +2901,8 @@ returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found with
-  -- our search_path, and some types have none or (boxes) one that compares areas.
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found
+  -- with our search_path, and some types have none or (boxes) one that compares areas.
   select not exists (
     select from crossfade_private.type_parts(type_id) p(id)
     join pg_catalog.pg_type y on y.oid = p.id
@@ -3219,9 +3219,9 @@ comment on function crossfade_private.owner_search_path is
 
 -- pairs/printed_sql.sql ---------------------------------------------------------------------------
 
--- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other people's
--- names in small letters or quotes, every name that could mean something else with what it belongs
--- to, and no comments.
+-- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other
+-- people's names in small letters or quotes, every name that could mean something else with what it
+-- belongs to, and no comments.
 
 create or replace function crossfade_private.printed_tokens(printed text)
 returns table (n bigint, space text, token text)
@@ -3390,10 +3390,10 @@ comment on function crossfade_private.column_copied is
 
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
--- The text of a converter, so that it can stand in the engine's own statements: converting many rows
--- is one plan then, and converting one costs no function call.
--- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
--- (lint 0011); our statements run with the same settings, so its text means the same there.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many
+-- rows is one plan then, and converting one costs no function call. A function with a SET clause is
+-- never inlined by PostgreSQL, and the advisors ask for that clause (lint 0011); our statements run
+-- with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.printed_body(converter oid)
 returns text
@@ -3617,7 +3617,8 @@ as $$
   select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
   from (
     select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
-      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its expression.
+      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its
+      -- expression.
       format('select %s from %s where row(%s) is null', string_agg(format('%s as cf_%s', f.item, n),
         ', ' order by n), both_tables, string_agg(f.item, ', ' order by n)), paths)
     from jsonb_array_elements(parsed -> 'items') with ordinality u(i, n)
@@ -3759,8 +3760,8 @@ comment on function crossfade_private.split_select_list is
 
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list ("items"), its whole query where it is any other ("text"), else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text
@@ -6771,7 +6772,8 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen
+    -- here.
     if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         and current_setting('transaction_isolation') <> 'read committed'
       or crossfade_private.is_transient(sqlstate) then
@@ -10972,8 +10974,8 @@ comment on function crossfade_private.digests_sql is
 
 -- runs/edit_laws.sql ------------------------------------------------------------------------------
 
--- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits are
--- made of the rows at hand: a row gets the values of the next one, in all columns or in one.
+-- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits
+-- are made of the rows at hand: a row gets the values of the next one, in all columns or in one.
 
 create or replace function crossfade_private.edited_sql(
   tab regclass, key text[], one_sql text, other_sql text
@@ -16749,11 +16751,12 @@ declare
   v_plans jsonb := crossfade_private.plan_pairs();
 begin
   perform crossfade_private.hold_writers();
-  -- A release that changes a table of crossfade that is there does so here, each change only where it
-  -- is missing. Writers read some of these tables: before they are held, or while one does not end,
-  -- such a change and a writer would wait for each other.
+  -- A release that changes a table of crossfade that is there does so here, each change only where
+  -- it is missing. Writers read some of these tables: before they are held, or while one does not
+  -- end, such a change and a writer would wait for each other.
   perform set_config('lock_timeout', '2s', true);
-  -- Text that is generated is read when it is made, so that a pair keeps what it has if it is wrong.
+  -- Text that is generated is read when it is made, so that a pair keeps what it has if it is
+  -- wrong.
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();

@@ -109,7 +109,7 @@ def test_an_unknown_choice_is_refused(db: Connection) -> None:
 
 # What a record explains ----------------------------------------------------------------------------
 
-NOTED = {
+NOTED: dict[str, tuple[str, dict[int, object]]] = {
     # While nothing is mirrored; what is in both tables after it has been repaired.
     "insert": ("insert into {t} (id, body) values (50, 'new')", {50: "new"}),
     "update": ("update {t} set body = 'edited' where id = 1", {1: "edited"}),
@@ -144,7 +144,7 @@ def test_what_was_noted_is_settled_from_the_side_that_was_written(
     assert (answer["failed"], answer["remaining"]) == (0, 0)
     assert answer.get("undecided", 0) == 0
     wanted: dict[int, object] = dict.fromkeys(range(1, 21), "n")
-    wanted |= {key: body for key, body in changed.items()}
+    wanted |= changed
     assert dict(settled(db)) == {key: body for key, body in wanted.items() if body is not None}
     if side == 1 and kind != "truncate":
         lost = "select count(*) from public.things_v2 where not coalesce(pinned, false) "

@@ -16,6 +16,12 @@ begin
   end if;
 end $$;
 
+-- Functions may use columns that a release adds at its end (refresh.sql).
+do $$
+begin
+  perform set_config('check_function_bodies', 'off', true);
+end $$;
+
 create schema if not exists crossfade;
 create schema if not exists crossfade_private;
 
@@ -23,6 +29,43 @@ comment on schema crossfade is
   'crossfade: tables and RPC functions that the control plane and edge functions use. Expose it to the Data API.';
 comment on schema crossfade_private is
   'crossfade: trigger functions, generated code and helpers. Never expose it.';
+
+-- base/holding.sql --------------------------------------------------------------------------------
+
+-- Batches wait while a release is installed: a migration locks tables of crossfade until it
+-- commits, and at its end those of every pair. A batch that has written one of these and waits for
+-- one of those would deadlock with it.
+
+create or replace function crossfade_private.release_lock_key()
+returns bigint
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select 7161727193022002::bigint;
+$$;
+
+comment on function crossfade_private.release_lock_key is
+  'Advisory lock: batches hold it shared, a migration exclusively.';
+
+create or replace function crossfade_private.hold_batches()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '15s'
+as $$
+begin
+  perform pg_advisory_xact_lock(crossfade_private.release_lock_key());
+exception when lock_not_available then
+  raise warning 'crossfade: a batch has not ended in 15 s, the release is installed beside it';
+end $$;
+
+comment on function crossfade_private.hold_batches is
+  'Wait for the batches that have begun, and let none begin until the transaction ends: they say so and try again.';
+
+do $$
+begin
+  perform crossfade_private.hold_batches();
+end $$;
 
 -- base/clean_up.sql -------------------------------------------------------------------------------
 
@@ -100,6 +143,8 @@ comment on function crossfade_private.drop_left_behind is
 do $$
 begin
   perform set_config('crossfade.release_functions', $functions$
+-- crossfade_private.release_lock_key()
+-- crossfade_private.hold_batches()
 -- crossfade_private.drop_left_behind()
 -- crossfade_private.actor_id()
 -- crossfade_private.actor()
@@ -317,14 +362,19 @@ begin
 -- crossfade_private.all_pieces(crossfade.pairs, integer)
 -- crossfade_private.make_mirror_function(text, text, jsonb, text)
 -- crossfade_private.make_mirror_trigger(text, text, text, jsonb)
--- crossfade_private.install_mirror(crossfade.pairs, integer)
+-- crossfade_private.plan_mirror(crossfade.pairs, integer)
+-- crossfade_private.install_mirror(crossfade.pairs, integer, jsonb)
 -- crossfade_private.install_settling(crossfade.pairs, jsonb, regclass)
 -- crossfade_private.remove_mirror(crossfade.pairs, integer)
--- crossfade_private.install_pair(crossfade.pairs)
+-- crossfade_private.remove_older(crossfade.pairs)
+-- crossfade_private.install_pair(crossfade.pairs, jsonb)
 -- crossfade.register_pair(text, text, text, text, text, text[], jsonb)
 -- crossfade.unregister_pair(text, text)
 -- crossfade.refresh_pair(text)
--- crossfade_private.refresh_pairs()
+-- crossfade_private.plan_pairs()
+-- crossfade_private.hold_tables(text[])
+-- crossfade_private.hold_writers()
+-- crossfade_private.refresh_pairs(jsonb)
 -- crossfade_private.run_json(bigint)
 -- crossfade_private.get_run(bigint)
 -- crossfade.run_status(bigint)
@@ -333,6 +383,7 @@ begin
 -- crossfade_private.prepared_transactions(xid[])
 -- crossfade_private.name_sessions(jsonb)
 -- crossfade_private.lock_holders(regclass[])
+-- crossfade_private.locked_reason(text, regclass[])
 -- crossfade_private.lock_blockers()
 -- crossfade_private.others_transactions(bigint)
 -- crossfade_private.look_at_load(crossfade.run_ranges)
@@ -343,6 +394,7 @@ begin
 -- crossfade_private.throttle_reason()
 -- crossfade_private.renew_baseline(crossfade.runs)
 -- crossfade_private.throttle(crossfade.runs)
+-- crossfade_private.release_reason(crossfade.pairs)
 -- crossfade_private.older_writers(crossfade.runs)
 -- crossfade_private.split_keys(jsonb, integer, boolean, real)
 -- crossfade_private.estimate_rows(regclass)
@@ -648,13 +700,18 @@ create table if not exists crossfade.control (
   singleton boolean primary key default true,
   flags_version bigint not null default 1,
   schema_version integer not null default 2,
+  release text not null default '',
   constraint control_has_one_row check (singleton)
 );
 
 insert into crossfade.control default values on conflict do nothing;
 
 comment on table crossfade.control is
-  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer. schema_version is what the control plane checks before it works.';
+  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer.';
+comment on column crossfade.control.schema_version is
+  'What the control plane checks before it works. A release raises it when older commands cannot change things any more.';
+comment on column crossfade.control.release is
+  'The release that was installed last.';
 
 create table if not exists crossfade.audit (
   id bigint generated always as identity primary key,
@@ -944,14 +1001,27 @@ comment on column crossfade.kill_switches.pair is
 comment on column crossfade.kill_switches.reason is
   'Why it was engaged; null when nobody said, or never engaged.';
 
-insert into crossfade.kill_switches (name, fences, overrides_all, description)
-values
-('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
-('disable_memory_system', false, false, 'Turn enable_memory_system off'),
-('disable_state_management', false, false, 'Turn enable_state_management off'),
-('disable_new_tools', false, false, 'Turn use_new_tool_framework off'),
-('emergency_rollback', true, true, 'Turn every flag off, serve V1, refuse direct writes to V2')
-on conflict (name) do nothing;
+do $$
+declare
+  v_switch record;
+begin
+  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait
+  -- for the end of the migration.
+  for v_switch in
+    select s.* from (values
+      ('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
+      ('disable_memory_system', false, false, 'Turn enable_memory_system off'),
+      ('disable_state_management', false, false, 'Turn enable_state_management off'),
+      ('disable_new_tools', false, false, 'Turn use_new_tool_framework off'),
+      ('emergency_rollback', true, true,
+        'Turn every flag off, serve V1, refuse direct writes to V2')
+    ) s(name, fences, overrides_all, description)
+    where not exists (select from crossfade.kill_switches k where k.name = s.name)
+  loop
+    insert into crossfade.kill_switches (name, fences, overrides_all, description)
+    values (v_switch.name, v_switch.fences, v_switch.overrides_all, v_switch.description);
+  end loop;
+end $$;
 
 -- tables/pairs.sql --------------------------------------------------------------------------------
 
@@ -1094,13 +1164,6 @@ create table if not exists crossfade.mirror_failures (
   resolution text
 );
 
-create unique index if not exists mirror_failures_open_idx
-  on crossfade.mirror_failures (pair, key) where resolved_at is null;
-create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
-create index if not exists mirror_failures_turn_idx
-  on crossfade.mirror_failures (pair, last_attempt_at nulls first, id) where resolved_at is null;
-create index if not exists mirror_failures_side_idx
-  on crossfade.mirror_failures (pair, written_side) where resolved_at is null;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
@@ -1116,13 +1179,37 @@ create table if not exists crossfade_private.tombstones (
   key jsonb not null
 );
 
-create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
-
--- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
-create index if not exists tombstones_key_idx on crossfade_private.tombstones using hash (key);
-
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
+-- these, and a release that waits for a client who waits for its end would never refresh a pair.
+do $$
+declare
+  v_index record;
+begin
+  for v_index in
+    select * from (values
+      ('crossfade.mirror_failures_open_idx', 'create unique index mirror_failures_open_idx
+        on crossfade.mirror_failures (pair, key) where resolved_at is null'),
+      ('crossfade.mirror_failures_pair_idx', 'create index mirror_failures_pair_idx
+        on crossfade.mirror_failures (pair, at)'),
+      ('crossfade.mirror_failures_turn_idx', 'create index mirror_failures_turn_idx
+        on crossfade.mirror_failures (pair, last_attempt_at nulls first, id)
+        where resolved_at is null'),
+      ('crossfade.mirror_failures_side_idx', 'create index mirror_failures_side_idx
+        on crossfade.mirror_failures (pair, written_side) where resolved_at is null'),
+      ('crossfade_private.tombstones_pair_idx', 'create index tombstones_pair_idx
+        on crossfade_private.tombstones (pair, side, id)'),
+      -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+      ('crossfade_private.tombstones_key_idx', 'create index tombstones_key_idx
+        on crossfade_private.tombstones using hash (key)')
+    ) i(name, statement)
+    where to_regclass(i.name) is null
+  loop
+    execute v_index.statement;
+  end loop;
+end $$;
 
 -- tables/runs.sql ---------------------------------------------------------------------------------
 
@@ -2708,8 +2795,8 @@ comment on function crossfade_private.type_parts is
 
 -- pairs/assignment.sql ----------------------------------------------------------------------------
 
--- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what a
--- converter makes must be refused, rounded or padded as a table does it.
+-- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what
+-- a converter makes must be refused, rounded or padded as a table does it.
 
 create or replace function crossfade_private.assigned_sql(
   expression text, type_id oid, typmod integer, given_type oid, given_typmod integer
@@ -2814,8 +2901,8 @@ returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found with
-  -- our search_path, and some types have none or (boxes) one that compares areas.
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found
+  -- with our search_path, and some types have none or (boxes) one that compares areas.
   select not exists (
     select from crossfade_private.type_parts(type_id) p(id)
     join pg_catalog.pg_type y on y.oid = p.id
@@ -3132,9 +3219,9 @@ comment on function crossfade_private.owner_search_path is
 
 -- pairs/printed_sql.sql ---------------------------------------------------------------------------
 
--- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other people's
--- names in small letters or quotes, every name that could mean something else with what it belongs
--- to, and no comments.
+-- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other
+-- people's names in small letters or quotes, every name that could mean something else with what it
+-- belongs to, and no comments.
 
 create or replace function crossfade_private.printed_tokens(printed text)
 returns table (n bigint, space text, token text)
@@ -3303,10 +3390,10 @@ comment on function crossfade_private.column_copied is
 
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
--- The text of a converter, so that it can stand in the engine's own statements: converting many rows
--- is one plan then, and converting one costs no function call.
--- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
--- (lint 0011); our statements run with the same settings, so its text means the same there.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many
+-- rows is one plan then, and converting one costs no function call. A function with a SET clause is
+-- never inlined by PostgreSQL, and the advisors ask for that clause (lint 0011); our statements run
+-- with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.printed_body(converter oid)
 returns text
@@ -3530,7 +3617,8 @@ as $$
   select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
   from (
     select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
-      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its expression.
+      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its
+      -- expression.
       format('select %s from %s where row(%s) is null', string_agg(format('%s as cf_%s', f.item, n),
         ', ' order by n), both_tables, string_agg(f.item, ', ' order by n)), paths)
     from jsonb_array_elements(parsed -> 'items') with ordinality u(i, n)
@@ -3672,8 +3760,8 @@ comment on function crossfade_private.split_select_list is
 
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list ("items"), its whole query where it is any other ("text"), else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text
@@ -6684,7 +6772,8 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen
+    -- here.
     if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         and current_setting('transaction_isolation') <> 'read committed'
       or crossfade_private.is_transient(sqlstate) then
@@ -7702,14 +7791,31 @@ end $$;
 comment on function crossfade_private.make_mirror_trigger is
   'Create a trigger of a pair. Takes SHARE ROW EXCLUSIVE on the table; waits at most 2 s for it (55P03).';
 
-create or replace function crossfade_private.install_mirror(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.plan_mirror(pair crossfade.pairs, side integer)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('mirror', m.pieces, 'runs',
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('named', m.pieces -> 'named', 'triggers_met',
+        crossfade_private.triggers_met((m.pieces ->> 'source')::regclass)))
+  from (select crossfade_private.all_pieces(pair, side) as pieces) m;
+$$;
+
+comment on function crossfade_private.plan_mirror is
+  'What install_mirror needs: the pieces of the mirror functions of one side and those of runs. Takes most of the time, and locks nothing.';
+
+create or replace function crossfade_private.install_mirror(
+  pair crossfade.pairs, side integer, plan jsonb
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_pieces jsonb := crossfade_private.all_pieces(pair, side);
+  v_pieces jsonb := plan -> 'mirror';
   v_source regclass := v_pieces ->> 'source';
   v_path text := crossfade_private.owner_search_path((v_pieces ->> 'target')::regclass);
   v_rows text := format('(cf_rows %s[]', v_source);
@@ -7717,10 +7823,7 @@ declare
   v_function record;
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
-  values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
-        'named', v_pieces -> 'named'))
+  values ((pair).name, install_mirror.side, plan -> 'runs')
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -7823,12 +7926,46 @@ end $$;
 comment on function crossfade_private.remove_mirror is
   'Drop the triggers and functions of one side. Takes ACCESS EXCLUSIVE on that table (waits at most 2 s): never part of a rollback.';
 
-create or replace function crossfade_private.install_pair(pair crossfade.pairs)
+create or replace function crossfade_private.remove_older(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_older constant oid[] := array(
+    select f.oid from pg_catalog.pg_proc f
+    where f.pronamespace = 'crossfade_private'::regnamespace
+      and f.proname ~ format('^mirror_%s_v[12]_[a-z]+$', (pair).name)
+      -- The first line says who made it; the constants of the state have none.
+      and f.prosrc ~ '^\s*-- crossfade '
+      and f.prosrc !~ format('^\s*-- crossfade %s:',
+        replace(crossfade_private.generator(), '.', '\.')));
+  v_gone text;
+begin
+  for v_gone in
+    select format('drop trigger %I on %s', g.tgname, g.tgrelid::regclass)
+    from pg_catalog.pg_trigger g where g.tgfoid = any (v_older)
+    union all
+    select format('drop function %s', o::regprocedure) from unnest(v_older) o
+  loop
+    execute v_gone;
+  end loop;
+end $$;
+
+comment on function crossfade_private.remove_older is
+  'Drop triggers and functions that another release made for a pair and this one does not. Where there are such triggers, takes ACCESS EXCLUSIVE on their table (waits at most 2 s).';
+
+create or replace function crossfade_private.install_pair(
+  pair crossfade.pairs, plans jsonb default null
+)
 returns crossfade.pairs
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_plans jsonb := coalesce(plans, jsonb_build_array(
+    crossfade_private.plan_mirror(pair, 1), crossfade_private.plan_mirror(pair, 2)));
   v_row crossfade.pairs;
   v_mirror text;
 begin
@@ -7836,8 +7973,9 @@ begin
   select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
   for no key update;
   select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
-  perform crossfade_private.install_mirror(v_row, 1);
-  perform crossfade_private.install_mirror(v_row, 2);
+  perform crossfade_private.install_mirror(v_row, 1, v_plans -> 0);
+  perform crossfade_private.install_mirror(v_row, 2, v_plans -> 1);
+  perform crossfade_private.remove_older(v_row);
   if v_mirror in ('archived', 'reverse') then
     perform crossfade_private.install_archive(v_row);
   end if;
@@ -7848,7 +7986,7 @@ begin
 end $$;
 
 comment on function crossfade_private.install_pair is
-  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. Locks as install_mirror.';
+  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. plans: of both sides, by plan_mirror. Locks as install_mirror.';
 
 -- mirror/registration.sql -------------------------------------------------------------------------
 
@@ -7973,40 +8111,95 @@ end $$;
 comment on function crossfade.refresh_pair is
   'Make the mirror of a pair anew, with the texts of the installed release and for the triggers that its tables have now: {"pair", "before", "after": releases, "flags_version"}. Changes nothing else. Locks each table SHARE ROW EXCLUSIVE for milliseconds; waits at most 2 s for it (55P03). CF001.';
 
-create or replace function crossfade_private.refresh_pairs()
+create or replace function crossfade_private.plan_pairs()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+  v_plans jsonb := '{}';
+begin
+  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+    begin
+      v_plans := v_plans || jsonb_build_object(v_pair.name, jsonb_build_array(
+        crossfade_private.plan_mirror(v_pair, 1), crossfade_private.plan_mirror(v_pair, 2)));
+    exception when others then
+      null; -- refresh_pairs meets the same and says so
+    end;
+  end loop;
+  return v_plans;
+end $$;
+
+comment on function crossfade_private.plan_pairs is
+  'By pair, what refresh_pairs takes long to find out. Locks nothing.';
+
+create or replace function crossfade_private.hold_tables(tables text[])
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Shorter than deadlock_timeout: it is the migration that gives way, and no writer sees a deadlock.
+set lock_timeout = '800ms'
+as $$
+begin
+  for v_attempt in 1..3 loop
+    begin
+      execute format('lock table %s in share row exclusive mode', array_to_string(tables, ', '));
+      return true;
+    exception when lock_not_available or deadlock_detected then
+      -- A short wait, again and again: a long one would queue every writer behind it.
+      perform pg_sleep(0.2);
+    end;
+  end loop;
+  return false;
+end $$;
+
+comment on function crossfade_private.hold_tables is
+  'Lock tables SHARE ROW EXCLUSIVE until the transaction ends, all or none of them; false when that was not possible in 3 times 0.8 s.';
+
+create or replace function crossfade_private.hold_writers()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tables text[][] := array(
+    select array[p.v1_table, p.v2_table] from crossfade.pairs p
+    where to_regclass(p.v1_table) is not null and to_regclass(p.v2_table) is not null
+    order by p.name);
+  v_pair text[];
+begin
+  if v_tables = '{}' or crossfade_private.hold_tables(array(select unnest(v_tables))) then
+    return;
+  end if;
+  foreach v_pair slice 1 in array v_tables loop
+    perform crossfade_private.hold_tables(v_pair);
+  end loop;
+end $$;
+
+comment on function crossfade_private.hold_writers is
+  'Let nobody write the tables of pairs until the transaction ends; a pair with a writer that does not end is left alone.';
+
+create or replace function crossfade_private.refresh_pairs(plans jsonb)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs;
-  v_error text;
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
-    for v_attempt in 1..3 loop
-      v_error := null;
-      begin
-        perform crossfade_private.install_pair(v_pair);
-      exception
-        when lock_not_available or deadlock_detected then
-          -- A short wait, again and again: a long one would queue every writer behind it.
-          v_error := sqlerrm;
-          perform pg_sleep(0.3);
-        when others then
-          v_error := sqlerrm;
-          exit;
-      end;
-      exit when v_error is null;
-    end loop;
-    if v_error is not null then
+    begin
+      perform crossfade_private.install_pair(v_pair, plans -> v_pair.name);
+    exception when others then
       raise warning 'crossfade: the mirror of pair "%" is still that of release %: %', v_pair.name,
-        v_pair.generator, v_error using hint = format('crossfade pair refresh %s', v_pair.name);
-    end if;
+        v_pair.generator, sqlerrm using hint = format('crossfade pair refresh %s', v_pair.name);
+    end;
   end loop;
 end $$;
 
 comment on function crossfade_private.refresh_pairs is
-  'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
+  'Make the mirrors of all pairs anew, with what plan_pairs found. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
 
 -- runs/runs.sql -----------------------------------------------------------------------------------
 
@@ -8185,6 +8378,24 @@ $$;
 
 comment on function crossfade_private.lock_holders is
   'The three oldest transactions of others that may hold a row of the tables, or of what they refer to.';
+
+create or replace function crossfade_private.locked_reason(what text, tables regclass[])
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocking jsonb;
+begin
+  -- What was seen of sessions at the beginning of the transaction is old by now.
+  perform pg_stat_clear_snapshot();
+  v_blocking := crossfade_private.lock_holders(tables);
+  return jsonb_build_object('blocking', v_blocking, 'reason',
+    concat_ws(', probably by ', what, crossfade_private.name_sessions(v_blocking)));
+end $$;
+
+comment on function crossfade_private.locked_reason is
+  'What was waited for in vain (55P03), and for whom: {"reason", "blocking"}.';
 
 create or replace function crossfade_private.lock_blockers()
 returns jsonb
@@ -8436,7 +8647,25 @@ comment on function crossfade_private.throttle is
 
 -- runs/waiting.sql --------------------------------------------------------------------------------
 
--- Who was writing before mirroring was on: batches wait for them.
+-- What batches wait for: the end of a release's installation, and those who were writing before
+-- mirroring was on.
+
+create or replace function crossfade_private.release_reason(pair crossfade.pairs)
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
+      then 'a release of crossfade is being installed'
+    when (pair).generator <> crossfade_private.generator()
+      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
+        (pair).generator, crossfade_private.generator(), (pair).name)
+  end;
+$$;
+
+comment on function crossfade_private.release_reason is
+  'Why nothing may work on a pair''s rows now, or null: a release is being installed, or it has not refreshed the pair. Keeps the next release off until the transaction ends.';
 
 create or replace function crossfade_private.older_writers(run crossfade.runs)
 returns jsonb
@@ -9436,7 +9665,7 @@ comment on function crossfade_private.do_slice is
   'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
 
 create or replace function crossfade_private.pass_row(
-  run crossfade.runs, pieces jsonb, key jsonb, error_code text
+  run crossfade.runs, pieces jsonb, row_key jsonb, error_code text
 )
 returns void
 language plpgsql volatile
@@ -9447,11 +9676,11 @@ declare
 begin
   if (run).kind = 'backfill' then
     insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code, message)
-    values ((run).pair, (pieces ->> 'side')::smallint, pass_row.key, 'BACKFILL', error_code,
+    values ((run).pair, (pieces ->> 'side')::smallint, row_key, 'BACKFILL', error_code,
       v_message)
     on conflict (pair, key) where resolved_at is null do nothing;
   else
-    perform crossfade_private.record_incomparable((run).pair, (run).id, key,
+    perform crossfade_private.record_incomparable((run).pair, (run).id, row_key,
       format('%s: %s', error_code, v_message));
   end if;
 end $$;
@@ -9529,7 +9758,10 @@ begin
     if error_code is not null then
       v_boundary := new_range.cursor_key;
       new_range := crossfade_private.shrink(run, pieces, new_range, error_code);
-      rows_read := rows_read + (new_range.cursor_key is distinct from v_boundary)::integer;
+      if new_range.cursor_key is distinct from v_boundary then
+        rows_read := rows_read + 1;
+        rows_found := rows_found + v_both::integer; -- not compared is not equal
+      end if;
       exit;
     end if;
     new_range.cursor_key := v_boundary;
@@ -9560,19 +9792,14 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_blocking jsonb := '[]';
-  v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout'
-    else 'the batch ran out of memory' end;
+  v_why constant jsonb := case error_code
+    when '55P03' then crossfade_private.locked_reason('a row stays locked',
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[])
+    when '57014'
+      then '{"reason": "the batch was cancelled or ran into statement_timeout"}'::jsonb
+    else '{"reason": "the batch ran out of memory"}' end;
 begin
-  if error_code = '55P03' then
-    -- What was seen of sessions at the beginning of the transaction is old by now.
-    perform pg_stat_clear_snapshot();
-    v_blocking := crossfade_private.lock_holders(
-      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
-    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
-  end if;
-  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+  return v_why || jsonb_build_object('reason', concat_ws('; ', v_why ->> 'reason', case
     when (after).timeouts = 0 then 'its only row is recorded and passed'
     when (after).batch_rows < (before).batch_rows
       then format('the next has %s rows', (after).batch_rows) end));
@@ -9774,6 +10001,7 @@ declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
+  v_reason text;
   v_wait jsonb;
   v_done jsonb;
 begin
@@ -9786,6 +10014,10 @@ begin
     return crossfade_private.batch_json(run, v_run.state,
       jsonb_build_object('reason', v_run.reason));
   end if;
+  v_reason := crossfade_private.release_reason(v_pair);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
+  end if;
   v_wait := crossfade_private.older_writers(v_run);
   if v_wait is not null then
     return crossfade_private.batch_json(run, 'waiting', v_wait);
@@ -9796,7 +10028,10 @@ begin
     perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
   exception when lock_not_available then
     -- The rows are copied; the next call ends the run.
-    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+    v_done := v_done || '{"state": "waiting"}' || crossfade_private.locked_reason(
+      'all rows are copied, and the end of the run is locked',
+      array[v_pair.v1_table, v_pair.v2_table, 'crossfade_private.mirror_state',
+        'crossfade.pairs']::regclass[]);
   end;
   perform crossfade_private.end_engine_write(v_pair.name);
   return crossfade_private.batch_json(run, null, null) || v_done;
@@ -9896,6 +10131,7 @@ as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
+  v_reason text;
   v_done jsonb;
 begin
   if v_run.kind <> 'verify' then
@@ -9906,6 +10142,10 @@ begin
   if v_run.state <> 'running' then
     return crossfade_private.batch_json(run, v_run.state,
       jsonb_build_object('reason', v_run.reason));
+  end if;
+  v_reason := crossfade_private.release_reason(v_pair);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
   v_done := crossfade_private.run_batch(
     v_run, v_pair, crossfade_private.run_pieces(v_pair, 'v1_to_v2'), target_ms);
@@ -10430,6 +10670,7 @@ set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_reason text := crossfade_private.release_reason(v_pair);
   v_started constant timestamptz := clock_timestamp();
   v_turns jsonb;
   v_part jsonb;
@@ -10443,6 +10684,10 @@ begin
       format('Invalid follower_only "%s" or max_rows %s', follower_only, max_rows),
       jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
       'follower_only is keep, delete or copy, max_rows at least 1.');
+  end if;
+  if v_reason is not null then
+    perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
+      jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
   end if;
   select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
   from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;
@@ -10729,8 +10974,8 @@ comment on function crossfade_private.digests_sql is
 
 -- runs/edit_laws.sql ------------------------------------------------------------------------------
 
--- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits are
--- made of the rows at hand: a row gets the values of the next one, in all columns or in one.
+-- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits
+-- are made of the rows at hand: a row gets the values of the next one, in all columns or in one.
 
 create or replace function crossfade_private.edited_sql(
   tab regclass, key text[], one_sql text, other_sql text
@@ -11148,7 +11393,7 @@ begin
   end if;
   -- Before the backfill has finished most rows are missing, and that is no news.
   if v_pair.stage not in ('dualwrite', 'shadow', 'live', 'rampdown')
-    or v_pair.last_backfill_at is null then
+    or v_pair.last_backfill_at is null or crossfade_private.release_reason(v_pair) is not null then
     return jsonb_build_object('pair', pair, 'state', 'waiting', 'mismatches', 0);
   end if;
   insert into crossfade_private.verify_cursors (pair) values (verify_some.pair)
@@ -16502,7 +16747,19 @@ notify pgrst, 'reload schema';
 -- the commit their tables let no writer in.
 
 do $$
+declare
+  v_plans jsonb := crossfade_private.plan_pairs();
 begin
-  perform crossfade_private.refresh_pairs();
+  perform crossfade_private.hold_writers();
+  -- A release that changes a table of crossfade that is there does so here, each change only where
+  -- it is missing. Writers read some of these tables: before they are held, or while one does not
+  -- end, such a change and a writer would wait for each other.
+  perform set_config('lock_timeout', '2s', true);
+  -- Text that is generated is read when it is made, so that a pair keeps what it has if it is
+  -- wrong.
+  perform set_config('check_function_bodies', 'on', true);
+  perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();
+  update crossfade.control c set release = crossfade_private.generator()
+  where c.release <> crossfade_private.generator();
 end $$;

@@ -124,7 +124,6 @@ def test_v1_latency_while_a_backfill_runs(report: Report) -> None:
         for number in range(BACKFILLS):
             gateway.set_stage(PAIR, Stage.OFF, reason="bench", confirm=True)
             db.execute("truncate public.chat_messages_v2")
-            db.execute("checkpoint")
             gateway.set_stage(PAIR, Stage.DUALWRITE, reason="bench", confirm=False)
             meter.part = "settling"
             time.sleep(BEFORE_S / 3)

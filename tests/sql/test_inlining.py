@@ -108,6 +108,10 @@ CALLED = {
     "another setting": f"{STANDARD} set timezone = 'UTC' as $$ {ROW} $$",
     "no search_path": f"language sql stable as $$ {ROW} $$",
     "security definer": f"{STANDARD} security definer as $$ {ROW} $$",
+    "what looks like our own names": f"""{STANDARD} as $$
+      select cf_t.cf_written, max(cf_s.cf_count), 'k', 'abc', null, 7
+      from (values (new_v1.id)) cf_t(cf_written), (values (new_v1.body)) cf_s(cf_count)
+      group by cf_t.cf_written $$""",
     "two statements": f"{STANDARD} as $$ select 1; {ROW} $$",
     "what looks like our own names": f"""{STANDARD} as $$
       select cf_t.cf_written, max(cf_s.cf_count), 'k', 'abc', null, 7

@@ -127,8 +127,9 @@ def check(
     """Prove on the live rows that converting there and back loses nothing. Only reads.
 
     Says first what registration would say of the tables as they are now. Exit code 3 when it would
-    refuse them, or when a row breaks a law: 1 V1 -> V2 -> V1, 2 V2 -> V1 -> V2, 5 never raises, 7
-    what comes out keeps the constraints of the other table.
+    refuse them, or when a row breaks a law: 1 V1 -> V2 -> V1, 2 V2 -> V1 -> V2, 3 an edit wins, 4
+    what it did not touch survives, 5 never raises, 6 no setting makes a difference, 7 what comes
+    out keeps the constraints of the other table. Edits give a row the values of the next one.
 
     Example: crossfade pair check chat_messages --sample 10000
     """
@@ -159,9 +160,13 @@ def _progress(progress: CheckProgress) -> None:
 
 
 def _report(report: CheckReport) -> str:
+    alone = f"{report.no_counterpart} rows have no counterpart: the converter makes none of them"
     if report.is_clean:
-        return f"All {report.rows_checked} rows keep the laws"
-    lines = [f"{report.count} violations in {report.rows_checked} rows"]
+        lines = [f"All {report.rows_checked} rows keep the laws"]
+        return "\n".join([*lines, alone] if report.no_counterpart else lines)
+    laws = ", ".join(f"law {law}: {count}" for law, count in report.violated.items())
+    lines = [f"{report.count} violations in {report.rows_checked} rows ({laws})"]
+    lines += [alone] if report.no_counterpart else []
     for item in report.violations:
         lines += explain(item)
     hidden = report.count - len(report.violations)

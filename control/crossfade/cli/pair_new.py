@@ -57,7 +57,8 @@ def new(
         one = replace(one, sample=masked(one.sample, one))
         two = replace(two, sample=masked(two.sample, two)) if two else None
     keys = two.key if two and two.key != one.key else ()
-    judged = opened.judge_pair(pair, v1=v1, v2=v2, v2_key=keys)
+    # By the names that the catalog gave: register_pair gets these as well.
+    judged = opened.judge_pair(pair, v1=one.table, v2=two.table if two else None, v2_key=keys)
     stamp = project.next_stamp(datetime.now(UTC))
     made = new_pair(pair, one, two, stamp=stamp, problems=judged.problems)
     confirm(

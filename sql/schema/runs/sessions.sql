@@ -76,6 +76,24 @@ $$;
 comment on function crossfade_private.lock_holders is
   'The three oldest transactions of others that may hold a row of the tables, or of what they refer to.';
 
+create or replace function crossfade_private.locked_reason(what text, tables regclass[])
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_blocking jsonb;
+begin
+  -- What was seen of sessions at the beginning of the transaction is old by now.
+  perform pg_stat_clear_snapshot();
+  v_blocking := crossfade_private.lock_holders(tables);
+  return jsonb_build_object('blocking', v_blocking, 'reason',
+    concat_ws(', probably by ', what, crossfade_private.name_sessions(v_blocking)));
+end $$;
+
+comment on function crossfade_private.locked_reason is
+  'What was waited for in vain (55P03), and for whom: {"reason", "blocking"}.';
+
 create or replace function crossfade_private.lock_blockers()
 returns jsonb
 language sql volatile

@@ -146,8 +146,7 @@ def test_a_cascade_through_another_table_reaches_the_archive(
     if not both_point:
         shape = shape.but(v2="id bigint primary key, body text, parent bigint, pinned boolean")
     shape = shape.but(
-        before=shape.before
-        + "; create table public.grandparents (id bigint primary key); "
+        before=shape.before + "; create table public.grandparents (id bigint primary key); "
         "insert into public.grandparents values (1); "
         "alter table public.parents add grandparent bigint references public.grandparents "
         "on delete cascade; update public.parents set grandparent = 1 where id = 1; "

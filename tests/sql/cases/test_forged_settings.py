@@ -201,7 +201,7 @@ ODD = {
     "genetic plans": "set geqo_threshold = 2; set from_collapse_limit = 1; "
     "set join_collapse_limit = 1",
     "its own name": "set application_name = 'crossfade'",
-    "claims": "set request.jwt.claims = '{\"role\":\"service_role\",\"crossfade\":\"on\"}'; "
+    "claims": 'set request.jwt.claims = \'{"role":"service_role","crossfade":"on"}\'; '
     "set request.headers = 'not json'",
     "client encoding": "set client_encoding = 'LATIN1'",
     "xml and bytes": "set xmlbinary = hex; set bytea_output = escape; set extra_float_digits = -15",
@@ -276,7 +276,7 @@ FORMS = {
     "a line comment": "insert into public.things (id, body) values ({n}, 'x') --\n-- {frame}\n",
     "a literal": "insert into public.things (id, body) select {n}, 'x' where $q$\n{frame}\n$q$ <> ''",
     "a quoted name": "insert into public.things (id, body) "
-    'select {n}, \'x\' from (select 1 as "\n{frame}\n") q',
+    "select {n}, 'x' from (select 1 as \"\n{frame}\n\") q",
 }
 
 

@@ -98,7 +98,7 @@ ACCEPTED = {
     "bigint": "7",
     "public.number": "7",
     "numeric": "7.10",
-    "text": "it's é \\ \"7\"",
+    "text": 'it\'s é \\ "7"',
     "varchar(40)": "seven",
     "char(5)": "seven",
     "public.code": "seven",

@@ -71,7 +71,9 @@ def test_a_cascade_of_many_rows_takes_few_steps(db: Connection, kind: str) -> No
             "insert into public.parents values (1), (2)",
         ),
     )
-    db.execute(f"insert into public.things select g, 1 + g % 2, 'n' from generate_series(1, {ROWS}) g")
+    db.execute(
+        f"insert into public.things select g, 1 + g % 2, 'n' from generate_series(1, {ROWS}) g"
+    )
     with counted(db) as used:
         db.execute(CASCADES[kind])
     assert used.numbers <= 20

@@ -10,7 +10,6 @@ import pytest
 from tests.sql.cases.pairs import (
     PLAIN,
     backfill,
-
     create,
     dualwrite,
     mirror,
@@ -64,7 +63,9 @@ def state(db: Connection) -> list[list[tuple[Any, ...]]]:
 def test_a_row_that_only_the_follower_has_is_left_alone(db: Connection, who: str) -> None:
     leader, follower = led_by(db, who)
     with unseen(db):
-        db.execute(f"insert into {follower} (id, body) values (100, 'paid order'), (101, 'another')")
+        db.execute(
+            f"insert into {follower} (id, body) values (100, 'paid order'), (101, 'another')"
+        )
         db.execute(f"update {follower} set body = 'stale' where id = 1")
     assert verify(db, "things") == 3
     answer = repair(db)
@@ -108,7 +109,7 @@ def test_an_unknown_choice_is_refused(db: Connection) -> None:
 
 # What a record explains ----------------------------------------------------------------------------
 
-NOTED = {
+NOTED: dict[str, tuple[str, dict[int, object]]] = {
     # While nothing is mirrored; what is in both tables after it has been repaired.
     "insert": ("insert into {t} (id, body) values (50, 'new')", {50: "new"}),
     "update": ("update {t} set body = 'edited' where id = 1", {1: "edited"}),
@@ -143,7 +144,7 @@ def test_what_was_noted_is_settled_from_the_side_that_was_written(
     assert (answer["failed"], answer["remaining"]) == (0, 0)
     assert answer.get("undecided", 0) == 0
     wanted: dict[int, object] = dict.fromkeys(range(1, 21), "n")
-    wanted |= {key: body for key, body in changed.items()}
+    wanted |= changed
     assert dict(settled(db)) == {key: body for key, body in wanted.items() if body is not None}
     if side == 1 and kind != "truncate":
         lost = "select count(*) from public.things_v2 where not coalesce(pinned, false) "

@@ -90,7 +90,9 @@ def only_there(db: Connection, how: str, table: str) -> None:
         db.execute("insert into public.things values (1, %s, 'too long for V2')", [ADA])
         assert len(failures(db)) == 1
     else:
-        db.execute(f"insert into public.{table} (id, owner, body) values (1, %s, 'a secret')", [ADA])
+        db.execute(
+            f"insert into public.{table} (id, owner, body) values (1, %s, 'a secret')", [ADA]
+        )
         with unseen(db):
             db.execute(f"delete from public.{other} where id = 1")
 
@@ -341,7 +343,9 @@ def test_v2_is_closed_after_log_only_until_it_is_drained(
     assert len(settled(db, EVERYTHING)) == 7
 
 
-def test_v2_is_closed_again_when_the_pair_was_off(open_tables: Connection, connect: Connect) -> None:
+def test_v2_is_closed_again_when_the_pair_was_off(
+    open_tables: Connection, connect: Connect
+) -> None:
     db = open_tables
     to_stage(db, "dualwrite")
     backfill(db)
@@ -443,14 +447,14 @@ def test_what_somebody_else_owns_is_refused_or_runs_with_their_rights_only(
     to_stage(db, "dualwrite")
     backfill(db)
     for table in ("things", "things_v2"):
-        db.execute(
-            f"insert into public.{table} (id, body) values ({len(table)}, 'a')"
-        )
+        db.execute(f"insert into public.{table} (id, body) values ({len(table)}, 'a')")
     for table in ("things", "things_v2"):
         assert one(db, f"select count(*) from public.{table} where body = 'sesame'") == 0
 
 
-def test_a_write_that_is_refused_says_how_to_go_on(open_tables: Connection, connect: Connect) -> None:
+def test_a_write_that_is_refused_says_how_to_go_on(
+    open_tables: Connection, connect: Connect
+) -> None:
     to_stage(open_tables, "dualwrite")
     user = connect("authenticated", sub=ADA)
     with refused("CF_CLOSED", 409) as refusal:

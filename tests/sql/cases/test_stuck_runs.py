@@ -53,7 +53,6 @@ PARSED = PLAIN.but(
 )
 
 
-
 def parsed(code: str) -> str:
     return PARSE.replace("{raise}", RAISES[code])
 

@@ -140,7 +140,6 @@ def test_repair_leaves_a_row_that_is_being_written_and_asks_again_which_side_was
 ) -> None:
     create_notes(db)
     db.execute("alter table public.notes add constraint no_v2 check (tag <> 'by v2')")
-<<<<<<< HEAD
     db.execute("insert into public.notes (id, body) values (1, 'a'), (2, 'a')")
     db.execute("update public.notes set tag = %s", [LONG])
     # Key 2 is written again, through V2, and this time V1 cannot follow.
@@ -151,18 +150,6 @@ def test_repair_leaves_a_row_that_is_being_written_and_asks_again_which_side_was
     ((answer,),) = rows(db, "select crossfade.repair('notes')")
     assert answer["remaining"] == 2
     writer.execute("commit")
-=======
-    for key in (1, 2):
-        db.execute("insert into public.notes (id, body) values (%s, 'a')", [key])
-        db.execute("update public.notes set tag = %s where id = %s", [LONG, key])
-    holder, repairer = connect(), connect()
-    holder.execute("begin")
-    holder.execute("select from public.notes where id = 1 for update")
-    repairer.execute("select crossfade.repair('notes')")  # waits for nobody
-    # Key 2 is written again, through V2, and this time V1 cannot follow.
-    db.execute("update public.notes_v2 set tag = 'by v2' where id = 2")
-    holder.execute("rollback")
->>>>>>> main
     db.execute("alter table public.notes drop constraint no_v2")
     db.execute("alter table public.notes_v2 drop constraint tag_is_short")
     drain(db)
@@ -180,12 +167,8 @@ def test_repair_does_not_settle_a_failure_that_is_recorded_anew(
     writer = connect()
     writer.execute("begin")
     writer.execute(failing, [LONG])
-<<<<<<< HEAD
     db.execute("set statement_timeout = '10s'")
     db.execute("select crossfade.repair('notes')")
-=======
-    repairer.execute("select crossfade.repair('notes')")
->>>>>>> main
     writer.execute("commit")
     assert differences(db) == [(1, False, True)]
     assert rows(db, "select key from crossfade.mirror_failures where resolved_at is null") == [

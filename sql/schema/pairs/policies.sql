@@ -12,10 +12,10 @@ declare
 begin
   return coalesce((
     -- A converter that is a bare select list says which column becomes which.
-    select jsonb_object_agg(i.item -> 'reads' ->> 0, c.col ->> 'name')
+    select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
-    where i.item ->> 'text' = format('(%s).%I', chr(3), coalesce(i.item -> 'reads' ->> 0, ''))), '{}')
+    where i.item ->> 'copies' is not null), '{}')
     || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 

@@ -71,6 +71,7 @@ declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
+  v_reason text;
   v_wait jsonb;
   v_done jsonb;
 begin
@@ -83,6 +84,10 @@ begin
     return crossfade_private.batch_json(run, v_run.state,
       jsonb_build_object('reason', v_run.reason));
   end if;
+  v_reason := crossfade_private.release_reason(v_pair);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
+  end if;
   v_wait := crossfade_private.older_writers(v_run);
   if v_wait is not null then
     return crossfade_private.batch_json(run, 'waiting', v_wait);
@@ -93,7 +98,10 @@ begin
     perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
   exception when lock_not_available then
     -- The rows are copied; the next call ends the run.
-    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+    v_done := v_done || '{"state": "waiting"}' || crossfade_private.locked_reason(
+      'all rows are copied, and the end of the run is locked',
+      array[v_pair.v1_table, v_pair.v2_table, 'crossfade_private.mirror_state',
+        'crossfade.pairs']::regclass[]);
   end;
   perform crossfade_private.end_engine_write(v_pair.name);
   return crossfade_private.batch_json(run, null, null) || v_done;

@@ -11,7 +11,15 @@ from psycopg import sql
 from crossfade.catalog import TableInfo
 from crossfade.gateway.rows import parse
 from crossfade.pair_files import new_pair
-from tests.sql.cases.pairs import backfill, both, create, like, on_18_and_15, repair
+from tests.sql.cases.pairs import (
+    backfill,
+    both,
+    create,
+    like,
+    objection,
+    on_18_and_15,
+    repair,
+)
 from tests.sql.conftest import Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows

@@ -143,12 +143,7 @@ def test_what_was_noted_is_settled_from_the_side_that_was_written(
         answer = repair(db)
     assert (answer["failed"], answer["remaining"]) == (0, 0)
     assert answer.get("undecided", 0) == 0
-<<<<<<< HEAD
     wanted: dict[int, str | None] = {**dict.fromkeys(range(1, 21), "n"), **changed}
-=======
-    wanted: dict[int, object] = dict.fromkeys(range(1, 21), "n")
-    wanted |= {key: body for key, body in changed.items()}
->>>>>>> main
     assert dict(settled(db)) == {key: body for key, body in wanted.items() if body is not None}
     if side == 1 and kind != "truncate":
         lost = "select count(*) from public.things_v2 where not coalesce(pinned, false) "

@@ -1,6 +1,6 @@
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it covers
--- them.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare

@@ -32,9 +32,9 @@ comment on schema crossfade_private is
 
 -- base/holding.sql --------------------------------------------------------------------------------
 
--- Batches wait while a release is installed: a migration locks tables of crossfade until it commits, and
--- at its end those of every pair. A batch that has written one of these and waits for one of those
--- would deadlock with it.
+-- Batches wait while a release is installed: a migration locks tables of crossfade until it commits,
+-- and at its end those of every pair. A batch that has written one of these and waits for one of
+-- those would deadlock with it.
 
 create or replace function crossfade_private.release_lock_key()
 returns bigint
@@ -973,8 +973,8 @@ do $$
 declare
   v_switch record;
 begin
-  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait for
-  -- the end of the migration.
+  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait
+  -- for the end of the migration.
   for v_switch in
     select s.* from (values
       ('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
@@ -1150,8 +1150,8 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
--- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these, and
--- a release that waits for a client who waits for its end would never refresh a pair.
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these,
+-- and a release that waits for a client who waits for its end would never refresh a pair.
 do $$
 declare
   v_index record;
@@ -3503,8 +3503,8 @@ language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to the
-  -- elements when it reads its own text, as it does in a restore. All else it prints stays the same.
+  -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
+  -- the elements when it reads its own text, as in a restore. All else that it prints stays as it is.
   v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
   v_text record;
   v_found text[];
@@ -8173,7 +8173,7 @@ as $$
     when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
       then 'a release of crossfade is being installed'
     when (pair).generator <> crossfade_private.generator()
-      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
+      then format('its mirror is that of crossfade %s and not of %s; run: crossfade pair refresh %s',
         (pair).generator, crossfade_private.generator(), (pair).name)
   end;
 $$;
@@ -15679,8 +15679,8 @@ comment on function crossfade.whoami is
 -- api.sql -----------------------------------------------------------------------------------------
 
 -- Who may do what: service_role everything of crossfade; an operator reads tables by policies and
--- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it covers
--- them.
+-- calls crossfade.operate, which asks rights(). Behind all files that make objects, so that it
+-- covers them.
 
 do $$
 declare
@@ -15782,19 +15782,19 @@ notify pgrst, 'reload schema';
 
 -- refresh.sql -------------------------------------------------------------------------------------
 
--- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to the
--- commit nobody writes their tables.
+-- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
+-- the commit nobody writes their tables.
 
 do $$
 declare
   v_plans jsonb := crossfade_private.plan_pairs();
 begin
   perform crossfade_private.hold_writers();
-  -- A release that changes a table of crossfade that is there does so here, each change only where it
-  -- is missing. Writers read some of these tables: before they are held, or while one does not end,
-  -- such a change and a writer would wait for each other.
+  -- A release that changes a table of crossfade that is there does so here, each change only where
+  -- it is missing. Writers read some of these tables: a change before the writers are held, and a
+  -- writer, would wait for each other.
   perform set_config('lock_timeout', '2s', true);
-  -- Text that is generated is read when it is made, so that a pair keeps what it has if it is wrong.
+  -- Generated text is parsed when it is made, so that a pair keeps what it has if it is wrong.
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();

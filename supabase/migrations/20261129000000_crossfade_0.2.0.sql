@@ -32,15 +32,9 @@ comment on schema crossfade_private is
 
 -- base/holding.sql --------------------------------------------------------------------------------
 
-<<<<<<< HEAD
 -- Batches wait while a release is installed: a migration locks tables of crossfade until it
 -- commits, and at its end those of every pair. A batch that has written one of these and waits for
 -- one of those would deadlock with it.
-=======
--- Batches wait while a release is installed: a migration locks tables of crossfade until it commits,
--- and at its end those of every pair. A batch that has written one of these and waits for one of
--- those would deadlock with it.
->>>>>>> release
 
 create or replace function crossfade_private.release_lock_key()
 returns bigint
@@ -1189,13 +1183,8 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
-<<<<<<< HEAD
 -- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
 -- these, and a release that waits for a client who waits for its end would never refresh a pair.
-=======
--- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these,
--- and a release that waits for a client who waits for its end would never refresh a pair.
->>>>>>> release
 do $$
 declare
   v_index record;
@@ -4008,12 +3997,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
-<<<<<<< HEAD
-  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
-  -- same.
-=======
-  -- the elements when it reads its own text, as in a restore. All else that it prints stays as it is.
->>>>>>> release
+  -- the elements when it reads its own text, as in a restore. All else that it prints stays as it
+  -- is.
   v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
   v_text record;
   v_found text[];
@@ -16785,11 +16770,7 @@ notify pgrst, 'reload schema';
 -- refresh.sql -------------------------------------------------------------------------------------
 
 -- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
-<<<<<<< HEAD
--- the commit their tables let no writer in.
-=======
 -- the commit nobody writes their tables.
->>>>>>> release
 
 do $$
 declare
@@ -16797,18 +16778,10 @@ declare
 begin
   perform crossfade_private.hold_writers();
   -- A release that changes a table of crossfade that is there does so here, each change only where
-<<<<<<< HEAD
-  -- it is missing. Writers read some of these tables: before they are held, or while one does not
-  -- end, such a change and a writer would wait for each other.
-  perform set_config('lock_timeout', '2s', true);
-  -- Text that is generated is read when it is made, so that a pair keeps what it has if it is
-  -- wrong.
-=======
   -- it is missing. Writers read some of these tables: a change before the writers are held, and a
   -- writer, would wait for each other.
   perform set_config('lock_timeout', '2s', true);
   -- Generated text is parsed when it is made, so that a pair keeps what it has if it is wrong.
->>>>>>> release
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();

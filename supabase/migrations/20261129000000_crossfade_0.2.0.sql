@@ -32,8 +32,8 @@ comment on schema crossfade_private is
 
 -- base/holding.sql --------------------------------------------------------------------------------
 
--- Batches wait while a release is installed: a migration locks tables of crossfade until it commits,
--- and at its end those of every pair. A batch that has written one of these and waits for one of
+-- Batches wait while a release is installed: a migration locks tables of crossfade until it commits
+-- and, at its end, those of every pair. A batch that has written one of these and waits for one of
 -- those would deadlock with it.
 
 create or replace function crossfade_private.release_lock_key()
@@ -1150,7 +1150,7 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
--- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these,
+-- CREATE INDEX IF NOT EXISTS would lock the table where nothing is to be done. Clients write these,
 -- and a release that waits for a client who waits for its end would never refresh a pair.
 do $$
 declare
@@ -3504,7 +3504,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
-  -- the elements when it reads its own text, as in a restore. All else that it prints stays as it is.
+  -- the elements when it reads its own text, as in a restore. All else stays as it is printed.
   v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
   v_text record;
   v_found text[];
@@ -5750,20 +5750,19 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_mirror text;
+  v_state crossfade_private.mirror_state;
   v_agrees boolean;
 begin
-  execute format('select every(s.change = pg_sequence_last_value(%L)
-      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
-      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
-      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
-    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+  -- Only the numbers: to ask for a state may be to note a writer.
+  execute format('select pg_sequence_last_value(%L) = all (array[
+    crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v2_change()])',
     format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
-  if not v_agrees then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror);
+  if v_agrees then
+    return;
   end if;
+  select m.* into v_state from crossfade_private.mirror_state m
+  where m.pair = mend_state.pair for no key update;
+  perform crossfade_private.set_state(pair, v_state.mirror, v_state.watched_since is not null);
 end $$;
 
 comment on function crossfade_private.mend_state is
@@ -8173,7 +8172,7 @@ as $$
     when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
       then 'a release of crossfade is being installed'
     when (pair).generator <> crossfade_private.generator()
-      then format('its mirror is that of crossfade %s and not of %s; run: crossfade pair refresh %s',
+      then format('its mirror is of crossfade %s and not of %s; run: crossfade pair refresh %s',
         (pair).generator, crossfade_private.generator(), (pair).name)
   end;
 $$;

@@ -29,6 +29,11 @@ wanted as (
   from sides as s
   where s.side = 2
   union all
+  select s.tab, s.tab_name, 'crossfade_archive', s.name, 'refuse_archived_write'
+  from sides as s
+  inner join crossfade_private.mirror_state as m on s.name = m.pair
+  where s.side = 1 and m.mirror in ('archived', 'reverse')
+  union all
   select to_regclass(v.tab), v.tab, v.name, null, v.called
   from (
     values

@@ -102,9 +102,7 @@ def test_verify_against_one_full_join(db: Connection, kind: str, report: Report)
 
     def full_join() -> Cost:
         answers: list[object] = []
-        cost = Backend(db).cost(
-            lambda: answers.append(db.execute(statement.encode()).fetchone())
-        )
+        cost = Backend(db).cost(lambda: answers.append(db.execute(statement.encode()).fetchone()))
         assert answers == [(0,)]
         return cost
 

@@ -143,7 +143,7 @@ def project(servers: Servers) -> str:
 
 
 def finish(db: Connection, kind: str, **options: str) -> None:
-    """Run a backfill or verify to its end; none may wait for transactions of another cluster."""
+    """Run a backfill or verify to its end; nothing may wait for another cluster's transactions."""
     end(db, kind, call(db, f"start_{kind}", "notes", **options)["run"]["id"])
 
 

@@ -9,9 +9,8 @@ import psycopg
 import pytest
 
 from .conftest import Connect, Connection
-from .notes_pair import create_notes, differences, rows
+from .notes_pair import behind_the_mirror, create_notes, differences, rows
 from .test_stages import codes, prepare
-from .test_verification import behind_the_mirror
 
 ONE = "00000000-0000-4000-8000-000000000001"
 TWO = "00000000-0000-4000-8000-000000000002"

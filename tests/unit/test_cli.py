@@ -10,13 +10,15 @@ from typer.testing import CliRunner, Result
 from crossfade import __version__
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.contract import Direction, ErrorCode, Level, RunState, Stage
+from crossfade.contract import Direction, ErrorCode, Level, RepairAction, RunState, Stage
 from crossfade.errors import Blocker, UnreachableError, refusal
 from crossfade.models import (
     AuditEntry,
     Batch,
     ConversionCheck,
+    PlannedRow,
     Repaired,
+    RepairPlan,
     RlsCheck,
     Violation,
     VisibleToOne,
@@ -440,6 +442,48 @@ def test_repair_fails_when_rows_are_left() -> None:
     assert run(fake, "repair", "notes", "--yes").exit_code == 0
     fake.repairs.extend([Repaired(0, 2, 2)])
     assert run(fake, "repair", "notes", "--yes").exit_code == 1
+
+
+def planned() -> FakeGateway:
+    fake = project()
+    fake.repair_plan = RepairPlan(
+        (
+            PlannedRow({"id": 7}, "public.notes_v2", RepairAction.UPDATE, "V1 leads"),
+            PlannedRow({"id": 8}, "public.notes_v2", RepairAction.CHOOSE, "only V2 has it"),
+        ),
+        remaining=30,
+    )
+    return fake
+
+
+def test_repair_says_by_key_what_it_will_do_before_it_does_it() -> None:
+    fake = planned()
+    refused = run(fake, "repair", "notes")
+    assert refused.exit_code == 2
+    assert "update id 7 in public.notes_v2: V1 leads" in refused.stderr
+    assert "leave alone id 8 of public.notes_v2: only V2 has it" in refused.stderr
+    assert "30 keys are open" in refused.stderr
+    assert "repair" not in fake.calls
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"), [("delete", "delete id 8"), ("copy", "copy to the leader id 8")]
+)
+def test_repair_says_what_becomes_of_rows_of_the_follower(choice: str, words: str) -> None:
+    fake = planned()
+    done = run(fake, "repair", "notes", "--follower-only", choice, "--yes")
+    assert done.exit_code == 0, done.output
+    assert words in done.stderr
+    assert fake.given[-1][3] == choice
+
+
+def test_repair_names_the_commands_for_what_only_a_person_can_decide() -> None:
+    fake = project()
+    fake.repairs.append(Repaired(1, 2, 0, undecided=2))
+    done = run(fake, "repair", "notes", "--yes")
+    assert done.exit_code == 3
+    for choice in ("delete", "copy"):
+        assert f"crossfade repair notes --follower-only {choice}" in done.stderr
 
 
 def test_pair_check_names_the_rows_and_exits_three() -> None:

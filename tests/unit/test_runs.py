@@ -9,7 +9,7 @@ import pytest
 from tests.unit.builders import batch, project, run_of
 
 from crossfade.backfill import run_backfill
-from crossfade.contract import RunState
+from crossfade.contract import FollowerOnly, RunState
 from crossfade.errors import (
     PairChangedError,
     ServerFailedError,
@@ -18,7 +18,7 @@ from crossfade.errors import (
 )
 from crossfade.models import Repaired
 from crossfade.progress import Meter, Progress
-from crossfade.runs import LONGEST_WAIT_S, DriveOptions
+from crossfade.runs import FIRST_WAIT_S, LONGEST_WAIT_S, DriveOptions
 from crossfade.testing import FakeGateway
 from crossfade.verify import repair_all, run_verify
 
@@ -202,9 +202,50 @@ def test_repair_goes_on_until_nothing_is_left() -> None:
     assert repair_all(fake, "notes").repaired == 800
 
 
-def test_repair_stops_when_a_batch_repairs_nothing() -> None:
+def test_repair_stops_when_all_that_are_left_have_failed() -> None:
     fake = project()
     fake.repairs.extend([Repaired(5, 2, 2), Repaired(0, 2, 2), Repaired(0, 2, 2)])
     report = repair_all(fake, "notes")
     assert (report.repaired, report.remaining, report.failed) == (5, 2, 2)
     assert len(fake.repairs) == 1
+
+
+def test_repair_goes_on_past_rows_that_fail_while_others_have_had_no_turn() -> None:
+    fake = project()
+    # 511 rows, of which the first 500 cannot be repaired.
+    fake.repairs.extend([Repaired(0, 511, 500), Repaired(11, 500, 489), Repaired(0, 500, 500)])
+    report = repair_all(fake, "notes")
+    assert (report.repaired, report.failed) == (11, 500)
+    assert not fake.repairs
+
+
+def test_repair_ends_where_only_a_person_can_decide() -> None:
+    fake = project()
+    fake.repairs.extend([Repaired(3, 2, 0, undecided=2), Repaired(0, 2, 0, undecided=2)])
+    report = repair_all(fake, "notes", follower_only=FollowerOnly.KEEP)
+    assert (report.repaired, report.failed, report.undecided) == (3, 0, 2)
+    assert len(fake.repairs) == 1
+
+
+def test_the_choice_for_rows_of_the_follower_reaches_the_database() -> None:
+    fake = project()
+    repair_all(fake, "notes", follower_only=FollowerOnly.COPY)
+    assert fake.given[-1] == ("notes", 500, None, FollowerOnly.COPY)
+
+
+def test_a_worker_waits_as_long_as_the_batch_asks_for_and_stays_at_its_pace() -> None:
+    fake, clock = project(), Clock()
+    fake.script.extend(replace(batch(n * 100), wait_ms=250 * n) for n in (1, 2, 3))
+    run_backfill(fake, "notes", options=options(clock))
+    assert clock.waits == [0.25, 0.5, 0.75]
+
+
+def test_a_shrunk_batch_is_followed_by_the_next_one_soon() -> None:
+    fake, clock, seen = project(), Clock(), list[Progress]()
+    fake.script.extend(
+        batch(0, state=RunState.SHRUNK, reason="statement_timeout") for _ in range(8)
+    )
+    run_backfill(fake, "notes", options=options(clock, on_progress=seen.append))
+    assert len(clock.waits) == 8
+    assert max(clock.waits) <= FIRST_WAIT_S * 1.2
+    assert [item.reason for item in seen[:8]] == ["statement_timeout"] * 8

@@ -29,6 +29,8 @@ from crossfade.models import (
     ConversionCheck,
     Driven,
     HealthSample,
+    Ignored,
+    Judged,
     Key,
     Lease,
     Look,
@@ -273,6 +275,24 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         """Return random keys of a side, for a check that does not read everything."""
         answer = self._api.rpc("sample_keys", pair=pair, side=side, keys=keys)
         return tuple(dict(key) for key in answer["keys"])
+
+    def judge_pair(
+        self,
+        pair: str,
+        *,
+        v1: str | None = None,
+        v2: str | None = None,
+        v2_key: Sequence[str] = (),
+    ) -> Judged:
+        """Return what registration would say: of these tables, or of the registered pair."""
+        options = {"v2_key": list(v2_key)} if v2_key else {}
+        return self._api.ask(Judged, "judge_pair", name=pair, v1=v1, v2=v2, options=options)
+
+    def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
+        """Let these objects depend on V1 when the pair becomes complete; none takes all back."""
+        return self._api.ask(
+            Ignored, "ignore_dependents", pair=pair, names=list(names), reason=reason
+        )
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """Return what the catalog says about a table, and some rows."""

@@ -16,6 +16,7 @@ from crossfade.models import (
     Cohort,
     ConversionCheck,
     HealthSample,
+    Judged,
     Key,
     Look,
     PairStatus,
@@ -59,6 +60,7 @@ class FakeState:
         self.repair_plan = RepairPlan()
         self.tables: dict[str, TableInfo] = {}
         self.plans: dict[str, PairPlan] = {}
+        self.judged: dict[str, Judged] = {}
         self.keys: tuple[Key, ...] = ()
         self.snapshots: list[Snapshot] = []
         self.shown: Overview | None = None

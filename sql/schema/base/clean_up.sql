@@ -9,7 +9,7 @@ as $$
 declare
   v_names constant text := coalesce(current_setting('crossfade.release_functions', true), '');
   v_made constant text := '^mirror_.+_v[12]_[a-z]+$';
-  v_kept oid[] := '{}';
+  v_kept oid[] := '{}'::oid[];
   v_name text;
   v_gone record;
 begin

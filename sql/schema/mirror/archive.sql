@@ -5,7 +5,8 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger.
   select depth > 1 and split_part(context, e'\n', 2)
     ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
 $$;

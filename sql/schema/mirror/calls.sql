@@ -122,8 +122,8 @@ begin
   if depth = 1 then
     return crossfade_private.is_engine_write(pair);
   end if;
-  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part of
-  -- the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
+  -- Settings can be set by anybody, and the text of a statement, which may hold anything, is part
+  -- of the call stack. The outermost frame is no such text: at depth 2 it is the other trigger, and
   -- between it and us is no code but its own.
   if depth = 2 and strpos(split_part(context, e'\n', -1), ' ' || v_function) > 0
     and strpos(split_part(context, e'\n', -1), '"') = 0 then
@@ -281,9 +281,9 @@ declare
   v_moves jsonb;
 begin
   v_moves := nullif(current_setting(setting, true), '');
-  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}' end;
+  return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
-  return '{}'; -- Anybody can set a setting to anything.
+  return '{}'::jsonb; -- Anybody can set a setting to anything.
 end $$;
 
 comment on function crossfade_private.noted_moves is

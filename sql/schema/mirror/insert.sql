@@ -1,4 +1,5 @@
--- The text of the function that mirrors INSERT. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors INSERT. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_insert_text()
 returns text

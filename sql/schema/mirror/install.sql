@@ -1,26 +1,5 @@
--- Making and removing the mirror of a pair: functions, triggers, and the constant that switches them.
-
-create or replace function crossfade_private.owner_search_path(tab regclass)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a schema.
-  -- A schema in which others may create things would let them put in something of that name.
-  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
-    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
-  from pg_catalog.pg_namespace n
-  where (n.nspname in ('public', 'extensions')
-      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
-    and not exists (
-      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
-      left join pg_catalog.pg_roles r on r.oid = a.grantee
-      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
-$$;
-
-comment on function crossfade_private.owner_search_path is
-  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
+-- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
+-- them.
 
 create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
 returns text
@@ -317,11 +296,19 @@ declare
   v_plans jsonb := coalesce(plans, jsonb_build_array(
     crossfade_private.plan_mirror(pair, 1), crossfade_private.plan_mirror(pair, 2)));
   v_row crossfade.pairs;
+  v_mirror text;
 begin
-  perform crossfade_private.install_mirror(pair, 1, v_plans -> 0);
-  perform crossfade_private.install_mirror(pair, 2, v_plans -> 1);
-  perform crossfade_private.remove_older(pair);
-  perform crossfade_private.mend_state((pair).name);
+  -- Order matters: whoever changes the mirror's state holds this row, so what is read here stays.
+  select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
+  for no key update;
+  select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
+  perform crossfade_private.install_mirror(v_row, 1, v_plans -> 0);
+  perform crossfade_private.install_mirror(v_row, 2, v_plans -> 1);
+  perform crossfade_private.remove_older(v_row);
+  if v_mirror in ('archived', 'reverse') then
+    perform crossfade_private.install_archive(v_row);
+  end if;
+  perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
   return v_row;

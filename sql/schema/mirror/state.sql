@@ -1,8 +1,8 @@
 -- What the mirror of a pair does: a row that is the record, and constants for the triggers.
 -- A constant function costs a trigger 0.2 microseconds where a query costs ten; replacing one is
--- transactional and locks no table. But a session that has a table locked already does not hear of it
--- before its transaction ends. So every change has a number, taken from a sequence whose last value any
--- session sees at once: where that is not the constant's, the row is read.
+-- transactional and locks no table. But a session that has a table locked already does not hear of
+-- it before its transaction ends. So every change has a number, taken from a sequence whose last
+-- value any session sees at once: where that is not the constant's, the row is read.
 
 create or replace function crossfade_private.state_of(mirror text, side integer)
 returns text
@@ -33,8 +33,8 @@ begin
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair;
   else
-    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the row
-    -- lock makes PostgreSQL answer with a serialization failure instead.
+    -- SAFETY: with an older snapshot a plain read could miss that mirroring was switched on; the
+    -- row lock makes PostgreSQL answer with a serialization failure instead.
     select m.mirror into v_mirror from crossfade_private.mirror_state m
     where m.pair = stored_state.pair for share;
   end if;

@@ -1,4 +1,5 @@
--- The text of the function that mirrors UPDATE. {names} are filled in for each pair (mirror_pieces).
+-- The text of the function that mirrors UPDATE. {names} are filled in for each pair
+-- (mirror_pieces).
 
 create or replace function crossfade_private.mirror_update_text()
 returns text
@@ -101,8 +102,8 @@ as $text$
   select $body$if not cf_moved and not cf_nested and cf_state = 'on' then
     begin
       if cf_count < 9 then
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}
@@ -145,8 +146,8 @@ as $text$
         return null;
       end if;
       begin
-        -- SAFETY: not the new row of the transition table. A statement that writes both tables, also by
-        -- foreign keys, has mirrored the other one by now.
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
         update {target} cf_t set {edits_by_flag}
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join {source} cf_s on {same_key_s_o}

@@ -1,5 +1,6 @@
--- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror, batches
--- and foreign keys write does not count; a write whose statement names neither V1 nor a parent does.
+-- Who still writes V1, in stage rampdown: complete waits until nobody does. What the mirror,
+-- batches and foreign keys write does not count; a write whose statement names neither V1 nor a
+-- parent does.
 
 create or replace function crossfade_private.parent_pattern(tab regclass)
 returns text

@@ -2,42 +2,39 @@
 -- compared by = in both tables: none of that may depend on who asks.
 
 create or replace function crossfade_private.key_type_reason(type_id oid)
-returns text
+returns table (part oid, reason text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with part as (
-    select y.oid as id, y.typname, y.typtype, y.typcategory, y.typnamespace,
-      y.oid = crossfade_private.base_type(type_id) as is_whole
+  select q.id, q.reason
+  from (
+    select y.oid as id, case
+      -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
+      when y.oid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
+        or y.typname like 'reg%' and y.typnamespace = 'pg_catalog'::regnamespace
+        or y.oid in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+          'bytea'::regtype) and y.oid <> crossfade_private.base_type(type_id)
+        then 'whose text depends on the session''s settings'
+      when y.typtype = 'c' or y.typcategory = 'A' or y.oid in ('json'::regtype, 'jsonb'::regtype)
+        then 'whose values do not come back from JSON as they were'
+      when y.typtype = 'b' and y.typnamespace <> 'pg_catalog'::regnamespace
+        then 'a type of an extension, whose = is found by the search_path of the session only'
+      -- A FULL JOIN of the rows of one key needs it.
+      when y.oid = crossfade_private.base_type(type_id) and exists (
+        select from pg_catalog.pg_operator o
+        where o.oprname = '=' and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
+        then 'whose values cannot be hashed, as verification does'
+      end as reason
     from crossfade_private.type_parts(type_id) p(id)
-    join pg_catalog.pg_type y on y.oid = p.id
-    where y.typtype <> 'd'
-  )
-  select case
-    -- As a part of something else, a date is printed by DateStyle and a bytea by bytea_output.
-    when bool_or(p.id in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype,
-        'money'::regtype) or p.typname like 'reg%' and p.typnamespace = 'pg_catalog'::regnamespace
-      or not p.is_whole and p.id in ('date'::regtype, 'timestamp'::regtype,
-        'timestamptz'::regtype, 'bytea'::regtype))
-      then 'whose text depends on the session''s settings'
-    when bool_or(p.typtype = 'c' or p.typcategory = 'A'
-      or p.id in ('json'::regtype, 'jsonb'::regtype))
-      then 'whose values do not come back from JSON as they were'
-    when bool_or(p.typtype = 'b' and p.typcategory <> 'A'
-      and p.typnamespace <> 'pg_catalog'::regnamespace)
-      then 'a type of an extension, whose = is found by the search_path of the session only'
-    -- A FULL JOIN of the rows of one key needs it.
-    when exists (
-      select from pg_catalog.pg_operator o
-      where o.oprname = '=' and o.oprleft = o.oprright and not o.oprcanhash
-        and o.oprleft = crossfade_private.base_type(type_id))
-      then 'whose values cannot be hashed, as verification does'
-    end
-  from part p;
+    join pg_catalog.pg_type y on y.oid = p.id and y.typtype <> 'd'
+  ) q
+  where q.reason is not null
+  order by q.reason like 'whose text%' desc, q.id
+  limit 1;
 $$;
 
 comment on function crossfade_private.key_type_reason is
-  'Why no key may be of a type, judged by what it is made of; null when it may.';
+  'Why no key may be of a type, judged by what it is made of, and the part that is to blame; no row when it may.';
 
 create or replace function crossfade_private.key_type_problems(
   tab regclass, label text, key_columns text[]
@@ -48,12 +45,12 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
     label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
-      ' (' || nullif(format_type(b.id, -1), format_type(a.atttypid, -1)) || ')'),
-    crossfade_private.key_type_reason(a.atttypid))
+      ' (' || nullif(concat_ws(' of ', case when b.id <> a.atttypid then format_type(b.id, -1) end,
+        case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
   from pg_catalog.pg_attribute a
+  cross join lateral crossfade_private.key_type_reason(a.atttypid) r
   cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
-  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0
-    and crossfade_private.key_type_reason(a.atttypid) is not null;
+  where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0;
 $$;
 
 comment on function crossfade_private.key_type_problems is

@@ -1,5 +1,5 @@
--- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and so
--- run the converters, the triggers of the other table, and what both of them call.
+-- Whose code runs with our rights: the mirror writes the tables as the owner of its functions, and
+-- so run the converters, the triggers of the other table, and what both of them call.
 
 create or replace function crossfade_private.is_trusted_owner(role oid)
 returns boolean

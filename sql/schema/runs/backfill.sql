@@ -98,7 +98,10 @@ begin
     perform crossfade_private.finish_backfill(v_run, v_pair, v_pieces);
   exception when lock_not_available then
     -- The rows are copied; the next call ends the run.
-    v_done := v_done || '{"state": "waiting", "reason": "a row or the pair is locked at the end"}';
+    v_done := v_done || '{"state": "waiting"}' || crossfade_private.locked_reason(
+      'all rows are copied, and the end of the run is locked',
+      array[v_pair.v1_table, v_pair.v2_table, 'crossfade_private.mirror_state',
+        'crossfade.pairs']::regclass[]);
   end;
   perform crossfade_private.end_engine_write(v_pair.name);
   return crossfade_private.batch_json(run, null, null) || v_done;

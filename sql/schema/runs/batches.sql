@@ -109,8 +109,8 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would be
-  -- unpacked for each piece that is taken of it.
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
   select q.pieces || jsonb_build_object('target_path',
     crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
   from crossfade_private.pair_pieces q

@@ -1,4 +1,4 @@
--- Copying one batch of a backfill: all rows at once, and in smaller parts when one of them is special.
+-- Copying one batch of a backfill: all rows at once, in smaller parts when one of them is special.
 
 create or replace function crossfade_private.copy_sql(
   range text, on_conflict text default 'on conflict ({target_key}) do nothing',

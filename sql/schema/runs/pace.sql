@@ -1,5 +1,5 @@
--- How fast batches may go: at full speed while nobody else uses the database, else for a share of the
--- time, so that clients notice little.
+-- How fast batches may go: at full speed while nobody else uses the database, else for a share of
+-- the time, so that clients notice little.
 
 create or replace function crossfade_private.others_transactions(run bigint)
 returns bigint

@@ -35,7 +35,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select p.name
-  from crossfade_private.pair_parents(pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
+  from crossfade_private.pair_parents(
+    pair, case direction when 'v1_to_v2' then 2 else 1 end) n(name)
   join crossfade.pairs p on p.name = n.name
   where case direction when 'v1_to_v2' then p.last_backfill_at is null
     else p.needs_reverse_backfill end

@@ -99,12 +99,17 @@ as $$
     (5, 'live', format('crossfade stage set %s live', (pair).name),
       'updates rows of crossfade', 'none on your tables', 'one short transaction'),
     (6, 'rampdown', format('crossfade stage set %s rampdown', (pair).name),
-      'updates rows of crossfade', 'none on your tables', 'one short transaction'),
+      'updates rows of crossfade; a sequence of V2''s own is set past every key; who writes V1 is noted from now on',
+      'none on your tables', 'one short transaction'),
     (7, 'complete', format('crossfade stage set %s complete --confirm', (pair).name),
       format(
-        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
+        '%s becomes a read-only archive: every write to it is refused (CF_ARCHIVED). Nothing is dropped. Sequences that V2''s defaults need are no longer V1''s. V2 is no longer mirrored, so the way back needs a reverse backfill and a clean verify',
         (pair).v1_table),
-      format('SHARE on %s: waits for its writers, at most 2 s', (pair).v1_table),
+      format('SHARE ROW EXCLUSIVE on %s: waits for its writers, at most 2 s%s', (pair).v1_table,
+        (select '; ACCESS EXCLUSIVE on ' || (pair).v2_table
+        from crossfade_private.key_sequences(pair) k
+        cross join lateral crossfade_private.sequence_owner(k.sequence_2) o
+        where o.is_identity and o.tab = ((pair).v1_table)::regclass limit 1)),
       'one short transaction')
   ) s(n, step, command, does, lock, held);
 $$;
@@ -165,6 +170,8 @@ begin
     'problems', (select coalesce(jsonb_agg(p), '[]')
       from crossfade_private.pair_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
+    'dependents', (
+      select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
     'tables', (
       select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
         || crossfade_private.table_hindrances(t.name::regclass)
@@ -180,4 +187,4 @@ begin
 end $$;
 
 comment on function crossfade.plan_pair is
-  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';
+  'What taking a pair through the stages will do: steps with their locks, the SQL, triggers and policies in the way, what depends on V1, sizes, and the speed of converting sample_rows rows (1 to 100000) into a temporary table. Changes nothing. CF001, CF012.';

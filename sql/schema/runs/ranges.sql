@@ -63,7 +63,7 @@ as $$
 declare
   v_rows bigint := (run_range).batch_rows;
 begin
-  -- Of one table, only the last batch of a range can hold another number of rows than was asked for.
+  -- Of one table, only the last batch of a range can hold other than the rows that were asked for.
   if both_tables or boundary is not distinct from (run_range).upto_key then
     execute crossfade_private.render($sql$
       select greatest((

@@ -41,7 +41,8 @@ begin
       else q.why end) order by q.n), '[]')
   into v_rows
   from (
-    select t.*, p.plan -> t.key::text ->> 'action' as action, p.plan -> t.key::text ->> 'error' as error
+    select t.*, p.plan -> t.key::text ->> 'action' as action,
+      p.plan -> t.key::text ->> 'error' as error
     from turn t join plan p on p.side = t.side
   ) q where q.action is not null;
   return jsonb_build_object('rows', v_rows,

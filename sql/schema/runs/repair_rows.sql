@@ -18,8 +18,7 @@ begin
         select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
         then case when cf_b.cf_here then 'delete' end
       when cf_b.cf_here is null then 'insert'
-      when row({tcompare_c}) is distinct from row({tfields_b})
-        or row({scompare_d}) is distinct from row({sfields_a}) then 'update' end
+      when {rows_differ} then 'update' end
     from unnest($1) cf_z(key)
     left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
       where ({skey_t}) = ({skey_z})) cf_a on true
@@ -46,7 +45,9 @@ declare
   v_plan jsonb := '{}';
 begin
   begin
-    return (select coalesce(jsonb_object_agg(l.key::text, jsonb_build_object('action', l.action)), '{}')
+    return (
+      select coalesce(jsonb_object_agg(
+        l.key::text, jsonb_build_object('action', l.action)), '{}')
       from crossfade_private.look_at_keys(pieces, keys) l);
   exception when others or assert_failure then
     if v_size = 1 then
@@ -157,4 +158,3 @@ $$;
 
 comment on function crossfade_private.settle_repaired is
   'Close the failures and mismatches of keys whose rows agree.';
-

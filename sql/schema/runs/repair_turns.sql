@@ -109,4 +109,5 @@ as $$
   select coalesce(jsonb_object_agg(k::text, message), '{}') from unnest(keys) k;
 $$;
 
-comment on function crossfade_private.same_error is 'One message for several keys, as mark_tried wants it.';
+comment on function crossfade_private.same_error is
+  'One message for several keys, as mark_tried wants it.';

@@ -1,5 +1,5 @@
 -- The work of one batch: parts of a range, each twice as large as the last, until its time is used.
--- A part that runs into a timeout is undone, what came before it stays, and the next batch is smaller.
+-- A part that runs into a timeout is undone, what came before it stays, the next batch is smaller.
 
 create or replace function crossfade_private.do_slice(
   run crossfade.runs, pieces jsonb, after_key jsonb, boundary jsonb
@@ -18,7 +18,7 @@ comment on function crossfade_private.do_slice is
   'Copy or compare the rows in (after_key, boundary]; returns rows written, or rows that differ.';
 
 create or replace function crossfade_private.pass_row(
-  run crossfade.runs, pieces jsonb, key jsonb, error_code text
+  run crossfade.runs, pieces jsonb, row_key jsonb, error_code text
 )
 returns void
 language plpgsql volatile
@@ -29,11 +29,11 @@ declare
 begin
   if (run).kind = 'backfill' then
     insert into crossfade.mirror_failures (pair, written_side, key, operation, error_code, message)
-    values ((run).pair, (pieces ->> 'side')::smallint, pass_row.key, 'BACKFILL', error_code,
+    values ((run).pair, (pieces ->> 'side')::smallint, row_key, 'BACKFILL', error_code,
       v_message)
     on conflict (pair, key) where resolved_at is null do nothing;
   else
-    perform crossfade_private.record_incomparable((run).pair, (run).id, key,
+    perform crossfade_private.record_incomparable((run).pair, (run).id, row_key,
       format('%s: %s', error_code, v_message));
   end if;
 end $$;
@@ -104,14 +104,17 @@ begin
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells him from the timeout of a
-      -- client or a proxy.
+      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+      -- of a client or a proxy.
       error_code := sqlstate;
     end;
     if error_code is not null then
       v_boundary := new_range.cursor_key;
       new_range := crossfade_private.shrink(run, pieces, new_range, error_code);
-      rows_read := rows_read + (new_range.cursor_key is distinct from v_boundary)::integer;
+      if new_range.cursor_key is distinct from v_boundary then
+        rows_read := rows_read + 1;
+        rows_found := rows_found + v_both::integer; -- not compared is not equal
+      end if;
       exit;
     end if;
     new_range.cursor_key := v_boundary;
@@ -142,18 +145,14 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_blocking jsonb := '[]';
-  v_text text := case error_code when '55P03' then 'a row stays locked'
-    when '57014' then 'the batch was cancelled or ran into statement_timeout' else 'the batch ran out of memory' end;
+  v_why constant jsonb := case error_code
+    when '55P03' then crossfade_private.locked_reason('a row stays locked',
+      array[pieces ->> 'source', pieces ->> 'target']::regclass[])
+    when '57014'
+      then '{"reason": "the batch was cancelled or ran into statement_timeout"}'::jsonb
+    else '{"reason": "the batch ran out of memory"}' end;
 begin
-  if error_code = '55P03' then
-    -- What was seen of sessions at the beginning of the transaction is old by now.
-    perform pg_stat_clear_snapshot();
-    v_blocking := crossfade_private.lock_holders(
-      array[pieces ->> 'source', pieces ->> 'target']::regclass[]);
-    v_text := concat_ws(', probably by ', v_text, crossfade_private.name_sessions(v_blocking));
-  end if;
-  return jsonb_build_object('blocking', v_blocking, 'reason', concat_ws('; ', v_text, case
+  return v_why || jsonb_build_object('reason', concat_ws('; ', v_why ->> 'reason', case
     when (after).timeouts = 0 then 'its only row is recorded and passed'
     when (after).batch_rows < (before).batch_rows
       then format('the next has %s rows', (after).batch_rows) end));
@@ -198,7 +197,8 @@ begin
     case (run).kind when 'backfill' then 'rows_written' else 'mismatches' end, v_done.rows_found,
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
-      else crossfade_private.shrunk_reason(run, pieces, v_range, v_done.new_range, v_done.error_code)
+      else crossfade_private.shrunk_reason(
+        run, pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;

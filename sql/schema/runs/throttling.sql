@@ -42,7 +42,8 @@ begin
   from pg_catalog.pg_stat_activity s
   where s.backend_type = 'client backend' and s.pid <> pg_backend_pid();
   if v_active > v_limit then
-    return jsonb_build_object('reason', format('%s sessions are active (limit %s)', v_active, v_limit));
+    return jsonb_build_object(
+      'reason', format('%s sessions are active (limit %s)', v_active, v_limit));
   end if;
   v_limit := crossfade_private.setting_number('throttle_lock_waits');
   if v_waiting > v_limit then

@@ -6,7 +6,7 @@ create or replace function crossfade_private.write_rows(
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
--- Less than deadlock_timeout: it is the batch that gives way, before a client is chosen as a victim.
+-- Less than deadlock_timeout: the batch gives way before a client is chosen as the victim.
 set lock_timeout = '500ms'
 -- PostgreSQL keeps the new rows for the target's own triggers, and in a file beyond this.
 set work_mem = '32MB'

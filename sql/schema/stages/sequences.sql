@@ -1,5 +1,5 @@
--- Keys that are handed out, when the leader changes: the new leader's sequence must be past every key
--- of both tables, and V2's defaults must not need V1 when that is an archive.
+-- Keys that are handed out, when the leader changes: the new leader's sequence must be past every
+-- key of both tables, and V2's defaults must not need V1 when that is an archive.
 
 create or replace function crossfade_private.greatest_key(tab regclass, column_name text)
 returns bigint

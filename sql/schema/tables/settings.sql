@@ -26,7 +26,7 @@ values
   ('kill_wait_ms', '500', 'ms', 0, 10000,
     'Longest wait of a kill for V2 writes that have begun; past it the switch engages anyway'),
   ('batch_target_ms', '40', 'ms', 10, 60000,
-    'Time that a backfill or verify batch aims at while others use the database; its number of rows follows'),
+    'Time that a batch aims at while others use the database; its number of rows follows'),
   ('batch_idle_target_ms', '500', 'ms', 10, 60000,
     'Time that a batch aims at while nobody else uses the database'),
   ('batch_duty_pct', '30', 'percent', 1, 100,

@@ -8,7 +8,9 @@ as $outer$
   -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
   -- null.
   -- Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row for which its converter gives
-  -- none has no counterpart, and that is how it should be. {range_a} and {range_b} choose the rows.
+  -- none has no counterpart, and that is how it should be. OFFSET 0 keeps PostgreSQL from computing
+  -- what a converter would raise for a row that it filters out. {range_a} and {range_b} choose the
+  -- rows.
   select $sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
@@ -19,10 +21,13 @@ as $outer$
     full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
       where {range_b}) cf_b
       on ({skey_a}) = ({tkey_b})
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
+    left join lateral (
+      select cf_e.* from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_c on true
+    left join lateral (
+      select cf_e.*
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
     where case
       when cf_b.cf_here is null then exists (
         select from {convert} cf_a.cf_row {with} null::{target} {converted} cf_e)

@@ -16,6 +16,7 @@ class Column:
         default: SQL expression; None without one.
         generated: SQL expression of a generated column; nobody can write it.
         labels: of an enum, in order.
+        sequence: from which the column takes its default.
         checked: a CHECK or foreign key constraint names it, so its values are not free.
     """
 
@@ -26,6 +27,7 @@ class Column:
     default: str | None = None
     generated: str | None = None
     identity: bool = False
+    sequence: str | None = None
     labels: tuple[str, ...] = ()
     checked: bool = False
     comment: str | None = None
@@ -71,7 +73,6 @@ class TableInfo:
     key: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
     row_security: bool = False
-    problems: tuple[str, ...] = ()
     pair: str | None = None
     sample: Sequence[Row] = ()
     triggers: tuple[Trigger, ...] = ()
@@ -123,6 +124,18 @@ class PlanSql:
 
 
 @dataclass(frozen=True, slots=True)
+class Dependent:
+    """Something that depends on V1: what it would break, and a command that mends or shows it."""
+
+    kind: str
+    object: str
+    owner: str
+    breaks: str
+    command: str
+    is_ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PairPlan:
     """What taking a pair through the stages will do, measured before anything is switched on."""
 
@@ -130,6 +143,7 @@ class PairPlan:
     stage: str
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    dependents: tuple[Dependent, ...] = ()
     tables: tuple[TableInfo, ...] = ()
     oldest_transaction_s: float | None = None
     measured: Measured = field(default_factory=Measured)

@@ -220,6 +220,8 @@ RPCS: Final[tuple[str, ...]] = (
     "explain_flag",
     "flags_version",
     "health_sample",
+    "ignore_dependents",
+    "judge_pair",
     "monitor_beat",
     "operate",
     "overview",
@@ -238,6 +240,7 @@ RPCS: Final[tuple[str, ...]] = (
     "remove_operator",
     "repair",
     "restore_snapshot",
+    "rls_questions",
     "roll_up_requests",
     "rollback",
     "rollout_status",
@@ -259,7 +262,6 @@ RPCS: Final[tuple[str, ...]] = (
     "unregister_pair",
     "verify_batch",
     "verify_some",
-    "visible_keys_sql",
     "whoami",
 )
 """Functions of schema ``crossfade`` that the Data API offers."""

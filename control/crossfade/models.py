@@ -4,6 +4,7 @@ Times are aware UTC datetimes, rates 0.0 to 1.0, percentages 0 to 100 with three
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -179,6 +180,24 @@ class PairStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What registration would refuse about a pair, and what its owner should know."""
+
+    pair: str
+    problems: Names = ()
+    warnings: Names = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Objects that may depend on V1 when a pair becomes complete, before and after."""
+
+    pair: str
+    before: Names = ()
+    after: Names = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """A pair after registration, and what its owner should know."""
 
@@ -194,10 +213,13 @@ class Violation:
     """A live row that breaks a law.
 
     Attributes:
-        law: 1 round trip of V1, 2 round trip of V2, 5 a converter raised, 7 a constraint of the
-            other table (``columns`` holds its name).
+        law: 1 round trip of V1, 2 round trip of V2, 3 an edit wins, 4 what an edit did not touch
+            survives, 5 a converter raised, 6 settings, the time or a call make a difference, 7 a
+            constraint of the other table (``columns`` holds its name).
         stored: the values of the differing columns.
         converted: what came back instead; of law 7 the row that would be written.
+        edit: the columns of the row that were given the values of another row, for laws about
+            edits.
     """
 
     key: Key
@@ -206,17 +228,31 @@ class Violation:
     error: str | None = None
     stored: Values = field(default_factory=dict)
     converted: Values = field(default_factory=dict)
+    edit: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionCheck:
-    """One batch of ``pair check``. ``last_key`` is where the next batch begins."""
+    """One batch of ``pair check``.
+
+    Attributes:
+        violations: the first ones; ``violated`` counts all, by law.
+        no_counterpart: rows of which the converter makes none, which is no violation.
+        last_key: where the next batch begins.
+    """
 
     rows_checked: int
     violations: tuple[Violation, ...] = ()
     last_key: Key | None = None
     done: bool = True
     rows_total: int | None = None
+    violated: Mapping[int, int] = field(default_factory=dict)
+    no_counterpart: int = 0
+
+    @property
+    def by_law(self) -> Mapping[int, int]:
+        """How many rows break each law; a database of an older release counts none."""
+        return self.violated or Counter(item.law for item in self.violations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,16 +288,22 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class VisibleToOne:
-    """A row that a user may see in one table only, 1 or 2."""
+    """A row that a user may see or write in one table only, 1 or 2.
+
+    Attributes:
+        user_id: of the user; ``anon`` for whoever has not signed in.
+        command: select, insert, update, delete, or "update to": may leave the row so.
+    """
 
     user_id: str
     key: Key
     visible_in: int
+    command: str = "select"
 
 
 @dataclass(frozen=True, slots=True)
 class RlsCheck:
-    """What some users may see in both tables. ``differences``: at most 100 a user."""
+    """What some users may see and write in both tables. ``differences``: some hundred at most."""
 
     pair: str
     users: int

@@ -60,7 +60,14 @@ class Draft:
         return f"{quoted(self.one.schema)}.{self.name}_to_v{side}"
 
 
-def new_pair(name: str, one: TableInfo, two: TableInfo | None, *, stamp: str) -> PairFiles:
+def new_pair(
+    name: str,
+    one: TableInfo,
+    two: TableInfo | None,
+    *,
+    stamp: str,
+    problems: Sequence[str] = (),
+) -> PairFiles:
     """Write down a pair as far as the catalog says it.
 
     Args:
@@ -68,6 +75,7 @@ def new_pair(name: str, one: TableInfo, two: TableInfo | None, *, stamp: str) ->
         one: the V1 table, with sample rows for the tests.
         two: the V2 table; None proposes one.
         stamp: timestamp of the first migration.
+        problems: what registration would refuse.
 
     Raises:
         InvalidValueError: these cannot be a pair.
@@ -78,13 +86,14 @@ def new_pair(name: str, one: TableInfo, two: TableInfo | None, *, stamp: str) ->
             hint="Use 1 to 40 of a-z, 0-9 and _, starting with a letter",
         )
     for table in (one, two) if two else (one,):
-        _refuse(name, table)
+        _refuse_taken(table)
     if two and len(one.key) != len(two.key):
         raise InvalidValueError(
             f"Cannot pair {one.table} with {two.table}: their keys have {len(one.key)} and "
             f"{len(two.key)} columns",
             hint="Both tables need the same key; the columns may have other names",
         )
+    refuse_problems(name, problems)
     draft = _draft(name, one, two)
     pair_file = f"supabase/migrations/{stamp}_{name}_pair.sql"
     folder = f"supabase/functions/_shared/{name}"
@@ -104,12 +113,20 @@ def new_pair(name: str, one: TableInfo, two: TableInfo | None, *, stamp: str) ->
     return PairFiles(files, tuple(draft.open), draft.two.table)
 
 
-def _refuse(name: str, table: TableInfo) -> None:
-    if table.problems:
+def refuse_problems(name: str, problems: Sequence[str]) -> None:
+    """Refuse what registration would refuse, in its words.
+
+    Raises:
+        InvalidValueError: there are problems.
+    """
+    if problems:
         raise InvalidValueError(
-            f'Cannot make pair "{name}": {"; ".join(table.problems)}',
+            f'Cannot register pair "{name}": {"; ".join(problems)}',
             hint="Change what is named, then run it again",
         )
+
+
+def _refuse_taken(table: TableInfo) -> None:
     if table.pair:
         raise InvalidValueError(
             f'{table.table} already belongs to pair "{table.pair}"',

@@ -19,8 +19,13 @@ def propose(one: TableInfo) -> TableInfo:
 def _shared(one: TableInfo, column: Column) -> Column:
     if not column.identity:
         return column
-    # Rows written natively in either table must never collide.
-    default = f"nextval(pg_get_serial_sequence({literal(one.table)}, {literal(column.name)}))"
+    # Rows written natively in either table must never collide. Of a constant PostgreSQL knows that
+    # the default needs the sequence; a database of an older release does not say which it is.
+    default = (
+        f"nextval({literal(column.sequence)}::regclass)"
+        if column.sequence
+        else f"nextval(pg_get_serial_sequence({literal(one.table)}, {literal(column.name)}))"
+    )
     return replace(column, default=default, identity=False)
 
 
@@ -67,6 +72,13 @@ def _rights(two: TableInfo, one: TableInfo) -> str:
             lines.append(f"grant {', '.join(rights)} on {two.table} to {role};")
     if not one.grants.get("service_role"):
         lines.append(f"grant select, insert, update, delete on {two.table} to service_role;")
+    writers = [r for r in roles if r == "service_role" or "insert" in one.grants.get(r, ())]
+    lines += [
+        # Nobody needs a right on the sequence of an identity column; for a default they do.
+        f"grant usage on sequence {column.sequence} to {', '.join(writers)};"
+        for column in one.columns
+        if column.identity and column.sequence
+    ]
     return "\n".join(lines)
 
 

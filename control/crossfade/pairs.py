@@ -1,8 +1,9 @@
 """Describe a pair for registration, and prove its converters on live rows."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from crossfade.contract import FailurePolicy
@@ -39,11 +40,19 @@ class CheckProgress:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Result of a conversion check. ``violations`` holds at most ``keep`` of ``count`` rows."""
+    """Result of a conversion check.
+
+    Attributes:
+        count: violations, one for each row and law it breaks; ``violated`` counts them by law.
+        violations: at most ``keep`` of them.
+        no_counterpart: rows of which the converter makes none.
+    """
 
     rows_checked: int
     count: int
     violations: tuple[Violation, ...]
+    violated: Mapping[int, int] = field(default_factory=dict)
+    no_counterpart: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -61,7 +70,7 @@ def check_pair(
     keep: int = 100,
     on_progress: Callable[[CheckProgress], None] | None = None,
 ) -> CheckReport:
-    """Prove laws 1, 2, 5 and 7 on the rows of both tables, in batches that only read.
+    """Prove the laws on the rows of both tables, in batches that only read.
 
     Args:
         gateway: where the rows are.
@@ -72,7 +81,8 @@ def check_pair(
         keep: violations to keep in the report, so that memory stays flat.
         on_progress: called after every batch.
     """
-    checked, count, kept = 0, 0, list[Violation]()
+    checked, alone, kept = 0, 0, list[Violation]()
+    violated = Counter[int]()
     for side in sides:
         on_side = 0
         parts = (
@@ -82,12 +92,14 @@ def check_pair(
         )
         for part in parts:
             on_side += part.rows_checked
-            count += len(part.violations)
+            violated.update(part.by_law)
+            alone += part.no_counterpart
             kept.extend(part.violations[: max(0, keep - len(kept))])
             if on_progress:
-                on_progress(CheckProgress(side, on_side, part.rows_total, count))
+                on_progress(CheckProgress(side, on_side, part.rows_total, violated.total()))
         checked += on_side
-    return CheckReport(checked, count, tuple(kept))
+    by_law = dict(sorted(violated.items()))
+    return CheckReport(checked, violated.total(), tuple(kept), by_law, alone)
 
 
 def _whole(gateway: "Pairs", pair: str, side: int, rows: int) -> Iterator[ConversionCheck]:
@@ -129,7 +141,10 @@ def _sample(gateway: "Pairs", pair: str, side: int, rows: int) -> Iterator[Conve
 LAWS: Final = {
     1: "V1 -> V2 -> V1 must give the same row",
     2: "V2 -> V1 -> V2 must give the same row",
+    3: "an edit must win, and come back as it was made",
+    4: "what an edit did not touch must survive",
     5: "a converter must never raise",
+    6: "the same row must give the same result, in every session and at any time",
     7: "what a converter makes must keep the constraints of its table",
 }
 
@@ -138,8 +153,15 @@ def explain(violation: Violation) -> list[str]:
     """Return lines for people: the row, the law, and each column with both values."""
     law = LAWS.get(violation.law, "unknown law")
     lines = [f"row {_short(dict(violation.key))} breaks law {violation.law}: {law}"]
+    if violation.edit:
+        lines.append(f"  when it is edited to {_short(dict(violation.edit))}")
     if violation.error:
-        lines.append(f"  it raised {violation.error}")
+        lines.append(
+            f"  it raised {violation.error}" if violation.law == 5 else f"  {violation.error}"
+        )
+    elif violation.law == 4:
+        lines += [f"  {name}: was {_short(violation.stored.get(name))}, is lost"
+                  for name in violation.columns]  # fmt: skip
     elif violation.law == 7:
         lines.append(f"  refused by: {', '.join(violation.columns)}")
         lines.append(f"  the row would be {_short(violation.converted)}")

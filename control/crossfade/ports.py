@@ -31,6 +31,8 @@ from crossfade.models import (
     ConversionCheck,
     Driven,
     HealthSample,
+    Ignored,
+    Judged,
     Key,
     Lease,
     Look,
@@ -154,6 +156,19 @@ class Pairs(Protocol):
 
     def sample_keys(self, pair: str, *, side: int, keys: int) -> tuple[Key, ...]:
         """Return random keys of a side, for a check that does not read everything."""
+
+    def judge_pair(
+        self,
+        pair: str,
+        *,
+        v1: str | None = None,
+        v2: str | None = None,
+        v2_key: Sequence[str] = (),
+    ) -> Judged:
+        """Return what registration would say: of these tables, or of the registered pair."""
+
+    def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
+        """Let these objects depend on V1 when the pair becomes complete; none takes all back."""
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """Return what the catalog says about a table, and some rows."""
@@ -341,4 +356,12 @@ class Gateway(
         """Where this gateway talks to."""
 
     def check_schema(self) -> int:
-        """Return the schema version; raises NotInstalledError when it is missing or older."""
+        """Return the schema version.
+
+        Raises:
+            OlderSchemaError: it is older than what this command was written for.
+            NotInstalledError: there is none.
+        """
+
+    def installed_release(self) -> str:
+        """Return the release that was installed last; empty for one that does not say."""

@@ -50,15 +50,17 @@ def db(server: PostgresServer, kind: str, request: pytest.FixtureRequest) -> Ite
 def database(server: PostgresServer, name: str, kind: str) -> Iterator[Connection]:
     """Create a database, install everything, and drop it."""
     url = server.create_database(name)
-    server.bootstrap(name)
-    with psycopg.connect(url, autocommit=True) as connection:
-        for file in sorted((ROOT / "supabase" / "migrations").glob("*.sql")):
-            connection.execute(file.read_bytes())
-        pair.create(connection, kind)
-        yield connection
-    admin_url = server.dsn("supabase_admin", "postgres")
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)".encode())
+    try:
+        server.bootstrap(name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            for file in sorted((ROOT / "supabase" / "migrations").glob("*.sql")):
+                connection.execute(file.read_bytes())
+            pair.create(connection, kind)
+            yield connection
+    finally:
+        admin_url = server.dsn("supabase_admin", "postgres")
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            admin.execute(f"drop database {name} with (force)".encode())
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,8 @@ def take_turns(sides: Mapping[str, Callable[[], Cost]], rounds: int) -> Rounds:
     found = []
     for number in range(rounds + 1):
         first = number % len(names)
-        found.append({name: sides[name]() for name in (*names[first:], *names[:first])})
+        costs = {name: sides[name]() for name in (*names[first:], *names[:first])}
+        found.append({name: costs[name] for name in names})
     return found[1:]
 
 

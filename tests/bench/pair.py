@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def create(db: Connection, kind: str) -> None:
         db.execute(
             f"""
             do $$ begin execute replace(
-              pg_get_functiondef('public.notes_{name}'::regproc),
-              'FUNCTION public.notes_{name}', 'FUNCTION public.free_{name}'); end $$;
+              pg_get_functiondef('public.notes_{name}'::regproc), 'notes_{name}', 'free_{name}');
+            end $$;
             alter function public.free_{name} reset search_path;
             """.encode()
         )
@@ -112,16 +113,22 @@ def calls(db: Connection, statement: str) -> set[str]:
     A mirror has a fast path and slow ones with the same result. Only this tells them apart. Not
     while it is measured: counting is not free.
     """
-    for _ in range(2):  # the first one in a session also plans
+    for _ in range(2):  # the first time in a session also plans
         with db.transaction(force_rollback=True):
             db.execute("set local track_functions = 'all'")
+            before = _counted(db)
             db.execute(statement.encode())
-            rows = db.execute(
-                "select funcname from pg_stat_xact_user_functions"
-                " where schemaname = 'crossfade_private' and calls > 0"
-            ).fetchall()
+            found = _counted(db) - before
     # The fence on V2 looks at every statement.
-    return {name.removeprefix(f"mirror_{PAIR}_") for (name,) in rows} - {"refuse_fenced_write"}
+    return {name.removeprefix(f"mirror_{PAIR}_") for name in found} - {"refuse_fenced_write"}
+
+
+def _counted(db: Connection) -> Counter[str]:
+    query = (
+        "select funcname, calls from pg_stat_xact_user_functions"
+        " where schemaname = 'crossfade_private' and calls > 0"
+    )
+    return Counter(dict(db.execute(query).fetchall()))
 
 
 def start(db: Connection, function: str) -> int:
@@ -131,10 +138,11 @@ def start(db: Connection, function: str) -> int:
 
 
 def drain(db: Connection, step: str, run: int) -> None:
-    """Call a batch function until its run has finished."""
+    """Call a batch function until its run has finished with all rows."""
     while True:
         answer: Any = db.execute(f"select crossfade.{step}(%s)".encode(), [run]).fetchone()
         if answer[0]["state"] == "finished":
+            assert answer[0]["run"]["rows_done"] == HISTORY_ROWS, answer[0]
             return
         assert answer[0]["state"] == "running", answer[0]
 

@@ -157,7 +157,7 @@ def test_single_insert(promise: Promise, inserts: Rounds, kind: str, report: Rep
 
 
 @pytest.fixture(scope="module")
-def updates(single: Connection, inserts: Rounds) -> Rounds:
+def updates(single: Connection, inserts: Rounds, kind: str) -> Rounds:
     """One row a statement, by key; the body, or a column that version 1 knows nothing of."""
     assert inserts
     empty(single)
@@ -169,7 +169,8 @@ def updates(single: Connection, inserts: Rounds) -> Rounds:
     found = calls(single, f"update {V1} set body = 'text' where id = 1")
     assert found == {"v1_update", "v2_update"}
     found = calls(single, f"update {V2} set pinned = not pinned where id = 1")
-    assert found == {"v2_update"}
+    # Only of a list is it known which columns it reads; else V1 is looked at and nothing found.
+    assert found == ({"v2_update"} if kind == "list" else {"v2_update", "v1_update"})
     backend = Backend(single)
     numbers = count()
 

@@ -47,7 +47,7 @@ function formatOf(id: unknown): ToolFormat {
 /** Returns the releases that are written down, oldest first. */
 export function releases(): string[] {
   const numbers = (release: string) => release.split(".").map(Number);
-  return readdirSync(GOLDEN).toSorted((first, second) => {
+  return readdirSync(GOLDEN).filter((name) => /^\d/.test(name)).toSorted((first, second) => {
     const [left, right] = [numbers(first), numbers(second)];
     const place = left.findIndex((number, index) => number !== right[index]);
     return place < 0 ? 0 : (left[place] ?? 0) - (right[place] ?? 0);

@@ -16,13 +16,7 @@ GONE = (
 )
 """What the mirrors of this release need: called by generated code, by a trigger, and by these."""
 
-_PAIRS = """alter table crossfade.pairs add column if not exists remark text;
-alter table crossfade.pairs drop constraint if exists stage_is_known;
-alter table crossfade.pairs add constraint stage_is_known check (
-  stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired')
-);
-
-create table if not exists crossfade.remarks (
+_NEW_TABLE = """create table if not exists crossfade.remarks (
   id bigint generated always as identity primary key,
   pair text not null references crossfade.pairs on delete cascade on update cascade,
   remark text not null
@@ -30,9 +24,15 @@ create table if not exists crossfade.remarks (
 
 comment on table crossfade.remarks is 'New in this release.';
 comment on table crossfade.pairs is"""
-_SWITCHES = """alter table crossfade.kill_switches add column if not exists remark text;
-
-comment on table crossfade.kill_switches is"""
+_CHANGES = """  if not exists (select from pg_catalog.pg_attribute a
+    where a.attrelid = 'crossfade.pairs'::regclass and a.attname = 'remark') then
+    alter table crossfade.pairs add column remark text;
+    alter table crossfade.kill_switches add column remark text;
+    alter table crossfade.pairs drop constraint stage_is_known;
+    alter table crossfade.pairs add constraint stage_is_known check (
+      stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired'));
+  end if;
+  perform crossfade_private.refresh_pairs("""
 
 
 def next_release(folder: Path) -> str:
@@ -44,7 +44,7 @@ def next_release(folder: Path) -> str:
     schema = folder / "next"
     shutil.copytree(resources.schema_dir(), schema)
     # Functions of other names and parameters take the place of those that the mirrors of registered
-    # pairs call.
+    # pairs need.
     for path in schema.rglob("*.sql"):
         text = path.read_text(encoding="utf-8")
         text = text.replace("record_failure", "note_failure")
@@ -54,21 +54,23 @@ def next_release(folder: Path) -> str:
         text = text.replace("refuse_or_record(\n", f"refuse_or_note('{NEXT}',\n")
         path.write_text(text.replace("refuse_or_record", "refuse_or_note"), encoding="utf-8")
     for name in ("insert", "put", "update", "edit", "move", "delete"):
-        change(
-            schema / "mirror" / f"{name}.sql",
-            "\n#variable_conflict use_column\n",
-            f"\n{NEW_LINE}\n#variable_conflict use_column\n",
-        )
+        mirror = schema / "mirror" / f"{name}.sql"
+        head = "\n#variable_conflict use_column\n"
+        change(mirror, head, f"\n{NEW_LINE}{head}")
     change(schema / "pairs" / "triggers.sql", f"'{__version__}'::text", f"'{NEXT}'::text")
-    batch = "batch_json(run, null, null) || jsonb_build_object("
-    change(schema / "runs" / "backfill.sql", batch, f"{batch}'release', '{NEXT}', ")
-    change(schema / "tables" / "pairs.sql", "comment on table crossfade.pairs is", _PAIRS)
-    # Writers of V2 that come through the Data API read this one.
-    change(
-        schema / "tables" / "kill_switches.sql",
-        "comment on table crossfade.kill_switches is",
-        _SWITCHES,
-    )
+    answer = "batch_json(run, null, null) || v_done"
+    told = f"{answer} || jsonb_build_object('release', '{NEXT}')"
+    change(schema / "runs" / "backfill.sql", answer, told)
+    remark = "'remark', (select p.remark from crossfade.pairs p where p.name = r.pair), "
+    change(schema / "runs" / "runs.sql", "    'id', r.id, ", f"    'id', r.id, {remark}")
+    # A table shows how it is; what brings one that is there to that stands in refresh.sql.
+    pairs, switches = schema / "tables" / "pairs.sql", schema / "tables" / "kill_switches.sql"
+    last = "registered_at timestamptz not null default clock_timestamp(),\n"
+    change(pairs, last, f"{last}  remark text,\n")
+    change(pairs, "'rampdown', 'complete')\n", "'rampdown', 'complete', 'retired')\n")
+    change(pairs, "comment on table crossfade.pairs is", _NEW_TABLE)
+    change(switches, "  reason text,\n", "  reason text,\n  remark text,\n")
+    change(schema / "refresh.sql", "  perform crossfade_private.refresh_pairs(", _CHANGES)
     return migration_text(schema, NEXT)
 
 

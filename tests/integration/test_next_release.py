@@ -20,16 +20,15 @@ from crossfade import resources
 from crossfade.local.postgres import PostgresServer
 from tests.integration.next_release import GONE, NEW_LINE, NEXT, next_release
 from tests.integration.test_supabase_cli import SERVERS, apply_files, empty_project
-from tests.sql.control import call, force, one
+from tests.sql.control import call, force, one, refused
 from tests.sql.notes_pair import REGISTER, TABLES, differences
+from tests.sql.test_schema import catalog
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 ADA = "00000000-0000-4000-8000-0000000000a1"
 MIGRATIONS = sorted(resources.migrations_dir().glob("*.sql"))
-ROWS = 400
+ROWS = 1000
 BATCH_ROWS = "where name in ('batch_min_rows', 'batch_max_rows', 'batch_first_rows')"
-STALL_S = 2.9
-"""No statement of a client may wait longer: role anon is cut off after 3 s."""
 _numbers = itertools.count()
 
 
@@ -84,15 +83,18 @@ def drive(db: Connection, kind: str, run: int | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = call(db, f"{kind}_batch", run)
         if answer["state"] == "finished":
             return answer
+        time.sleep(min(answer["wait_ms"], 50) / 1000)
     raise AssertionError(answer)
 
 
 class Client(threading.Thread):
     """A client in a loop. ``kept``: keys of rows that it inserted and that were acknowledged."""
 
-    def __init__(self, url: str, steps: tuple[str, ...], *, user: bool = False) -> None:
+    def __init__(
+        self, url: str, steps: tuple[str, ...], *, user: bool = False, pause_s: float = 0.02
+    ) -> None:
         super().__init__(daemon=True)
-        self.url, self.steps, self.user = url, steps, user
+        self.url, self.steps, self.user, self.pause_s = url, steps, user, pause_s
         self.kept: set[int] = set()
         self.done = self.again = 0
         self.slowest_s = 0.0
@@ -105,9 +107,9 @@ class Client(threading.Thread):
             if self.user:
                 claims = json.dumps({"sub": ADA, "role": "authenticated"})
                 db.execute("select set_config('request.jwt.claims', %s, false)", [claims])
-                db.execute("set statement_timeout = '3s'")
+                db.execute("set statement_timeout = '8s'")  # as the role has it on Supabase
                 db.execute("set role authenticated")
-            while not self.over.is_set() and not self.errors:
+            while not self.over.wait(self.pause_s) and not self.errors:
                 self.once(db)
 
     def once(self, db: Connection) -> None:
@@ -162,7 +164,7 @@ V2_USER = (
 def clients(url: str) -> list[Client]:
     return [
         Client(url, V1_OWNER),
-        Client(url, V1_REFUSED),
+        Client(url, V1_REFUSED, pause_s=0.1),
         Client(url, V2_OWNER),
         Client(url, V1_USER, user=True),
         Client(url, V2_USER, user=True),
@@ -188,8 +190,8 @@ def generated(db: Connection) -> dict[str, str]:
         db.execute(
             "select proname, prosrc from pg_proc"
             " where pronamespace = 'crossfade_private'::regnamespace"
-            r" and proname ~ '^mirror_notes_v[12]_"
-            r"(insert|update|delete|put|edit|move|remove|push)$'"
+            " and proname ~ '^mirror_notes_v[12]_'"
+            " and proname ~ '_(insert|update|delete|put|edit|move|remove|push)$'"
         ).fetchall()
     )
 
@@ -209,52 +211,153 @@ def settle(db: Connection) -> None:
     raise AssertionError("repair does not end")
 
 
+LEFT_BEHIND = """
+create function crossfade_private.mirror_notes_v1_extra() returns trigger language plpgsql as $$
+-- crossfade 0.2.0: mirror of pair "notes": what the next release does not make any more.
+begin
+  raise exception 'made by an older release';
+end $$;
+create trigger crossfade_mirror_extra after insert on public.notes
+  for each statement when (false) execute function crossfade_private.mirror_notes_v1_extra();
+"""
+
+
 def test_the_next_release_is_applied_while_clients_write_and_runs_are_half_done(
     server: PostgresServer, release: str
 ) -> None:
     url = project(server)
     with connect(url) as db:
         force(db, f"update crossfade.settings set value = '20' {BATCH_ROWS}")
-        runs = {
-            kind: call(db, f"start_{kind}", "notes")["run"]["id"] for kind in ("backfill", "verify")
-        }
-        for kind, run in runs.items():
-            call(db, f"{kind}_batch", run)
+        runs = {}
+        for kind in ("backfill", "verify"):
+            runs[kind] = call(db, f"start_{kind}", "notes")["run"]["id"]
+            db.execute("update crossfade.run_ranges set batch_rows = 20")
+            call(db, f"{kind}_batch", runs[kind])
+        db.execute(LEFT_BEHIND)
         writers = clients(url)
-        worker = Client(
-            url, (f"select crossfade.backfill_batch({runs['backfill']})", "select pg_sleep(0.2)")
-        )
+        batch = f"select crossfade.backfill_batch({runs['backfill']})"
+        worker = Client(url, (batch,), pause_s=0.2)
         time.sleep(1)
+        assert one(db, "select count(*) from crossfade.runs where state = 'running'") == 2
         began = time.monotonic()
         assert apply(url, release) == []
         took_s = time.monotonic() - began
         time.sleep(1)
         for client in (worker, *writers):
             client.stop()
-        print(
-            f"applied in {took_s:.2f} s; "
-            + "; ".join(
-                f"{c.done} transactions, {c.again} again, slowest {c.slowest_s:.2f} s"
-                for c in (*writers, worker)
-            )
-        )
+
         assert one(db, "select generator from crossfade.pairs") == NEXT
         texts = generated(db)
         assert len(texts) == 16
-        assert {text.splitlines()[0][:20] for text in texts.values()} == {f"-- crossfade {NEXT}:"}
-        assert all(NEW_LINE in text for text in texts.values())
+        for text in texts.values():
+            first, second = text.strip().splitlines()[:2]
+            assert first.startswith(f'-- crossfade {NEXT}: mirror of pair "notes"')
+            assert second == NEW_LINE
         assert still_there(db) == []
-
-        answer = drive(db, "backfill", runs["backfill"])
-        assert answer["release"] == NEXT
+        assert one(db, "select to_regproc('crossfade_private.mirror_notes_v1_extra') is null")
+        force(db, f"update crossfade.settings set value = '2000' {BATCH_ROWS}")
+        assert drive(db, "backfill", runs["backfill"])["release"] == NEXT
         drive(db, "verify", runs["verify"])
         settle(db)
         assert differences(db) == []
         assert drive(db, "verify")["run"]["mismatches"] == 0
         here = {key for (key,) in db.execute("select id from public.notes").fetchall()}
-        kept = set().union(*(writer.kept for writer in writers))
-        assert len(kept) > 20
-        assert kept - here == set()
-        for client in (*writers, worker):
-            assert client.done > 3
-            assert client.slowest_s < STALL_S
+        assert [key for writer in writers for key in writer.kept if key not in here] == []
+    print(f"applied in {took_s:.2f} s")
+    for client in (*writers, worker):
+        print(f"{client.done} times, {client.again} again, slowest {client.slowest_s:.2f} s")
+        assert client.done > 3
+    # Tables that writers need are locked at the end only: nobody waits for the whole release.
+    assert max(writer.slowest_s for writer in writers) < took_s / 2
+
+
+def test_a_pair_that_cannot_be_refreshed_keeps_its_mirror_and_is_named(
+    server: PostgresServer, release: str
+) -> None:
+    url = project(server)
+    with connect(url) as db, psycopg.connect(url) as old:
+        run = call(db, "start_backfill", "notes")["run"]["id"]
+        old.execute("update public.notes set body = 'long' where id = 1")
+        writers = clients(url)
+        warnings = apply(url, release)
+        time.sleep(1)
+        for writer in writers:
+            writer.stop()
+
+        assert len(warnings) == 1
+        assert 'the mirror of pair "notes" is still that of release 0.2.0' in warnings[0]
+        assert one(db, "select generator from crossfade.pairs") == "0.2.0"
+        assert still_there(db) == list(GONE)
+        last = max(writers[1].kept)
+        assert (
+            one(
+                db,
+                "select count(*) from crossfade.mirror_failures where key ->> 'id' = %s",
+                str(last),
+            )
+            == 1
+        ), "a row that is refused after the release is recorded by the old functions"
+        # Who is told, and how it is mended.
+        way_out = "crossfade pair refresh notes"
+        problems = one(
+            db,
+            "select array(select crossfade_private.mirror_problems(p)) from crossfade.pairs p",
+        )
+        assert [problem for problem in problems if way_out in problem] == problems != []
+        check = (resources.resource("sql/checks") / "outdated_mirrors.sql").read_bytes()
+        ((_, pair, _, hint),) = db.execute(check).fetchall()
+        assert (pair, hint) == ("notes", way_out)
+        batch = call(db, "backfill_batch", run)
+        assert batch["state"] == "waiting"
+        assert way_out in batch["reason"]
+        with refused("CF011", 409) as refusal:
+            call(db, "repair", "notes")
+        assert way_out in refusal.message
+
+        old.rollback()
+        assert call(db, "refresh_pair", "notes")["after"] == NEXT
+        assert all(NEW_LINE in text for text in generated(db).values())
+        assert drive(db, "backfill", run)["release"] == NEXT
+        settle(db)
+        assert differences(db) == []
+        assert (
+            one(
+                db,
+                "select array(select crossfade_private.mirror_problems(p)) from crossfade.pairs p",
+            )
+            == []
+        )
+        assert db.execute(check).fetchall() == []
+        assert apply(url, release) == []
+        assert still_there(db) == []
+
+
+def test_the_next_release_gives_one_catalog_wherever_it_is_applied(
+    server: PostgresServer, release: str
+) -> None:
+    def made(*texts: str, register_after: int) -> dict[str, list[str]]:
+        url = empty_project(server, f"catalog_{next(_numbers)}")
+        with connect(url) as db:
+            db.execute(TABLES)
+            for number, text in enumerate(texts, 1):
+                assert apply(url, text) == []
+                if number == register_after:
+                    db.execute(REGISTER, ["{}"])
+            found = catalog(db)
+        # These have a time in them (the number of a change of the mirror) and an object's number.
+        found["function"] = [text for text in found["function"] if "_change()" not in text]
+        found["trigger"] = [text for text in found["trigger"] if "RI_ConstraintTrig" not in text]
+        return found
+
+    this = MIGRATIONS[-1].read_text(encoding="utf-8")
+    fresh = made(release, register_after=1)
+    assert any("remark" in text for text in fresh["column"])
+    assert any("'retired'" in text for text in fresh["constraint"])
+    for other in (
+        made(this, release, register_after=1),
+        made(release, release, register_after=1),
+        made(this, this, release, release, register_after=2),
+    ):
+        assert {kind: set(lines) ^ set(other[kind]) for kind, lines in fresh.items()} == {
+            kind: set() for kind in fresh
+        }

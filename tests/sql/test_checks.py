@@ -64,6 +64,16 @@ def test_a_healthy_pair_has_nothing_to_report(healthy: Connection, path: Any) ->
     assert run_check(healthy, path.stem) == []
 
 
+@pytest.mark.parametrize("name", ["search_path", "triggers", "definer_functions"])
+def test_a_pair_whose_v1_writers_are_watched_has_nothing_to_report(
+    healthy: Connection, name: str
+) -> None:
+    healthy.execute("update crossfade_private.mirror_state set watched_since = now()")
+    state = "select provolatile::text from pg_proc where proname = 'mirror_orders_v1_state'"
+    assert one(healthy, state) == "v"
+    assert run_check(healthy, name) == []
+
+
 @pytest.mark.parametrize("path", CHECKS, ids=lambda path: path.stem)
 def test_a_check_begins_with_the_question_it_answers(path: Any) -> None:
     assert "?" in path.read_text(encoding="utf-8").splitlines()[0]
@@ -89,8 +99,8 @@ with r as (
   insert into crossfade.runs (kind, pair, direction, fingerprint, converter_hash)
   values ('backfill', 'orders', 'v1_to_v2', '', '') returning id
 )
-insert into crossfade.run_ranges (run, range, progress_at)
-select r.id, 1, now() - interval '2 hours' from r
+insert into crossfade.run_ranges (run, range, batch_rows, progress_at)
+select r.id, 1, 100, now() - interval '2 hours' from r
 """
 MISMATCH = """
 with r as (

@@ -77,7 +77,11 @@ def table(db: Connection, name: str) -> TableInfo:
 
 
 def write(db: Connection, name: str, v1: str, v2: str | None = None) -> PairFiles:
-    return new_pair(name, table(db, v1), table(db, v2) if v2 else None, stamp=STAMP)
+    one, two = table(db, v1), table(db, v2) if v2 else None
+    options = {"v2_key": list(two.key)} if two and two.key != one.key else {}
+    named = {"v1": one.table} | ({"v2": two.table} if two else {}) | {"options": options}
+    judged = call(db, "judge_pair", name, **named) if name.isidentifier() else {"problems": ()}
+    return new_pair(name, one, two, stamp=STAMP, problems=judged["problems"])
 
 
 def text_of(made: PairFiles, ending: str) -> str:

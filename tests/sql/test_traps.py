@@ -488,7 +488,7 @@ def test_an_updater_with_an_old_snapshot_fails_instead_of_leaving_a_stale_copy(
     updater.execute("begin isolation level repeatable read")
     updater.execute("select count(*) from public.notes_v2")
     assert call(db, "backfill_batch", run)["rows_written"] == 5
-    with pytest.raises(psycopg.errors.SerializationFailure):
+    with pytest.raises(psycopg.errors.UniqueViolation):
         updater.execute("update public.notes set body = 'edited' where id = 1")
     updater.execute("rollback")
     updater.execute("update public.notes set body = 'edited' where id = 1")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.sql.control import Connection, call
+from tests.sql.control import Connection, call, force
 from tests.sql.notes_pair import rows
 
 ADA = "00000000-0000-4000-8000-0000000000a1"
@@ -55,6 +55,19 @@ def create_ignore_case(db: Connection) -> None:
         "create collation public.ignore_case ("
         "provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
     )
+
+
+def backfill(db: Connection, pair: str) -> None:
+    """Run a whole backfill from V1."""
+    # A test in one transaction would wait for itself: it is older than the switch to dualwrite.
+    force(db, "update crossfade.pairs set stage_xid = 1, stage_server_started_at = "
+          "pg_postmaster_start_time() where name = %s", pair)  # fmt: skip
+    run = call(db, "start_backfill", pair)["run"]["id"]
+    for _ in range(20):
+        answer = call(db, "backfill_batch", run)
+        if answer["state"] == "finished":
+            return
+    raise AssertionError(answer)
 
 
 def verify(db: Connection, pair: str) -> int:

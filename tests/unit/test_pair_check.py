@@ -49,3 +49,30 @@ def test_a_failure_is_explained_by_row_and_column() -> None:
     refused = Violation({"id": 9}, 7, ("total_fits",), converted={"id": 9, "note": "x" * 500})
     assert explain(refused)[1] == "  refused by: total_fits"
     assert len(explain(refused)[2]) < 250
+
+
+def test_violations_are_counted_by_law_and_rows_without_counterpart_apart() -> None:
+    fake = FakeGateway()
+    bad = tuple(Violation({"id": n}, 1) for n in range(100))
+    fake.checks.append(
+        ConversionCheck(
+            1000, bad, {"id": 1000}, done=False, violated={1: 700, 3: 4}, no_counterpart=9
+        )
+    )
+    fake.checks.append(ConversionCheck(3, bad[:1], no_counterpart=1))
+    report = check_pair(fake, "notes", sides=(1,), keep=2)
+    assert (report.count, report.violated) == (705, {1: 701, 3: 4})
+    assert (report.no_counterpart, len(report.violations), report.is_clean) == (10, 2, False)
+
+
+def test_an_edit_that_breaks_a_law_is_shown() -> None:
+    lost = Violation(
+        {"id": 7}, 4, ("owner",), stored={"owner": "Ann"}, converted={}, edit={"note": "x"}
+    )
+    assert explain(lost) == [
+        'row {"id": 7} breaks law 4: what an edit did not touch must survive',
+        '  when it is edited to {"note": "x"}',
+        '  owner: was "Ann", is lost',
+    ]
+    raised = Violation({"id": 7}, 6, error="the result is another one")
+    assert explain(raised)[1] == "  the result is another one"

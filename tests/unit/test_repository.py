@@ -28,8 +28,12 @@ DOCUMENTS = (
     ".github/CONTRIBUTING.md",
 )
 LARGEST_FILE_BYTES = 300_000
-# Made of the files of sql/schema, which are small; tests/unit/test_schema.py compares them.
-BUILT = re.compile(r"supabase/migrations/\d{14}_crossfade_\d+\.\d+\.\d+\.sql")
+# Made of the files of sql/schema, which are small: compared by tests/unit/test_schema.py and
+# tests/sql/test_generated.py.
+BUILT = re.compile(
+    r"supabase/migrations/\d{14}_crossfade_\d+\.\d+\.\d+\.sql"
+    r"|tests/golden/mirror/\w+/(?!pair\.sql)\w+\.sql"
+)
 DATA_SUFFIXES = {".csv", ".db", ".gz", ".jsonl", ".npy", ".parquet", ".pickle", ".sqlite", ".zip"}
 SQL_FOLDERS = {
     "supabase/migrations",

@@ -126,13 +126,20 @@ def check(
 ) -> None:
     """Prove on the live rows that converting there and back loses nothing. Only reads.
 
-    Exit code 3 when a row breaks a law: 1 V1 -> V2 -> V1, 2 V2 -> V1 -> V2, 5 never raises, 7 what
-    comes out keeps the constraints of the other table.
+    Says first what registration would say of the tables as they are now. Exit code 3 when it would
+    refuse them, or when a row breaks a law: 1 V1 -> V2 -> V1, 2 V2 -> V1 -> V2, 3 an edit wins, 4
+    what it did not touch survives, 5 never raises, 6 no setting makes a difference, 7 what comes
+    out keeps the constraints of the other table. Edits give a row the values of the next one.
 
     Example: crossfade pair check chat_messages --sample 10000
     """
     opened = gateway(context)
     find_pair(opened, pair)
+    judged = opened.judge_pair(pair)
+    for problem in judged.problems:
+        say(f"Problem: {problem}")
+    for warning in judged.warnings:
+        say(f"Warning: {warning}")
     report = check_pair(
         opened,
         pair,
@@ -142,7 +149,7 @@ def check(
         on_progress=_progress,
     )
     emit(report, as_json=as_json, render=lambda: _report(report))
-    if not report.is_clean:
+    if judged.problems or not report.is_clean:
         raise typer.Exit(3)
 
 
@@ -153,9 +160,13 @@ def _progress(progress: CheckProgress) -> None:
 
 
 def _report(report: CheckReport) -> str:
+    alone = f"{report.no_counterpart} rows have no counterpart: the converter makes none of them"
     if report.is_clean:
-        return f"All {report.rows_checked} rows keep the laws"
-    lines = [f"{report.count} violations in {report.rows_checked} rows"]
+        lines = [f"All {report.rows_checked} rows keep the laws"]
+        return "\n".join([*lines, alone] if report.no_counterpart else lines)
+    laws = ", ".join(f"law {law}: {count}" for law, count in report.violated.items())
+    lines = [f"{report.count} violations in {report.rows_checked} rows ({laws})"]
+    lines += [alone] if report.no_counterpart else []
     for item in report.violations:
         lines += explain(item)
     hidden = report.count - len(report.violations)
@@ -184,6 +195,37 @@ def refresh(
     done = opened.refresh_pair(pair)
     text = f"The mirror of {pair} is that of crossfade {done.after}"
     emit(done, as_json=as_json, render=lambda: text)
+
+
+@app.command("ignore")
+def ignore(
+    context: typer.Context,
+    pair: PairName,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Objects, as crossfade plan names them.", show_default=False),
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="Take all exceptions back.")] = False,
+    reason: Reason = None,
+    yes: Yes = False,
+) -> None:
+    """Let objects depend on V1 when it becomes an archive: they no longer block stage complete.
+
+    Example: crossfade pair ignore notes public.old_report --reason "nobody reads it" --yes
+    """
+    opened = gateway(context)
+    find_pair(opened, pair)
+    if bool(names) is none:
+        raise InvalidValueError("Nothing to ignore", hint="Name objects, or take all back: --none")
+    if not (reason or "").strip():
+        raise InvalidValueError(
+            f'Cannot let objects depend on version 1 of "{pair}" without a reason',
+            hint="Add --reason",
+        )
+    what = "nothing may depend on version 1" if none else f"ignore {', '.join(names or ())}"
+    confirm([f"{pair}: {what}"], yes=yes, command=f"crossfade pair ignore {pair}")
+    done = opened.ignore_dependents(pair, names or (), reason=str(reason))
+    say(f"Ignored for {pair}: {', '.join(done.after) or 'nothing'}")
 
 
 @app.command("remove")

@@ -56,8 +56,11 @@ def new(
     if not keep_values:
         one = replace(one, sample=masked(one.sample, one))
         two = replace(two, sample=masked(two.sample, two)) if two else None
+    keys = two.key if two and two.key != one.key else ()
+    # By the names that the catalog gave: register_pair gets these as well.
+    judged = opened.judge_pair(pair, v1=one.table, v2=two.table if two else None, v2_key=keys)
     stamp = project.next_stamp(datetime.now(UTC))
-    made = new_pair(pair, one, two, stamp=stamp)
+    made = new_pair(pair, one, two, stamp=stamp, problems=judged.problems)
     confirm(
         [f"write {name}" for name in made.files],
         yes=yes,
@@ -70,6 +73,8 @@ def new(
         as_json=as_json,
         render=lambda: "\n".join(made.files),
     )
+    for warning in judged.warnings:
+        say(f"Warning: {warning}")
     for item in made.undecided:
         say(f"  to decide: {item}")
     first = next(iter(made.files))

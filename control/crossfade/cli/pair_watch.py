@@ -66,10 +66,11 @@ def check_rls(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Ask the policies of both tables, as these users, which rows they may see.
+    """Ask the policies of both tables, as these users, which rows they may see and write.
 
-    Exit code 3 when a user sees a row in one table only; then stage live is blocked until a later
-    check finds no difference. Reads both tables once a user.
+    Also asked as somebody who has not signed in. Exit code 3 when a row may be seen, inserted,
+    updated ("update to": left so) or deleted in one table only; then stage live is blocked until a
+    later check finds no difference. Reads both tables once a user.
 
     Example: crossfade pair check-rls chat_messages --user 5b1f9c0e-8a44-4d0b-9d0a-2f4f0f3f7a11
     """
@@ -83,12 +84,17 @@ def check_rls(
 
 def _report(found: RlsCheck) -> str:
     if not found.differences:
-        return f"{found.users} users see the same rows in both tables"
+        return f"{found.users} users may see and write the same rows in both tables"
     rows = table(
-        ("USER", "ONLY IN", "KEY"),
+        ("USER", "MAY", "ONLY IN", "KEY"),
         (
-            (item.user_id, f"V{item.visible_in}", to_json(item.key).replace("\n", ""))
+            (
+                item.user_id,
+                item.command,
+                f"V{item.visible_in}",
+                to_json(item.key).replace("\n", ""),
+            )
             for item in found.differences
         ),
     )
-    return f"{len(found.differences)} rows are visible in one table only\n{rows}"
+    return f"{len(found.differences)} differences between the two tables\n{rows}"

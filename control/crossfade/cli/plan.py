@@ -45,6 +45,7 @@ def render(found: PairPlan) -> str:
         *(f"Warning: {text}" for text in found.warnings),
         _tables(found),
         _in_the_way(found),
+        _dependents(found),
         table(
             ("STEP", "LOCK", "HELD", "COMMAND"),
             ((step.step, step.lock, step.held, step.command) for step in found.steps),
@@ -103,6 +104,15 @@ def _of_table(item: TableInfo) -> list[str]:
         for name in item.publications
     ]
     return lines
+
+
+def _dependents(found: PairPlan) -> str:
+    lines = [
+        f"{item.kind} {item.object} (owner {item.owner}) {item.breaks}; "
+        + ("ignored" if item.is_ignored else item.command)
+        for item in found.dependents
+    ]
+    return "Depends on V1, to be settled before complete:\n  " + "\n  ".join(lines) if lines else ""
 
 
 def _backfill(found: PairPlan) -> str:

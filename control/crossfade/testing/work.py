@@ -11,6 +11,8 @@ from crossfade.models import (
     Batch,
     ConversionCheck,
     Driven,
+    Ignored,
+    Judged,
     Key,
     MirrorChanged,
     PairStatus,
@@ -162,6 +164,24 @@ class FakeWork(FakeState):
         """The scripted keys, else none."""
         self._called("sample_keys", pair, side, keys)
         return self.keys[:keys]
+
+    def judge_pair(
+        self,
+        pair: str,
+        *,
+        v1: str | None = None,
+        v2: str | None = None,
+        v2_key: Sequence[str] = (),
+    ) -> Judged:
+        """What the test put there, else nothing to say."""
+        self._called("judge_pair", pair, v1, v2, tuple(v2_key))
+        return self.judged.get(pair, Judged(pair))
+
+    def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
+        """Nothing was ignored before."""
+        self._called("ignore_dependents", pair, tuple(names), reason)
+        self._pair(pair)
+        return Ignored(pair, (), tuple(names))
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """A table the test put there."""

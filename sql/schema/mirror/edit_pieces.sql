@@ -12,7 +12,7 @@ as $$
     crossfade_private.any_differs_sql(source,
       (select array_agg(r) from jsonb_array_elements_text(c.reads) r), '(cf_o)', '(cf_s)'),
     c.made,
-    crossfade_private.differs_sql(a.atttypid, a.attcollation, format('(cf_t).%I', c.name), c.made),
+    crossfade_private.differs_sql(a.atttypid, format('(cf_t).%I', c.name), c.made),
     (select array_agg(r) from jsonb_array_elements_text(c.reads) r)
   from (
     select w.c ->> 'name' as name, nullif(i -> 'reads', 'null') as reads,
@@ -108,9 +108,9 @@ begin
         d.edited, f.both_rows) order by a.attnum))
     from pg_catalog.pg_attribute a
     cross join lateral (
-      select crossfade_private.differs_sql(a.atttypid, a.attcollation,
+      select crossfade_private.differs_sql(a.atttypid,
           format('cf_b.%I', a.attname), format('cf_c.%I', a.attname)) edited,
-        crossfade_private.differs_sql(a.atttypid, a.attcollation,
+        crossfade_private.differs_sql(a.atttypid,
           format('(cf_t).%I', a.attname), format('cf_c.%I', a.attname)) differs
     ) d
     cross join (

@@ -1,29 +1,6 @@
 -- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
 -- them.
 
-create or replace function crossfade_private.owner_search_path(tab regclass)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Triggers of the owner's fire inside our statements, and many name their tables without a
-  -- schema. A schema in which others may create things would let them put in something of that
-  -- name.
-  select concat_ws(', ', 'pg_catalog', string_agg(quote_ident(n.nspname), ', ' order by
-    n.nspname <> 'public', n.nspname <> 'extensions', n.nspname), 'pg_temp')
-  from pg_catalog.pg_namespace n
-  where (n.nspname in ('public', 'extensions')
-      or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
-    and not exists (
-      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
-      left join pg_catalog.pg_roles r on r.oid = a.grantee
-      where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
-$$;
-
-comment on function crossfade_private.owner_search_path is
-  'The search_path of mirror functions that write a table: pg_catalog, then public, extensions and the table''s schema, each as far as nobody but its owner and ours may create in it, pg_temp last.';
-
 create or replace function crossfade_private.mirror_body(name text, pieces jsonb)
 returns text
 language sql immutable
@@ -143,14 +120,31 @@ end $$;
 comment on function crossfade_private.make_mirror_trigger is
   'Create a trigger of a pair. Takes SHARE ROW EXCLUSIVE on the table; waits at most 2 s for it (55P03).';
 
-create or replace function crossfade_private.install_mirror(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.plan_mirror(pair crossfade.pairs, side integer)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('mirror', m.pieces, 'runs',
+    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+      || jsonb_build_object('named', m.pieces -> 'named', 'triggers_met',
+        crossfade_private.triggers_met((m.pieces ->> 'source')::regclass)))
+  from (select crossfade_private.all_pieces(pair, side) as pieces) m;
+$$;
+
+comment on function crossfade_private.plan_mirror is
+  'What install_mirror needs: the pieces of the mirror functions of one side and those of runs. Takes most of the time, and locks nothing.';
+
+create or replace function crossfade_private.install_mirror(
+  pair crossfade.pairs, side integer, plan jsonb
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_pieces jsonb := crossfade_private.all_pieces(pair, side);
+  v_pieces jsonb := plan -> 'mirror';
   v_source regclass := v_pieces ->> 'source';
   v_path text := crossfade_private.owner_search_path((v_pieces ->> 'target')::regclass);
   v_rows text := format('(cf_rows %s[]', v_source);
@@ -158,10 +152,7 @@ declare
   v_function record;
 begin
   insert into crossfade_private.pair_pieces (pair, side, pieces)
-  values ((pair).name, install_mirror.side,
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
-      || jsonb_build_object('triggers_met', crossfade_private.triggers_met(v_source),
-        'named', v_pieces -> 'named'))
+  values ((pair).name, install_mirror.side, plan -> 'runs')
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
   for v_function in
     select * from (values
@@ -264,12 +255,46 @@ end $$;
 comment on function crossfade_private.remove_mirror is
   'Drop the triggers and functions of one side. Takes ACCESS EXCLUSIVE on that table (waits at most 2 s): never part of a rollback.';
 
-create or replace function crossfade_private.install_pair(pair crossfade.pairs)
+create or replace function crossfade_private.remove_older(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_older constant oid[] := array(
+    select f.oid from pg_catalog.pg_proc f
+    where f.pronamespace = 'crossfade_private'::regnamespace
+      and f.proname ~ format('^mirror_%s_v[12]_[a-z]+$', (pair).name)
+      -- The first line says who made it; the constants of the state have none.
+      and f.prosrc ~ '^\s*-- crossfade '
+      and f.prosrc !~ format('^\s*-- crossfade %s:',
+        replace(crossfade_private.generator(), '.', '\.')));
+  v_gone text;
+begin
+  for v_gone in
+    select format('drop trigger %I on %s', g.tgname, g.tgrelid::regclass)
+    from pg_catalog.pg_trigger g where g.tgfoid = any (v_older)
+    union all
+    select format('drop function %s', o::regprocedure) from unnest(v_older) o
+  loop
+    execute v_gone;
+  end loop;
+end $$;
+
+comment on function crossfade_private.remove_older is
+  'Drop triggers and functions that another release made for a pair and this one does not. Where there are such triggers, takes ACCESS EXCLUSIVE on their table (waits at most 2 s).';
+
+create or replace function crossfade_private.install_pair(
+  pair crossfade.pairs, plans jsonb default null
+)
 returns crossfade.pairs
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_plans jsonb := coalesce(plans, jsonb_build_array(
+    crossfade_private.plan_mirror(pair, 1), crossfade_private.plan_mirror(pair, 2)));
   v_row crossfade.pairs;
   v_mirror text;
 begin
@@ -277,8 +302,9 @@ begin
   select p.* into v_row from crossfade.pairs p where p.name = (install_pair.pair).name
   for no key update;
   select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = v_row.name;
-  perform crossfade_private.install_mirror(v_row, 1);
-  perform crossfade_private.install_mirror(v_row, 2);
+  perform crossfade_private.install_mirror(v_row, 1, v_plans -> 0);
+  perform crossfade_private.install_mirror(v_row, 2, v_plans -> 1);
+  perform crossfade_private.remove_older(v_row);
   if v_mirror in ('archived', 'reverse') then
     perform crossfade_private.install_archive(v_row);
   end if;
@@ -289,4 +315,4 @@ begin
 end $$;
 
 comment on function crossfade_private.install_pair is
-  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. Locks as install_mirror.';
+  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. plans: of both sides, by plan_mirror. Locks as install_mirror.';

@@ -140,20 +140,20 @@ begin
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
     'convert_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
-    'whole', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+    'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')),
-      format('%I = (cf_t).%1$I', v_target_key[1])),
-    'whole_back', coalesce(format('(%s) = (select %s from lateral %s cf_c)', (
+      crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t')) end,
+    'whole_back', case when v_settable_back = '{}' then format('%I = (cf_s).%1$I', v_key[1])
+      else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)), (
         select string_agg(format('cf_c.%I', c), ', ' order by n)
         from unnest(v_settable_back) with ordinality u(c, n)),
-      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')),
-      format('%I = (cf_s).%1$I', v_key[1])),
+      crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s')) end,
     'differs', crossfade_private.any_differs_sql(v_target, v_settable, '(cf_t)', 'cf_c'),
     'differs_back', crossfade_private.any_differs_sql(v_source, v_settable_back, '(cf_s)', 'cf_c'),
     'read_differs', crossfade_private.any_differs_sql(v_source,

@@ -18,37 +18,92 @@ end $$;
 comment on function crossfade.refresh_pair is
   'Make the mirror of a pair anew, with the texts of the installed release and for the triggers that its tables have now: {"pair", "before", "after": releases, "flags_version"}. Changes nothing else. Locks each table SHARE ROW EXCLUSIVE for milliseconds; waits at most 2 s for it (55P03). CF001.';
 
-create or replace function crossfade_private.refresh_pairs()
+create or replace function crossfade_private.plan_pairs()
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+  v_plans jsonb := '{}';
+begin
+  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+    begin
+      v_plans := v_plans || jsonb_build_object(v_pair.name, jsonb_build_array(
+        crossfade_private.plan_mirror(v_pair, 1), crossfade_private.plan_mirror(v_pair, 2)));
+    exception when others then
+      null; -- refresh_pairs meets the same and says so
+    end;
+  end loop;
+  return v_plans;
+end $$;
+
+comment on function crossfade_private.plan_pairs is
+  'By pair, what refresh_pairs takes long to find out. Locks nothing.';
+
+create or replace function crossfade_private.hold_tables(tables text[])
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Shorter than deadlock_timeout: it is the migration that gives way, and no writer sees a deadlock.
+set lock_timeout = '800ms'
+as $$
+begin
+  for v_attempt in 1..3 loop
+    begin
+      execute format('lock table %s in share row exclusive mode', array_to_string(tables, ', '));
+      return true;
+    exception when lock_not_available or deadlock_detected then
+      -- A short wait, again and again: a long one would queue every writer behind it.
+      perform pg_sleep(0.2);
+    end;
+  end loop;
+  return false;
+end $$;
+
+comment on function crossfade_private.hold_tables is
+  'Lock tables SHARE ROW EXCLUSIVE until the transaction ends, all or none of them; false when that was not possible in 3 times 0.8 s.';
+
+create or replace function crossfade_private.hold_writers()
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_tables text[][] := array(
+    select array[p.v1_table, p.v2_table] from crossfade.pairs p
+    where to_regclass(p.v1_table) is not null and to_regclass(p.v2_table) is not null
+    order by p.name);
+  v_pair text[];
+begin
+  if v_tables = '{}' or crossfade_private.hold_tables(array(select unnest(v_tables))) then
+    return;
+  end if;
+  foreach v_pair slice 1 in array v_tables loop
+    perform crossfade_private.hold_tables(v_pair);
+  end loop;
+end $$;
+
+comment on function crossfade_private.hold_writers is
+  'Let nobody write the tables of pairs until the transaction ends; a pair with a writer that does not end is left alone.';
+
+create or replace function crossfade_private.refresh_pairs(plans jsonb)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs;
-  v_error text;
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
-    for v_attempt in 1..3 loop
-      v_error := null;
-      begin
-        perform crossfade_private.install_pair(v_pair);
-      exception
-        when lock_not_available or deadlock_detected then
-          -- A short wait, again and again: a long one would queue every writer behind it.
-          v_error := sqlerrm;
-          perform pg_sleep(0.3);
-        when others then
-          v_error := sqlerrm;
-          exit;
-      end;
-      exit when v_error is null;
-    end loop;
-    if v_error is not null then
+    begin
+      perform crossfade_private.install_pair(v_pair, plans -> v_pair.name);
+    exception when others then
       raise warning 'crossfade: the mirror of pair "%" is still that of release %: %', v_pair.name,
-        v_pair.generator, v_error using hint = format('crossfade pair refresh %s', v_pair.name);
-    end if;
+        v_pair.generator, sqlerrm using hint = format('crossfade pair refresh %s', v_pair.name);
+    end;
   end loop;
 end $$;
 
 comment on function crossfade_private.refresh_pairs is
-  'Make the mirrors of all pairs anew. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';
+  'Make the mirrors of all pairs anew, with what plan_pairs found. A pair whose tables stay locked, or that cannot be mirrored any more, keeps what it has, with a WARNING; from then on that is a blocker and a finding of doctor.';

@@ -66,7 +66,7 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid, a.attcollation,
+  select coalesce(string_agg(crossfade_private.differs_sql(a.atttypid,
     format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)), ' or '
     order by a.attnum), 'false')
   from pg_catalog.pg_attribute a
@@ -93,17 +93,3 @@ $$;
 
 comment on function crossfade_private.unique_key_names is
   'Names of the unique indexes, which are those of their constraints, on exactly the key.';
-
-create or replace function crossfade_private.writable_columns(tab regclass, without text[])
-returns text[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-    and a.attname <> all (without);
-$$;
-
-comment on function crossfade_private.writable_columns is
-  'Columns that are not generated, but for some, in their order.';

@@ -128,6 +128,7 @@ set lock_timeout = '2s'
 as $$
 declare
   v_mirror text;
+  v_is_watched boolean;
   v_agrees boolean;
 begin
   execute format('select every(s.change = pg_sequence_last_value(%L)
@@ -137,9 +138,9 @@ begin
     ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
     format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
   if not v_agrees then
-    select m.mirror into v_mirror from crossfade_private.mirror_state m
-    where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror);
+    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
+    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
+    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
   end if;
 end $$;
 

@@ -46,6 +46,7 @@ as $$
     'default', case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end,
     'generated', case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
     'identity', a.attidentity <> '',
+    'sequence', crossfade_private.default_sequence(tab, a.attname::text)::text,
     'labels', (select coalesce(jsonb_agg(e.enumlabel order by e.enumsortorder), '[]')
       from pg_catalog.pg_enum e where e.enumtypid = y.oid),
     'checked', exists (

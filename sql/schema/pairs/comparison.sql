@@ -16,99 +16,162 @@ end $$;
 comment on function crossfade_private.json_value is
   'A json value to compare by; never raises.';
 
-create or replace function crossfade_private.has_true_equality(type_id oid)
-returns boolean
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- Every part must have an equality of PostgreSQL's own: operators of extensions are not found
-  -- with our search_path, some types have none or (boxes) one that compares areas, and by
-  -- that of intervals 30 days are a month.
-  select not exists (
-    select from crossfade_private.type_parts(type_id) p(id)
-    join pg_catalog.pg_type y on y.oid = p.id
-    where y.typtype = 'c' or y.oid = 'pg_catalog.interval'::regtype
-      or y.typtype = 'b' and y.typcategory <> 'A' and not exists (
-        select from pg_catalog.pg_opclass c
-        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
-        where c.opcdefault and c.opcintype = coalesce(
-          (select 'text'::regtype::oid where y.oid = 'varchar'::regtype), y.oid)
-          and y.typnamespace = 'pg_catalog'::regnamespace));
-$$;
-
-comment on function crossfade_private.has_true_equality is
-  'Whether = says of two values of a type, found without extensions, that nothing differs.';
-
-create or replace function crossfade_private.comparable(type_id oid, collation_id oid default 0)
-returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- The others are compared by their binary form, which no session setting rounds, or by their
-  -- text. A collation may find different texts equal; C does not.
-  select case
-    when exists (
-      select from pg_catalog.pg_collation c
-      where c.oid = collation_id and not c.collisdeterministic
-    ) then '(%s) collate pg_catalog."C"'
-    when y.oid = 'pg_catalog.json'::regtype then 'crossfade_private.json_value(%s)'
-    when crossfade_private.has_true_equality(y.oid) then '%s'
-    when y.typcategory = 'S' or y.typsend = 0 or y.oid = 'pg_catalog.xml'::regtype
-      then '(%s)::text'
-    else format('%I.%I(%%s)', n.nspname, f.proname)
-  end
-  from pg_catalog.pg_type y
-  left join pg_catalog.pg_proc f on f.oid = y.typsend
-  left join pg_catalog.pg_namespace n on n.oid = f.pronamespace
-  where y.oid = crossfade_private.base_type(type_id);
-$$;
-
-comment on function crossfade_private.comparable is
-  'Template (%s for the column) of an expression by which values of a type can be compared.';
-
 create or replace function crossfade_private.differs_sql(
-  type_id oid, collation_id oid, one_sql text, other_sql text
+  type_id oid, one_sql text, other_sql text
 )
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
+    -- Types whose = hides nothing. It is pg_catalog's own, whatever an extension brings.
     when b.id in ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype,
-        'uuid'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
-        'jsonb'::regtype)
-      or b.id in ('text'::regtype, 'varchar'::regtype) and not exists (
-        select from pg_catalog.pg_collation c
-        where c.oid = collation_id and not c.collisdeterministic)
+        'oid'::regtype, 'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype)
       then format('%s is distinct from %s', one_sql, other_sql)
-    -- Images are right for every type, and need no operator; both sides must be of one type.
-    else format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
-      one_sql, other_sql, pg_catalog.format_type(b.id, -1))
+    -- C: other collations may find different texts equal, and two of them cannot be compared.
+    when b.id in ('text'::regtype, 'varchar'::regtype)
+      then format('%s collate pg_catalog."C" is distinct from %s', one_sql, other_sql)
+    when b.id = 'jsonb'::regtype
+      then format('(%s and (%s is distinct from %s or %s))', i.image, one_sql, other_sql, i.texts)
+    -- Their text is what is stored, or hides blanks at the end.
+    when b.id in ('bpchar'::regtype, 'json'::regtype) then i.image
+    -- Equal images are equal values, found without any operator. Values with other images may still
+    -- be the same: arrays that once held a null, NaN, numbers of an older release.
+    else format('(%s and %s)', i.image, i.texts)
     end
-  from (select crossfade_private.base_type(type_id) id) b;
+  from (select crossfade_private.base_type(type_id) id) b
+  cross join lateral (
+    select format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
+        one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as image,
+      format('(%1$s)::%3$s::text collate pg_catalog."C" is distinct from (%2$s)::%3$s::text',
+        one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as texts
+  ) i;
 $$;
 
 comment on function crossfade_private.differs_sql is
-  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month).';
+  'SQL that says whether two values of a column differ in anything at all, also in what equality hides (the scale of a number, 30 days and a month, the sign of zero). Statements with it run with pinned settings: it compares texts.';
 
-create or replace function crossfade_private.column_pieces(source regclass)
-returns table (columns text[], compared text[])
+create or replace function crossfade_private.has_equality(type_id oid)
+returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select
-    array_agg(a.attname::text order by a.attnum) filter (where a.attgenerated = ''),
-    array_agg(
-      replace(crossfade_private.comparable(a.atttypid, a.attcollation), '%s',
-        '%1$s.' || replace(quote_ident(a.attname), '%', '%%'))
-      order by a.attnum
-    ) filter (where a.attgenerated = '')
-  from pg_catalog.pg_attribute a
-  where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found
+  -- with our search_path, and some types have none or (boxes) one that compares areas.
+  select not exists (
+    select from crossfade_private.type_parts(type_id) p(id)
+    join pg_catalog.pg_type y on y.oid = p.id
+    where y.typtype = 'b' and y.typcategory <> 'A' and (
+      y.typnamespace <> 'pg_catalog'::regnamespace or not exists (
+        select from pg_catalog.pg_opclass c
+        join pg_catalog.pg_am m on m.oid = c.opcmethod and m.amname in ('btree', 'hash')
+        where c.opcdefault and c.opcintype = case y.oid when 'varchar'::regtype
+          then 'text'::regtype else y.oid end)));
 $$;
 
-comment on function crossfade_private.column_pieces is
-  'Writable columns of a table, and the expressions to compare them by (with %1$s for the alias).';
+comment on function crossfade_private.has_equality is
+  'Whether two values of a type can be compared by =, found without extensions.';
+
+create or replace function crossfade_private.unequal_sql(
+  type_id oid, one_sql text, other_sql text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when b.id in ('text'::regtype, 'varchar'::regtype)
+      then crossfade_private.differs_sql(type_id, one_sql, other_sql)
+    when b.id = 'pg_catalog.json'::regtype then format(
+      '(%s and crossfade_private.json_value(%s) is distinct from crossfade_private.json_value(%s))',
+      crossfade_private.differs_sql(type_id, one_sql, other_sql), one_sql, other_sql)
+    when crossfade_private.has_equality(b.id) then format('(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
+      one_sql, other_sql, pg_catalog.format_type(b.id, -1),
+      case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
+    else crossfade_private.differs_sql(type_id, one_sql, other_sql)
+    end
+  from (select crossfade_private.base_type(type_id) id) b
+  join pg_catalog.pg_type y on y.oid = b.id;
+$$;
+
+comment on function crossfade_private.unequal_sql is
+  'SQL that says whether two values of a column are unequal by their type: as differs_sql, but for what only looks different (1.1 and 1.10, 30 days and a month, json with other blanks).';
+
+create or replace function crossfade_private.column_differences(
+  tab regclass, one_sql text, other_sql text
+)
+returns table (name text, differs text, unequal text, breaks text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select a.attname::text, d.differs, d.unequal,
+    case when exists (
+      select from crossfade_private.type_parts(a.atttypid) p(id) where p.id = 'interval'::regtype)
+      then d.differs else d.unequal end
+  from pg_catalog.pg_attribute a
+  cross join lateral (
+    select crossfade_private.differs_sql(a.atttypid, v.one, v.other) as differs,
+      crossfade_private.unequal_sql(a.atttypid, v.one, v.other) as unequal
+    from (values (format('%s.%I', one_sql, a.attname), format('%s.%I', other_sql, a.attname)))
+      v(one, other)
+  ) d
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+$$;
+
+comment on function crossfade_private.column_differences is
+  'For each column that is not computed, SQL that says of two rows of a table whether they differ there, are unequal, and whether that breaks a law: numbers may come back with other places, intervals not.';
+
+create or replace function crossfade_private.differing_columns_sql(
+  tab regclass, one_sql text, other_sql text, prefix text default '', laws boolean default false
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('array_remove(array[%s]::text[], null)', string_agg(format('case when %s then %L end',
+    case when laws then d.breaks else d.differs end, prefix || d.name), ', ' order by d.name))
+  from crossfade_private.column_differences(tab, one_sql, other_sql) d;
+$$;
+
+comment on function crossfade_private.differing_columns_sql is
+  'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+
+create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
+  -- in one table only, and repair settles it.
+  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
+    a.unequal)
+  from (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
+  ) a
+  cross join (
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
+  ) b;
+$$;
+
+comment on function crossfade_private.rows_differ_sql is
+  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+
+create or replace function crossfade_private.writable_columns(tab regclass, without text[])
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.attname <> all (without);
+$$;
+
+comment on function crossfade_private.writable_columns is
+  'Columns that are not generated, but for some, in their order.';
 
 create or replace function crossfade_private.always_identity(tab regclass)
 returns text[]

@@ -1,59 +1,5 @@
 -- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
--- bare select list, its whole text where it is any other SELECT, else a call.
-
-create or replace function crossfade_private.conversion(
-  converter text, source regclass, target regclass
-)
-returns jsonb
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_parsed jsonb := crossfade_private.converter_text(converter);
-  v_conversion jsonb;
-  v_columns jsonb;
-begin
-  select jsonb_agg(jsonb_build_object('name', a.attname, 'type',
-    crossfade_private.base_type_name(a.atttypid), 'composite', exists (
-      select from crossfade_private.type_parts(a.atttypid) p(id)
-      join pg_catalog.pg_type y on y.oid = p.id and y.typtype = 'c')) order by a.attnum)
-  into v_columns
-  from pg_catalog.pg_attribute a
-  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
-  v_conversion := jsonb_build_object('call', converter, 'target', target::text, 'columns', v_columns,
-    'reads', null, 'items', null);
-  if v_parsed is null
-    or jsonb_array_length(nullif(v_parsed -> 'items', 'null')) <> jsonb_array_length(v_columns)
-    -- An explicit cast to a composite would cut its parts; a call assigns them.
-    or exists (
-      select from jsonb_array_elements(v_columns) c where (c ->> 'composite')::boolean)
-  then
-    return v_conversion;
-  end if;
-  v_conversion := v_conversion || v_parsed;
-  -- What PostgreSQL would not plan in another statement is called.
-  execute format('explain select from %s cf_s cross join %s cf_t cross join lateral %s cf_c',
-    source, target, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'));
-  return v_conversion;
-exception when others then
-  return v_conversion || '{"text": null, "items": null, "reads": null}';
-end $$;
-
-comment on function crossfade_private.conversion is
-  'How a converter stands in statements: {"call", "target", "columns": [{"name", "type"}], and of a converter whose text can be used "name", "row", "counterpart", "text", "reads", "items"}. Locks both tables ACCESS SHARE.';
-
-create or replace function crossfade_private.fill_item(
-  item text, row_sql text, counterpart_sql text
-)
-returns text
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  select replace(replace(item, chr(3), row_sql), chr(4), counterpart_sql);
-$$;
-
-comment on function crossfade_private.fill_item is
-  'An expression of a converter with the SQL of the row and of its counterpart in it.';
+-- bare select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text
@@ -64,17 +10,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case
     when conversion -> 'items' <> 'null' then (
-      select format('(select %s)', string_agg(format('(%s)::%s as %I',
-        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'type',
-        c ->> 'name'), ', ' order by n))
+      select format('(select %s)', string_agg(format('%s as %I',
+        crossfade_private.fill_item(i ->> 'text', row_sql, counterpart_sql), c ->> 'name'), ', '
+        order by n))
       from jsonb_array_elements(conversion -> 'items') with ordinality u(i, n)
       join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n))
     when conversion ->> 'text' is not null then (
-      select format(
-        '(select %s from (select %s as %I, %s as %I) %I cross join lateral (%s) cf_made(%s))',
-        string_agg(format('cf_made.%I::%s as %1$I', c ->> 'name', c ->> 'type'), ', ' order by n),
-        row_sql, conversion ->> 'row', counterpart_sql, conversion ->> 'counterpart',
-        conversion ->> 'name', conversion ->> 'text',
+      select format('(select %s from (select %s as cf_row, %s as cf_counterpart) cf_given
+          cross join lateral (%s) cf_made(%s))',
+        string_agg(format('%s as %I', c ->> 'made', c ->> 'name'), ', ' order by n),
+        row_sql, counterpart_sql, conversion ->> 'text',
         string_agg(quote_ident(c ->> 'name'), ', ' order by n))
       from jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n))
     else format('%s(%s, %s)', conversion ->> 'call', row_sql, counterpart_sql)
@@ -82,7 +27,56 @@ as $$
 $$;
 
 comment on function crossfade_private.convert_sql is
-  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, as the base types of these.';
+  'An item of FROM, to be written after LATERAL and before an alias, that converts a row: its columns are those of the target, assigned as an INSERT would, as the base types of these.';
+
+create or replace function crossfade_private.conversion(
+  converter text, source regclass, target regclass
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_parsed constant jsonb := crossfade_private.converter_text(converter);
+  v_paths constant text[] := array[
+    crossfade_private.owner_search_path(source), crossfade_private.owner_search_path(target)];
+  v_both constant text := format('%s cf_s cross join %s cf_t', source, target);
+  v_columns jsonb;
+  v_called jsonb;
+  v_conversion jsonb;
+  v_form text;
+  v_why text := v_parsed ->> 'why';
+begin
+  select jsonb_agg(jsonb_build_object('name', a.attname, 'id', a.atttypid, 'typmod', a.atttypmod,
+    'type', crossfade_private.base_type_name(a.atttypid)) order by a.attnum)
+  into v_columns
+  from pg_catalog.pg_attribute a
+  where a.attrelid = target and a.attnum > 0 and not a.attisdropped;
+  v_called := jsonb_build_object('call', converter, 'columns', v_columns, 'reads', null,
+    'items', null, 'text', null);
+  foreach v_form in array case when v_why is not null then '{}'::text[]
+    when jsonb_array_length(nullif(v_parsed -> 'items', 'null')) = jsonb_array_length(v_columns)
+      then '{items,text}' else '{text}' end
+  loop
+    begin
+      v_conversion := v_called || jsonb_build_object('reads', v_parsed -> 'reads')
+        || case v_form
+          when 'items' then crossfade_private.standing_items(v_parsed, v_columns, v_both, v_paths)
+          else crossfade_private.standing_text(v_parsed, v_columns, v_both, v_paths) end;
+      -- What PostgreSQL would not plan in another statement is called.
+      execute format('explain select from %s cross join lateral %s cf_c cross join lateral %s cf_d',
+        v_both, crossfade_private.convert_sql(v_conversion, 'cf_s', 'cf_t'),
+        crossfade_private.convert_sql(v_conversion, 'cf_s', format('null::%s', target)));
+      return v_conversion;
+    exception when others then
+      v_why := format('PostgreSQL refuses its text in another statement: %s', sqlerrm);
+    end;
+  end loop;
+  return v_called || jsonb_build_object('why', v_why);
+end $$;
+
+comment on function crossfade_private.conversion is
+  'How a converter stands in statements: {"call", "columns": [{"name", "type"}], and "items", or "text" and the columns'' "made", or "why" it has to be called, "reads"}. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.depends_on_settings(
   conversion jsonb, source regclass, target regclass
@@ -93,7 +87,13 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- Anything else than a bare list is taken to depend on them.
   select coalesce(bool_or(case
-    when i.safe ~ ('^\((' || chr(3) || '|' || chr(4) || ')\)\.[^ ()]+$') then false
+    -- Copied as it is, and compared without its text.
+    when (i.item ->> 'copies' is not null or i.item ->> 'keeps' is not null)
+      and crossfade_private.base_type(i.id) in (
+        'bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype,
+        'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
+        'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
+        'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
     else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
       or exists (
         select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
@@ -118,8 +118,9 @@ as $$
             'json'::regtype, 'jsonb'::regtype))
     end), true)
   from (
-    select u.item, p.safe
-    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) u(item)
+    select u.item, p.safe, (w.c ->> 'id')::oid as id
+    from jsonb_array_elements(nullif(conversion -> 'items', 'null')) with ordinality u(item, n)
+    join jsonb_array_elements(conversion -> 'columns') with ordinality w(c, n) using (n)
     cross join lateral crossfade_private.protect_text(u.item ->> 'text') p
   ) i;
 $$;

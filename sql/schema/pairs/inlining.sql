@@ -7,22 +7,18 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce((
-    select jsonb_build_object(
-      'convert' || suffix, format('(select %s from (select ', string_agg(
-        format('cf_made.%I::%s as %1$I', w.c ->> 'name', w.c ->> 'type'), ', ' order by w.n)),
-      'with' || suffix, format(' as %I, ', f.conversion ->> 'row'),
-      'converted' || suffix, format(' as %I) %I cross join lateral (%s) cf_made(%s))',
-        f.conversion ->> 'counterpart', f.conversion ->> 'name', f.conversion ->> 'text',
-        string_agg(quote_ident(w.c ->> 'name'), ', ' order by w.n)))
-    from crossfade_private.conversion(converter, source, target) f(conversion)
-    cross join lateral jsonb_array_elements(f.conversion -> 'columns') with ordinality w(c, n)
-    where f.conversion ->> 'text' is not null
-    group by f.conversion), '{}');
+  select case when c.conversion ? 'why' then '{}' else jsonb_build_object(
+      'convert' || suffix, '(select cf_made.* from (select ',
+      'with' || suffix, ' as cf_row, ',
+      'converted' || suffix, format(
+        ' as cf_counterpart) cf_given cross join lateral %s cf_made)', crossfade_private.convert_sql(
+          c.conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
+    || jsonb_build_object('called' || suffix, c.conversion -> 'why')
+  from crossfade_private.conversion(converter, source, target) c(conversion);
 $$;
 
 comment on function crossfade_private.conversion_pieces is
-  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; empty when it has to be called. Locks both tables ACCESS SHARE.';
+  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; only called (plus suffix), which says why, when it has to be called. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.inlined_pieces(pair crossfade.pairs, side integer)
 returns jsonb

@@ -10,8 +10,8 @@ declare
   v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
   v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
-  v_source_columns record;
-  v_target_columns record;
+  v_source_columns text[];
+  v_target_columns text[];
   -- PostgreSQL lets nobody update these.
   v_source_identity text[] := crossfade_private.always_identity(v_source);
   v_target_identity text[] := crossfade_private.always_identity(v_target);
@@ -19,8 +19,8 @@ declare
   v_alias text;
   v_pieces jsonb;
 begin
-  select * into v_source_columns from crossfade_private.column_pieces(v_source);
-  select * into v_target_columns from crossfade_private.column_pieces(v_target);
+  v_source_columns := crossfade_private.writable_columns(v_source, '{}');
+  v_target_columns := crossfade_private.writable_columns(v_target, '{}');
   v_pieces := jsonb_build_object(
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
     'source', case side when 1 then pair.v1_table else pair.v2_table end,
@@ -31,29 +31,23 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
+    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
+    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
-    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns.columns) c),
+    (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
     'set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_target_columns.columns) c
+        from unnest(v_target_columns) c
        where c <> all (v_target_key) and c <> all (v_target_identity)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
       format('%1$I = cf_c.%1$I', v_target_key[1])),
     'source_set_list', coalesce(
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_source_columns.columns) c
+        from unnest(v_source_columns) c
        where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])),
-    -- Only what differs between cf_b (before) and cf_c (after).
-    'merge_list', coalesce(
-      (select string_agg(format(
-          '%1$I = case when %2$s is distinct from %3$s then cf_c.%1$I else cf_t.%1$I end', u.c,
-          format(u.compared, 'cf_b'), format(u.compared, 'cf_c')), ', ')
-        from unnest(v_target_columns.columns, v_target_columns.compared) u(c, compared)
-       where u.c <> all (v_target_key) and u.c <> all (v_target_identity)),
-      format('%1$I = cf_c.%1$I', v_target_key[1])));
+      format('%1$I = cf_c.%1$I', v_source_key[1])));
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -72,19 +66,9 @@ begin
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
       'tkey_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'scompare_' || v_name,
-      (select string_agg(format(c, v_alias), ', ') from unnest(v_source_columns.compared) c),
-      'tcompare_' || v_name,
-      (select string_agg(format(c, v_alias), ', ') from unnest(v_target_columns.compared) c),
-      'sfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
-        from unnest(v_source_columns.compared) c),
-      'tfields_' || v_name,
-      (select string_agg(format(c, format('(%s.cf_row)', v_alias)), ', ')
-        from unnest(v_target_columns.compared) c),
       'tcolumns_' || v_name,
       (select string_agg(format('%s.%I', v_alias, c), ', ')
-        from unnest(v_target_columns.columns) c),
+        from unnest(v_target_columns) c),
       -- Keys travel as JSON with the V1 names, whichever side they were read from.
       'skey_json_' || v_name,
       crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),

@@ -39,6 +39,26 @@ $$;
 comment on function crossfade_private.base_type_name is
   'Name of the base type, without length or precision, to cast to.';
 
+create or replace function crossfade_private.base_typmod(type_id oid, typmod integer)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive layer(id, typmod, depth) as (
+    select type_id, typmod, 0
+    union all
+    select case when y.typtype = 'd' then y.typbasetype else y.typelem end,
+      case when y.typtype = 'd' then y.typtypmod else l.typmod end, l.depth + 1
+    from layer l join pg_catalog.pg_type y on y.oid = l.id
+    where y.typtype = 'd' or y.typcategory = 'A' and y.typelem <> 0
+  )
+  -- The length of an array is that of its elements.
+  select l.typmod from layer l order by l.depth desc limit 1;
+$$;
+
+comment on function crossfade_private.base_typmod is
+  'Length or precision of a column as PostgreSQL keeps it, found below domains and arrays; -1 is none.';
+
 create or replace function crossfade_private.type_parts(type_id oid)
 returns setof oid
 language sql stable

@@ -58,16 +58,11 @@ as $$
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
       and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
     union all
-    select format(
-      'converter %s is called for every row: in SQL, with set search_path = pg_catalog, pg_temp as its only setting, its text would stand in our statements',
-      c.converter)
+    select format('converter %s is called for every row, which is slower: %s', c.converter,
+      q.pieces ->> 'called')
     from (values (1, (pair).to_v2), (2, (pair).to_v1)) c(side, converter)
     join crossfade_private.pair_pieces q on q.pair = (pair_warnings.pair).name and q.side = c.side
-    join pg_catalog.pg_proc f on f.oid = to_regproc(c.converter)
-    join pg_catalog.pg_language l on l.oid = f.prolang
-    where q.pieces ->> 'convert' = c.converter || '('
-      -- This one PostgreSQL inlines by itself.
-      and not (l.lanname = 'sql' and f.proconfig is null and not f.prosecdef)
+    where q.pieces ->> 'called' is not null
   ) q;
 $$;
 

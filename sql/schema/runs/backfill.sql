@@ -71,6 +71,7 @@ declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
   v_pieces jsonb := crossfade_private.run_pieces(v_pair, v_run.direction);
+  v_reason text;
   v_wait jsonb;
   v_done jsonb;
 begin
@@ -82,6 +83,10 @@ begin
   if v_run.state <> 'running' then
     return crossfade_private.batch_json(run, v_run.state,
       jsonb_build_object('reason', v_run.reason));
+  end if;
+  v_reason := crossfade_private.release_reason(v_pair);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
   v_wait := crossfade_private.older_writers(v_run);
   if v_wait is not null then

@@ -25,7 +25,7 @@ begin
   end if;
   -- Before the backfill has finished most rows are missing, and that is no news.
   if v_pair.stage not in ('dualwrite', 'shadow', 'live', 'rampdown')
-    or v_pair.last_backfill_at is null then
+    or v_pair.last_backfill_at is null or crossfade_private.release_reason(v_pair) is not null then
     return jsonb_build_object('pair', pair, 'state', 'waiting', 'mismatches', 0);
   end if;
   insert into crossfade_private.verify_cursors (pair) values (verify_some.pair)

@@ -55,6 +55,7 @@ set bytea_output = 'hex'
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_reason text := crossfade_private.release_reason(v_pair);
   v_started constant timestamptz := clock_timestamp();
   v_turns jsonb;
   v_part jsonb;
@@ -68,6 +69,10 @@ begin
       format('Invalid follower_only "%s" or max_rows %s', follower_only, max_rows),
       jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
       'follower_only is keep, delete or copy, max_rows at least 1.');
+  end if;
+  if v_reason is not null then
+    perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
+      jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
   end if;
   select coalesce(jsonb_agg(to_jsonb(t)), '[]') into v_turns
   from crossfade_private.repair_turns(v_pair, max_rows, follower_only <> 'keep') t;

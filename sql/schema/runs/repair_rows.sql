@@ -18,8 +18,7 @@ begin
         select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
         then case when cf_b.cf_here then 'delete' end
       when cf_b.cf_here is null then 'insert'
-      when row({tcompare_c}) is distinct from row({tfields_b})
-        or row({scompare_d}) is distinct from row({sfields_a}) then 'update' end
+      when {rows_differ} then 'update' end
     from unnest($1) cf_z(key)
     left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
       where ({skey_t}) = ({skey_z})) cf_a on true

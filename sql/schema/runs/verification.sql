@@ -87,6 +87,7 @@ as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
   v_pair crossfade.pairs := crossfade_private.get_pair(v_run.pair);
+  v_reason text;
   v_done jsonb;
 begin
   if v_run.kind <> 'verify' then
@@ -97,6 +98,10 @@ begin
   if v_run.state <> 'running' then
     return crossfade_private.batch_json(run, v_run.state,
       jsonb_build_object('reason', v_run.reason));
+  end if;
+  v_reason := crossfade_private.release_reason(v_pair);
+  if v_reason is not null then
+    return crossfade_private.batch_json(run, 'waiting', jsonb_build_object('reason', v_reason));
   end if;
   v_done := crossfade_private.run_batch(
     v_run, v_pair, crossfade_private.run_pieces(v_pair, 'v1_to_v2'), target_ms);

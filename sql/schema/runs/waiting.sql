@@ -1,4 +1,22 @@
--- Who was writing before mirroring was on: batches wait for them.
+-- What batches wait for: the end of a release's installation, and those who were writing before
+-- mirroring was on.
+
+create or replace function crossfade_private.release_reason(pair crossfade.pairs)
+returns text
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
+      then 'a release of crossfade is being installed'
+    when (pair).generator <> crossfade_private.generator()
+      then format('its mirror is that of crossfade %s and not of %s; run: crossfade pair refresh %s',
+        (pair).generator, crossfade_private.generator(), (pair).name)
+  end;
+$$;
+
+comment on function crossfade_private.release_reason is
+  'Why nothing may work on a pair''s rows now, or null: a release is being installed, or it has not refreshed the pair. Keeps the next release off until the transaction ends.';
 
 create or replace function crossfade_private.older_writers(run crossfade.runs)
 returns jsonb

@@ -4,13 +4,18 @@ create table if not exists crossfade.control (
   singleton boolean primary key default true,
   flags_version bigint not null default 1,
   schema_version integer not null default 2,
+  release text not null default '',
   constraint control_has_one_row check (singleton)
 );
 
 insert into crossfade.control default values on conflict do nothing;
 
 comment on table crossfade.control is
-  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer. schema_version is what the control plane checks before it works.';
+  'One row. flags_version grows with every change to settings, flags, cohorts, kill switches and pairs, and travels on every answer.';
+comment on column crossfade.control.schema_version is
+  'What the control plane checks before it works. A release raises it when older commands cannot change things any more.';
+comment on column crossfade.control.release is
+  'The release that was installed last.';
 
 create table if not exists crossfade.audit (
   id bigint generated always as identity primary key,

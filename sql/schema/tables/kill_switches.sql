@@ -24,11 +24,24 @@ comment on column crossfade.kill_switches.pair is
 comment on column crossfade.kill_switches.reason is
   'Why it was engaged; null when nobody said, or never engaged.';
 
-insert into crossfade.kill_switches (name, fences, overrides_all, description)
-values
-('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
-('disable_memory_system', false, false, 'Turn enable_memory_system off'),
-('disable_state_management', false, false, 'Turn enable_state_management off'),
-('disable_new_tools', false, false, 'Turn use_new_tool_framework off'),
-('emergency_rollback', true, true, 'Turn every flag off, serve V1, refuse direct writes to V2')
-on conflict (name) do nothing;
+do $$
+declare
+  v_switch record;
+begin
+  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait
+  -- for the end of the migration.
+  for v_switch in
+    select s.* from (values
+      ('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
+      ('disable_memory_system', false, false, 'Turn enable_memory_system off'),
+      ('disable_state_management', false, false, 'Turn enable_state_management off'),
+      ('disable_new_tools', false, false, 'Turn use_new_tool_framework off'),
+      ('emergency_rollback', true, true,
+        'Turn every flag off, serve V1, refuse direct writes to V2')
+    ) s(name, fences, overrides_all, description)
+    where not exists (select from crossfade.kill_switches k where k.name = s.name)
+  loop
+    insert into crossfade.kill_switches (name, fences, overrides_all, description)
+    values (v_switch.name, v_switch.fences, v_switch.overrides_all, v_switch.description);
+  end loop;
+end $$;

@@ -56,13 +56,6 @@ create table if not exists crossfade.mirror_failures (
   resolution text
 );
 
-create unique index if not exists mirror_failures_open_idx
-  on crossfade.mirror_failures (pair, key) where resolved_at is null;
-create index if not exists mirror_failures_pair_idx on crossfade.mirror_failures (pair, at);
-create index if not exists mirror_failures_turn_idx
-  on crossfade.mirror_failures (pair, last_attempt_at nulls first, id) where resolved_at is null;
-create index if not exists mirror_failures_side_idx
-  on crossfade.mirror_failures (pair, written_side) where resolved_at is null;
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
@@ -78,10 +71,34 @@ create table if not exists crossfade_private.tombstones (
   key jsonb not null
 );
 
-create index if not exists tombstones_pair_idx on crossfade_private.tombstones (pair, side, id);
-
--- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
-create index if not exists tombstones_key_idx on crossfade_private.tombstones using hash (key);
-
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
+-- these, and a release that waits for a client who waits for its end would never refresh a pair.
+do $$
+declare
+  v_index record;
+begin
+  for v_index in
+    select * from (values
+      ('crossfade.mirror_failures_open_idx', 'create unique index mirror_failures_open_idx
+        on crossfade.mirror_failures (pair, key) where resolved_at is null'),
+      ('crossfade.mirror_failures_pair_idx', 'create index mirror_failures_pair_idx
+        on crossfade.mirror_failures (pair, at)'),
+      ('crossfade.mirror_failures_turn_idx', 'create index mirror_failures_turn_idx
+        on crossfade.mirror_failures (pair, last_attempt_at nulls first, id)
+        where resolved_at is null'),
+      ('crossfade.mirror_failures_side_idx', 'create index mirror_failures_side_idx
+        on crossfade.mirror_failures (pair, written_side) where resolved_at is null'),
+      ('crossfade_private.tombstones_pair_idx', 'create index tombstones_pair_idx
+        on crossfade_private.tombstones (pair, side, id)'),
+      -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
+      ('crossfade_private.tombstones_key_idx', 'create index tombstones_key_idx
+        on crossfade_private.tombstones using hash (key)')
+    ) i(name, statement)
+    where to_regclass(i.name) is null
+  loop
+    execute v_index.statement;
+  end loop;
+end $$;

@@ -33,7 +33,7 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      'b33db63cab49fc249435c7c2812434034ccde1059de090e4c0f3152314cfbb4f'),
+      '74e4b083c93051529d11ad1f9f27fc262de1e2f51d80b2f3e43de9642cc2c098'),
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',

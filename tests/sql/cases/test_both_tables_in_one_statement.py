@@ -33,6 +33,7 @@ SHAPE = TWO_SIDED.but(
     to_v1="b.id, b.body, b.note, o.draft",
 )
 
+
 def fresh(db: Connection) -> None:
     """Rows 1 to 20 in both tables, whatever the statement before has left."""
     with unseen(db):

@@ -334,7 +334,9 @@ def test_a_row_is_converted_alike_in_every_session(db: Connection, form: str) ->
             sql.SQL(", ").join(sql.Literal(kind[4]) for kind in kinds)
         )
     )
-    copy = "insert into public.things select {}, 0, " + ", ".join(f"c{n}" for n in range(len(kinds)))
+    copy = "insert into public.things select {}, 0, " + ", ".join(
+        f"c{n}" for n in range(len(kinds))
+    )
     for n in range(1, 4):
         db.execute(copy.format(n) + " from public.model")
     register(db)
@@ -345,7 +347,9 @@ def test_a_row_is_converted_alike_in_every_session(db: Connection, form: str) ->
         db.execute(settings)
         db.execute(copy.format(start) + " from public.model")
         db.execute(copy.format(f"{start} + g") + " from public.model, generate_series(10, 40) g")
-        db.execute(f"insert into public.things (id) select {start} + g from generate_series(41, 80) g")
+        db.execute(
+            f"insert into public.things (id) select {start} + g from generate_series(41, 80) g"
+        )
         sets = ", ".join(f"c{n} = m.c{n}" for n in range(len(kinds)))
         for where in (f"id = {start} + 41", f"id between {start} + 42 and {start} + 80"):
             db.execute(f"update public.things t set {sets} from public.model m where t.{where}")
@@ -371,7 +375,8 @@ def test_a_row_is_converted_alike_in_every_session(db: Connection, form: str) ->
         db.execute(settings)
         found_violations.append(
             [(item["key"], item["law"], item["columns"])
-             for side in (1, 2) for item in call(db, "check_conversion", "things", side)["violations"]]
+             for side in (1, 2)
+             for item in call(db, "check_conversion", "things", side)["violations"]]
         )  # fmt: skip
     assert found_violations[0] == found_violations[1] == found_violations[2]
 
@@ -420,7 +425,9 @@ def test_a_generated_column_that_a_converter_reads_has_its_value(
         "insert into public.things_v2 (id, qty, cents, total) values (60, 2, 2, 4)",
     ):
         db.execute(statement)
-        found = rows(db, "select id from public.things_v2 where total <> qty * cents or total is null")
+        found = rows(
+            db, "select id from public.things_v2 where total <> qty * cents or total is null"
+        )
         if found and "v2 set qty" not in statement:
             wrong[statement] = found
         db.execute("update public.things_v2 set total = qty * cents where total <> qty * cents")
@@ -467,7 +474,8 @@ def test_a_generated_column_of_v2_is_computed_there_and_read_by_the_way_back(
 
 TEXTS = [
     "{admin}", "{target}", "{source}", "{skey_n}", "{pair}", "{convert}", "{}", "{{", "}}",
-    "<<side>>", "<<broken>>", "<<different>>", "<<rows>>", "%", "%s", "%I", "%%", "%1$s", "$1", "$$",
+    "<<side>>", "<<broken>>", "<<different>>", "<<rows>>", "%", "%s", "%I", "%%", "%1$s", "$1",
+    "$$",
     "$body$", "$template$", "$outer$", "it''s", "\\", "\\1", "\\n", "\n", "--", "/*", "*/", ";",
     ":name", "@@", "?", "made", "cf_t", "new", "old", "a", "b", "o", "{\"a\": 1}", "__pair__",
     "@pair@", "\"quoted\"",

@@ -74,7 +74,9 @@ def test_a_change_that_equality_hides_is_mirrored_and_seen(db: Connection, kind:
         assert failures(db) == []
         db.execute(f"update {t} set body = %s where id = {start}", [second])
         assert dict(both(db, text))[start] == second_of(db, column, second)
-        db.execute(f"update {t} set body = %s where id between {start} + 1 and {start} + 30", [second])
+        db.execute(
+            f"update {t} set body = %s where id between {start} + 1 and {start} + 30", [second]
+        )
         db.execute(f"update {t} set n = 1 where id = {start}")
         db.execute(
             f"insert into {t} (id, body) values ({start} + 1, %s) "

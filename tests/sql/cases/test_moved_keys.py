@@ -41,7 +41,11 @@ KEYS: dict[str, tuple[str, str, Callable[[int], str]]] = {
     "uuid": (UUID, UUID, lambda n: f"uuid '00000000-0000-4000-8000-{n:012}'"),
     "text": (TEXT, TEXT, lambda n: f"text 'it''s no. {n} \\ é'"),
     "date": ("id date primary key", "id date primary key", lambda n: f"date '2026-01-01' + {n}"),
-    "domain": ("id public.code primary key", "id public.code primary key", lambda n: f"public.code 'c{n}'"),
+    "domain": (
+        "id public.code primary key",
+        "id public.code primary key",
+        lambda n: f"public.code 'c{n}'",
+    ),
     "two columns": (f"{PARTS}, primary key (part, id)", f"{PARTS}, primary key (part, id)", str),
     "unique, no primary key": ("id bigint not null unique", "id bigint not null unique", str),
 }
@@ -105,9 +109,7 @@ def test_what_only_the_other_table_holds_moves_with_the_key(
     create(db, shape)
     key = ["part", "id"] if "part" in v1 else ["id"]
     names = [f"public.things{part}" for part in ("", "_v2", "_to_v2", "_to_v1")]
-    db.execute(
-        "select crossfade.register_pair('things', %s, %s, %s, %s, key => %s)", [*names, key]
-    )
+    db.execute("select crossfade.register_pair('things', %s, %s, %s, %s, key => %s)", [*names, key])
     to_stage(db, "dualwrite")
     k = {n: key_of(n) for n in range(30)}
     table = "public.things" if side == 1 else "public.things_v2"
@@ -300,7 +302,9 @@ def test_a_move_that_a_trigger_makes_keeps_what_only_the_other_table_holds(
     with unseen(db):
         db.execute("update public.things_v2 set pinned = true")
     if "another" in kind:
-        db.execute(f"insert into public.orders select g, g + 100 from generate_series(1, {count}) g")
+        db.execute(
+            f"insert into public.orders select g, g + 100 from generate_series(1, {count}) g"
+        )
     else:
         db.execute(f"update {moving(side)} set body = 'move ' || body where id <= {count}")
     assert kept(db) == [
@@ -477,4 +481,3 @@ def test_two_sessions_that_move_one_row_from_both_sides_end_equal(
     assert second.execute("update public.things_v2 set id = 20 where id = 1").rowcount == 0
     assert kept(db) == [(10, "d", True)]
     settled(db)
-

@@ -100,9 +100,7 @@ def test_off_waits_for_no_lock_on_v2(db: Connection, connect: Connect) -> None:
     migration.execute("rollback")
 
 
-def test_on_and_off_take_no_lock_that_a_writer_waits_for(
-    db: Connection, connect: Connect
-) -> None:
+def test_on_and_off_take_no_lock_that_a_writer_waits_for(db: Connection, connect: Connect) -> None:
     dualwrite(db)
     writer, operator = connect(), connect()
     writer.execute("set lock_timeout = '100ms'")
@@ -111,7 +109,9 @@ def test_on_and_off_take_no_lock_that_a_writer_waits_for(
         call(operator, "set_stage", "things", stage, "test")
         # The reader and the writer of another row go on while the switch is not committed yet.
         writer.execute("select count(*) from public.things, public.things_v2")
-        writer.execute("insert into public.things select coalesce(max(id), 0) + 1 from public.things")
+        writer.execute(
+            "insert into public.things select coalesce(max(id), 0) + 1 from public.things"
+        )
     operator.execute("rollback")
     assert len(settled(db)) == 3
 

@@ -1,0 +1,119 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, MDY'
+ SET "IntervalStyle" TO 'postgres'
+ SET extra_float_digits TO '1'
+ SET bytea_output TO 'hex'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": rows updated in V2.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+  cf_count bigint;
+  cf_moved boolean;
+  cf_changed boolean;
+  cf_written bigint;
+  cf_olds public.notes_v2[];
+  cf_news public.notes_v2[];
+  
+begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 36 at SQL statement' then
+      return null;
+    end if;
+  
+  end if;
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
+      and strpos(split_part(cf_context, e'\n', -1), '"') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 1) then
+      return null;
+    end if;
+  end if;
+  cf_state := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
+    else crossfade_private.read_state('notes', 2) end;
+  if cf_state in ('off', 'archive') or coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
+    and crossfade_private.is_engine_write('notes') then
+    return null;
+  end if;
+  cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
+    and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
+  -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
+  -- rows have changed keys with each other.
+  select cf_a.number, cf_a.keys is distinct from cf_b.keys,
+    case when cf_a.number < 9 then exists (
+      select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen) else true end
+  into cf_count, cf_moved, cf_changed
+  from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
+    (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
+  -- Order matters: what the converter does not read must not even lock the other table.
+  if cf_count = 0 or not cf_moved and not cf_changed then
+    return null;
+  end if;
+  if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body));
+      else
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when current_setting('track_counts') = 'on'
+          and pg_stat_get_xact_tuples_inserted('public.notes'::regclass)
+            + pg_stat_get_xact_tuples_updated('public.notes'::regclass)
+            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' else 'update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
+        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' end;
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q
+        where case when exists (select from public.notes cf_t where (cf_t).id = (cf_s).id) then exists (
+          select from public.notes cf_t where (cf_t).id = (cf_s).id
+            and not exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c))
+        else exists (select from lateral public.notes_to_v1(cf_s, null::public.notes) cf_c) end) then
+        return null;
+      end if;
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_olds := array(select row(cf_x.*)::public.notes_v2 from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x);
+  if cf_moved then
+    perform crossfade_private.mirror_notes_v2_move(cf_olds, cf_news);
+  end if;
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys('notes', 2, tg_op,
+      array(select jsonb_build_object('id', cf_x.id) from unnest(cf_news) cf_x));
+    return null;
+  end if;
+  perform crossfade_private.mirror_notes_v2_edit(cf_olds, cf_news, cf_depth > 1);
+  if cf_moved and coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
+    perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);
+  end if;
+  return null;
+end $function$

@@ -1,0 +1,26 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_last()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, MDY'
+ SET "IntervalStyle" TO 'postgres'
+ SET extra_float_digits TO '1'
+ SET bytea_output TO 'hex'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": puts the columns that the converter makes back into a row of V1.
+declare
+  cf_kept constant text := current_setting('crossfade.kept_notes_v1_' || pg_trigger_depth(), true);
+  cf_row public.notes;
+begin
+  if cf_kept <> '' then
+    cf_row := cf_kept::public.notes;
+    new.book := cf_row.book;
+    new.page := cf_row.page;
+    new.body := cf_row.body;
+    new.updated_at := cf_row.updated_at;
+    perform set_config('crossfade.kept_notes_v1_' || pg_trigger_depth(), '', true);
+  end if;
+  return new;
+end $function$

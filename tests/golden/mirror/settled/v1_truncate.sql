@@ -1,0 +1,53 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_truncate()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": V1 is truncated.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+begin
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
+      and strpos(split_part(cf_context, e'\n', -1), '"') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then
+      return null;
+    end if;
+  end if;
+  cf_state := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end;
+  if cf_state in ('off', 'archive') or coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
+    and crossfade_private.is_engine_write('notes') then
+    return null;
+  end if;
+  cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
+    and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
+  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- It also removes rows younger than the snapshot, which DELETE would not see.
+    truncate public.notes_v2;
+    return null;
+  end if;
+  begin
+    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
+    -- never had a counterpart.
+    delete from public.notes_v2 cf_t
+    where not exists (select from public.notes cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page)
+      and exists (select from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c);
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+    perform crossfade_private.record_failure(
+      'notes', 1, jsonb_build_object('book', cf_t.book, 'page', cf_t.page), tg_op, sqlstate, sqlerrm)
+    from public.notes_v2 cf_t;
+  end;
+  return null;
+end $function$

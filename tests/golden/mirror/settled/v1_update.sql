@@ -1,0 +1,77 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": rows updated in V1.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+  cf_count bigint;
+  cf_moved boolean;
+  cf_changed boolean;
+  cf_written bigint;
+  cf_olds public.notes[];
+  cf_news public.notes[];
+  cf_e1 boolean; cf_e2 boolean;
+begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_update() line 36 at SQL statement' then
+      return null;
+    end if;
+  
+  end if;
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
+      and strpos(split_part(cf_context, e'\n', -1), '"') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then
+      return null;
+    end if;
+  end if;
+  cf_state := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end;
+  if cf_state in ('off', 'archive') or coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
+    and crossfade_private.is_engine_write('notes') then
+    return null;
+  end if;
+  cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
+    and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
+  -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
+  -- rows have changed keys with each other.
+  select cf_a.number, cf_a.keys is distinct from cf_b.keys,
+    case when cf_a.number < 9 then exists (
+      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
+      where (cf_o).book is distinct from (cf_s).book or (cf_o).page is distinct from (cf_s).page or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).updated_at is distinct from (cf_s).updated_at) else true end
+  into cf_count, cf_moved, cf_changed
+  from (select count(*) as number, array_agg(row(cf_x.book, cf_x.page)) as keys from cf_old cf_x) cf_a,
+    (select array_agg(row(cf_x.book, cf_x.page)) as keys from cf_new cf_x) cf_b;
+  -- Order matters: what the converter does not read must not even lock the other table.
+  if cf_count = 0 or not cf_moved and not cf_changed then
+    return null;
+  end if;
+  -- Column by column: the other table has triggers for some.
+  cf_olds := array(select row(cf_x.*)::public.notes from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::public.notes from cf_new cf_x);
+  if cf_moved then
+    perform crossfade_private.mirror_notes_v1_move(cf_olds, cf_news);
+  end if;
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys('notes', 1, tg_op,
+      array(select jsonb_build_object('book', cf_x.book, 'page', cf_x.page) from unnest(cf_news) cf_x));
+    return null;
+  end if;
+  perform crossfade_private.mirror_notes_v1_edit(cf_olds, cf_news, cf_depth > 1);
+  if cf_moved and coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
+    perform crossfade_private.mirror_notes_v1_push(cf_olds, cf_news);
+  end if;
+  return null;
+end $function$

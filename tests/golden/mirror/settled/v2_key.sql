@@ -1,0 +1,28 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_key()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, MDY'
+ SET "IntervalStyle" TO 'postgres'
+ SET extra_float_digits TO '1'
+ SET bytea_output TO 'hex'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": gives a row of V2 the key that its counterpart moved to.
+declare
+  cf_depth constant integer := pg_trigger_depth();
+  cf_context text;
+  cf_key constant jsonb := current_setting('crossfade.key_notes_v2', true)::jsonb;
+begin
+  get diagnostics cf_context = pg_context;
+  if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
+      and strpos(split_part(cf_context, e'\n', -1), '"') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 1) then
+    new.page := (cf_key ->> 'page')::integer;
+    new.book := (cf_key ->> 'book')::bigint;
+  end if;
+  -- For one row only: a statement that this one causes must not move another.
+  perform set_config('crossfade.key_notes_v2', '', true);
+  return new;
+end $function$

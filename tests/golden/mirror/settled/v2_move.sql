@@ -1,0 +1,56 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_move(cf_olds notes_v2[], cf_news notes_v2[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": counterparts follow keys that changed in V2.
+#variable_conflict use_column
+declare
+  cf_move record;
+  cf_from public.notes_v2;
+  cf_to public.notes_v2;
+  cf_further jsonb;
+  cf_constraint text;
+begin
+  -- In the order in which the statement moved them: at each step the new key was free.
+  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+    cf_from := cf_move.cf_o;
+    cf_to := cf_move.cf_n;
+    continue when (cf_from).book = (cf_to).book and (cf_from).page = (cf_to).page;
+    perform crossfade_private.move_failure('notes', jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
+    begin
+      -- A trigger of the owner's may have made a row for the new key in this very statement.
+      delete from public.notes cf_t
+      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from public.notes cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
+      update public.notes cf_t set book = (cf_to).book, page = (cf_to).page where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;
+      if not found then
+        -- An outer statement has still to bring it here: it looks for this note.
+        perform crossfade_private.note_move('crossfade.moves_notes_v2', jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
+        if current_setting('transaction_isolation') <> 'read committed' then
+          perform crossfade_private.note_unseen(
+            'notes', 2, 'MOVE', array[jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page)]);
+        end if;
+        continue;
+      end if;
+      cf_further := crossfade_private.noted_move('crossfade.moves_notes_v2', jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
+      if cf_further is not null
+        and not exists (select from public.notes_v2 cf_s where (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page)
+        and exists (select from public.notes_v2 cf_s where (cf_s).book = (cf_further ->> 'book')::bigint and (cf_s).page = (cf_further ->> 'page')::integer) then
+        update public.notes cf_t set book = (cf_further ->> 'book')::bigint, page = (cf_further ->> 'page')::integer where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page;
+      end if;
+    exception when others or assert_failure then
+      get stacked diagnostics cf_constraint = constraint_name;
+      if sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[])
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+      perform crossfade_private.refuse_or_record(
+        'notes', 2, jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page), 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      -- The row under the old key is left behind: repair has to hear of it as well.
+      perform crossfade_private.record_failure(
+        'notes', 2, jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), 'MOVE', sqlstate, sqlerrm);
+    end;
+  end loop;
+end $function$

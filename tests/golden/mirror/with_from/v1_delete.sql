@@ -1,0 +1,89 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_delete()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, MDY'
+ SET "IntervalStyle" TO 'postgres'
+ SET extra_float_digits TO '1'
+ SET bytea_output TO 'hex'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": rows deleted from V1.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+  cf_count bigint;
+  cf_written bigint;
+  cf_unseen jsonb[];
+begin
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
+      and strpos(split_part(cf_context, e'\n', -1), '"') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then
+      return null;
+    end if;
+  end if;
+  cf_state := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end;
+  if cf_state in ('off', 'archive') or coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
+    and crossfade_private.is_engine_write('notes') then
+    return null;
+  end if;
+  cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
+    and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys('notes', 1, tg_op,
+      array(select jsonb_build_object('id', cf_x.id) from cf_old cf_x));
+    return null;
+  end if;
+  select count(*) into cf_count from cf_old;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
+    -- row.
+    cf_unseen := array(select jsonb_build_object('id', cf_r.id) from cf_old cf_r
+      where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_r).id));
+  end if;
+  begin
+    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    if cf_count < 9 then
+      delete from public.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id);
+    else
+      execute 'delete from public.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id)';
+    end if;
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_count then
+      -- Another row has the key now: it must not inherit what only the other table held of the old.
+      delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
+      where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
+        and not crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
+      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
+        from public.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
+    end if;
+    if cardinality(cf_unseen) > 0 then
+      perform crossfade_private.note_unseen(
+        'notes', 1, 'DELETE', cf_unseen);
+    end if;
+    return null;
+  exception when others or assert_failure then
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    end if;
+  end;
+  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::public.notes from cf_old cf_x));
+  return null;
+end $function$

@@ -1,0 +1,203 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, MDY'
+ SET "IntervalStyle" TO 'postgres'
+ SET extra_float_digits TO '1'
+ SET bytea_output TO 'hex'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": rows updated in V1.
+#variable_conflict use_column
+declare
+  cf_depth integer;
+  cf_state text;
+  cf_nested boolean;
+  cf_context text;
+  cf_count bigint;
+  cf_moved boolean;
+  cf_changed boolean;
+  cf_written bigint;
+  cf_olds public.notes[];
+  cf_news public.notes[];
+  
+begin
+  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  if pg_trigger_depth() = 2 then
+    get diagnostics cf_context = pg_context;
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_update() line 36 at SQL statement' then
+      return null;
+    end if;
+  
+  end if;
+  cf_depth := pg_trigger_depth();
+  if cf_depth > 1 then
+    get diagnostics cf_context = pg_context;
+    if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
+      and strpos(split_part(cf_context, e'\n', -1), '"') = 0
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then
+      return null;
+    end if;
+  end if;
+  cf_state := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end;
+  if cf_state in ('off', 'archive') or coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
+    and crossfade_private.is_engine_write('notes') then
+    return null;
+  end if;
+  cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
+    and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
+  -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
+  -- rows have changed keys with each other.
+  select cf_a.number, cf_a.keys is distinct from cf_b.keys,
+    case when cf_a.number < 9 then exists (
+      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).labels collate pg_catalog."C" is distinct from (cf_s).labels) else true end
+  into cf_count, cf_moved, cf_changed
+  from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
+    (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
+  -- Order matters: what the converter does not read must not even lock the other table.
+  if cf_count = 0 or not cf_moved and not cf_changed then
+    return null;
+  end if;
+  if not cf_moved and not cf_nested and cf_state = 'on' then
+    begin
+      if cf_count < 9 then
+        -- SAFETY: not the new row of the transition table. A statement that writes both tables,
+        -- also by foreign keys, has mirrored the other one by now.
+        update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true)
+        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
+        join public.notes cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
+      else
+        -- Planned for the number of rows at hand. Where nobody has written the other table in this
+        -- transaction, the new rows are the rows.
+        execute case when current_setting('track_counts') = 'on'
+          and pg_stat_get_xact_tuples_inserted('public.notes_v2'::regclass)
+            + pg_stat_get_xact_tuples_updated('public.notes_v2'::regclass)
+            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
+        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
+        join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))' else 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
+        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
+        join public.notes cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_c left join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''''::text)
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))' end;
+      end if;
+      get diagnostics cf_written = row_count;
+      if cf_written = cf_count or not exists (
+        select from (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q
+        where case when exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id) then exists (
+          select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id
+            and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c))
+        else exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c) end) then
+        return null;
+      end if;
+    exception when others or assert_failure then
+      if crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
+  end if;
+  cf_olds := array(select row(cf_x.*)::public.notes from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::public.notes from cf_new cf_x);
+  if cf_moved then
+    perform crossfade_private.mirror_notes_v1_move(cf_olds, cf_news);
+  end if;
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys('notes', 1, tg_op,
+      array(select jsonb_build_object('id', cf_x.id) from unnest(cf_news) cf_x));
+    return null;
+  end if;
+  perform crossfade_private.mirror_notes_v1_edit(cf_olds, cf_news, cf_depth > 1);
+  if cf_moved and coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
+    perform crossfade_private.mirror_notes_v1_push(cf_olds, cf_news);
+  end if;
+  return null;
+end $function$

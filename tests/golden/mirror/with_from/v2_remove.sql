@@ -1,0 +1,36 @@
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_remove(cf_rows notes_v2[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO, MDY'
+ SET "IntervalStyle" TO 'postgres'
+ SET extra_float_digits TO '1'
+ SET bytea_output TO 'hex'
+AS $function$
+-- crossfade 0.2.0: mirror of pair "notes": counterparts of rows deleted from V2, some of which cannot be deleted.
+#variable_conflict use_column
+declare
+  cf_size constant integer := cardinality(cf_rows);
+  cf_step constant integer := greatest(1, cf_size / 16);
+  cf_constraint text;
+begin
+  begin
+    delete from public.notes cf_t using unnest(cf_rows) cf_r
+    where (cf_t).id = (cf_r).id and not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id);
+    return;
+  exception when others or assert_failure then
+    get stacked diagnostics cf_constraint = constraint_name;
+    if crossfade_private.is_transient(sqlstate) then
+      raise;
+    elsif cf_size = 1 then
+      perform crossfade_private.refuse_or_record(
+        'notes', 2, jsonb_build_object('id', (cf_rows[1]).id), 'DELETE', sqlstate, sqlerrm, cf_constraint);
+      return;
+    end if;
+  end;
+  for cf_at in 1..cf_size by cf_step loop
+    perform crossfade_private.mirror_notes_v2_remove(cf_rows[cf_at : cf_at + cf_step - 1]);
+  end loop;
+end $function$

@@ -479,7 +479,6 @@ begin
 -- crossfade_private.check_rows(jsonb, integer, jsonb[], jsonb)
 -- crossfade_private.next_keys(jsonb, jsonb, integer)
 -- crossfade.check_conversion(text, integer, jsonb, integer)
--- crossfade_private.next_key(jsonb, jsonb, integer)
 -- crossfade.verify_some(text, integer)
 -- crossfade_private.has_cron()
 -- crossfade_private.drive_job(bigint)
@@ -11429,26 +11428,6 @@ comment on function crossfade.check_conversion is
 -- runs/continuous.sql -----------------------------------------------------------------------------
 
 -- Continuous verification: a few rows all the time.
-
-create or replace function crossfade_private.next_key(
-  pieces jsonb, after_key jsonb, max_rows integer
-)
-returns jsonb
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_key jsonb;
-begin
-  execute crossfade_private.render($sql$
-    select {skey_json_s} from {source} cf_s where $1 is null or ({skey_s}) > ({skey_1})
-    order by {skey_s} offset $2 - 1 limit 1
-  $sql$, pieces) into v_key using after_key, max_rows;
-  return v_key;
-end $$;
-
-comment on function crossfade_private.next_key is
-  'Key of the max_rows-th row after a key; null when fewer are left.';
 
 create or replace function crossfade.verify_some(pair text, max_rows integer default 200)
 returns jsonb

@@ -100,7 +100,9 @@ def test_a_converter_that_raises_keeps_no_other_from_being_repaired(
     db.execute(f"""
         create function public.parse(x text) returns text language plpgsql stable as $$
         begin
-          if x in ('n30', 'n120') then raise exception using errcode = '{code}', message = 'no'; end if;
+          if x in ('n30', 'n120') then
+            raise exception using errcode = '{code}', message = 'no';
+          end if;
           return x;
         end $$;
         create or replace function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)

@@ -18,7 +18,8 @@ NAMES = [
     "$1", "$$",
     "x.y", "Ünï", "new_v1", "old_v2", "value", "key", "law", "columns", "made", "n", "body",
     "\\", "--",
-    "/*", "a,b", "(", "]", "null", "json", "text", "public", "draft_to_v2", "things", "tableoid_", ";",
+    "/*", "a,b", "(", "]", "null", "json", "text", "public", "draft_to_v2", "things", "tableoid_",
+    ";",
 ]  # fmt: skip
 TEXT_CHECKS = [
     "{}",

@@ -113,10 +113,6 @@ CALLED = {
       from (values (new_v1.id)) cf_t(cf_written), (values (new_v1.body)) cf_s(cf_count)
       group by cf_t.cf_written $$""",
     "two statements": f"{STANDARD} as $$ select 1; {ROW} $$",
-    "what looks like our own names": f"""{STANDARD} as $$
-      select cf_t.cf_written, max(cf_s.cf_count), 'k', 'abc', null, 7
-      from (values (new_v1.id)) cf_t(cf_written), (values (new_v1.body)) cf_s(cf_count)
-      group by cf_t.cf_written $$""",
 }
 
 

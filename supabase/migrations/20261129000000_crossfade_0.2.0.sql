@@ -12926,13 +12926,13 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
@@ -13044,7 +13044,7 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+      format('crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
         (pair).name));
   end if;
   if stage = 'live' then
@@ -16291,7 +16291,9 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
+    ('v1_dependents',
+      'c145ff4abd0581056e212a966448986289587451f1259b291f66f4b63300faf6');
 $$;
 
 comment on function crossfade_private.known_checks is

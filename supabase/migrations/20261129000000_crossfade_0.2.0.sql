@@ -6074,7 +6074,8 @@ declare
   v_table regclass;
   v_context text;
 begin
-  if crossfade_private.is_engine_write(pair) or exists (
+  -- Outside of triggers somebody asks who does not write.
+  if pg_trigger_depth() = 0 or crossfade_private.is_engine_write(pair) or exists (
     select from crossfade_private.v1_writes w
     where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
       and w.at > clock_timestamp() - interval '10 seconds') then
@@ -6083,7 +6084,7 @@ begin
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
   v_context := substring(v_context from
-    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+    'crossfade_private\.mirror_' || pair || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
@@ -6311,10 +6312,12 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
-  -- trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger;
+  -- and right above it is the statement on the parent, or nothing. A function whose dynamic SQL looks
+  -- the same to the letter stands there itself, and has brackets that are in no quotes.
   select depth > 1 and split_part(context, e'\n', 2)
-    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+      ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
+    and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';
 $$;
 
 comment on function crossfade_private.is_referential_action is

@@ -6074,7 +6074,8 @@ declare
   v_table regclass;
   v_context text;
 begin
-  if crossfade_private.is_engine_write(pair) or exists (
+  -- Outside of triggers somebody asks who does not write.
+  if pg_trigger_depth() = 0 or crossfade_private.is_engine_write(pair) or exists (
     select from crossfade_private.v1_writes w
     where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
       and w.at > clock_timestamp() - interval '10 seconds') then
@@ -6083,7 +6084,7 @@ begin
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
   v_context := substring(v_context from
-    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+    'crossfade_private\.mirror_' || pair || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
@@ -6311,10 +6312,12 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
-  -- trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger;
+  -- and right above it is the statement on the parent, or nothing. A function whose dynamic SQL looks
+  -- the same to the letter stands there itself, and has brackets that are in no quotes.
   select depth > 1 and split_part(context, e'\n', 2)
-    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+      ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
+    and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';
 $$;
 
 comment on function crossfade_private.is_referential_action is
@@ -12926,13 +12929,13 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
@@ -13044,7 +13047,7 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+      format('crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
         (pair).name));
   end if;
   if stage = 'live' then
@@ -16291,7 +16294,9 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
+    ('v1_dependents',
+      'c145ff4abd0581056e212a966448986289587451f1259b291f66f4b63300faf6');
 $$;
 
 comment on function crossfade_private.known_checks is

@@ -176,8 +176,8 @@ def test_a_trigger_of_another_table_is_named_with_its_function(
         create trigger welcome after insert on public.signups for each row
         execute function public.welcome()""")
     connect("authenticated").execute("insert into public.signups values (300)")
-    assert noted(pair) == [("authenticated", "", "public.welcome()")]
-    assert "by public.welcome()" in blockers(pair, "complete")["v1_written"]
+    assert noted(pair) == [("authenticated", "", "welcome()")]
+    assert "by welcome()" in blockers(pair, "complete")["v1_written"]
     settled(pair, "id, body, chat")
 
 
@@ -281,9 +281,9 @@ DEPENDENTS = {
         "on delete cascade)",
         ("foreign key", "of_thing of public.parts"), True),
     "foreign key to another column": (
-        "alter table public.things add word text; alter table public.things add unique (word); "
-        "create table public.parts (thing text constraint of_thing "
-        "references public.things (body))",
+        "alter table public.things add unique (id, body); "
+        "create table public.parts (thing bigint, body text, constraint of_thing "
+        "foreign key (thing, body) references public.things (id, body))",
         ("foreign key", "of_thing of public.parts"), True),
     "view": ("create view public.shown as select * from public.things",
              ("view", "public.shown"), False),

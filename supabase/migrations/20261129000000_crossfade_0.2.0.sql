@@ -453,6 +453,7 @@ begin
 -- crossfade_private.put_sql(text)
 -- crossfade_private.put_keys(jsonb, text, jsonb[])
 -- crossfade_private.settle_repaired(text, jsonb[])
+-- crossfade_private.unreadable_keys(jsonb, jsonb[])
 -- crossfade_private.workable_keys(text, jsonb, jsonb[], integer, boolean)
 -- crossfade_private.write_plan(crossfade.pairs, jsonb, jsonb, text)
 -- crossfade_private.repair_keys(crossfade.pairs, jsonb[], integer, boolean, text, text)
@@ -6271,21 +6272,19 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_mirror text;
-  v_is_watched boolean;
+  v_state crossfade_private.mirror_state;
   v_agrees boolean;
 begin
-  execute format('select every(s.change = pg_sequence_last_value(%L)
-      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
-      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
-      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
-    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+  -- Only the numbers: to ask for a state may be to note a writer.
+  execute format('select pg_sequence_last_value(%L) = all (array[
+    crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v2_change()])',
     format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
-  if not v_agrees then
-    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
-    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
+  if v_agrees then
+    return;
   end if;
+  select m.* into v_state from crossfade_private.mirror_state m
+  where m.pair = mend_state.pair for no key update;
+  perform crossfade_private.set_state(pair, v_state.mirror, v_state.watched_since is not null);
 end $$;
 
 comment on function crossfade_private.mend_state is
@@ -8695,7 +8694,7 @@ as $$
     when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
       then 'a release of crossfade is being installed'
     when (pair).generator <> crossfade_private.generator()
-      then format('its mirror is that of crossfade %s and not of %s; run: crossfade pair refresh %s',
+      then format('its mirror is of crossfade %s and not of %s; run: crossfade pair refresh %s',
         (pair).generator, crossfade_private.generator(), (pair).name)
   end;
 $$;
@@ -9475,6 +9474,8 @@ as $outer$
   -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
   -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
   -- makes none has no counterpart, and needs none.
+  -- OFFSET 0 keeps PostgreSQL from computing what a converter would raise for a row that it filters
+  -- out: a key that the other table cannot hold.
   select crossfade_private.render($sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
@@ -9486,11 +9487,12 @@ as $outer$
       on ({skey_a}) = ({tkey_b})
     left join lateral (
       select cf_x.*, true as cf_is
-      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
+      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x
+      where cf_a.cf_here offset 0) cf_c on true
     left join lateral (
       select cf_x.*, true as cf_is
-      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
-      on cf_b.cf_here
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x
+      where cf_b.cf_here offset 0) cf_d on true
     where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
       when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
       else {rows_differ} end
@@ -10336,10 +10338,13 @@ begin
       where ({skey_t}) = ({skey_z})) cf_a on true
     left join lateral (select cf_t as cf_row, true as cf_here from {target} cf_t
       where ({tkey_t}) = ({skey_z})) cf_b on true
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
+    left join lateral (
+      select cf_e.* from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_c on true
+    left join lateral (
+      select cf_e.*
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
   $sql$, pieces) using keys;
 end $$;
 
@@ -10475,6 +10480,35 @@ comment on function crossfade_private.settle_repaired is
 
 -- Repair of a set of keys from one side.
 
+create or replace function crossfade_private.unreadable_keys(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_errors jsonb := '{}';
+begin
+  begin
+    execute crossfade_private.render(
+      'select count(q) from (select {skey_z} from unnest($1) cf_z(key)) q', pieces) using keys;
+    return v_errors;
+  exception when others then
+    if v_size = 1 then
+      return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_errors := v_errors || crossfade_private.unreadable_keys(
+      pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_errors;
+end $$;
+
+comment on function crossfade_private.unreadable_keys is
+  'Why some keys are no keys of these tables, by the text of the key: somebody wrote them by hand, or the type of the key was another then.';
+
 create or replace function crossfade_private.workable_keys(
   pair text, pieces jsonb, keys jsonb[], side integer, has_failure boolean
 )
@@ -10554,16 +10588,16 @@ declare
   v_name constant text := (pair).name;
   v_pieces constant jsonb := crossfade_private.run_pieces(
     pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
-  v_keys constant jsonb[] := crossfade_private.workable_keys(
-    v_name, v_pieces, keys, side, has_failure);
+  v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
+  v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
+    array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
   v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
   v_left jsonb[];
   v_settled jsonb[];
-  v_errors jsonb;
 begin
   v_left := array(select p.key::jsonb from jsonb_each(v_plan) p
     where p.value ->> 'action' = 'gone' and gone <> 'delete');
-  v_errors := (
+  v_errors := v_errors || (
     select coalesce(jsonb_object_agg(p.key, p.value -> 'error'), '{}') from jsonb_each(v_plan) p
     where p.value ? 'error');
   v_errors := v_errors || crossfade_private.write_plan(pair, v_pieces, (
@@ -10948,7 +10982,8 @@ begin
       union all
       select {side}, cf_w.columns, crossfade_private.shown_columns(cf_n.cf_row, cf_w.columns),
         crossfade_private.shown_columns(cf_d, cf_w.columns)
-      from (select case when cf_d.cf_number = 1 then {different} else '{"one row"}' end) cf_w(columns)
+      from (select case when cf_d.cf_is is null then '{"no row"}' when cf_d.cf_number > 1
+        then '{"one row"}' else {different} end) cf_w(columns)
       where cf_m.cf_broken = '{}' and cf_w.columns <> '{}'
       union all
       select 6, cf_w.columns, crossfade_private.shown_columns(cf_c, cf_w.columns),
@@ -11439,7 +11474,9 @@ begin
   if not found then
     return jsonb_build_object('pair', pair, 'state', 'busy', 'mismatches', 0);
   end if;
-  v_boundary := crossfade_private.next_key(v_pieces, v_cursor.cursor_key, max_rows);
+  -- Null when there are fewer: the pass ends with them.
+  v_boundary := (crossfade_private.next_keys(
+    v_pieces, v_cursor.cursor_key, max_rows))[max_rows];
   v_mismatches := crossfade_private.record_mismatches(
     v_pair.name, null, v_pieces, v_cursor.cursor_key, v_boundary);
   update crossfade_private.verify_cursors c

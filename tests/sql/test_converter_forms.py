@@ -21,8 +21,7 @@ create table public.words (word text primary key, meaning text);
 insert into public.words values ('a', 'first'), ('b', 'second'), ('cf', 'never');
 create table public.things (
   id integer primary key, body text, n integer, amount numeric(10, 2), code varchar(5),
-  flag char(3),
-  tags text[], doc jsonb, "Odd name" text, "a""b" text, "it's" text, mood shapes.mood,
+  flag char(3), tags text[], doc jsonb, "Odd name" text, "a""b" text, "it's" text, mood shapes.mood,
   home shapes.place, at timestamptz, span int4range, short shapes.short, value text, key text,
   "select" text, new_v1 text, x text, "ünï" text
 );
@@ -107,11 +106,11 @@ FORMS = {
     ),
     "simple case": column("case {a}.mood when 'calm' then 'c' else {a}.code end"),
     "casts": column("{a}.n::text || {a}.amount::text || {a}.at::text || {a}.span::text"),
-    "casts that cut": column("{a}.body::varchar(3) || {a}.body::char(2) "
-        "|| {a}.amount::numeric(3,0)"),
+    "casts that cut": column(
+        "{a}.body::varchar(3) || {a}.body::char(2) || {a}.amount::numeric(3,0)"),
     "a field of a composite": column("(({a}.home).inner_place)[1] || ({a}.home).number"),
-    "arrays": column("{a}.tags[1] || "
-        "array_to_string({a}.tags[2:3], ',', '-')", "to_jsonb({a}.tags)"),
+    "arrays": column(
+        "{a}.tags[1] || array_to_string({a}.tags[2:3], ',', '-')", "to_jsonb({a}.tags)"),
     "an array": column("(array[{a}.body, {a}.x, 'y'])[2]", "to_jsonb(array[{a}.n, 1])"),
     "json": column("{a}.doc #>> '{b,1}'", "{a}.doc -> 'b' || jsonb_build_object('n', {a}.n)"),
     "between, in, like, any": column(
@@ -144,10 +143,11 @@ FORMS = {
     "escapes": column(r"E'\\a\n\t\'\u00e9' || U&'d\0061t\+000061' || 'back\slash' || {a}.body"),
     "bits and bytes": column(r"(B'101' || X'1F')::text || '\x00ff'::bytea::text || {a}.code"),
     "comments": column("/* new_v1, */ {a}.body -- , old_v2\n"),
-    "a label for each": Form("items", 'select {a}.id as a, {a}.body as "FROM", '
-        'null::jsonb as "x,y", {o}.kept as b'),
-    "a label that is a parameter": Form("items", "select {a}.id as {o}, {a}.body as {a}, "
-        "null::jsonb, {o}.kept"),
+    "a label for each": Form(
+        "items",
+        'select {a}.id as a, {a}.body as "FROM", null::jsonb as "x,y", {o}.kept as b'),
+    "a label that is a parameter": Form(
+        "items", "select {a}.id as {o}, {a}.body as {a}, null::jsonb, {o}.kept"),
     "too long for the column": column("left(repeat(coalesce({a}.body, 'z'), 9), 9)"),
     "coalesce and nullif": column("coalesce(nullif({a}.body, ''), greatest({a}.x, {a}.code), 'z')"),
     "operators of many kinds": column(
@@ -171,11 +171,11 @@ FORMS = {
     "polymorphic": column("(array_append({a}.tags, 'é'))[4] || to_jsonb({a}.mood)"),
     # Parameters --------------------------------------------------------------------------------
     "parameters named as columns": column("{a}.body || {a}.x", a="body", o="x"),
-    "a column named as the parameter": column("{a}.new_v1 || (select max(t) from "
-        "unnest({a}.tags) t)"),
+    "a column named as the parameter": column(
+        "{a}.new_v1 || (select max(t) from unnest({a}.tags) t)"),
     "parameters named as types": column("{a}.body::text || {a}.n::text", a="text", o="jsonb"),
-    "parameters named as functions": column("upper({a}.body) || "
-        "lower({a}.x)", a="upper", o="lower"),
+    "parameters named as functions": column(
+        "upper({a}.body) || lower({a}.x)", a="upper", o="lower"),
     "parameters named as keywords": column("{a}.body", a='"select"', o='"from"'),
     "parameters with small keywords": column(
         "extract(year from {a}.at)::text || {a}.at::timestamp::text", a="year", o="zone"
@@ -184,8 +184,8 @@ FORMS = {
                                      a='"New V1"', o='"old ""V2"""'),
     "parameters with every sign": column("{a}.body", a="\"a.b)(,'\\$1%s{x}\"", o='"--"'),
     "parameters in another alphabet": column("{a}.body || {a}.n", a='"Ünï"', o='"İ"'),
-    "parameters without names": column("{a}.body || (select max(t) from "
-        "unnest({a}.tags) t)", a="", o=""),
+    "parameters without names": column(
+        "{a}.body || (select max(t) from unnest({a}.tags) t)", a="", o=""),
     "one parameter without a name": column("{a}.body", o=""),
     "parameters named as ours": column("{a}.body || (select max(t) from unnest({a}.tags) t)",
                                        a="cf_s", o="cf_t"),
@@ -214,19 +214,19 @@ FORMS = {
         "with {o} as (select {a}.n + 1 as n), {a} as (select n from {o}) "
         "select {a}.id, (select {a}.n::text from {a} q), null::jsonb, {o}.kept"),
     "an alias named as the parameter": query(
-        "select q.id, q.body, null::jsonb, {o}.kept from (values "
-        "({a}.id, {a}.body, 1)) {a}(id, body, n)"
-        " cross join lateral (select {a}.id, {a}.body) q"),
+        "select q.id, q.body, null::jsonb, {o}.kept "
+        "from (values ({a}.id, {a}.body, 1)) {a}(id, body, n) "
+        "cross join lateral (select {a}.id, {a}.body) q"),
     "union all of two branches": query(
         f"{AN_X % '{a}.body'} where {{a}}.n > 3 union all {AN_X % '{a}.x'} where ({{a}}.n > 3) "
         "is not true"),
     "union": query(f"({AN_X % '{a}.body'} limit 1) union {AN_X % '{a}.body'}"),
     "values": query("values ({a}.id, {a}.body, null::jsonb, {o}.kept)"),
     "distinct": query("select distinct {a}.id, {a}.body, null::jsonb, {o}.kept"),
-    "an aggregate of nothing": query("select {a}.id, count(*)::text || "
-        "{a}.body, null::jsonb, {o}.kept"),
-    "a window": query("select {a}.id, (row_number() over ())::text || "
-        "{a}.body, null::jsonb, {o}.kept"),
+    "an aggregate of nothing": query(
+        "select {a}.id, count(*)::text || {a}.body, null::jsonb, {o}.kept"),
+    "a window": query(
+        "select {a}.id, (row_number() over ())::text || {a}.body, null::jsonb, {o}.kept"),
     "a set in the list": query("select {a}.id, unnest(array[{a}.body]), null::jsonb, {o}.kept"),
     "limit": query(AN_X % "{a}.body" + " order by 1 limit 1"),
     "star": query("select s.* from (select {a}.id, {a}.body, {a}.doc, {o}.kept) s"),
@@ -240,9 +240,8 @@ FORMS = {
         "select {a}.id, string_agg(u.n || u.v, ',' order by u.n), null::jsonb, {o}.kept "
         "from rows from (unnest({a}.tags), generate_series(1, 3)) u(v, n)"),
     "grouping sets": query(
-        "select {a}.id, max(q.v) || count(*), null::jsonb, "
-        "{o}.kept from (select t.v, grouping(t.v) g "
-        "from unnest({a}.tags) t(v) group by rollup (t.v)) q"),
+        "select {a}.id, max(q.v) || count(*), null::jsonb, {o}.kept "
+        "from (select t.v, grouping(t.v) g from unnest({a}.tags) t(v) group by rollup (t.v)) q"),
     "a filter and within group": query(
         "select {a}.id, count(*) filter (where t > 'a') || mode() within group (order by t), "
         "null::jsonb, {o}.kept from unnest({a}.tags) t"),
@@ -317,7 +316,7 @@ def test_statements_compute_what_a_call_computes(
     """)
     agrees(scratch, form.name, "null")
     scratch.execute("update public.things_v2 set kept = 'kept' where id in (1, 3, 105)")
-    # Each row by another column: no later edit may hide what an earlier one did not bring over.
+    # Each row by another column, so that no later edit hides what an earlier one left out.
     for number, (edited, value) in enumerate(EDITS.items()):
         scratch.execute(f"""
             update public.things set {edited} = {value} where id = 1 + {number};

@@ -4,15 +4,21 @@ import json
 import re
 from collections.abc import Callable
 
+import httpx
 import pytest
+import respx
+from pydantic import SecretStr
+from tests.emergency_calls import CALLS
 from tests.unit.builders import project
 from typer.testing import CliRunner, Result
 
 from crossfade import __version__
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.contract import SCHEMA_VERSION, ErrorCode
+from crossfade.config import Connection
+from crossfade.contract import SCHEMA_VERSION, ErrorCode, Level
 from crossfade.errors import OlderSchemaError, UnexpectedAnswerError, UnknownCallError, refusal
+from crossfade.gateway import SupabaseGateway
 from crossfade.testing import FakeGateway
 from crossfade.versions import explained, way_out
 
@@ -136,3 +142,30 @@ def test_doctor_goes_on_and_names_the_checks_it_could_not_run_in_one_line(
     named = found["checks"]["what"]
     assert len(named.split(": ")[1].split(", ")) == 3
     assert found["checks"]["do"].endswith(DATABASE if break_it else COMMAND)
+
+
+@respx.mock
+def test_what_stops_and_shows_sends_what_every_release_takes() -> None:
+    url = "https://abcdefgh.supabase.co"
+    sent: dict[str, frozenset[str]] = {}
+
+    def note(request: httpx.Request) -> httpx.Response:
+        sent[request.url.path.rsplit("/", 1)[1]] = frozenset(json.loads(request.content or "{}"))
+        return httpx.Response(400, json={"code": "22P02", "message": "seen enough"})
+
+    respx.post(url__startswith=f"{url}/rest/v1/rpc/").mock(side_effect=note)
+    key = SecretStr("sb_secret_0123456789abcdefghijkl_01234567")
+    with SupabaseGateway(Connection(url, key, "a")) as gateway:
+        for call in (
+            lambda: gateway.engage_kill_switch("k", reason=None),
+            lambda: gateway.release_kill_switch("k", reason="r"),
+            lambda: gateway.rollback(
+                Level.COMPLETE, "p", reason="r", automatic=False, dry_run=False, expected_step=1
+            ),
+            gateway.overview,
+            gateway.pair_status,
+            gateway.read_flags,
+        ):
+            with pytest.raises(UnexpectedAnswerError):
+                call()
+    assert sent == CALLS

@@ -98,7 +98,8 @@ begin
       union all
       select {side}, cf_w.columns, crossfade_private.shown_columns(cf_n.cf_row, cf_w.columns),
         crossfade_private.shown_columns(cf_d, cf_w.columns)
-      from (select case when cf_d.cf_number = 1 then {different} else '{"one row"}' end) cf_w(columns)
+      from (select case when cf_d.cf_is is null then '{"no row"}' when cf_d.cf_number > 1
+        then '{"one row"}' else {different} end) cf_w(columns)
       where cf_m.cf_broken = '{}' and cf_w.columns <> '{}'
       union all
       select 6, cf_w.columns, crossfade_private.shown_columns(cf_c, cf_w.columns),

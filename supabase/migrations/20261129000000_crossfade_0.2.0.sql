@@ -4949,6 +4949,7 @@ begin
     return;
   end if;
   return query select crossfade_private.pair_problems(pair);
+  return query select crossfade_private.publication_problems(pair);
   return query
     select format('%s; run: crossfade pair refresh %s', o, (pair).name)
     from crossfade_private.outdated_mirror(pair) o;
@@ -4978,7 +4979,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- As a word or in quotes, with its own schema or with none: other.things is not things.
-  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  select format('(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
   from (
     select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
       then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
@@ -4995,7 +4996,7 @@ as $$
 $$;
 
 comment on function crossfade_private.name_pattern is
-  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+  'A regular expression that finds a table''s name in SQL, to be asked in small and capital letters (~*). A string or comment that happens to hold the name is found as well.';
 
 create or replace function crossfade_private.catalog_dependents(tab regclass)
 returns table (kind text, object text, owner oid, breaks text, command text)
@@ -5069,7 +5070,7 @@ as $$
         select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
       -- The first question is the cheap one.
       and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
-          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+          > 0 and p.prosrc ~* crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
         select from pg_catalog.pg_depend d
         where d.classid = 'pg_proc'::regclass and d.objid = p.oid
           and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
@@ -5138,7 +5139,7 @@ begin
   return query execute format(
     'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
         select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
-      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~* $1',
     'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
     'select command from cron.job where jobid = %s;')
   using crossfade_private.name_pattern(tab);
@@ -6058,8 +6059,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
-  select coalesce(statement !~ crossfade_private.name_pattern(tab)
-    and statement ~ crossfade_private.parent_pattern(tab), false);
+  select coalesce(statement !~* crossfade_private.name_pattern(tab)
+    and statement ~* crossfade_private.parent_pattern(tab), false);
 $$;
 
 comment on function crossfade_private.is_parents_statement is
@@ -6098,6 +6099,13 @@ begin
   on conflict on constraint v1_writes_pkey do update
   set at = excluded.at, role = excluded.role, application = excluded.application,
     called_by = excluded.called_by;
+  return 'on';
+exception when others then
+  if crossfade_private.is_transient(sqlstate) then
+    raise;
+  end if;
+  -- Best effort: a writer of V1 must not fail because nobody could note it.
+  raise warning 'crossfade: a write of version 1 of "%" could not be noted: %', pair, sqlerrm;
   return 'on';
 end $$;
 

@@ -83,6 +83,10 @@ V1, V2 = "public.orders_v1", "public.orders_v2"
 TOO_LONG = "alter table public.orders_v1 add constraint short check (length(body) < 5)"
 LONG_ROW = "insert into public.orders_v2 values (7, '\"too long\"')"
 TRUE_POLICY = "create policy p on crossfade.flags for all to anon using (true)"
+RAMPDOWN = """
+select set_config('crossfade.engine', 'on', true);
+update crossfade.pairs set stage = 'rampdown'
+"""
 OWN_TRIGGER = """
 create function public.own() returns trigger language plpgsql as 'begin return new; end';
 create trigger mine before insert or update on public.orders_v1
@@ -310,6 +314,18 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
             " add column parent bigint references public.parent",
             V2,
             "has no index",
+        ),
+        (
+            "v1_dependents",
+            f"{RAMPDOWN}; create table public.child_of_v1 (id bigint references {V1})",
+            "child_of_v1_id_fkey of public.child_of_v1",
+            f"depends on {V1} of pair orders",
+        ),
+        (
+            "v1_dependents",
+            f"{RAMPDOWN}; create view public.shown as select * from {V1}",
+            "public.shown",
+            "view (owner postgres)",
         ),
         ("stalled_runs", STALE_RUN, "orders: backfill", "slow: no progress since"),
         (

@@ -21,7 +21,7 @@ from tests.sql.cases.pairs import (
     to_stage,
 )
 
-from .conftest import Connect, Connection
+from .conftest import ROOT, Connect, Connection
 from .control import call, one, refused
 from .notes_pair import rows
 from .things_pair import verify
@@ -176,8 +176,8 @@ def test_a_trigger_of_another_table_is_named_with_its_function(
         create trigger welcome after insert on public.signups for each row
         execute function public.welcome()""")
     connect("authenticated").execute("insert into public.signups values (300)")
-    assert noted(pair) == [("authenticated", "", "public.welcome()")]
-    assert "by public.welcome()" in blockers(pair, "complete")["v1_written"]
+    assert noted(pair) == [("authenticated", "", "welcome()")]
+    assert "by welcome()" in blockers(pair, "complete")["v1_written"]
     settled(pair, "id, body, chat")
 
 
@@ -281,9 +281,9 @@ DEPENDENTS = {
         "on delete cascade)",
         ("foreign key", "of_thing of public.parts"), True),
     "foreign key to another column": (
-        "alter table public.things add word text; alter table public.things add unique (word); "
-        "create table public.parts (thing text constraint of_thing "
-        "references public.things (body))",
+        "alter table public.things add unique (id, body); "
+        "create table public.parts (thing bigint, body text, constraint of_thing "
+        "foreign key (thing, body) references public.things (id, body))",
         ("foreign key", "of_thing of public.parts"), True),
     "view": ("create view public.shown as select * from public.things",
              ("view", "public.shown"), False),
@@ -520,6 +520,47 @@ def test_a_statement_that_looks_like_a_foreign_keys_is_refused_all_the_same(
     with refused("CF_ARCHIVED", 409):
         archive.execute("insert into public.signups values (1)")
     assert rows(archive, "select * from public.things order by 1") == before
+
+
+def test_a_child_of_v1_is_named_once_by_plan_and_doctor(db: Connection) -> None:
+    parent = "parent_id bigint references public.parent on delete cascade"
+    create(
+        db,
+        Shape(
+            v1=f"id bigint primary key, {parent}",
+            v2=f"id bigint primary key, {parent}",
+            to_v2="a.*",
+            to_v1="b.*",
+            before="create table public.parent (id bigint primary key); "
+            "insert into public.parent select generate_series(1, 9); "
+            "grant all on public.parent to authenticated",
+            after="create table public.child_of_v1 (id bigint references public.things "
+            "on delete cascade); insert into public.things values (1, 1), (2, 2)",
+        ),
+    )
+    register(db)
+    assert "child_of_v1" in str(call(db, "plan_pair", "things")["dependents"]), "from the first day"
+    check = (ROOT / "sql" / "checks" / "v1_dependents.sql").read_text(encoding="utf-8")
+    assert rows(db, check) == []
+    to_stage(db, "rampdown")
+    ((_, found, problem, hint),) = rows(db, check)
+    assert "child_of_v1" in found
+    assert problem.startswith("foreign key (owner postgres): depends on public.things of pair")
+    with refused("CF005", 409):
+        call(db, "set_stage", "things", "complete", "test", True)
+    db.execute("delete from public.parent where id = 1")
+    db.execute("insert into public.things_v2 values (3, 2)")
+    db.execute("insert into public.child_of_v1 values (3)")
+    for command in hint.split(";"):
+        if command.strip():
+            db.execute(command)
+    assert rows(db, check) == []
+    call(db, "set_stage", "things", "complete", "test", True)
+    db.execute("insert into public.things_v2 values (4, 2)")
+    db.execute("insert into public.child_of_v1 values (4)")
+    db.execute("delete from public.parent where id = 2")
+    assert one(db, "select count(*) from public.child_of_v1") == 0
+    both(db, "id, parent_id")
 
 
 CHATS = '"My app"."The ""chats"""'

@@ -138,7 +138,7 @@ def test_a_serial_of_v1_becomes_v2s_and_goes_back(db: Connection, connect: Conne
     create(db, shape("bigserial", "bigint default nextval('public.things_id_seq')"))
     db.execute("insert into public.things (body) values ('a')")
     db.execute("grant usage on sequence public.things_id_seq to authenticated")
-    assert "makes it version 2's" in str(register(db)["warnings"])
+    assert "makes it version 2's" in "".join(register(db)["warnings"])
     to_stage(db, "rampdown")
     assert owner_of(db, "public.things_id_seq") == "things.id"
     client = connect("authenticated")

@@ -285,6 +285,30 @@ def test_a_registered_pair_is_judged_by_the_same_rules_before_every_stage(
     assert blockers == [("mirror_broken", problem)]
 
 
+def test_a_publication_that_stops_updates_is_warned_of_and_blocks_the_next_stage(
+    scratch: Connection,
+) -> None:
+    scratch.execute(TABLES)
+    scratch.execute("alter table public.notes_v2 drop constraint notes_v2_pkey, add unique (id)")
+    scratch.execute("create publication told for table public.notes_v2")
+    (warning,) = [
+        text
+        for text in scratch.execute(REGISTER, ["{}"]).fetchall()[0][0]["warnings"]
+        if "publication" in text
+    ]
+    assert warning.startswith(
+        'V2 public.notes_v2 is in publication "told" without a replica identity: PostgreSQL refuses'
+    )
+    blockers = (
+        "select b ->> 'message' from crossfade.pairs p, "
+        "crossfade_private.stage_blockers(p, 'dualwrite') b"
+    )
+    assert rows(scratch, blockers) == [(warning,)]
+    scratch.execute(way_out(warning))
+    assert rows(scratch, blockers) == []
+    assert call(scratch, "judge_pair", "notes")["warnings"] == []
+
+
 # Before there is anything to register -------------------------------------------------------------
 
 

@@ -71,6 +71,7 @@ def test_every_read_has_json_on_stdout_and_changes_nothing(command: tuple[str, .
         "record_verdicts",
         "verify_some",
         "check_conversion",
+        "judge_pair",
         "rollback_dry_run",
     }
 
@@ -430,9 +431,10 @@ def test_check_rls_lists_what_only_one_table_shows_and_exits_three() -> None:
     fake.parities.append(RlsCheck("notes", 2, (VisibleToOne("ann", {"id": 7}, 2),)))
     result = run(fake, "pair", "check-rls", "notes", "--user", "ann", "--user", "bob")
     assert result.exit_code == 3
-    assert result.stdout.splitlines()[-1].split(maxsplit=2) == ["ann", "V2", '{  "id": 7}']
+    words = result.stdout.splitlines()[-1].split(maxsplit=3)
+    assert words == ["ann", "select", "V2", '{  "id": 7}']
     same = run(fake, "pair", "check-rls", "notes", "--user", "ann", "--user", "bob")
-    assert (same.exit_code, "2 users see the same rows" in same.stdout) == (0, True)
+    assert (same.exit_code, "2 users may see and write the same rows" in same.stdout) == (0, True)
     assert fake.given[-1] == ("notes", ("ann", "bob"))
 
 

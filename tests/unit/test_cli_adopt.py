@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from crossfade.catalog import (
     Column,
     Constraint,
+    Dependent,
     Measured,
     PairPlan,
     PlanSql,
@@ -21,7 +22,7 @@ from crossfade.catalog import (
 )
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.models import ConversionCheck, Violation
+from crossfade.models import ConversionCheck, Judged, Violation
 from crossfade.testing import FakeGateway
 
 TABLE = TableInfo(
@@ -45,6 +46,10 @@ PLAN = PairPlan(
             publications=("live",),
         ),
         replace(TABLE, table="public.orders_v2", analyzed=False),
+    ),
+    dependents=(
+        Dependent("view", "public.report", "ann", "shows old rows", "select pg_get_viewdef(...);"),
+        Dependent("foreign key", "f of public.child", "ann", "cannot point", "alter ...", True),
     ),
     oldest_transaction_s=75,
     measured=Measured(2000, 100.0, 20_000.0),
@@ -136,6 +141,8 @@ def test_a_plan_says_what_is_in_the_way_and_how_long_it_takes() -> None:
         "policy own rows decides",
         "orders_fk, foreign key (a)",
         "publication live",
+        "  view public.report (owner ann) shows old rows; select pg_get_viewdef(...);\n",
+        "  foreign key f of public.child (owner ann) cannot point; ignored\n",
         "open for 75 s",
         "unknown: run analyze",
         "at 20000 rows/s, so all take about 6 s and up to 24 s",
@@ -161,6 +168,54 @@ def test_a_plan_with_a_problem_is_unhealthy(change: dict[str, object], says: str
     result = run("plan", "notes", fake=fake)
     assert says in result.stdout
     assert result.exit_code == (0 if says.startswith("V1 has no rows") else 3)
+
+
+def test_a_pair_that_registration_would_refuse_is_not_written(theirs: Path) -> None:
+    fake = project()
+    fake.tables["public.orders"] = TABLE
+    fake.judged["orders"] = Judged("orders", ("V1 has a bad key; run: x", "b"))
+    done = run("pair", "new", "orders", "--v1", "public.orders", "--yes", fake=fake)
+    assert done.exit_code == 2
+    assert 'Cannot register pair "orders": V1 has a bad key; run: x; b' in done.stderr
+    assert files(theirs) == []
+    fake.judged["orders"] = Judged("orders", (), ("two sequences",))
+    done = run("pair", "new", "orders", "--v1", "public.orders", "--yes", fake=fake)
+    assert "Warning: two sequences" in done.stderr
+    assert files(theirs) != []
+
+
+def test_a_new_pair_with_both_tables_is_judged_with_the_keys_of_both(theirs: Path) -> None:
+    fake = project()
+    fake.tables["public.orders"] = TABLE
+    fake.tables["public.o2"] = replace(TABLE, table="public.o2", name="o2", key=("note",))
+    run("pair", "new", "orders", "--v1", "public.orders", "--v2", "public.o2", "--yes", fake=fake)
+    assert ("orders", "public.orders", "public.o2", ("note",)) in fake.given
+    assert files(theirs) != []
+
+
+def test_a_check_says_first_what_registration_would_say() -> None:
+    fake = project()
+    fake.checks.extend([ConversionCheck(10), ConversionCheck(10)])
+    fake.judged["notes"] = Judged("notes", ("a key is gone",), ("two sequences",))
+    result = run("pair", "check", "notes", fake=fake)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Problem: a key is gone\nWarning: two sequences\n")
+    fake.judged["notes"] = Judged("notes", (), ("two sequences",))
+    assert run("pair", "check", "notes", fake=fake).exit_code == 0
+
+
+def test_objects_are_ignored_by_name_and_taken_back_together() -> None:
+    fake = project()
+    names = ("public.report", "f of public.child")
+    done = run("pair", "ignore", "notes", *names, "--reason", "x", "--yes", fake=fake)
+    assert done.exit_code == 0
+    assert fake.given[-1] == ("notes", names, "x")
+    assert "Ignored for notes: public.report, f of public.child" in done.stderr
+    done = run("pair", "ignore", "notes", "--none", "--reason", "x", "--yes", fake=fake)
+    assert fake.given[-1] == ("notes", (), "x")
+    assert "Ignored for notes: nothing" in done.stderr
+    for wrong in (["--reason", "x"], ["a", "--none", "--reason", "x"], ["a"]):
+        assert run("pair", "ignore", "notes", *wrong, "--yes", fake=fake).exit_code == 2
 
 
 def test_a_check_explains_each_row_and_counts_the_rest() -> None:

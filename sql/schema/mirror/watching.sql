@@ -29,8 +29,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
-  select coalesce(statement !~ crossfade_private.name_pattern(tab)
-    and statement ~ crossfade_private.parent_pattern(tab), false);
+  select coalesce(statement !~* crossfade_private.name_pattern(tab)
+    and statement ~* crossfade_private.parent_pattern(tab), false);
 $$;
 
 comment on function crossfade_private.is_parents_statement is
@@ -69,6 +69,13 @@ begin
   on conflict on constraint v1_writes_pkey do update
   set at = excluded.at, role = excluded.role, application = excluded.application,
     called_by = excluded.called_by;
+  return 'on';
+exception when others then
+  if crossfade_private.is_transient(sqlstate) then
+    raise;
+  end if;
+  -- Best effort: a writer of V1 must not fail because nobody could note it.
+  raise warning 'crossfade: a write of version 1 of "%" could not be noted: %', pair, sqlerrm;
   return 'on';
 end $$;
 

@@ -6,7 +6,7 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- As a word or in quotes, with its own schema or with none: other.things is not things.
-  select format('(?i)(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
+  select format('(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
   from (
     select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
       then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
@@ -23,7 +23,7 @@ as $$
 $$;
 
 comment on function crossfade_private.name_pattern is
-  'A regular expression that finds a table''s name in SQL. A string or comment that happens to hold the name is found as well.';
+  'A regular expression that finds a table''s name in SQL, to be asked in small and capital letters (~*). A string or comment that happens to hold the name is found as well.';
 
 create or replace function crossfade_private.catalog_dependents(tab regclass)
 returns table (kind text, object text, owner oid, breaks text, command text)
@@ -97,7 +97,7 @@ as $$
         select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
       -- The first question is the cheap one.
       and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
-          > 0 and p.prosrc ~ crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+          > 0 and p.prosrc ~* crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
         select from pg_catalog.pg_depend d
         where d.classid = 'pg_proc'::regclass and d.objid = p.oid
           and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))

@@ -38,7 +38,7 @@ begin
   return query execute format(
     'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
         select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
-      %L::text, format(%L, j.jobid) from cron.job j where j.command ~ $1',
+      %L::text, format(%L, j.jobid) from cron.job j where j.command ~* $1',
     'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
     'select command from cron.job where jobid = %s;')
   using crossfade_private.name_pattern(tab);

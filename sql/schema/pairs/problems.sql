@@ -131,6 +131,7 @@ begin
     return;
   end if;
   return query select crossfade_private.pair_problems(pair);
+  return query select crossfade_private.publication_problems(pair);
   return query
     select format('%s; run: crossfade pair refresh %s', o, (pair).name)
     from crossfade_private.outdated_mirror(pair) o;

@@ -432,7 +432,7 @@ begin
 -- crossfade_private.pass_row(crossfade.runs, jsonb, jsonb, text)
 -- crossfade_private.shrink(crossfade.runs, jsonb, crossfade.run_ranges, text)
 -- crossfade_private.do_slices(crossfade.runs, jsonb, crossfade.run_ranges, integer, timestamptz)
--- crossfade_private.shrunk_reason(crossfade.runs, jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
+-- crossfade_private.shrunk_reason(jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
 -- crossfade_private.run_batch(crossfade.runs, crossfade.pairs, jsonb, integer)
 -- crossfade_private.pair_parents(crossfade.pairs, integer)
 -- crossfade_private.uncopied_parents(crossfade.pairs, text)
@@ -8642,13 +8642,13 @@ declare
   v_text text;
 begin
   if v_reason is not null or (run).v1_requests < v_enough then
-    return coalesce(v_reason, '{"ease": 1}');
+    return coalesce(v_reason, '{"ease": 1}'::jsonb);
   end if;
   -- This minute and the one before.
   select * into v_now from crossfade_private.v1_answers(
     (run).pair, greatest((run).started_at, clock_timestamp() - interval '1 minute')) v;
   if v_now.requests < v_enough then
-    return '{"ease": 1}';
+    return '{"ease": 1}'::jsonb;
   end if;
   v_limit_ms := greatest(
     (run).v1_p95_ms * crossfade_private.setting_number('throttle_latency_factor')::float8,
@@ -9815,8 +9815,7 @@ comment on function crossfade_private.do_slices is
   'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
 
 create or replace function crossfade_private.shrunk_reason(
-  run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
-  error_code text
+  pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges, error_code text
 )
 returns jsonb
 language plpgsql volatile
@@ -9855,11 +9854,11 @@ declare
   v_ms numeric;
 begin
   if v_throttle ? 'reason' then
-    return v_throttle || '{"state": "throttled"}';
+    return v_throttle || '{"state": "throttled"}'::jsonb;
   end if;
   v_range := crossfade_private.check_unchanged(run, pair, crossfade_private.claim_range(run));
   if v_range.run is null then
-    return '{}';
+    return '{}'::jsonb;
   end if;
   v_range := crossfade_private.look_at_load(v_range);
   v_target_ms := crossfade_private.target_ms(v_range, wanted_ms);
@@ -9876,7 +9875,7 @@ begin
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
       else crossfade_private.shrunk_reason(
-        run, pieces, v_range, v_done.new_range, v_done.error_code)
+        pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;
@@ -10352,7 +10351,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_plan jsonb := '{}';
+  v_plan jsonb := '{}'::jsonb;
 begin
   begin
     return (
@@ -10430,7 +10429,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
 begin
   if v_size = 0 then
     return v_errors;
@@ -10481,7 +10480,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
 begin
   begin
     execute crossfade_private.render(
@@ -10545,7 +10544,7 @@ as $$
 declare
   v_keys constant jsonb[] := array(select p.key::jsonb from jsonb_each(plan) p);
   v_before constant jsonb := crossfade_private.target_rows(pieces, v_keys);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
   v_action text;
   v_after jsonb;
 begin

@@ -432,7 +432,7 @@ begin
 -- crossfade_private.pass_row(crossfade.runs, jsonb, jsonb, text)
 -- crossfade_private.shrink(crossfade.runs, jsonb, crossfade.run_ranges, text)
 -- crossfade_private.do_slices(crossfade.runs, jsonb, crossfade.run_ranges, integer, timestamptz)
--- crossfade_private.shrunk_reason(crossfade.runs, jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
+-- crossfade_private.shrunk_reason(jsonb, crossfade.run_ranges, crossfade.run_ranges, text)
 -- crossfade_private.run_batch(crossfade.runs, crossfade.pairs, jsonb, integer)
 -- crossfade_private.pair_parents(crossfade.pairs, integer)
 -- crossfade_private.uncopied_parents(crossfade.pairs, text)
@@ -8650,13 +8650,13 @@ declare
   v_text text;
 begin
   if v_reason is not null or (run).v1_requests < v_enough then
-    return coalesce(v_reason, '{"ease": 1}');
+    return coalesce(v_reason, '{"ease": 1}'::jsonb);
   end if;
   -- This minute and the one before.
   select * into v_now from crossfade_private.v1_answers(
     (run).pair, greatest((run).started_at, clock_timestamp() - interval '1 minute')) v;
   if v_now.requests < v_enough then
-    return '{"ease": 1}';
+    return '{"ease": 1}'::jsonb;
   end if;
   v_limit_ms := greatest(
     (run).v1_p95_ms * crossfade_private.setting_number('throttle_latency_factor')::float8,
@@ -8914,9 +8914,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      -- However short its target is, a batch works for as long as it takes to begin one.
+      -- However short its target is, a batch works for twice as long as it takes to begin and end.
       else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
-        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
+        greatest(target_ms - fixed_ms, 2 * fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,
@@ -9823,8 +9823,7 @@ comment on function crossfade_private.do_slices is
   'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
 
 create or replace function crossfade_private.shrunk_reason(
-  run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
-  error_code text
+  pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges, error_code text
 )
 returns jsonb
 language plpgsql volatile
@@ -9863,11 +9862,11 @@ declare
   v_ms numeric;
 begin
   if v_throttle ? 'reason' then
-    return v_throttle || '{"state": "throttled"}';
+    return v_throttle || '{"state": "throttled"}'::jsonb;
   end if;
   v_range := crossfade_private.check_unchanged(run, pair, crossfade_private.claim_range(run));
   if v_range.run is null then
-    return '{}';
+    return '{}'::jsonb;
   end if;
   v_range := crossfade_private.look_at_load(v_range);
   v_target_ms := crossfade_private.target_ms(v_range, wanted_ms);
@@ -9884,7 +9883,7 @@ begin
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
       else crossfade_private.shrunk_reason(
-        run, pieces, v_range, v_done.new_range, v_done.error_code)
+        pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;
@@ -10360,7 +10359,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_plan jsonb := '{}';
+  v_plan jsonb := '{}'::jsonb;
 begin
   begin
     return (
@@ -10438,7 +10437,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
 begin
   if v_size = 0 then
     return v_errors;
@@ -10489,7 +10488,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
 begin
   begin
     execute crossfade_private.render(
@@ -10553,7 +10552,7 @@ as $$
 declare
   v_keys constant jsonb[] := array(select p.key::jsonb from jsonb_each(plan) p);
   v_before constant jsonb := crossfade_private.target_rows(pieces, v_keys);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
   v_action text;
   v_after jsonb;
 begin
@@ -11278,7 +11277,7 @@ begin
     using case when first = 1 then after_key else keys[first - 1] end, keys[last], dirty,
       keys[cardinality(keys)];
     return;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     elsif first = last then

@@ -49,9 +49,9 @@ begin
     ms_per_1000_rows = v_speed, timeouts = (run_range).timeouts,
     -- A batch that ran into a timeout has said already how many rows are next.
     batch_rows = case when rows_read = 0 or (run_range).timeouts > 0 then (run_range).batch_rows
-      -- However short its target is, a batch works for as long as it takes to begin one.
+      -- However short its target is, a batch works for twice as long as it takes to begin and end.
       else crossfade_private.next_batch_rows(finish_batch.rows_read, v_speed,
-        greatest(target_ms - fixed_ms, fixed_ms)::integer) end,
+        greatest(target_ms - fixed_ms, 2 * fixed_ms)::integer) end,
     progress_at = case when rows_read > 0 or (run_range).done then clock_timestamp()
       else a.progress_at end,
     converters_seen = (run_range).converters_seen,

@@ -24,7 +24,7 @@ begin
     using case when first = 1 then after_key else keys[first - 1] end, keys[last], dirty,
       keys[cardinality(keys)];
     return;
-  exception when others then
+  exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     elsif first = last then

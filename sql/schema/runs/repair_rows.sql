@@ -45,7 +45,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_plan jsonb := '{}';
+  v_plan jsonb := '{}'::jsonb;
 begin
   begin
     return (
@@ -123,7 +123,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
 begin
   if v_size = 0 then
     return v_errors;

@@ -8,7 +8,7 @@ as $$
 declare
   v_size constant integer := cardinality(keys);
   v_step constant integer := greatest(1, v_size / 16);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
 begin
   begin
     execute crossfade_private.render(
@@ -72,7 +72,7 @@ as $$
 declare
   v_keys constant jsonb[] := array(select p.key::jsonb from jsonb_each(plan) p);
   v_before constant jsonb := crossfade_private.target_rows(pieces, v_keys);
-  v_errors jsonb := '{}';
+  v_errors jsonb := '{}'::jsonb;
   v_action text;
   v_after jsonb;
 begin

@@ -137,8 +137,7 @@ comment on function crossfade_private.do_slices is
   'Do parts of a range until target_ms after started_at, at most batch_max_rows rows. error_code: the part that ended in statement_timeout (57014), a lock (55P03) or memory (53200) is undone. new_range is the range to be kept.';
 
 create or replace function crossfade_private.shrunk_reason(
-  run crossfade.runs, pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges,
-  error_code text
+  pieces jsonb, before crossfade.run_ranges, after crossfade.run_ranges, error_code text
 )
 returns jsonb
 language plpgsql volatile
@@ -177,11 +176,11 @@ declare
   v_ms numeric;
 begin
   if v_throttle ? 'reason' then
-    return v_throttle || '{"state": "throttled"}';
+    return v_throttle || '{"state": "throttled"}'::jsonb;
   end if;
   v_range := crossfade_private.check_unchanged(run, pair, crossfade_private.claim_range(run));
   if v_range.run is null then
-    return '{}';
+    return '{}'::jsonb;
   end if;
   v_range := crossfade_private.look_at_load(v_range);
   v_target_ms := crossfade_private.target_ms(v_range, wanted_ms);
@@ -198,7 +197,7 @@ begin
     'wait_ms', crossfade_private.wait_ms(v_range, v_ms, (v_throttle ->> 'ease')::numeric))
     || case when v_done.error_code is null then '{}'
       else crossfade_private.shrunk_reason(
-        run, pieces, v_range, v_done.new_range, v_done.error_code)
+        pieces, v_range, v_done.new_range, v_done.error_code)
         || jsonb_build_object('state', case when v_done.error_code = '55P03'
           and (v_done.new_range).batch_rows = (v_range).batch_rows then 'waiting' else 'shrunk' end)
       end;

@@ -115,13 +115,13 @@ declare
   v_text text;
 begin
   if v_reason is not null or (run).v1_requests < v_enough then
-    return coalesce(v_reason, '{"ease": 1}');
+    return coalesce(v_reason, '{"ease": 1}'::jsonb);
   end if;
   -- This minute and the one before.
   select * into v_now from crossfade_private.v1_answers(
     (run).pair, greatest((run).started_at, clock_timestamp() - interval '1 minute')) v;
   if v_now.requests < v_enough then
-    return '{"ease": 1}';
+    return '{"ease": 1}'::jsonb;
   end if;
   v_limit_ms := greatest(
     (run).v1_p95_ms * crossfade_private.setting_number('throttle_latency_factor')::float8,

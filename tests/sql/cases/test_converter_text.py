@@ -126,8 +126,7 @@ def test_a_value_that_does_not_fit_is_never_cut(db: Connection, kind: str, side:
     if outcome == "raises":
         db.execute(f"update {written} set body = %s::{wide}", [fits])
         repair(db)
-        assert one(db, f"select distinct body::text = %s from {other}", fits.ljust(
-            5 if narrow == "public.flat" else 0)) is True  # fmt: skip
+        assert rows(db, f"select distinct trim(body::text) from {other}") == [(fits,)]
 
 
 # Constants and session settings ------------------------------------------------------------------

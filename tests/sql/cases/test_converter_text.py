@@ -126,8 +126,7 @@ def test_a_value_that_does_not_fit_is_never_cut(db: Connection, kind: str, side:
     if outcome == "raises":
         db.execute(f"update {written} set body = %s::{wide}", [fits])
         repair(db)
-        assert one(db, f"select distinct body::text = %s from {other}", fits.ljust(
-            5 if narrow == "public.flat" else 0)) is True  # fmt: skip
+        assert rows(db, f"select distinct trim(body::text) from {other}") == [(fits,)]
 
 
 # Constants and session settings ------------------------------------------------------------------
@@ -205,11 +204,13 @@ def test_constants_of_a_converter_mean_the_same_in_every_session(
     db.execute("insert into public.things select g, '2026-02-15' from generate_series(10, 40) g")
     db.execute("update public.things set at = date '2026-03-15' where id = 1")
     db.execute("update public.things set at = date '2026-01-31' where id >= 10")
+    found = []
     for session in (USUAL, SESSIONS[registered], SESSIONS[written], USUAL):
         db.execute(session)
         assert rows(db, UNLIKE_A_CALL) == []
         assert verify(db, "things") == 0
-        assert call(db, "check_conversion", "things", 1)["violations"] == []
+        found.append(call(db, "check_conversion", "things", 1)["violations"])
+    assert found[1:] == found[:-1], "also what is said of a column that follows another"
     db.execute(USUAL)
     old = "select id, old from public.things_v2 where id in (1, 2, 10) order by 1"
     assert rows(db, old) == [

@@ -1,14 +1,16 @@
 """What is wrong with a project and what to do about it. Pure: facts -> findings."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from crossfade import __version__
 from crossfade.contract import SCHEMA_VERSION
 from crossfade.errors import CrossfadeError
+from crossfade.versions import UPGRADE_COMMAND, UPGRADE_DATABASE, way_out
 
 CLOCK_WARN_S: Final = 2.0
 CLOCK_FAIL_S: Final = 60.0
@@ -82,16 +84,33 @@ def judge_key(key: str, *, is_person: bool) -> Finding:
     return Finding("key", State.WARN, "a key of a kind that is not known", "Use sb_secret_...")
 
 
-def judge_schema(version: int) -> Finding:
-    """Whether schema and command belong together."""
+def judge_schema(version: int, release: str = __version__) -> Finding:
+    """Whether the database and this command belong together.
+
+    Args:
+        version: of the schema.
+        release: the one that was installed last.
+    """
     if version > SCHEMA_VERSION:
         return Finding(
             "schema",
             State.WARN,
             f"schema version {version} is newer than this command ({SCHEMA_VERSION})",
-            "Upgrade: pip install --upgrade crossfade",
+            UPGRADE_COMMAND,
         )
+    what, _, do = way_out(release).partition(". ")
+    if what:
+        return Finding("schema", State.WARN, what, do)
     return Finding("schema", State.OK, f"exposed, version {version}")
+
+
+def judge_unknown_checks(names: Sequence[str], release: str) -> list[Finding]:
+    """Checks whose text is not the one that the database knows; of another release, as a rule."""
+    if not names:
+        return []
+    do = way_out(release).partition(". ")[2] or UPGRADE_DATABASE
+    what = f"not run, the database has others or none of these names: {', '.join(names)}"
+    return [Finding("checks", State.WARN, what, do)]
 
 
 def judge_database(facts: Diagnosis) -> list[Finding]:

@@ -11,7 +11,9 @@
     ├── ServerFailedError             HTTP 5xx or no answer in time         (worth a retry)
     ├── UnauthorizedError             HTTP 401/403: the key is wrong or has no right
     │   └── NotSignedInError          the sign-in has ended: crossfade login
-    ├── NotInstalledError             schema not exposed, migrations missing or older
+    ├── NotInstalledError             schema not exposed, or nothing is installed
+    │   ├── OlderSchemaError          the database is older than what this command changes
+    │   └── UnknownCallError          a function or table is not there, or takes other parameters
     ├── UnexpectedAnswerError         an answer this version does not understand
     ├── StalledError                  a run that makes no progress
     └── RefusedError                  the database said no; nothing was changed
@@ -118,7 +120,15 @@ class NotSignedInError(UnauthorizedError):
 
 
 class NotInstalledError(CrossfadeError):
-    """The schema is not exposed, or its migrations are missing or older than this command."""
+    """The schema is not exposed, or nothing is installed."""
+
+
+class OlderSchemaError(NotInstalledError):
+    """The schema is older than what this command was written for."""
+
+
+class UnknownCallError(NotInstalledError):
+    """A function or table that this command uses is not there, or takes other parameters."""
 
 
 class UnexpectedAnswerError(CrossfadeError):

@@ -22,8 +22,9 @@ from crossfade.project_folder import (
     digest_of,
     open_project,
 )
-from crossfade.releases import MIGRATION, SHARED, newest_migration, releases, version_key
+from crossfade.releases import MIGRATION, SHARED, newest_migration, releases
 from crossfade.uninstall import UNINSTALLATION
+from crossfade.versions import version_key
 
 
 @dataclass(frozen=True, slots=True)

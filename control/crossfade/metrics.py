@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from crossfade.contract import Mode, RunState, Stage
 from crossfade.overview import Overview, PairOverview
 from crossfade.signals import find_signals, slowdown
-from crossfade.thresholds import read_thresholds
+from crossfade.thresholds import has_thresholds, read_thresholds
 from crossfade.verdicts import Verdict
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -116,7 +116,7 @@ def _windows(overview: Overview) -> Iterator[Metric]:
         for name, field in _QUANTILES
     }
     ratio = _gauge("p95_ratio", "p95 of V2 over p95 of V1, or over the baseline", ["pair"])
-    known = "r1_error_rate" in overview.settings
+    known = has_thresholds(overview.settings)
     for pair in overview.pairs:
         for version in (1, 2):
             backend, labels = pair.traffic.backend(version), [pair.name, str(version)]

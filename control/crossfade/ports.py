@@ -356,4 +356,12 @@ class Gateway(
         """Where this gateway talks to."""
 
     def check_schema(self) -> int:
-        """Return the schema version; raises NotInstalledError when it is missing or older."""
+        """Return the schema version.
+
+        Raises:
+            OlderSchemaError: it is older than what this command was written for.
+            NotInstalledError: there is none.
+        """
+
+    def installed_release(self) -> str:
+        """Return the release that was installed last; empty for one that does not say."""

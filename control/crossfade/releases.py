@@ -17,6 +17,7 @@ from typing import Final
 from crossfade import __version__, resources
 from crossfade.errors import ConfigError
 from crossfade.project_folder import digest_of
+from crossfade.versions import version_key
 
 FOLDER: Final = Path(__file__).resolve().parent / "_releases"
 SHARED: Final = "_shared/crossfade"
@@ -31,11 +32,6 @@ class Release:
     version: str
     migrations: Mapping[str, str]
     functions: Mapping[str, str]
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """Return what versions are ordered by; a pre-release counts as its release."""
-    return tuple(int("".join(filter(str.isdigit, part)) or 0) for part in version.split(".")[:3])
 
 
 def newest_migration(migrations: Path) -> Path:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from crossfade.contract import Mode, Outcome, RunState, Stage
 from crossfade.overview import Overview, PairOverview
 from crossfade.rollout import may_advance
-from crossfade.thresholds import Thresholds, read_thresholds
+from crossfade.thresholds import Thresholds, has_thresholds, read_thresholds
 
 FRESH = timedelta(minutes=5)
 """A verdict older than this says nothing about now."""
@@ -57,8 +57,8 @@ def worst(signals: tuple[Signal, ...]) -> Concern:
 
 
 def _limits(overview: Overview) -> Thresholds | None:
-    # A fake or a half installed project may lack settings; then only rows speak.
-    return read_thresholds(overview.settings) if "r1_error_rate" in overview.settings else None
+    # A database of an older release may lack settings; then only rows speak.
+    return read_thresholds(overview.settings) if has_thresholds(overview.settings) else None
 
 
 def _switches(overview: Overview) -> Iterator[Signal]:

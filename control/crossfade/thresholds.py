@@ -83,6 +83,11 @@ def _reader() -> TypeAdapter[Thresholds]:
     return TypeAdapter(Thresholds)
 
 
+def has_thresholds(settings: Mapping[str, object]) -> bool:
+    """Whether all are there: a database of an older release lacks the newer ones."""
+    return all(field.name in settings for field in fields(Thresholds))
+
+
 def read_thresholds(settings: Mapping[str, object]) -> Thresholds:
     """Build the thresholds from all settings.
 

@@ -32,9 +32,9 @@ comment on schema crossfade_private is
 
 -- base/holding.sql --------------------------------------------------------------------------------
 
--- Batches wait while a release is installed: a migration locks tables of crossfade until it commits, and
--- at its end those of every pair. A batch that has written one of these and waits for one of those
--- would deadlock with it.
+-- Batches wait while a release is installed: a migration locks tables of crossfade until it
+-- commits, and at its end those of every pair. A batch that has written one of these and waits for
+-- one of those would deadlock with it.
 
 create or replace function crossfade_private.release_lock_key()
 returns bigint
@@ -282,7 +282,8 @@ begin
 -- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.column_renames(crossfade.pairs)
--- crossfade_private.renamed_sql(text, jsonb)
+-- crossfade_private.renamed_name(text, jsonb, text, text)
+-- crossfade_private.renamed_sql(text, jsonb, text, text)
 -- crossfade_private.write_policies(regclass)
 -- crossfade_private.write_policy_warnings(crossfade.pairs)
 -- crossfade_private.parent_warnings(crossfade.pairs)
@@ -452,6 +453,7 @@ begin
 -- crossfade_private.put_sql(text)
 -- crossfade_private.put_keys(jsonb, text, jsonb[])
 -- crossfade_private.settle_repaired(text, jsonb[])
+-- crossfade_private.unreadable_keys(jsonb, jsonb[])
 -- crossfade_private.workable_keys(text, jsonb, jsonb[], integer, boolean)
 -- crossfade_private.write_plan(crossfade.pairs, jsonb, jsonb, text)
 -- crossfade_private.repair_keys(crossfade.pairs, jsonb[], integer, boolean, text, text)
@@ -1005,8 +1007,8 @@ do $$
 declare
   v_switch record;
 begin
-  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait for
-  -- the end of the migration.
+  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait
+  -- for the end of the migration.
   for v_switch in
     select s.* from (values
       ('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),
@@ -1182,8 +1184,8 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
--- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these, and
--- a release that waits for a client who waits for its end would never refresh a pair.
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
+-- these, and a release that waits for a client who waits for its end would never refresh a pair.
 do $$
 declare
   v_index record;
@@ -2795,8 +2797,8 @@ comment on function crossfade_private.type_parts is
 
 -- pairs/assignment.sql ----------------------------------------------------------------------------
 
--- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what a
--- converter makes must be refused, rounded or padded as a table does it.
+-- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what
+-- a converter makes must be refused, rounded or padded as a table does it.
 
 create or replace function crossfade_private.assigned_sql(
   expression text, type_id oid, typmod integer, given_type oid, given_typmod integer
@@ -2901,8 +2903,8 @@ returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found with
-  -- our search_path, and some types have none or (boxes) one that compares areas.
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found
+  -- with our search_path, and some types have none or (boxes) one that compares areas.
   select not exists (
     select from crossfade_private.type_parts(type_id) p(id)
     join pg_catalog.pg_type y on y.oid = p.id
@@ -3219,9 +3221,9 @@ comment on function crossfade_private.owner_search_path is
 
 -- pairs/printed_sql.sql ---------------------------------------------------------------------------
 
--- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other people's
--- names in small letters or quotes, every name that could mean something else with what it belongs
--- to, and no comments.
+-- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other
+-- people's names in small letters or quotes, every name that could mean something else with what it
+-- belongs to, and no comments.
 
 create or replace function crossfade_private.printed_tokens(printed text)
 returns table (n bigint, space text, token text)
@@ -3390,10 +3392,10 @@ comment on function crossfade_private.column_copied is
 
 -- pairs/converter_text.sql ------------------------------------------------------------------------
 
--- The text of a converter, so that it can stand in the engine's own statements: converting many rows
--- is one plan then, and converting one costs no function call.
--- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
--- (lint 0011); our statements run with the same settings, so its text means the same there.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many
+-- rows is one plan then, and converting one costs no function call. A function with a SET clause is
+-- never inlined by PostgreSQL, and the advisors ask for that clause (lint 0011); our statements run
+-- with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.printed_body(converter oid)
 returns text
@@ -3617,7 +3619,8 @@ as $$
   select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
   from (
     select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
-      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its expression.
+      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its
+      -- expression.
       format('select %s from %s where row(%s) is null', string_agg(format('%s as cf_%s', f.item, n),
         ', ' order by n), both_tables, string_agg(f.item, ', ' order by n)), paths)
     from jsonb_array_elements(parsed -> 'items') with ordinality u(i, n)
@@ -3759,8 +3762,8 @@ comment on function crossfade_private.split_select_list is
 
 -- pairs/conversion.sql ----------------------------------------------------------------------------
 
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list ("items"), its whole query where it is any other ("text"), else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text
@@ -3995,8 +3998,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
-  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
-  -- same.
+  -- the elements when it reads its own text, as in a restore. All else that it prints stays as it
+  -- is.
   v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
   v_text record;
   v_found text[];
@@ -5298,21 +5301,46 @@ end $$;
 comment on function crossfade_private.column_renames is
   'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
 
-create or replace function crossfade_private.renamed_sql(expression text, renames jsonb)
+create or replace function crossfade_private.renamed_name(
+  name text, columns jsonb, old_table text, new_table text
+)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(coalesce(
-    (select quote_ident(r.value) from jsonb_each_text(renames) r where quote_ident(r.key) = t.m[1]),
-    t.m[1]), '' order by t.n)
-  -- Constants, quoted names, words, and everything else by the character.
-  from regexp_matches(expression,
-    '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|.)', 'g') with ordinality t(m, n);
+  select string_agg(case
+    when p.part = quote_ident(old_table) then quote_ident(new_table)
+    -- A name behind that of another table is one of that table's.
+    when p.place = 1 and p.parts = 1 or p.before = quote_ident(old_table) then coalesce(
+      (select quote_ident(r.value) from jsonb_each_text(columns) r where quote_ident(r.key) = p.part),
+      p.part)
+    else p.part end, '.' order by p.place)
+  from (
+    select m[1] as part, lag(m[1]) over (order by n) as before, n as place, count(*) over () as parts
+    from regexp_matches(name, '("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)', 'g') with ordinality t(m, n)
+  ) p;
+$$;
+
+comment on function crossfade_private.renamed_name is
+  'A name in printed SQL, in one part or several, in which a table and its columns have other names.';
+
+create or replace function crossfade_private.renamed_sql(
+  expression text, columns jsonb, old_table text, new_table text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(case when t.m[1] ~ '^["A-Za-z_]'
+    then crossfade_private.renamed_name(t.m[1], columns, old_table, new_table)
+    else t.m[1] end, '' order by t.n)
+  -- Constants, names with all their parts, and everything else by the character.
+  from regexp_matches(expression, '(''(?:[^'']|'''')*''|(?:"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)'
+    || '(?:\.(?:"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*))*|.)', 'g') with ordinality t(m, n);
 $$;
 
 comment on function crossfade_private.renamed_sql is
-  'Printed SQL in which some names stand for others.';
+  'Printed SQL in which a table and its columns have other names.';
 
 create or replace function crossfade_private.write_policies(tab regclass)
 returns table (command text, role text, permissive boolean, using_text text, check_text text)
@@ -5344,20 +5372,20 @@ declare
   v_2 constant regclass := (pair).v2_table;
   v_on boolean[] := array(
     select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
-  v_renames jsonb;
+  v_columns jsonb;
+  v_names text[] := array(
+    select c.relname::text from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
 begin
   if v_on[1] <> v_on[2] then
     return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
       case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
   elsif v_on[1] then
-    v_renames := crossfade_private.column_renames(pair) || (
-      select jsonb_build_object(a.relname, b.relname)
-      from pg_catalog.pg_class a, pg_catalog.pg_class b where a.oid = v_1 and b.oid = v_2);
+    v_columns := crossfade_private.column_renames(pair);
     return query
       with one as (
         select distinct p.command, p.role, p.permissive,
-          crossfade_private.renamed_sql(p.using_text, v_renames) as using_text,
-          crossfade_private.renamed_sql(p.check_text, v_renames) as check_text
+          crossfade_private.renamed_sql(p.using_text, v_columns, v_names[1], v_names[2]) as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_columns, v_names[1], v_names[2]) as check_text
         from crossfade_private.write_policies(v_1) p
       ),
       two as (
@@ -6046,7 +6074,8 @@ declare
   v_table regclass;
   v_context text;
 begin
-  if crossfade_private.is_engine_write(pair) or exists (
+  -- Outside of triggers somebody asks who does not write.
+  if pg_trigger_depth() = 0 or crossfade_private.is_engine_write(pair) or exists (
     select from crossfade_private.v1_writes w
     where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
       and w.at > clock_timestamp() - interval '10 seconds') then
@@ -6055,7 +6084,7 @@ begin
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
   v_context := substring(v_context from
-    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+    'crossfade_private\.mirror_' || pair || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
@@ -6236,21 +6265,19 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_mirror text;
-  v_is_watched boolean;
+  v_state crossfade_private.mirror_state;
   v_agrees boolean;
 begin
-  execute format('select every(s.change = pg_sequence_last_value(%L)
-      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
-      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
-      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
-    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+  -- Only the numbers: to ask for a state may be to note a writer.
+  execute format('select pg_sequence_last_value(%L) = all (array[
+    crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v2_change()])',
     format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
-  if not v_agrees then
-    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
-    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
+  if v_agrees then
+    return;
   end if;
+  select m.* into v_state from crossfade_private.mirror_state m
+  where m.pair = mend_state.pair for no key update;
+  perform crossfade_private.set_state(pair, v_state.mirror, v_state.watched_since is not null);
 end $$;
 
 comment on function crossfade_private.mend_state is
@@ -6285,10 +6312,12 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
-  -- trigger.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger;
+  -- and right above it is the statement on the parent, or nothing. A function whose dynamic SQL looks
+  -- the same to the letter stands there itself, and has brackets that are in no quotes.
   select depth > 1 and split_part(context, e'\n', 2)
-    ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$';
+      ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
+    and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';
 $$;
 
 comment on function crossfade_private.is_referential_action is
@@ -6771,7 +6800,8 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen
+    -- here.
     if sqlstate = '23505' and cf_constraint = any ({target_key_names})
         and current_setting('transaction_isolation') <> 'read committed'
       or crossfade_private.is_transient(sqlstate) then
@@ -8657,7 +8687,7 @@ as $$
     when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
       then 'a release of crossfade is being installed'
     when (pair).generator <> crossfade_private.generator()
-      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
+      then format('its mirror is of crossfade %s and not of %s; run: crossfade pair refresh %s',
         (pair).generator, crossfade_private.generator(), (pair).name)
   end;
 $$;
@@ -9437,6 +9467,8 @@ as $outer$
   -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
   -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
   -- makes none has no counterpart, and needs none.
+  -- OFFSET 0 keeps PostgreSQL from computing what a converter would raise for a row that it filters
+  -- out: a key that the other table cannot hold.
   select crossfade_private.render($sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
@@ -9448,11 +9480,12 @@ as $outer$
       on ({skey_a}) = ({tkey_b})
     left join lateral (
       select cf_x.*, true as cf_is
-      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
+      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x
+      where cf_a.cf_here offset 0) cf_c on true
     left join lateral (
       select cf_x.*, true as cf_is
-      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
-      on cf_b.cf_here
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x
+      where cf_b.cf_here offset 0) cf_d on true
     where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
       when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
       else {rows_differ} end
@@ -10298,10 +10331,13 @@ begin
       where ({skey_t}) = ({skey_z})) cf_a on true
     left join lateral (select cf_t as cf_row, true as cf_here from {target} cf_t
       where ({tkey_t}) = ({skey_z})) cf_b on true
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
+    left join lateral (
+      select cf_e.* from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_c on true
+    left join lateral (
+      select cf_e.*
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
   $sql$, pieces) using keys;
 end $$;
 
@@ -10437,6 +10473,35 @@ comment on function crossfade_private.settle_repaired is
 
 -- Repair of a set of keys from one side.
 
+create or replace function crossfade_private.unreadable_keys(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_errors jsonb := '{}';
+begin
+  begin
+    execute crossfade_private.render(
+      'select count(q) from (select {skey_z} from unnest($1) cf_z(key)) q', pieces) using keys;
+    return v_errors;
+  exception when others then
+    if v_size = 1 then
+      return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_errors := v_errors || crossfade_private.unreadable_keys(
+      pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_errors;
+end $$;
+
+comment on function crossfade_private.unreadable_keys is
+  'Why some keys are no keys of these tables, by the text of the key: somebody wrote them by hand, or the type of the key was another then.';
+
 create or replace function crossfade_private.workable_keys(
   pair text, pieces jsonb, keys jsonb[], side integer, has_failure boolean
 )
@@ -10516,16 +10581,16 @@ declare
   v_name constant text := (pair).name;
   v_pieces constant jsonb := crossfade_private.run_pieces(
     pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
-  v_keys constant jsonb[] := crossfade_private.workable_keys(
-    v_name, v_pieces, keys, side, has_failure);
+  v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
+  v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
+    array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
   v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
   v_left jsonb[];
   v_settled jsonb[];
-  v_errors jsonb;
 begin
   v_left := array(select p.key::jsonb from jsonb_each(v_plan) p
     where p.value ->> 'action' = 'gone' and gone <> 'delete');
-  v_errors := (
+  v_errors := v_errors || (
     select coalesce(jsonb_object_agg(p.key, p.value -> 'error'), '{}') from jsonb_each(v_plan) p
     where p.value ? 'error');
   v_errors := v_errors || crossfade_private.write_plan(pair, v_pieces, (
@@ -10973,8 +11038,8 @@ comment on function crossfade_private.digests_sql is
 
 -- runs/edit_laws.sql ------------------------------------------------------------------------------
 
--- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits are
--- made of the rows at hand: a row gets the values of the next one, in all columns or in one.
+-- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits
+-- are made of the rows at hand: a row gets the values of the next one, in all columns or in one.
 
 create or replace function crossfade_private.edited_sql(
   tab regclass, key text[], one_sql text, other_sql text
@@ -11402,7 +11467,9 @@ begin
   if not found then
     return jsonb_build_object('pair', pair, 'state', 'busy', 'mismatches', 0);
   end if;
-  v_boundary := crossfade_private.next_key(v_pieces, v_cursor.cursor_key, max_rows);
+  -- Null when there are fewer: the pass ends with them.
+  v_boundary := (crossfade_private.next_keys(
+    v_pieces, v_cursor.cursor_key, max_rows))[max_rows];
   v_mismatches := crossfade_private.record_mismatches(
     v_pair.name, null, v_pieces, v_cursor.cursor_key, v_boundary);
   update crossfade_private.verify_cursors c
@@ -12862,13 +12929,13 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    format('crossfade repair %1$s --reason "..."; crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
@@ -12980,7 +13047,7 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      format('crossfade pair mirror %1$s both --reason "..."; crossfade repair %1$s --reason "..."',
+      format('crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
         (pair).name));
   end if;
   if stage = 'live' then
@@ -16227,7 +16294,9 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
+    ('v1_dependents',
+      'c145ff4abd0581056e212a966448986289587451f1259b291f66f4b63300faf6');
 $$;
 
 comment on function crossfade_private.known_checks is
@@ -16743,18 +16812,18 @@ notify pgrst, 'reload schema';
 -- refresh.sql -------------------------------------------------------------------------------------
 
 -- The mirrors of registered pairs, with the texts of this release. Last of all files: from here to
--- the commit their tables let no writer in.
+-- the commit nobody writes their tables.
 
 do $$
 declare
   v_plans jsonb := crossfade_private.plan_pairs();
 begin
   perform crossfade_private.hold_writers();
-  -- A release that changes a table of crossfade that is there does so here, each change only where it
-  -- is missing. Writers read some of these tables: before they are held, or while one does not end,
-  -- such a change and a writer would wait for each other.
+  -- A release that changes a table of crossfade that is there does so here, each change only where
+  -- it is missing. Writers read some of these tables: a change before the writers are held, and a
+  -- writer, would wait for each other.
   perform set_config('lock_timeout', '2s', true);
-  -- Text that is generated is read when it is made, so that a pair keeps what it has if it is wrong.
+  -- Generated text is parsed when it is made, so that a pair keeps what it has if it is wrong.
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();

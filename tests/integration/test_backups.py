@@ -30,6 +30,7 @@ ADA = "00000000-0000-4000-8000-0000000000a1"
 ADMIN = "supabase_admin"
 AHEAD = 100_000
 """Transaction numbers that the dumped cluster has used up before the new one makes its first."""
+PAGE = Path(__file__).parents[2] / "control" / "COPIES.md"
 MIGRATIONS = sorted(resources.migrations_dir().glob("*.sql"))
 
 # What may be printed or numbered in another way after a restore: columns behind a dropped one,
@@ -142,7 +143,7 @@ def project(servers: Servers) -> str:
 
 
 def finish(db: Connection, kind: str, **options: str) -> None:
-    """Run a backfill or verify to its end; nothing may wait for a transaction of another cluster."""
+    """Run a backfill or verify to its end; nothing may wait for another cluster's transactions."""
     end(db, kind, call(db, f"start_{kind}", "notes", **options)["run"]["id"])
 
 
@@ -354,6 +355,42 @@ def test_data_restored_into_a_schema_of_another_moment_is_mirrored(
         assert differences(db) == []
         call(db, "refresh_pair", "notes")
     goes_on(url)
+
+
+def test_data_is_restored_as_the_page_says_into_a_project_that_has_its_migrations(
+    servers: Servers, project: str, tmp_path: Path
+) -> None:
+    name = new_project(servers.new, rows=0)
+    (empty,) = re.findall(r"^```sql\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    (tmp_path / "empty.sql").write_text(empty)
+    parts = ["-n", "public", "-n", "crossfade", "-n", "crossfade_private"]
+    data = dump(servers.old, project, tmp_path / "data.sql", "--data-only", *parts)
+    psql(servers.new, name, "-f", str(tmp_path / "empty.sql"), "-f", data)
+    url = servers.new.dsn(database=name)
+    assert everything(url) == everything(servers.old.dsn(database=project))
+    with connect(url) as db:
+        call(db, "refresh_pair", "notes")
+    goes_on(url)
+
+
+def test_only_the_owners_tables_are_restored_and_the_pair_begins_anew(
+    servers: Servers, project: str, tmp_path: Path
+) -> None:
+    name = new_project(servers.new, rows=0)
+    with connect(servers.new.dsn(database=name)) as db:
+        for pair in ("notes", "labels"):
+            call(db, "set_stage", pair, "off", "test")
+        data = dump(servers.old, project, tmp_path / "data.sql", "--data-only", "-n", "public")
+        psql(servers.new, name, *REPLICA, "-f", data)
+        with connect(servers.old.dsn(database=project)) as was:
+            tables = ("public.notes", "public.notes_v2")
+            before = [copied(was, table) for table in tables]
+        assert [copied(db, table) for table in tables] == before
+        call(db, "set_stage", "notes", "dualwrite", "test")
+        finish(db, "backfill")
+        assert [copied(db, table) for table in tables] == before
+        assert verify(db, "notes") == 0
+        write_everywhere(db)
 
 
 def test_a_pair_that_is_complete_is_an_archive_after_the_restore_and_has_a_way_back(

@@ -277,7 +277,7 @@ def test_a_pair_that_cannot_be_refreshed_keeps_its_mirror_and_is_named(
     url = project(server)
     with connect(url) as db, psycopg.connect(url) as old:
         run = call(db, "start_backfill", "notes")["run"]["id"]
-        old.execute("update public.notes set body = 'long' where id = 1")
+        old.execute("insert into public.notes (body) values ('not committed')")
         writers = clients(url)
         warnings = apply(url, release)
         time.sleep(1)

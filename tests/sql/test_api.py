@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.emergency_calls import CALLS
 from tests.sql.control import Connection, call, cases, create_pair, one
 
 CONTRACT = {case.values[0]["name"]: case.values[0]["expect"] for case in cases("contract")}
@@ -140,3 +141,16 @@ def test_no_function_raises_the_code_that_the_data_api_retries(db: Connection) -
         """,
     )
     assert found is None
+
+
+def test_stopping_going_back_and_looking_take_what_every_command_sends(scratch: Connection) -> None:
+    found = scratch.execute(
+        "select proname, proargnames[1:pronargs], pronargdefaults from pg_proc"
+        " where pronamespace = 'crossfade'::regnamespace and proname = any (%s)",
+        [list(CALLS)],
+    ).fetchall()
+    assert {name for name, _, _ in found} == set(CALLS)
+    for name, arguments, defaults in found:
+        taken = arguments or []
+        assert set(taken) >= CALLS[name], name
+        assert len(set(taken) - CALLS[name]) <= defaults, f"{name} needs more than it is sent"

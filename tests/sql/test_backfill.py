@@ -279,8 +279,11 @@ def test_the_target_time_is_a_setting_unless_it_is_said(
     run = start(db)
     # One millisecond a row nine times: whatever this batch takes, the p90 of ten stays.
     db.execute("update crossfade.run_ranges set ms_per_1000_rows = array_fill(1000, array[9])")
+    db.execute("update crossfade.run_ranges set batch_rows = 1000")
     db.execute(f"select crossfade.backfill_batch({run}, {target_ms})")
-    assert rows(db, "select batch_rows from crossfade.run_ranges") == [(expected,)]
+    # Less what a batch costs whatever its rows.
+    ((found,),) = rows(db, "select batch_rows from crossfade.run_ranges")
+    assert expected / 2 <= found < expected
 
 
 def test_batch_size_follows_the_target_time(db: Connection) -> None:

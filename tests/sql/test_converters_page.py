@@ -11,8 +11,10 @@ from .conftest import ROOT, Connection
 from .control import call
 
 PAGE = (ROOT / "sql" / "CONVERTERS.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-TABLES, RIGHT, *MISTAKES = BLOCKS
+EXAMPLE, REST = PAGE.split("## What registration refuses", 1)
+BLOCK = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TABLES, RIGHT, *MISTAKES = BLOCK.findall(EXAMPLE)
+NARROW, CARRY, KEYED, REGISTERED = BLOCK.findall(REST)
 PARTS = re.compile(
     r"-- wrong, law (\d)(?:, after: ([^\n]+))?\n(.*?)\n-- right\n(.*?)\n\Z", re.DOTALL
 )
@@ -52,3 +54,50 @@ def test_a_mistake_is_caught_by_the_law_that_is_named(block: str, tickets: Conne
 def test_there_are_as_many_mistakes_as_headings() -> None:
     mistakes = PAGE.split("## Common mistakes")[1].split("## What registration")[0]
     assert len(re.findall(r"^\*\*.+\*\*", mistakes, re.MULTILINE)) == len(MISTAKES) >= 10
+
+
+def test_ids_that_v1_cannot_hold_are_left_out_as_the_page_says(scratch: Connection) -> None:
+    scratch.execute(f"""
+        create table public.tickets (id integer primary key, note text);
+        create table public.tickets_v2 (id bigint primary key, note text);
+        create function public.tickets_to_v2(new_v1 public.tickets, old_v2 public.tickets_v2)
+        returns setof public.tickets_v2 language sql stable
+        begin atomic select new_v1.id, new_v1.note; end;
+        {NARROW}""")
+    tables = ("public.tickets", "public.tickets_v2", "public.tickets_to_v2", "public.tickets_to_v1")
+    call(scratch, "register_pair", "tickets", *tables)
+    call(scratch, "set_stage", "tickets", "dualwrite", "test")
+    scratch.execute("insert into public.tickets_v2 values (7, 'a'), (3000000000, 'b')")
+    scratch.execute("update public.tickets_v2 set note = 'c'")
+    assert scratch.execute("select * from public.tickets").fetchall() == [(7, "c")]
+    assert scratch.execute("select * from crossfade.mirror_failures").fetchall() == []
+
+
+@pytest.mark.parametrize("old_type", ["bigint", "text"])
+def test_the_way_to_uuid_keys_is_as_the_page_says(scratch: Connection, old_type: str) -> None:
+    scratch.execute(f"""
+        create table public.tickets (id {old_type} primary key default '1', note text);
+        insert into public.tickets values ('2', 'b'), ('3', 'c')""")
+    scratch.execute(CARRY)
+    scratch.execute(KEYED)
+    scratch.execute("""
+        create table public.tickets_v2 (id uuid primary key default gen_random_uuid(),
+          legacy_id text, note text);
+        create function public.tickets_to_v2(new_v1 public.tickets, old_v2 public.tickets_v2)
+        returns setof public.tickets_v2 language sql stable
+        begin atomic select new_v1.uid, new_v1.id::text, new_v1.note; end""")
+    scratch.execute(f"""
+        create function public.tickets_to_v1(new_v2 public.tickets_v2, old_v1 public.tickets)
+        returns setof public.tickets language sql stable
+        begin atomic select new_v2.legacy_id::{old_type}, new_v2.note, new_v2.id; end""")
+    scratch.execute(REGISTERED)
+    call(scratch, "set_stage", "tickets", "dualwrite", "test")
+    run = call(scratch, "start_backfill", "tickets")["run"]["id"]
+    while call(scratch, "backfill_batch", run)["state"] == "running":
+        pass
+    scratch.execute("insert into public.tickets (note) values ('a')")
+    scratch.execute("update public.tickets_v2 set note = 'edited' where legacy_id = '2'")
+    assert scratch.execute(
+        "select a.id::text, a.note, b.note from public.tickets a join public.tickets_v2 b "
+        "on b.id = a.uid and b.legacy_id = a.id::text order by 1"
+    ).fetchall() == [("1", "a", "a"), ("2", "edited", "edited"), ("3", "c", "c")]

@@ -14,9 +14,12 @@ from .test_pair_new import table, text_of, write
 from .things_pair import failures, verify
 
 NAMES = [
-    "select", "order", "user", "a b", 'a"b', "it's", "{source}", "{skey_n}", "%s", "%I", "$1", "$$",
-    "x.y", "Ünï", "new_v1", "old_v2", "value", "key", "law", "columns", "made", "n", "body", "\\",
-    "--", "/*", "a,b", "(", "]", "null", "json", "text", "public", "draft_to_v2", "things", ";",
+    "select", "order", "user", "a b", 'a"b', "it's", "{source}", "{skey_n}", "%s", "%I",
+    "$1", "$$",
+    "x.y", "Ünï", "new_v1", "old_v2", "value", "key", "law", "columns", "made", "n", "body",
+    "\\", "--",
+    "/*", "a,b", "(", "]", "null", "json", "text", "public", "draft_to_v2", "things", "tableoid_",
+    ";",
 ]  # fmt: skip
 TEXT_CHECKS = [
     "{}",
@@ -74,8 +77,8 @@ class Draft:
         for n in range(first, first + count):
             values = [VALUES[kind][n % len(VALUES[kind])] for kind in self.types.values()]
             if any(value is None for value in values):
-                values = [value or VALUES[kind][0]
-                          for value, kind in zip(values, self.types.values(), strict=True)]  # fmt: skip
+                kinds = self.types.values()
+                values = [v or VALUES[kind][0] for v, kind in zip(values, kinds, strict=True)]
             statement = f"insert into {name} ({columns.replace('%', '%%')}) values ({places})"
             db.execute(statement.encode(), [n, f"text {n}", *values])
 

@@ -78,8 +78,9 @@ REFUSALS = {
     ),
     "another key type": (
         """drop function public.notes_to_v2, public.notes_to_v1;
-        alter table public.notes_v2 drop column part_count, alter column id type integer""",
-        'key column "id" is bigint in V1 but "id" is integer in V2',
+        alter table public.notes_v2 drop column part_count, alter column id drop default,
+          alter column id type text""",
+        'key column "id" is bigint in V1 but "id" is text in V2',
     ),
     "a missing converter": (
         "drop function public.notes_to_v1",

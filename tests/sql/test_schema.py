@@ -5,7 +5,7 @@ import pytest
 
 from crossfade.schema import signatures
 
-from .conftest import MIGRATIONS, Connection
+from .conftest import MIGRATIONS, Connection, Template
 from .control import call
 from .notes_pair import create_notes
 
@@ -105,6 +105,19 @@ def test_over_the_first_version_it_refuses_and_changes_nothing(db: Connection) -
         install(db)
     assert "\n" not in str(caught.value.diag.message_primary)
     assert catalog(db) == before
+
+
+def test_every_function_is_valid_when_the_migration_has_been_applied(template: Template) -> None:
+    # Bodies are not looked at while it is applied: columns may come at its end.
+    text = MIGRATION.read_text(encoding="utf-8")
+    unchecked = "set_config('check_function_bodies', 'off', true)"
+    assert text.count(unchecked) == 1
+    url = template.server.create_database("checked_bodies")
+    template.server.bootstrap("checked_bodies")
+    with psycopg.connect(url) as db:
+        db.execute(text.replace(unchecked, unchecked.replace("off", "on")).encode())
+    with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
+        admin.execute("drop database checked_bodies with (force)")
 
 
 def test_a_temporary_type_does_not_stand_in_for_one_of_postgres(db: Connection) -> None:

@@ -187,13 +187,14 @@ def test_an_error_that_would_come_again_pauses_the_run_once_and_keeps_what_was_d
 
 def test_a_row_that_is_locked_is_tried_again(db: Connection, connect: Connect) -> None:
     run = driven(db)
-    db.execute("alter function crossfade_private.copy_range set lock_timeout = '50ms'")
+    db.execute("alter function crossfade_private.write_rows set lock_timeout = '50ms'")
     writer = connect()
     writer.execute("begin")
     writer.execute("update public.notes set body = 'new' where id = 5")
     db.execute(one(db, "select crossfade_private.drive_command(%s, 0)", run))
     found, reason = state(db, run)
-    assert (found, "55P03" in str(reason)) == ("running", True)
+    assert found == "running"
+    assert str(reason).startswith("self-drive: shrunk: a row stays locked, probably by session ")
     writer.execute("commit")
     turn(db)
     assert state(db, run) == ("finished", None)

@@ -69,7 +69,9 @@ def test_repair_makes_v1_win_while_it_leads(db: Connection, kind: str) -> None:
     behind_the_mirror(db, DIFFERENCES[kind][0])
     verify(db)
     before = rows(db, "select * from public.notes order by id")
-    assert rows(db, "select crossfade.repair('notes')")[0][0]["repaired"] == 1
+    choice = "delete" if kind == "missing_v1" else "keep"
+    repaired = rows(db, f"select crossfade.repair('notes', follower_only => '{choice}')")
+    assert repaired[0][0]["repaired"] == 1
     assert rows(db, "select * from public.notes order by id") == before
     assert differences(db) == []
     assert rows(db, "select count(*) from crossfade.audit where action = 'repair.row'") == [(1,)]
@@ -96,6 +98,7 @@ def test_recorded_failure_says_which_side_was_written(db: Connection) -> None:
     assert rows(db, "select crossfade.repair('notes')")[0][0] | {"flags_version": 0} == {
         "repaired": 1,
         "failed": 0,
+        "undecided": 0,
         "remaining": 0,
         "flags_version": 0,
     }
@@ -108,7 +111,8 @@ def test_repair_keeps_what_it_deletes(db: Connection) -> None:
         db, "insert into public.notes_v2 (id, parts) values (9999, '[\"only here\"]')"
     )
     verify(db)
-    db.execute("select crossfade.repair('notes', reason => 'test')")
+    # Only version 2 has the row, and no record says why: deleting it is somebody's choice.
+    db.execute("select crossfade.repair('notes', reason => 'test', follower_only => 'delete')")
     assert rows(
         db, "select before ->> 'parts', reason from crossfade.audit where action = 'repair.row'"
     ) == [('["only here"]', "test")]

@@ -8,7 +8,8 @@ import pytest
 
 from crossfade import resources
 from crossfade.errors import ConfigError
-from crossfade.releases import Release, broken_promises, current, freeze, releases, version_key
+from crossfade.releases import Release, broken_promises, current, freeze, releases
+from crossfade.versions import version_key
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = Release("0.1.0", {"1_crossfade_a.sql": "aa", "2_crossfade_b.sql": "bb"}, {})

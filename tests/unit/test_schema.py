@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from crossfade import resources
+from crossfade import __version__, resources
 from crossfade.errors import ConfigError
+from crossfade.releases import MIGRATION, releases
 from crossfade.schema import files, migration_name, migration_text, signatures
 
 SCHEMA = resources.schema_dir()
@@ -89,6 +90,16 @@ def test_a_trigger_calls_its_function_and_a_comment_calls_nothing() -> None:
 def test_the_committed_migration_is_what_the_schema_gives() -> None:
     built = (resources.migrations_dir() / migration_name()).read_text(encoding="utf-8")
     assert built == migration_text(SCHEMA), "run: make migration"
+
+
+def test_a_release_is_one_migration_and_says_which_release_it_is() -> None:
+    shipped = {name for release in releases() for name in release.migrations}
+    found = [path.name for path in resources.migrations_dir().iterdir()]
+    assert sorted(found) == sorted(shipped | {migration_name()})
+    versions = [match[2] for name in found if (match := MIGRATION.fullmatch(name))]
+    assert sorted(versions) == sorted({r.version for r in releases()} | {__version__})
+    text = (SCHEMA / "pairs" / "triggers.sql").read_text(encoding="utf-8")
+    assert f"select '{__version__}'::text;" in text, "crossfade_private.generator()"
 
 
 def schema(folder: Path, order: str, **texts: str) -> Path:

@@ -12,7 +12,7 @@ from crossfade.cli.output import emit, say, table
 from crossfade.cli.session import Session, session
 from crossfade.config import Connection, load_settings
 from crossfade.doctor import Finding, State
-from crossfade.errors import CrossfadeError, redact
+from crossfade.errors import CrossfadeError, InvalidArgumentError, OlderSchemaError, redact
 from crossfade.ports import Gateway
 
 JOIN_WITHIN_S = 10
@@ -43,7 +43,14 @@ def _look(here: Session) -> Iterator[Finding]:
             key = connection.key.get_secret_value()
             yield doctor.judge_key(key, is_person=connection.token is not None)
         opened = here.gateway(check=False)
-        yield doctor.judge_schema(opened.check_schema())
+        try:
+            schema = opened.check_schema()
+        except OlderSchemaError as error:
+            release = ""
+            yield doctor.failed("schema", error)
+        else:
+            release = opened.installed_release()
+            yield doctor.judge_schema(schema, release)
     except CrossfadeError as error:
         yield doctor.failed("connection", error)
         return  # nothing else can be asked
@@ -55,21 +62,25 @@ def _look(here: Session) -> Iterator[Finding]:
         yield from doctor.judge_database(facts)
         if connection is not None:
             yield doctor.judge_realtime(facts.has_realtime, _join(connection))
-    yield from _checks(opened)
+    yield from _checks(opened, release)
     try:
         yield doctor.judge_alerts(len(read_targets(here.settings or load_settings())))
     except CrossfadeError as error:
         yield doctor.failed("alerts", error)
 
 
-def _checks(opened: Gateway) -> Iterator[Finding]:
+def _checks(opened: Gateway, release: str) -> Iterator[Finding]:
+    unknown = []
     for path in sorted(resources.resource("sql/checks").glob("*.sql")):
         # Bytes as they are: the database compares the digest of this very text.
         query = path.read_bytes().decode()
         try:
             yield from doctor.judge_check(path.stem, opened.run_check(path.stem, query))
+        except InvalidArgumentError:
+            unknown.append(path.stem)
         except CrossfadeError as error:
             yield doctor.failed(path.stem, error)
+    yield from doctor.judge_unknown_checks(unknown, release)
 
 
 def _join(connection: Connection) -> str | None:

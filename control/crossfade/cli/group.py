@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from crossfade.cli.output import say
+from crossfade.cli.session import session
 from crossfade.errors import CrossfadeError, redact
 
 OK: Final = 0
@@ -26,6 +27,9 @@ class OneLineGroup(TyperGroup):
         """Run the command; Ctrl-C that it does not handle itself is one honest line."""
         try:
             return super().invoke(ctx)
+        except CrossfadeError as error:
+            told = session(ctx).explained(error)
+            raise told from (error if told is not error else error.__cause__)
         except KeyboardInterrupt:
             say("Interrupted; the last request may have been done. See: crossfade audit list")
             raise typer.Exit(INTERRUPTED) from None

@@ -27,7 +27,7 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 
     Example: crossfade kill list
     """
-    switches = gateway(context).read_flags().kill_switches
+    switches = gateway(context, older=True).read_flags().kill_switches
     emit(switches, as_json=as_json, render=lambda: _table(switches))
 
 
@@ -110,7 +110,7 @@ def release(context: typer.Context, name: Name, reason: Reason = None, yes: Yes 
 
     Example: crossfade kill release disable_v2_messages --reason "fixed in 4f2a" --yes
     """
-    opened = gateway(context)
+    opened = gateway(context, older=True)
     found = next((s for s in opened.read_flags().kill_switches if s.name == name), None)
     if found is None:
         raise suggest_switch(opened, name)

@@ -42,7 +42,7 @@ def run(
     scope = _scope(level, pair, flag)
     if not (reason or "").strip() and not dry_run:
         raise InvalidValueError(f"Cannot roll back {scope} without a reason", hint="Add --reason")
-    opened = gateway(context)
+    opened = gateway(context, older=True)
     seen = _require(opened, level, scope)
     why = reason or "dry run"
     plan = opened.rollback(level, scope, reason=why, automatic=False, dry_run=True)
@@ -108,7 +108,7 @@ def list_(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) ->
 
     Example: crossfade rollback list
     """
-    found = gateway(context).list_rollbacks(limit=limit)
+    found = gateway(context, older=True).list_rollbacks(limit=limit)
     emit(
         found,
         as_json=as_json,

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import typer
 
+from crossfade.cli.output import say
 from crossfade.config import Connection, Settings, connect_to, load_settings
+from crossfade.errors import CrossfadeError, OlderSchemaError
 from crossfade.ports import Gateway
+from crossfade.versions import explained, is_of_versions, newer_schema
 
 
 @dataclass(slots=True)
@@ -20,12 +23,13 @@ class Session:
     _close: Callable[[], None] | None = None
     _connection: Connection | None = None
 
-    def gateway(self, *, check: bool = True) -> Gateway:
+    def gateway(self, *, check: bool = True, older: bool = False) -> Gateway:
         """Connect, once.
 
         Args:
             check: compare the schema version first, so that an old schema is one clear line. An
                 emergency stop skips it: it must not wait for, or be refused by, a check.
+            older: go on with an older schema, and say so: for what must work with every one.
         """
         if self.opened is None:
             from crossfade.gateway import SupabaseGateway  # slow to import, so only when needed
@@ -35,9 +39,28 @@ class Session:
             real = SupabaseGateway(connection)
             self.opened, self._close = real, real.close
         if check and not self.checked:
-            self.opened.check_schema()
+            self._check(self.opened, older)
             self.checked = True
         return self.opened
+
+    def _check(self, opened: Gateway, older: bool) -> None:
+        try:
+            warning = newer_schema(opened.check_schema(), opened.url)
+        except OlderSchemaError as error:
+            if not older:
+                raise
+            warning = error.line()
+        if warning:
+            say(f"Warning: {warning}")
+
+    def explained(self, error: CrossfadeError) -> CrossfadeError:
+        """Return the error with what to upgrade, where that may be its cause."""
+        if self.opened is None or not is_of_versions(error):
+            return error
+        try:
+            return explained(error, self.opened.installed_release())
+        except CrossfadeError:
+            return error  # the first one says more
 
     def connection(self) -> Connection:
         """Where to connect, decided once."""
@@ -57,6 +80,6 @@ def session(context: typer.Context) -> Session:
     return found if found is not None else Session()
 
 
-def gateway(context: typer.Context) -> Gateway:
+def gateway(context: typer.Context, *, older: bool = False) -> Gateway:
     """The gateway of this command line, with its schema checked."""
-    return session(context).gateway()
+    return session(context).gateway(older=older)

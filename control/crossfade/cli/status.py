@@ -29,7 +29,7 @@ def status(
     Example: crossfade status --watch
     """
     here = session(context)
-    opened = here.gateway()
+    opened = here.gateway(older=True)
     if not watch:
         found = read_status(opened, url=opened.url, source=here.source)
         emit(found, as_json=as_json, render=lambda: describe(found))

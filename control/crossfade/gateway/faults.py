@@ -15,6 +15,7 @@ from crossfade.errors import (
     ServerFailedError,
     UnauthorizedError,
     UnexpectedAnswerError,
+    UnknownCallError,
     UnreachableError,
     refusal,
 )
@@ -22,7 +23,10 @@ from crossfade.errors import (
 TIMEOUT: Final = httpx.Timeout(70, connect=5)
 """Longer than the 60 s cap that the hosted API puts on a statement."""
 
-_INSTALL = "Run in the project: crossfade install, then: supabase db push"
+_INSTALL = (
+    "Run in the project: crossfade install, then: supabase db push; where the database has a newer"
+    " release than this command: pip install --upgrade crossfade"
+)
 _MISSING = frozenset({"PGRST202", "PGRST204", "PGRST205", "42883", "42P01", "42703", "3F000"})
 _BUSY = frozenset({"57014", "55P03", "53300", "PGRST000", "PGRST001", "PGRST002", "PGRST003"})
 
@@ -90,11 +94,8 @@ def _from_code(code: str, status: int, url: str, what: str) -> CrossfadeError | 
             code=code,
         )
     if code in _MISSING:
-        return NotInstalledError(
-            f"{what} does not exist at {url}: the migrations are missing or older than this"
-            " command",
-            hint=_INSTALL,
-            code=code,
+        return UnknownCallError(
+            f"{what} does not exist at {url} as this command calls it", hint=_INSTALL, code=code
         )
     # 42501 first: with an anonymous key it comes with status 401, and the key itself is known.
     if status == 403 or code == "42501":

@@ -13,7 +13,7 @@ from crossfade import contract
 from crossfade.catalog import PairPlan, TableInfo
 from crossfade.config import Connection
 from crossfade.contract import Direction, Event, FollowerOnly, Level, MirrorMode, Stage
-from crossfade.errors import NotInstalledError
+from crossfade.errors import OlderSchemaError
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.change_calls import ChangeCalls
@@ -53,6 +53,7 @@ from crossfade.pairs import PairSpec
 from crossfade.ports import Changes
 from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
 from crossfade.verdicts import Verdict
+from crossfade.versions import UPGRADE_DATABASE
 
 
 class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
@@ -102,12 +103,17 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
             self.whoami()  # refuses: the policies show nothing to somebody who is no operator
         found = int(rows[0]["schema_version"]) if rows else 0
         if found < contract.SCHEMA_VERSION:
-            raise NotInstalledError(
+            raise OlderSchemaError(
                 f"Schema version {found} at {self._api.url} is older than"
                 f" {contract.SCHEMA_VERSION}, which this command needs",
-                hint="Run in the project: crossfade upgrade, then: supabase db push",
+                hint=UPGRADE_DATABASE,
             )
         return found
+
+    def installed_release(self) -> str:
+        """Return the release that was installed last; empty for one that does not say."""
+        rows = self._api.select("control", limit=1)
+        return str(rows[0].get("release", "")) if rows else ""
 
     def read_flags(self) -> FlagState:
         """Return all control rows at one version."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from crossfade.contract import ErrorCode, Event, Stage
+from crossfade import __version__
+from crossfade.contract import SCHEMA_VERSION, ErrorCode, Event, Stage
 from crossfade.errors import refusal
 from crossfade.flags import Context, Evaluation, Flag, FlagState, KillSwitch, PairRouting, evaluate
 from crossfade.kill_switches import Engaged
@@ -21,7 +22,12 @@ class FakeControls(FakeState):
     def check_schema(self) -> int:
         """Always current."""
         self._called("check_schema")
-        return 1
+        return SCHEMA_VERSION
+
+    def installed_release(self) -> str:
+        """Always that of this package."""
+        self._called("installed_release")
+        return __version__
 
     def read_flags(self) -> FlagState:
         """The state as arranged."""

@@ -97,7 +97,7 @@ class FakeState:
         reads = (
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
             *("apply_due_changes", "last_served", "monitor_beat", "overview", "rollout_status"),
-            *("diagnose", "run_check", "show_", "whoami"),
+            *("diagnose", "installed_release", "run_check", "show_", "whoami"),
             *("describe_", "plan_", "sample_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))

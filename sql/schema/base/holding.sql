@@ -1,6 +1,6 @@
--- Batches wait while a release is installed: a migration locks tables of crossfade until it commits, and
--- at its end those of every pair. A batch that has written one of these and waits for one of those
--- would deadlock with it.
+-- Batches wait while a release is installed: a migration locks tables of crossfade until it
+-- commits, and at its end those of every pair. A batch that has written one of these and waits for
+-- one of those would deadlock with it.
 
 create or replace function crossfade_private.release_lock_key()
 returns bigint

@@ -127,21 +127,19 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_mirror text;
-  v_is_watched boolean;
+  v_state crossfade_private.mirror_state;
   v_agrees boolean;
 begin
-  execute format('select every(s.change = pg_sequence_last_value(%L)
-      and s.state = crossfade_private.state_of(m.mirror, s.side)) from (values
-      (1, crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v1_state()),
-      (2, crossfade_private.mirror_%2$s_v2_change(), crossfade_private.mirror_%2$s_v2_state())
-    ) s(side, change, state), crossfade_private.mirror_state m where m.pair = %2$L',
+  -- Only the numbers: to ask for a state may be to note a writer.
+  execute format('select pg_sequence_last_value(%L) = all (array[
+    crossfade_private.mirror_%2$s_v1_change(), crossfade_private.mirror_%2$s_v2_change()])',
     format('crossfade_private.mirror_%s_changes', pair), pair) into v_agrees;
-  if not v_agrees then
-    select m.mirror, m.watched_since is not null into v_mirror, v_is_watched
-    from crossfade_private.mirror_state m where m.pair = mend_state.pair for no key update;
-    perform crossfade_private.set_state(pair, v_mirror, v_is_watched);
+  if v_agrees then
+    return;
   end if;
+  select m.* into v_state from crossfade_private.mirror_state m
+  where m.pair = mend_state.pair for no key update;
+  perform crossfade_private.set_state(pair, v_state.mirror, v_state.watched_since is not null);
 end $$;
 
 comment on function crossfade_private.mend_state is

@@ -45,7 +45,8 @@ declare
   v_table regclass;
   v_context text;
 begin
-  if crossfade_private.is_engine_write(pair) or exists (
+  -- Outside of triggers somebody asks who does not write.
+  if pg_trigger_depth() = 0 or crossfade_private.is_engine_write(pair) or exists (
     select from crossfade_private.v1_writes w
     where w.pair = note_v1_write.pair and w.session_pid = pg_backend_pid()
       and w.at > clock_timestamp() - interval '10 seconds') then
@@ -54,7 +55,7 @@ begin
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
   v_context := substring(v_context from
-    'crossfade_private\.mirror_' || pair || '_v1_[a-z]+\(\)[^\n]*\n(.*)$');
+    'crossfade_private\.mirror_' || pair || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then

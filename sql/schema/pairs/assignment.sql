@@ -1,5 +1,5 @@
--- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what a
--- converter makes must be refused, rounded or padded as a table does it.
+-- Assigning a value to a column inside an expression. An explicit cast cuts what is too long; what
+-- a converter makes must be refused, rounded or padded as a table does it.
 
 create or replace function crossfade_private.assigned_sql(
   expression text, type_id oid, typmod integer, given_type oid, given_typmod integer

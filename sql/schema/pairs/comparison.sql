@@ -57,8 +57,8 @@ returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found with
-  -- our search_path, and some types have none or (boxes) one that compares areas.
+  -- Every part must have an equality of PostgreSQL's own. Operators of extensions are not found
+  -- with our search_path, and some types have none or (boxes) one that compares areas.
   select not exists (
     select from crossfade_private.type_parts(type_id) p(id)
     join pg_catalog.pg_type y on y.oid = p.id

@@ -1,5 +1,5 @@
--- A conversion as SQL that stands in a statement: the converter's own expressions where it is a bare
--- select list ("items"), its whole query where it is any other ("text"), else a call.
+-- A conversion as SQL that stands in a statement: the converter's own expressions where it is a
+-- bare select list ("items"), its whole query where it is any other ("text"), else a call.
 
 create or replace function crossfade_private.convert_sql(
   conversion jsonb, row_sql text, counterpart_sql text

@@ -1,7 +1,7 @@
--- The text of a converter, so that it can stand in the engine's own statements: converting many rows
--- is one plan then, and converting one costs no function call.
--- A function with a SET clause is never inlined by PostgreSQL, and the advisors ask for that clause
--- (lint 0011); our statements run with the same settings, so its text means the same there.
+-- The text of a converter, so that it can stand in the engine's own statements: converting many
+-- rows is one plan then, and converting one costs no function call. A function with a SET clause is
+-- never inlined by PostgreSQL, and the advisors ask for that clause (lint 0011); our statements run
+-- with the same settings, so its text means the same there.
 
 create or replace function crossfade_private.printed_body(converter oid)
 returns text

@@ -23,8 +23,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- What PostgreSQL prints of `x in ('a', 'b')` with a varchar x: an array whose cast it gives to
-  -- the elements when it reads its own text, as it does in a restore. All else it prints stays the
-  -- same.
+  -- the elements when it reads its own text, as in a restore. All else that it prints stays as it
+  -- is.
   v_cast constant text := '\(ARRAY\[((?:[^][]|\[[^][]*\])*)\]\)::([^][(),]+?)\[\]';
   v_text record;
   v_found text[];

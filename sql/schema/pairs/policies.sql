@@ -22,21 +22,46 @@ end $$;
 comment on function crossfade_private.column_renames is
   'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
 
-create or replace function crossfade_private.renamed_sql(expression text, renames jsonb)
+create or replace function crossfade_private.renamed_name(
+  name text, columns jsonb, old_table text, new_table text
+)
 returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select string_agg(coalesce(
-    (select quote_ident(r.value) from jsonb_each_text(renames) r where quote_ident(r.key) = t.m[1]),
-    t.m[1]), '' order by t.n)
-  -- Constants, quoted names, words, and everything else by the character.
-  from regexp_matches(expression,
-    '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*|.)', 'g') with ordinality t(m, n);
+  select string_agg(case
+    when p.part = quote_ident(old_table) then quote_ident(new_table)
+    -- A name behind that of another table is one of that table's.
+    when p.place = 1 and p.parts = 1 or p.before = quote_ident(old_table) then coalesce(
+      (select quote_ident(r.value) from jsonb_each_text(columns) r where quote_ident(r.key) = p.part),
+      p.part)
+    else p.part end, '.' order by p.place)
+  from (
+    select m[1] as part, lag(m[1]) over (order by n) as before, n as place, count(*) over () as parts
+    from regexp_matches(name, '("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)', 'g') with ordinality t(m, n)
+  ) p;
+$$;
+
+comment on function crossfade_private.renamed_name is
+  'A name in printed SQL, in one part or several, in which a table and its columns have other names.';
+
+create or replace function crossfade_private.renamed_sql(
+  expression text, columns jsonb, old_table text, new_table text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(case when t.m[1] ~ '^["A-Za-z_]'
+    then crossfade_private.renamed_name(t.m[1], columns, old_table, new_table)
+    else t.m[1] end, '' order by t.n)
+  -- Constants, names with all their parts, and everything else by the character.
+  from regexp_matches(expression, '(''(?:[^'']|'''')*''|(?:"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)'
+    || '(?:\.(?:"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*))*|.)', 'g') with ordinality t(m, n);
 $$;
 
 comment on function crossfade_private.renamed_sql is
-  'Printed SQL in which some names stand for others.';
+  'Printed SQL in which a table and its columns have other names.';
 
 create or replace function crossfade_private.write_policies(tab regclass)
 returns table (command text, role text, permissive boolean, using_text text, check_text text)
@@ -68,20 +93,20 @@ declare
   v_2 constant regclass := (pair).v2_table;
   v_on boolean[] := array(
     select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
-  v_renames jsonb;
+  v_columns jsonb;
+  v_names text[] := array(
+    select c.relname::text from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
 begin
   if v_on[1] <> v_on[2] then
     return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
       case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
   elsif v_on[1] then
-    v_renames := crossfade_private.column_renames(pair) || (
-      select jsonb_build_object(a.relname, b.relname)
-      from pg_catalog.pg_class a, pg_catalog.pg_class b where a.oid = v_1 and b.oid = v_2);
+    v_columns := crossfade_private.column_renames(pair);
     return query
       with one as (
         select distinct p.command, p.role, p.permissive,
-          crossfade_private.renamed_sql(p.using_text, v_renames) as using_text,
-          crossfade_private.renamed_sql(p.check_text, v_renames) as check_text
+          crossfade_private.renamed_sql(p.using_text, v_columns, v_names[1], v_names[2]) as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_columns, v_names[1], v_names[2]) as check_text
         from crossfade_private.write_policies(v_1) p
       ),
       two as (

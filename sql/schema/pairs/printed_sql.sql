@@ -1,6 +1,6 @@
--- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other people's
--- names in small letters or quotes, every name that could mean something else with what it belongs
--- to, and no comments.
+-- SQL as PostgreSQL prints it, taken apart. It prints its words in capitals, types and other
+-- people's names in small letters or quotes, every name that could mean something else with what it
+-- belongs to, and no comments.
 
 create or replace function crossfade_private.printed_tokens(printed text)
 returns table (n bigint, space text, token text)

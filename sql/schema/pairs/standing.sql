@@ -84,7 +84,8 @@ as $$
   select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
   from (
     select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
-      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its expression.
+      -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its
+      -- expression.
       format('select %s from %s where row(%s) is null', string_agg(format('%s as cf_%s', f.item, n),
         ', ' order by n), both_tables, string_agg(f.item, ', ' order by n)), paths)
     from jsonb_array_elements(parsed -> 'items') with ordinality u(i, n)

@@ -10,6 +10,8 @@ as $outer$
   -- cf_here and not `cf_row is null`: a composite with one null column is neither null nor not
   -- null. Both directions: to_v2(v1, v2) = v2 and to_v1(v2, v1) = v1. A row of which the converter
   -- makes none has no counterpart, and needs none.
+  -- OFFSET 0 keeps PostgreSQL from computing what a converter would raise for a row that it filters
+  -- out: a key that the other table cannot hold.
   select crossfade_private.render($sql$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
@@ -21,11 +23,12 @@ as $outer$
       on ({skey_a}) = ({tkey_b})
     left join lateral (
       select cf_x.*, true as cf_is
-      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x) cf_c on cf_a.cf_here
+      from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_x
+      where cf_a.cf_here offset 0) cf_c on true
     left join lateral (
       select cf_x.*, true as cf_is
-      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x) cf_d
-      on cf_b.cf_here
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_x
+      where cf_b.cf_here offset 0) cf_d on true
     where case when cf_b.cf_here is null then cf_c.cf_is when cf_a.cf_here is null then cf_d.cf_is
       when cf_c.cf_is is distinct from cf_d.cf_is then true when cf_c.cf_is is null then false
       else {rows_differ} end

@@ -35,7 +35,9 @@ begin
   if not found then
     return jsonb_build_object('pair', pair, 'state', 'busy', 'mismatches', 0);
   end if;
-  v_boundary := crossfade_private.next_key(v_pieces, v_cursor.cursor_key, max_rows);
+  -- Null when there are fewer: the pass ends with them.
+  v_boundary := (crossfade_private.next_keys(
+    v_pieces, v_cursor.cursor_key, max_rows))[max_rows];
   v_mismatches := crossfade_private.record_mismatches(
     v_pair.name, null, v_pieces, v_cursor.cursor_key, v_boundary);
   update crossfade_private.verify_cursors c

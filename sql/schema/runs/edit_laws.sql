@@ -1,5 +1,5 @@
--- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits are
--- made of the rows at hand: a row gets the values of the next one, in all columns or in one.
+-- What becomes of edits: laws 3 (an edit wins) and 4 (what it did not touch survives). The edits
+-- are made of the rows at hand: a row gets the values of the next one, in all columns or in one.
 
 create or replace function crossfade_private.edited_sql(
   tab regclass, key text[], one_sql text, other_sql text

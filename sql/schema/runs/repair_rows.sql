@@ -24,10 +24,13 @@ begin
       where ({skey_t}) = ({skey_z})) cf_a on true
     left join lateral (select cf_t as cf_row, true as cf_here from {target} cf_t
       where ({tkey_t}) = ({skey_z})) cf_b on true
-    left join lateral {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_c
-      on cf_a.cf_here and cf_b.cf_here
-    left join lateral {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_d
-      on cf_a.cf_here and cf_b.cf_here
+    left join lateral (
+      select cf_e.* from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_c on true
+    left join lateral (
+      select cf_e.*
+      from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
+      where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
   $sql$, pieces) using keys;
 end $$;
 

@@ -1,5 +1,34 @@
 -- Repair of a set of keys from one side.
 
+create or replace function crossfade_private.unreadable_keys(pieces jsonb, keys jsonb[])
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_size constant integer := cardinality(keys);
+  v_step constant integer := greatest(1, v_size / 16);
+  v_errors jsonb := '{}';
+begin
+  begin
+    execute crossfade_private.render(
+      'select count(q) from (select {skey_z} from unnest($1) cf_z(key)) q', pieces) using keys;
+    return v_errors;
+  exception when others then
+    if v_size = 1 then
+      return crossfade_private.same_error(keys, format('%s: %s', sqlstate, sqlerrm));
+    end if;
+  end;
+  for v_at in 1..v_size by v_step loop
+    v_errors := v_errors || crossfade_private.unreadable_keys(
+      pieces, keys[v_at : v_at + v_step - 1]);
+  end loop;
+  return v_errors;
+end $$;
+
+comment on function crossfade_private.unreadable_keys is
+  'Why some keys are no keys of these tables, by the text of the key: somebody wrote them by hand, or the type of the key was another then.';
+
 create or replace function crossfade_private.workable_keys(
   pair text, pieces jsonb, keys jsonb[], side integer, has_failure boolean
 )
@@ -79,16 +108,16 @@ declare
   v_name constant text := (pair).name;
   v_pieces constant jsonb := crossfade_private.run_pieces(
     pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
-  v_keys constant jsonb[] := crossfade_private.workable_keys(
-    v_name, v_pieces, keys, side, has_failure);
+  v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
+  v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
+    array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
   v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
   v_left jsonb[];
   v_settled jsonb[];
-  v_errors jsonb;
 begin
   v_left := array(select p.key::jsonb from jsonb_each(v_plan) p
     where p.value ->> 'action' = 'gone' and gone <> 'delete');
-  v_errors := (
+  v_errors := v_errors || (
     select coalesce(jsonb_object_agg(p.key, p.value -> 'error'), '{}') from jsonb_each(v_plan) p
     where p.value ? 'error');
   v_errors := v_errors || crossfade_private.write_plan(pair, v_pieces, (

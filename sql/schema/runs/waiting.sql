@@ -10,7 +10,7 @@ as $$
     when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
       then 'a release of crossfade is being installed'
     when (pair).generator <> crossfade_private.generator()
-      then format('its mirror is that of crossfade %s, the database has %s; run: crossfade pair refresh %s',
+      then format('its mirror is of crossfade %s and not of %s; run: crossfade pair refresh %s',
         (pair).generator, crossfade_private.generator(), (pair).name)
   end;
 $$;

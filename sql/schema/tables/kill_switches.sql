@@ -28,8 +28,8 @@ do $$
 declare
   v_switch record;
 begin
-  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait for
-  -- the end of the migration.
+  -- Only what is missing: even an INSERT of nothing closes the fence, and writers of V2 would wait
+  -- for the end of the migration.
   for v_switch in
     select s.* from (values
       ('disable_v2_messages', true, false, 'Serve V1 and refuse direct writes to V2'),

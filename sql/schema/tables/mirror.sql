@@ -74,8 +74,8 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
--- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write these, and
--- a release that waits for a client who waits for its end would never refresh a pair.
+-- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
+-- these, and a release that waits for a client who waits for its end would never refresh a pair.
 do $$
 declare
   v_index record;

@@ -37,7 +37,9 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6');
+      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
+    ('v1_dependents',
+      'c145ff4abd0581056e212a966448986289587451f1259b291f66f4b63300faf6');
 $$;
 
 comment on function crossfade_private.known_checks is

@@ -96,6 +96,16 @@ def register(db: Connection, name: str = "things", **options: Any) -> dict[str, 
     return answer
 
 
+def objection(db: Connection, name: str = "things", **options: Any) -> str:
+    """Register the pair; give what is said against it, empty when nothing is."""
+    try:
+        with db.transaction():
+            register(db, name, **options)
+    except psycopg.Error as error:
+        return f"{error} {error.diag.message_detail} {error.diag.message_hint}"
+    return ""
+
+
 def problems(db: Connection, shape: Shape, name: str = "things") -> str:
     """Give what registration says against the pair, all sentences together."""
     create(db, shape, name)
@@ -137,7 +147,7 @@ def blockers(db: Connection, stage: str, name: str = "things") -> dict[str, str]
         "select b ->> 'code', string_agg(b ->> 'message', '; ') from crossfade.pairs p, "
         f"crossfade_private.stage_blockers(p, '{stage}') b where p.name = '{name}' group by 1",
     )
-    return {code: message for code, message in found}
+    return dict(found)
 
 
 def to_stage(db: Connection, stage: str, name: str = "things") -> None:

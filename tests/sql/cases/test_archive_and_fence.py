@@ -159,7 +159,7 @@ def test_a_cascade_through_another_table_reaches_the_archive(
     assert left == (0 if both_point else 5)
 
 
-# Who is stopped ------------------------------------------------------------------------------------
+# Who is stopped -----------------------------------------------------------------------------------
 
 DIRECT = {
     "insert": "insert into {t} (id, body) values (100, 'x')",
@@ -284,7 +284,7 @@ def test_a_kill_stops_no_trigger_of_another_table(
     }[write]  # fmt: skip
 
 
-# The end of V1's writes ----------------------------------------------------------------------------
+# The end of V1's writes ---------------------------------------------------------------------------
 
 SIGN_UPS = "create table public.signups (id bigint primary key, name text)"
 WRITER = """

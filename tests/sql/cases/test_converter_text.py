@@ -375,7 +375,8 @@ def test_a_row_is_converted_alike_in_every_session(db: Connection, form: str) ->
         db.execute(settings)
         found_violations.append(
             [(item["key"], item["law"], item["columns"])
-             for side in (1, 2) for item in call(db, "check_conversion", "things", side)["violations"]]
+             for side in (1, 2)
+             for item in call(db, "check_conversion", "things", side)["violations"]]
         )  # fmt: skip
     assert found_violations[0] == found_violations[1] == found_violations[2]
 
@@ -473,7 +474,8 @@ def test_a_generated_column_of_v2_is_computed_there_and_read_by_the_way_back(
 
 TEXTS = [
     "{admin}", "{target}", "{source}", "{skey_n}", "{pair}", "{convert}", "{}", "{{", "}}",
-    "<<side>>", "<<broken>>", "<<different>>", "<<rows>>", "%", "%s", "%I", "%%", "%1$s", "$1", "$$",
+    "<<side>>", "<<broken>>", "<<different>>", "<<rows>>", "%", "%s", "%I", "%%", "%1$s", "$1",
+    "$$",
     "$body$", "$template$", "$outer$", "it''s", "\\", "\\1", "\\n", "\n", "--", "/*", "*/", ";",
     ":name", "@@", "?", "made", "cf_t", "new", "old", "a", "b", "o", "{\"a\": 1}", "__pair__",
     "@pair@", "\"quoted\"",

@@ -1,4 +1,4 @@
-"""A constraint that is checked at COMMIT could refuse a mirrored row after the mirror has answered."""
+"""A constraint that is checked at COMMIT could refuse what the mirror has already answered for."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def test_one_that_is_added_later_is_named_before_the_next_stage(
     assert blockers(db, "shadow").keys() <= {"backfill_needed"}
     constraint = CONSTRAINTS[kind].format(t=table)
     db.execute(
-        f'alter table {table} add constraint "At the end" {constraint} deferrable initially deferred'
+        f'alter table {table} add constraint "At the end" {constraint} '
+        "deferrable initially deferred"
     )
     found = blockers(db, "shadow")
     assert any("At the end" in message for message in found.values()), found

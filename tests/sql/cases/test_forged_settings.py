@@ -1,4 +1,4 @@
-"""A session may set what it likes and call itself what it likes: its writes are mirrored all the same.
+"""A session may set and call itself what it likes: its writes are mirrored all the same.
 
 Guarantees may hang on what the session cannot choose: its role, the call stack, rows of ours.
 """
@@ -57,7 +57,9 @@ def settings_we_read(db: Connection) -> set[str]:
         f"crossfade.{name}_things_v{side}"
         for name in ("echo", "nested", "dirty", "keys", "move", "mark", "chain", "debt", "engine")
         for side in (1, 2)
-    } | {"crossfade.engine", "crossfade.dirty_things", "crossfade.fence", "crossfade.operator"}  # fmt: skip
+    } | {
+        "crossfade.engine", "crossfade.dirty_things", "crossfade.fence", "crossfade.operator",
+    }  # fmt: skip
 
 
 def forge(session: Connection, names: set[str], value: str) -> None:
@@ -238,7 +240,7 @@ def test_a_superusers_settings_change_nothing_either(db: Connection) -> None:
     assert len(settled(db)) == 2 * 32
 
 
-# A call stack that looks like ours -----------------------------------------------------------------
+# A call stack that looks like ours ----------------------------------------------------------------
 
 ROLE = """
 do $$ begin create role hostile; exception when duplicate_object then end $$;
@@ -274,7 +276,8 @@ def frames(db: Connection) -> list[str]:
 FORMS = {
     "a comment": "insert into public.things (id, body) values ({n}, 'x') /* \n{frame}\n */",
     "a line comment": "insert into public.things (id, body) values ({n}, 'x') --\n-- {frame}\n",
-    "a literal": "insert into public.things (id, body) select {n}, 'x' where $q$\n{frame}\n$q$ <> ''",
+    "a literal": "insert into public.things (id, body) "
+    "select {n}, 'x' where $q$\n{frame}\n$q$ <> ''",
     "a quoted name": "insert into public.things (id, body) "
     "select {n}, 'x' from (select 1 as \"\n{frame}\n\") q",
 }
@@ -333,10 +336,12 @@ def test_functions_that_are_named_like_ours_are_not_ours(
     } | {'"crossfade_private.mirror_things_v2_insert"',
          '"mirror_things_v2_insert() line 3 at SQL statement\n'
          'PL/pgSQL function crossfade_private.mirror_things_v"',
-         '"x() line 1 at EXECUTE\nPL/pgSQL function crossfade_private.mirror_things_v1_put"'}  # fmt: skip
+         '"x() line 1 at EXECUTE\nPL/pgSQL function crossfade_private.mirror_things_v1_put"',
+    }  # fmt: skip
     for n, name in enumerate(sorted(names), 1):
-        session.execute(f"create {'temp' if schema == 'pg_temp' else ''} table "
-                        f"{'' if schema == 'pg_temp' else schema + '.'}mine (id bigint)")  # fmt: skip
+        temporary = schema == "pg_temp"
+        place = "" if temporary else f"{schema}."
+        session.execute(f"create {'temp' if temporary else ''} table {place}mine (id bigint)")
         session.execute(NAMED.format(schema=schema, name=name))
         session.execute(f"insert into {schema}.mine values ({n})")
         session.execute(f"drop table {schema}.mine")

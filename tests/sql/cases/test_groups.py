@@ -200,13 +200,13 @@ def test_a_parent_is_not_switched_off_under_its_child(db: Connection) -> None:
     dualwrite(db, "parents", "children")
     backfill(db, "parents")
     backfill(db, "children")
+    told = ""
     try:
         call(db, "set_stage", "parents", "off", "test")
     except psycopg.Error as error:
-        assert "children" in f"{error} {error.diag.message_detail}"
-        stages = ["dualwrite", "dualwrite"]
-    else:
-        stages = ["off", "off"]
+        told = f"{error} {error.diag.message_detail}"
+    assert "children" in told or not told
+    stages = ["dualwrite", "dualwrite"] if told else ["off", "off"]
     found = rows(db, "select stage from crossfade.pairs order by name")
     assert [stage for (stage,) in found] == stages
     db.execute("insert into public.parents values (6000, null, 'new')")

@@ -13,6 +13,7 @@ from tests.sql.cases.pairs import (
     create,
     dualwrite,
     like,
+    objection,
     on_18_and_15,
     problems,
     register,
@@ -140,12 +141,10 @@ def test_a_key_names_one_row_in_every_session(db: Connection, kind: str) -> None
             before=TYPES,
         ),
     )
-    try:
-        register(db)
-    except psycopg.Error as error:
+    if against := objection(db):
         # What cannot be named alike must be refused by name; that is not one of the usual keys.
-        assert kind in {"int8range", "integer[]", "text[]", "public.place", "time"}, error
-        assert "CF008" in (error.diag.message_detail or "")
+        assert kind in {"int8range", "integer[]", "text[]", "public.place", "time"}, against
+        assert "CF008" in against
         return
     to_stage(db, "dualwrite")
     db.execute(SESSIONS[0])
@@ -236,7 +235,7 @@ WIDER = [kind for kind, (_, _, to_v1) in FAMILIES.items() if "fits" in to_v1]
 def test_a_row_whose_key_v1_cannot_hold_has_no_counterpart_and_that_is_no_failure(
     db: Connection, kind: str
 ) -> None:
-    v1, v2, _ = FAMILIES[kind]
+    _, v2, _ = FAMILIES[kind]
     beyond = 3_000_000_000 if v2 == "bigint" else 70_000
     dualwrite(db, family(kind))
     db.execute("insert into public.things (id, body) values (1, 'a')")
@@ -312,10 +311,11 @@ def test_the_documented_way_from_text_to_uuid_works(db: Connection) -> None:
     create(
         db,
         Shape(
-            v1="id text primary key, new_id uuid not null unique default gen_random_uuid(), body text",
+            v1="id text primary key, body text, "
+            "new_id uuid not null unique default gen_random_uuid()",
             v2="id uuid primary key, legacy_id text, body text",
             to_v2="a.new_id, a.id, a.body",
-            to_v1="coalesce(b.legacy_id, b.id::text), b.id, b.body",
+            to_v1="coalesce(b.legacy_id, b.id::text), b.body, b.id",
         ),
     )
     db.execute("insert into public.things (id, body) values ('first', 'a'), ('second', 'b')")
@@ -335,6 +335,6 @@ def test_the_documented_way_from_text_to_uuid_works(db: Connection) -> None:
     )
     db.execute("update public.things_v2 set legacy_id = 'ninth' where body = 'by V2'")
     found = settled(db, "new_id, id, body", "id, legacy_id, body")
-    assert sorted((id, body) for _, id, body in found) == [
+    assert sorted(row[1:] for row in found) == [
         ("first", "edited"), ("ninth", "by V2"), ("second", "b"), ("third", "c"),
     ]  # fmt: skip

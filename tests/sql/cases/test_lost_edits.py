@@ -135,7 +135,7 @@ def test_no_acknowledged_edit_is_lost_under_a_snapshot(
         Client(connect(), adding("things_v2", "a")),
     ]
     play(*clients)
-    found = dict((row[0], row[1:]) for row in settled(db, "id, a, b"))
+    found = {row[0]: row[1:] for row in settled(db, "id, a, b")}
     for row in (1, 2, 3):
         a = clients[0].stored.get(row, 0) + clients[2].stored.get(row, 0)
         assert found[row] == (a, clients[1].stored.get(row, 0))
@@ -288,9 +288,10 @@ def test_a_lock_timeout_or_a_cancel_is_told_to_the_writer(
             f"update public.{table} set id = 20 where id = 2",
             f"insert into public.{table} (id) values (2) on conflict (id) do update set a = 9",
         ):
-            with pytest.raises(psycopg.Error) as caught, writer.transaction():
-                writer.execute(f"set local {setting} = '100ms'")
+            writer.execute(f"set {setting} = '100ms'")
+            with pytest.raises(psycopg.Error) as caught:
                 writer.execute(statement)
+            writer.execute(f"reset {setting}")
             assert caught.value.sqlstate == sqlstate, statement
         holder.execute("rollback")
     assert settled(db, "id, a, b") == [(1, 0, 0), (2, 0, 0), (3, 0, 0)]

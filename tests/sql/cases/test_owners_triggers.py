@@ -1,7 +1,7 @@
 """Triggers that the owner has on the tables, as real projects do: both tables end equal.
 
 A BEFORE trigger rewrites the row that is about to be stored, so it also rewrites what a mirror, a
-backfill or a repair stores. An AFTER trigger writes while a statement's own mirror is still to come.
+backfill or a repair stores. An AFTER trigger writes before the statement's own mirror has run.
 """
 
 from __future__ import annotations
@@ -155,9 +155,14 @@ def test_repair_comes_to_rest(db: Connection, kind: str, leader: int) -> None:
     assert settled(db, ALL) == wanted
 
 
+TOUCHED = like(
+    "id bigint primary key, v integer, edited timestamptz",
+    after=trigger("touch", "before update on {t} for each row", TOUCH, BOTH),
+)
+
+
 def test_rows_that_were_only_noted_are_repaired_at_once(db: Connection) -> None:
-    create(db, like("id bigint primary key, v integer, edited timestamptz",
-                    after=trigger("touch", "before update on {t} for each row", TOUCH, BOTH)))  # fmt: skip
+    create(db, TOUCHED)
     db.execute("insert into public.things (id, v) select g, g from generate_series(1, 10) g")
     register(db)
     to_stage(db, "dualwrite")
@@ -172,8 +177,7 @@ def test_rows_that_were_only_noted_are_repaired_at_once(db: Connection) -> None:
 
 
 def test_the_way_back_from_complete_is_open(db: Connection) -> None:
-    create(db, like("id bigint primary key, v integer, edited timestamptz",
-                    after=trigger("touch", "before update on {t} for each row", TOUCH, BOTH)))  # fmt: skip
+    create(db, TOUCHED)
     db.execute("insert into public.things (id, v) select g, g from generate_series(1, 10) g")
     register(db)
     to_stage(db, "complete")
@@ -217,7 +221,7 @@ def test_what_only_this_table_holds_stays_as_its_trigger_computed_it(db: Connect
     db.execute("update public.things_v2 set body = 'by V2' where id = 2")
     found = settled(db)
     assert rows(db, "select id, words from public.things_v2 order by 1") == [
-        (id, len(body)) for id, body in found
+        (key, len(body)) for key, body in found
     ]
 
 
@@ -277,7 +281,8 @@ COMPLETING = {
 }  # fmt: skip
 FIRING = {
     "insert": "insert into {t} (id, title) values ({n}, 'Plain')",
-    "many": "insert into {t} (id, title) select g, 'Many' from generate_series({n} + 1, {n} + 30) g",
+    "many": "insert into {t} (id, title) "
+    "select g, 'Many' from generate_series({n} + 1, {n} + 30) g",
     "upsert of a new row": "insert into {t} (id, title) values ({n} + 40, 'Upsert') "
     "on conflict (id) do update set title = excluded.title",
     "upsert of old and new rows": "insert into {t} (id, title) values ({n}, 'Old'), "

@@ -86,7 +86,8 @@ STATEMENTS = [
     "insert into {t} (id, body) select g, 'u' from generate_series(11000, 13000) g "
     "on conflict (id) do update set body = excluded.body",
     "merge into {t} t using (select g from generate_series(12500, 14000) g) s on t.id = s.g "
-    "when matched then update set body = 'm' when not matched then insert (id, body) values (s.g, 'm')",
+    "when matched then update set body = 'm' "
+    "when not matched then insert (id, body) values (s.g, 'm')",
     "with a as (update public.things set body = 'a' where id < 1000) "
     "update public.things_v2 set pinned = true where id < 1000",
     "delete from {t} where id > 1000",

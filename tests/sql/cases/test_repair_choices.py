@@ -107,9 +107,9 @@ def test_an_unknown_choice_is_refused(db: Connection) -> None:
         assert caught.value.sqlstate == "PT400"
 
 
-# What a record explains ----------------------------------------------------------------------------
+# What a record explains ---------------------------------------------------------------------------
 
-NOTED = {
+NOTED: dict[str, tuple[str, dict[int, str | None]]] = {
     # While nothing is mirrored; what is in both tables after it has been repaired.
     "insert": ("insert into {t} (id, body) values (50, 'new')", {50: "new"}),
     "update": ("update {t} set body = 'edited' where id = 1", {1: "edited"}),
@@ -143,8 +143,7 @@ def test_what_was_noted_is_settled_from_the_side_that_was_written(
         answer = repair(db)
     assert (answer["failed"], answer["remaining"]) == (0, 0)
     assert answer.get("undecided", 0) == 0
-    wanted: dict[int, object] = dict.fromkeys(range(1, 21), "n")
-    wanted |= {key: body for key, body in changed.items()}
+    wanted: dict[int, str | None] = {**dict.fromkeys(range(1, 21), "n"), **changed}
     assert dict(settled(db)) == {key: body for key, body in wanted.items() if body is not None}
     if side == 1 and kind != "truncate":
         lost = "select count(*) from public.things_v2 where not coalesce(pinned, false) "
@@ -240,12 +239,13 @@ def test_the_plan_is_bounded_and_counts_the_rest(db: Connection) -> None:
 def test_an_operator_may_read_the_plan_and_nobody_else(db: Connection) -> None:
     dualwrite(db)
     for role in ("anon", "authenticated"):
-        with pytest.raises(psycopg.Error), db.transaction():
-            db.execute(f"set local role {role}")
+        db.execute(f"set role {role}")
+        with pytest.raises(psycopg.Error):
             db.execute("select crossfade.plan_repair('things')")
+        db.execute("reset role")
 
 
-# Rows that can never be repaired -------------------------------------------------------------------
+# Rows that can never be repaired ------------------------------------------------------------------
 
 HOPELESS = PLAIN.but(
     v2="id bigint primary key, body text constraint fine check (body not like 'bad%'), "
@@ -257,7 +257,7 @@ HOPELESS = PLAIN.but(
 @pytest.mark.parametrize("place", ["before", "after", "between"])
 def test_rows_that_cannot_be_repaired_starve_nobody(db: Connection, place: str, how: str) -> None:
     dualwrite(db, HOPELESS)
-    bad = {"before": "1, 60", "after": "2000, 2060", "between": "1005, 1064"}[place]
+    bad = {"before": "1, 60", "after": "2001, 2060", "between": "1005, 1064"}[place]
     good = "select g, 'soon' from generate_series(1000, 1004) g union all " \
         "select g, 'soon' from generate_series(1065, 1070) g"  # fmt: skip
     insert_bad = f"insert into public.things select g, 'bad' from generate_series({bad}) g"
@@ -279,8 +279,7 @@ def test_rows_that_cannot_be_repaired_starve_nobody(db: Connection, place: str, 
     assert repaired == 11
     assert one(db, "select count(*) from public.things_v2 where body = 'soon'") == 11
     answer = repair(db, max_rows=500)
-    assert (answer["repaired"], answer["failed"], answer["remaining"]) == (0, len(range(
-        *[int(n) for n in bad.split(", ")])) + 1, len(range(*[int(n) for n in bad.split(", ")])) + 1)  # fmt: skip
+    assert (answer["repaired"], answer["failed"], answer["remaining"]) == (0, 60, 60)
     db.execute("alter table public.things_v2 drop constraint fine")
     for _ in range(10):
         repair(db, max_rows=10)

@@ -11,6 +11,7 @@ from tests.sql.cases.pairs import (
     both,
     create,
     mirror,
+    objection,
     on_18_and_15,
     register,
     repair,
@@ -47,7 +48,7 @@ EVERYTHING = "id, owner::text, body"
 # Ways to take key 1, which only the other table has; row 2 is the attacker's own.
 TAKEOVERS = {
     "insert": "insert into {t} (id, body) values (1, 'mine now')",
-    "insert of many": "insert into {t} (id, body) select g, 'mine now' from generate_series(1, 1) g "
+    "insert of many": "insert into {t} (id, body) select 1, 'mine now' "
     "union all select g, 'mine' from generate_series(100, 130) g",
     "upsert that does nothing": "insert into {t} (id, body) values (1, 'mine now') "
     "on conflict do nothing",
@@ -235,7 +236,7 @@ def test_two_users_who_take_one_free_key_at_once_cannot_both_have_it(
     assert settled(db, EVERYTHING) == [(1, ADA, "hers")]
 
 
-# V2 is closed --------------------------------------------------------------------------------------
+# V2 is closed -------------------------------------------------------------------------------------
 
 WRITES = [
     "insert into public.things_v2 (id, body) values (100, 'x')",
@@ -387,7 +388,7 @@ def test_a_closed_v2_stops_no_referential_action(db: Connection, connect: Connec
     assert settled(db, "id, parent") == [(2, 20), (5, 20)]
 
 
-# What registration says ----------------------------------------------------------------------------
+# What registration says ---------------------------------------------------------------------------
 
 WRITE_POLICY = 'create policy "Own rows" on public.{t} to authenticated using (owner = auth.uid())'
 POLICIES: dict[str, tuple[str, bool]] = {
@@ -412,7 +413,7 @@ def test_policies_by_which_one_table_is_wider_than_the_other_are_told(
     assert ("polic" in text or "row-level security" in text or "row level security" in text) is told
 
 
-# Owners --------------------------------------------------------------------------------------------
+# Owners -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["table things", "table things_v2",
@@ -439,10 +440,8 @@ def test_what_somebody_else_owns_is_refused_or_runs_with_their_rights_only(
     )  # fmt: skip
     kind, name = what.split()
     db.execute(f"alter {kind} public.{name} owner to visitor")
-    try:
-        register(db)
-    except psycopg.Error as error:
-        assert "visitor" in f"{error} {error.diag.message_detail}"
+    if against := objection(db):
+        assert "visitor" in against
         return
     to_stage(db, "dualwrite")
     backfill(db)

@@ -1,6 +1,8 @@
-"""A run gets through: bad rows are recorded and passed, batches that are too large become smaller."""
+"""A run gets through: bad rows are recorded and passed, too large batches become smaller."""
 
 from __future__ import annotations
+
+import itertools
 
 import psycopg
 import pytest
@@ -111,7 +113,8 @@ def test_a_row_that_the_other_table_refuses_is_recorded_and_passed(
                         f"public.{source} where body <> 'bad'; "
                         "alter table public.words add primary key (body); "
                         f"alter table public.{target} add constraint fine foreign key (body) "
-                        "references public.words", f"alter table public.{target} drop constraint fine"),
+                        "references public.words",
+                        f"alter table public.{target} drop constraint fine"),
         "not null": (f"update public.{source} set body = null where body = 'bad'; "
                      f"alter table public.{target} alter body set not null",
                      f"alter table public.{target} alter body drop not null"),
@@ -176,7 +179,7 @@ declare
   v_rows integer := coalesce(nullif(current_setting('test.rows', true), ''), '0')::integer + 1;
 begin
   if v_rows > {limit} then
-    raise exception using errcode = '57014', message = 'canceling statement due to statement timeout';
+    raise exception using errcode = '57014', message = 'statement timeout';
   end if;
   perform set_config('test.rows', v_rows::text, true);
   return x;
@@ -242,7 +245,7 @@ def test_the_first_batch_is_small_and_grows(db: Connection) -> None:
         done.append(int(answer["run"]["rows_done"]))
         if answer["state"] == "finished":
             break
-    sizes = [after - before for before, after in zip(done, done[1:], strict=False)]
+    sizes = [after - before for before, after in itertools.pairwise(done)]
     assert 0 < sizes[0] <= 100
     assert max(sizes) > 500
     assert sum(sizes) == 20_000
@@ -285,7 +288,7 @@ def test_a_slow_converter_gets_through_under_a_statement_timeout(db: Connection)
     assert len(settled(db)) == 600
 
 
-# An open failure in the way ------------------------------------------------------------------------
+# An open failure in the way -----------------------------------------------------------------------
 
 
 def test_an_open_failure_makes_no_batch_smaller(db: Connection) -> None:

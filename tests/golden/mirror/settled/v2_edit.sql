@@ -32,7 +32,8 @@ begin
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
-    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen here.
+    -- A counterpart that was copied after the snapshot of this transaction was taken is not seen
+    -- here.
     if sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[])
         and current_setting('transaction_isolation') <> 'read committed'
       or crossfade_private.is_transient(sqlstate) then

@@ -1,5 +1,6 @@
 """Which column becomes which, and the expression for it. Pure; what it cannot know it says."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -184,7 +185,9 @@ def typescript_type(column: Column) -> str:
     elif base == "boolean":
         kind = "boolean"
     else:
-        kind = " | ".join(f'"{label}"' for label in column.labels) or "string"
+        kind = (
+            " | ".join(json.dumps(label, ensure_ascii=False) for label in column.labels) or "string"
+        )
     return kind if column.not_null and not column.generated else f"{kind} | null"
 
 
@@ -199,12 +202,18 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def comment(text: str) -> str:
+    """Return a text that ends no comment, in SQL or TypeScript."""
+    lines = text.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n")
+    return lines.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("*/", "* /")
+
+
 def property_of(name: str, *, optional: bool = False) -> str:
     """Return the access to a property of that name; ``optional`` follows a question mark."""
     if re.fullmatch(r"[A-Za-z_]\w*", name):
         return f".{name}"
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'.["{escaped}"]' if optional else f'["{escaped}"]'
+    escaped = json.dumps(name, ensure_ascii=False)
+    return f".[{escaped}]" if optional else f"[{escaped}]"
 
 
 def undecided(choices: Iterable[Choice]) -> list[str]:

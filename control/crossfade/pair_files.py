@@ -11,6 +11,7 @@ from crossfade.errors import InvalidValueError
 from crossfade.pair_columns import (
     Choice,
     choose,
+    comment,
     literal,
     match_columns,
     quoted,
@@ -150,7 +151,7 @@ def _draft(name: str, one: TableInfo, two: TableInfo | None) -> Draft:
 
 def _pair_sql(draft: Draft, file: str) -> str:
     parts = [
-        f"-- Pair {draft.name}: {draft.one.table} (V1) and {draft.two.table} (V2).\n"
+        f"-- Pair {draft.name}: {comment(draft.one.table)} (V1), {comment(draft.two.table)} (V2).\n"
         "-- Written by: crossfade pair new. Yours from now on."
     ]
     if draft.open:
@@ -182,7 +183,7 @@ _CONVERTERS: Final = """\
 
 
 def _guard(draft: Draft, file: str) -> str:
-    todo = "\n".join(f"--   {text}" for text in draft.open)
+    todo = "\n".join(f"--   {comment(text)}" for text in draft.open)
     count = len(draft.open)
     return (
         f"-- {count} to decide; look for DECIDE below:\n{todo}\n"
@@ -202,8 +203,8 @@ def _converter(draft: Draft, side: int) -> str:
         # Before the note: a comment would swallow what ends the statement.
         comma = "," if number < len(choices) - 1 else ";"
         if choice.undecided:
-            lines.append(f"    -- DECIDE {choice.column.name}: {choice.undecided}")
-        note = f" -- {choice.column.name}: {choice.note}" if choice.note else ""
+            lines.append(f"    -- DECIDE {comment(f'{choice.column.name}: {choice.undecided}')}")
+        note = f" -- {comment(choice.column.name)}: {choice.note}" if choice.note else ""
         lines.append(f"    {choice.sql}{comma}{note}")
     body = "\n".join(lines)
     other = 3 - side
@@ -242,7 +243,7 @@ def _convert_ts(draft: Draft) -> str:
             f"  {_field(column.name)}: {typescript_type(column)};" for column in table.columns
         )
         parts.append(
-            f"/** A row of {table.table}. */\nexport interface V{side}Row {{\n{fields}\n}}"
+            f"/** A row of {comment(table.table)}. */\nexport interface V{side}Row {{\n{fields}\n}}"
         )
     parts.append(_function_ts(2, draft.to_v2))
     parts.append(_function_ts(1, draft.to_v1))
@@ -259,11 +260,11 @@ def _function_ts(side: int, choices: Sequence[Choice]) -> str:
     lines = []
     for choice in choices:
         if choice.undecided:
-            lines.append(f"    // DECIDE {choice.column.name}: {choice.undecided}")
+            lines.append(f"    // DECIDE {comment(f'{choice.column.name}: {choice.undecided}')}")
         value = choice.typescript if choice.typescript and not choice.undecided else None
         if value is None and choice.typescript and choice.source:
             value = choice.typescript
-        value = value or f'decide("{choice.column.name}")'
+        value = value or f"decide({json.dumps(choice.column.name, ensure_ascii=False)})"
         lines.append(f"    {_field(choice.column.name)}: {value},")
     body = "\n".join(lines)
     uses_old = any(f"oldV{side}" in line for line in lines)

@@ -4,14 +4,17 @@ from dataclasses import replace
 from typing import Final
 
 from crossfade.catalog import Column, Policy, TableInfo
-from crossfade.pair_columns import literal, quoted
+from crossfade.pair_columns import comment, literal, quoted
 
+_LONGEST: Final = 63
 _COMMANDS: Final = {"r": "select", "a": "insert", "w": "update", "d": "delete", "*": "all"}
 
 
 def propose(one: TableInfo) -> TableInfo:
     """Return a V2 table like ``one``, under another name, that shares its sequences."""
-    name = f"{one.name}_v2"
+    # PostgreSQL cuts what is longer, and would find V1's own name.
+    kept = one.name.encode()[: _LONGEST - len("_v2")].decode(errors="ignore")
+    name = f"{kept}_v2"
     columns = tuple(_shared(one, column) for column in one.columns)
     return replace(one, table=_name(one.schema, name), name=name, columns=columns, sample=())
 
@@ -49,7 +52,7 @@ def create_table(two: TableInfo, one: TableInfo) -> str:
         parts += [_policy(two.table, policy) for policy in one.policies]
     others = [text for text in one.indexes if not text.startswith("CREATE UNIQUE")]
     if others:
-        lines = [f"--   {text}" for text in others]
+        lines = [f"--   {comment(text)}" for text in others]
         parts.append("-- V1's indexes; V2 may need such as well:\n" + "\n".join(lines))
     return "\n\n".join(parts)
 

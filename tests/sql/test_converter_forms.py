@@ -131,7 +131,7 @@ FORMS = {
     ),
     "the whole row as json": column("to_jsonb({a}) ->> 'body'", "to_jsonb({a}.*)"),
     "the whole row as an argument": column("public.loud({a})"),
-    "the whole row as a method": column("{a}.loud"),
+    "the whole row as a method": column("{a}.loud", styles=("atomic",)),
     "the whole row as text": column("{a}::text"),
     "a null row": column("case when {a} is null then 'null' when {a} is not null then 'full' end"),
     "odd column names": column('{a}."Odd name" || {a}."a""b" || {a}."it\'s" || {a}."select"'),
@@ -335,3 +335,55 @@ def test_statements_compute_what_a_call_computes(
     rows = "select (select count(*) from public.things) - (select count(*) from public.things_v2)"
     assert one(scratch, rows) == 0
     agrees(scratch, form.name, "null")
+
+
+READS = {
+    '(\x03).a || (\x03)."b c" || (\x04).d': ["a", "b c"],
+    '(\x03)."a""" || (\x03)."""" || (\x03)."(" || \'(x).y\'': ['"', "(", 'a"'],
+    "((\x03).home).street || (\x03).tags[1]": ["home", "tags"],
+    "to_jsonb(\x03) || (\x03).a": None,
+    "(\x04).a": [],
+}
+
+
+@pytest.mark.parametrize("text", READS)
+def test_the_columns_that_an_expression_reads_are_known(scratch: Connection, text: str) -> None:
+    found = one(scratch, "select crossfade_private.columns_read(%s, chr(3))", text)
+    assert found == READS[text]
+
+
+ITEMS = {
+    "SELECT 1, 'a,b' AS x, f(1, 2) AS \"y, z\", ARRAY[1, 2]": [
+        "1", "'a,b'", "f(1, 2)", "ARRAY[1, 2]"],
+    "SELECT ( SELECT a FROM t), (x IS DISTINCT FROM y)": [
+        "( SELECT a FROM t)", "(x IS DISTINCT FROM y)"],
+    "SELECT 'FROM' AS \"from\", \"WHERE\"": ["'FROM'", '"WHERE"'],
+    "SELECT 1 FROM t": None,
+    "SELECT DISTINCT 1": None,
+    "SELECT count(*) OVER w": None,
+    "SELECT 1;\n SELECT 2": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ITEMS)
+def test_a_select_list_is_split_at_its_own_commas(scratch: Connection, text: str) -> None:
+    found = one(scratch, "select crossfade_private.select_items(%s)", text)
+    assert (found and [item.strip() for item in found]) == ITEMS[text]
+
+
+PRINTED = {
+    "(a).a || (f.a).b || t.a || x::a || a(1) || a.a": (
+        "(\x03).a || (\x03).b || t.a || x::a || a(1) || a.a"),
+    "FROM t a JOIN u USING (a)": "FROM t a JOIN u USING (a)",
+    "WITH a AS (SELECT a AS a), b AS (SELECT 1)": "WITH a AS (SELECT \x03 AS a), b AS (SELECT 1)",
+    "EXTRACT(a FROM (a).b) || XMLELEMENT(NAME a, a) COLLATE a": (
+        "EXTRACT(a FROM (\x03).b) || XMLELEMENT(NAME a, \x03) COLLATE a"),
+    "f(a => a, $2, 'a', \"a\")": "f(a => \x03, \x04, 'a', \"a\")",
+    "'back\\slash'::text": "E'back\\\\slash'::text",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_parameters_are_told_from_other_names(scratch: Connection, text: str) -> None:
+    asked = "select crossfade_private.with_parameters(%s, array['a', 'other'], 'f')"
+    assert one(scratch, asked, text) == PRINTED[text]

@@ -14,6 +14,15 @@ begin
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
   where n.nspname = v_schema and c.relname = v_table and c.relkind in ('r', 'p', 'v', 'm', 'f');
   if v_found is null then
+    -- As SQL writes it, with quotes where they are needed.
+    begin
+      select c.oid::regclass into v_found from pg_catalog.pg_class c
+      where c.oid = to_regclass(name) and c.relkind in ('r', 'p', 'v', 'm', 'f');
+    exception when invalid_name or syntax_error then
+      null; -- It is no name in SQL.
+    end;
+  end if;
+  if v_found is null then
     perform crossfade_private.fail(404, 'CF012',
       format('Table "%s.%s" does not exist', v_schema, v_table),
       jsonb_build_object('table', name, 'known', (
@@ -32,7 +41,7 @@ begin
 end $$;
 
 comment on function crossfade_private.find_table is
-  'The table of a name, with schema or in public; CF012 with the names there are.';
+  'The table of a name, with schema or in public, without quotes or as SQL writes it; CF012 with the names there are.';
 
 create or replace function crossfade_private.table_columns(tab regclass)
 returns jsonb

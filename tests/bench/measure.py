@@ -133,8 +133,9 @@ class Backend:
     def each(self, name: str, parameters: Iterable[Sequence[object]]) -> Cost:
         """Run a prepared statement for each of the parameters; return what one of them took.
 
-        Through libpq: psycopg's cursors take longer than the server. The time is that of the quarter
-        that was disturbed least: who waits for a busy processor says nothing about a statement.
+        Through libpq: psycopg's cursors take longer than the server. The time is that of the
+        quarter that was disturbed least: a busy processor says nothing about a statement.
+
         """
         values = [[str(value).encode() for value in one] for one in parameters]
         times = []
@@ -144,7 +145,9 @@ class Backend:
             result = self._pgconn.exec_prepared(name.encode(), one)
             times.append(time.perf_counter() - start)
             self._check(result)
-        return Cost((self._cpu_ns() - cpu) / 1e3 / len(values), 1e6 * statistics.quantiles(times, n=4)[0])
+        return Cost(
+            (self._cpu_ns() - cpu) / 1e3 / len(values), 1e6 * statistics.quantiles(times, n=4)[0]
+        )
 
     def _cpu_ns(self) -> int:
         return int(self._schedstat.read_text().split()[0])

@@ -131,20 +131,20 @@ def test_verify_tells_values_apart_that_are_stored_differently(
     both_tables(scratch, types)
     # One difference a row, so that no other one gives it away.
     cases = [
-        (name, *values)
+        (name, {"things": one, "things_v2": other})
         for name, kind in types.items()
-        for values in itertools.product(VALUES[kind], repeat=2)
+        for one, other in itertools.product(VALUES[kind], repeat=2)
     ]
     first = {name: VALUES[kind][0] for name, kind in types.items()}
     places = ", ".join(["%s"] * (len(types) + 1))
-    for place, table in enumerate(("things", "things_v2"), 1):
+    for table in ("things", "things_v2"):
         scratch.execute(f"alter table public.{table} disable trigger user")
         with scratch.cursor() as cursor:
             cursor.executemany(
                 f"insert into public.{table} values ({places})",
                 [
-                    [row, *({**first, case[0]: case[place]}).values()]
-                    for row, case in enumerate(cases)
+                    [row, *({**first, name: values[table]}).values()]
+                    for row, (name, values) in enumerate(cases)
                 ],
             )
         scratch.execute(f"alter table public.{table} enable trigger user")
@@ -156,7 +156,7 @@ def test_verify_tells_values_apart_that_are_stored_differently(
         )
     }
     scratch.execute("set local extra_float_digits = 1")
-    for row, (name, *_) in enumerate(cases):
+    for row, (name, _) in enumerate(cases):
         alone = {name: types[name]}
         both = [stored(scratch, alone, table, row) for table in ("things", "things_v2")]
         assert seen.get(row, set()) == ({name} if both[0] != both[1] else set()), (
@@ -168,7 +168,7 @@ def test_verify_tells_values_apart_that_are_stored_differently(
         if not call(scratch, "repair", "things")["remaining"]:
             break
     assert verify(scratch, "things") == 0
-    for row, (name, *_) in enumerate(cases):
+    for row, (name, _) in enumerate(cases):
         alone = {name: types[name]}
         assert stored(scratch, alone, "things", row) == stored(scratch, alone, "things_v2", row)
 

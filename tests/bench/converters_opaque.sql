@@ -1,5 +1,5 @@
--- The same conversion as a SELECT with a FROM: the engine puts it into its statements as a whole and
--- does not know which column is made of which.
+-- The same conversion as a SELECT with a FROM: the engine puts it into its statements as a whole
+-- and does not know which column is made of which.
 
 create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
 returns setof public.notes_v2

@@ -10,8 +10,8 @@ from typing import Any
 from .measure import Connection
 
 FOLDER = Path(__file__).parent
-PAIR = "items"
-V1, V2 = "public.items", "public.items_v2"
+PAIR = "entries"
+V1, V2 = "public.entries", "public.entries_v2"
 HAND_V1, HAND_V2 = "public.by_hand", "public.by_hand_v2"
 ONE_TABLE = "public.one_table"
 

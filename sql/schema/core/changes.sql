@@ -48,10 +48,23 @@ as $$
 begin
   -- Realtime may be absent (plain Postgres). realtime.send itself turns its failures into warnings,
   -- so readers must also poll: a broadcast only makes a change visible sooner.
-  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null then
-    execute 'select realtime.send($1, $2, $3, true)'
-      using broadcast.payload, broadcast.event, 'crossfade:flags';
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then
+    return;
   end if;
+  -- SAFETY: we run as the owner, and functions of Realtime have a search_path that we do not know:
+  -- with an empty one, PostgreSQL takes the caller's temporary type for one of its own.
+  if exists (
+    select from pg_catalog.pg_type y
+    join pg_catalog.pg_type k
+      on k.typname = y.typname and k.typnamespace = 'pg_catalog'::regnamespace
+    where y.typnamespace = pg_my_temp_schema()
+  ) then
+    raise warning 'crossfade: broadcast % not sent: this session has temporary types with names of PostgreSQL''s own',
+      broadcast.event;
+    return;
+  end if;
+  execute 'select realtime.send($1, $2, $3, true)'
+    using broadcast.payload, broadcast.event, 'crossfade:flags';
 exception when others then
   raise warning 'crossfade: broadcast % failed: %', broadcast.event, sqlerrm;
 end $$;

@@ -6,6 +6,7 @@ create or replace function crossfade_private.pair_row(
 returns crossfade.pairs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off -- %I and the printing of types write by it
 as $$
 declare
   v_row crossfade.pairs;

@@ -4,6 +4,7 @@ create or replace function crossfade_private.table_fingerprint(v1 regclass, v2 r
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off -- format_type writes by it
 as $$
   select md5(string_agg(
     format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod),

@@ -22,7 +22,8 @@ as $$
       -- A FULL JOIN of the rows of one key needs it.
       when y.oid = crossfade_private.base_type(type_id) and exists (
         select from pg_catalog.pg_operator o
-        where o.oprname = '=' and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
+        where o.oprnamespace = 'pg_catalog'::regnamespace and o.oprname = '='
+          and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
         then 'whose values cannot be hashed, as verification does'
       end as reason
     from crossfade_private.type_parts(type_id) p(id)

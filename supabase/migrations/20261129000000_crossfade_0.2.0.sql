@@ -1689,10 +1689,23 @@ as $$
 begin
   -- Realtime may be absent (plain Postgres). realtime.send itself turns its failures into warnings,
   -- so readers must also poll: a broadcast only makes a change visible sooner.
-  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null then
-    execute 'select realtime.send($1, $2, $3, true)'
-      using broadcast.payload, broadcast.event, 'crossfade:flags';
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then
+    return;
   end if;
+  -- SAFETY: we run as the owner, and functions of Realtime have a search_path that we do not know:
+  -- with an empty one, PostgreSQL takes the caller's temporary type for one of its own.
+  if exists (
+    select from pg_catalog.pg_type y
+    join pg_catalog.pg_type k
+      on k.typname = y.typname and k.typnamespace = 'pg_catalog'::regnamespace
+    where y.typnamespace = pg_my_temp_schema()
+  ) then
+    raise warning 'crossfade: broadcast % not sent: this session has temporary types with names of PostgreSQL''s own',
+      broadcast.event;
+    return;
+  end if;
+  execute 'select realtime.send($1, $2, $3, true)'
+    using broadcast.payload, broadcast.event, 'crossfade:flags';
 exception when others then
   raise warning 'crossfade: broadcast % failed: %', broadcast.event, sqlerrm;
 end $$;
@@ -3979,6 +3992,7 @@ create or replace function crossfade_private.table_fingerprint(v1 regclass, v2 r
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off -- format_type writes by it
 as $$
   select md5(string_agg(
     format('%s.%s %s %s %s', a.attrelid = v1, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -4254,7 +4268,8 @@ as $$
       -- A FULL JOIN of the rows of one key needs it.
       when y.oid = crossfade_private.base_type(type_id) and exists (
         select from pg_catalog.pg_operator o
-        where o.oprname = '=' and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
+        where o.oprnamespace = 'pg_catalog'::regnamespace and o.oprname = '='
+          and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
         then 'whose values cannot be hashed, as verification does'
       end as reason
     from crossfade_private.type_parts(type_id) p(id)
@@ -5232,6 +5247,7 @@ create or replace function crossfade_private.pair_row(
 returns crossfade.pairs
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off -- %I and the printing of types write by it
 as $$
 declare
   v_row crossfade.pairs;

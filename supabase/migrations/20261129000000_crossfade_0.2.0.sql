@@ -302,7 +302,7 @@ begin
 -- crossfade_private.is_named_update(text, integer, text)
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
--- crossfade_private.record_failure(text, integer, jsonb, text, text, text)
+-- crossfade_private.record_failure(text, integer, jsonb, text, text, text, jsonb)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
@@ -330,12 +330,14 @@ begin
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
+-- crossfade_private.read_differs_many_text()
 -- crossfade_private.fast_update_text()
 -- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
 -- crossfade_private.edit_statement_text(boolean)
 -- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
+-- crossfade_private.drop_what_is_left_out_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
 -- crossfade_private.delete_many_text()
@@ -457,6 +459,8 @@ begin
 -- crossfade_private.workable_keys(text, jsonb, jsonb[], integer, boolean)
 -- crossfade_private.write_plan(crossfade.pairs, jsonb, jsonb, text)
 -- crossfade_private.repair_keys(crossfade.pairs, jsonb[], integer, boolean, text, text)
+-- crossfade_private.move_counterpart(crossfade.pairs, integer, jsonb, jsonb)
+-- crossfade_private.move_counterparts(crossfade.pairs, jsonb[])
 -- crossfade.plan_repair(text, integer)
 -- crossfade_private.repair_part(crossfade.pairs, jsonb, text, text)
 -- crossfade.repair(text, integer, text, text)
@@ -1162,15 +1166,17 @@ create table if not exists crossfade.mirror_failures (
   attempts integer not null default 1,
   last_attempt_at timestamptz,
   is_slow boolean not null default false,
+  moved_to jsonb,
   resolved_at timestamptz,
   resolution text
 );
-
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
 comment on column crossfade.mirror_failures.last_attempt_at is
   'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.moved_to is
+  'The row has this key by now; its counterpart could not follow and still has key. It holds what only its table knows, so it is moved, never made anew.';
 comment on column crossfade.mirror_failures.is_slow is
   'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 
@@ -5568,7 +5574,7 @@ begin
     begin
       select c.oid::regclass into v_found from pg_catalog.pg_class c
       where c.oid = to_regclass(name) and c.relkind in ('r', 'p', 'v', 'm', 'f');
-    exception when invalid_name or syntax_error then
+    exception when invalid_name or syntax_error or feature_not_supported then
       null; -- It is no name in SQL.
     end;
   end if;
@@ -5902,26 +5908,28 @@ comment on function crossfade_private.note_nested is
   'Remember that a trigger of somebody else''s wrote to the pair while this statement of the client is under way: rows in transition tables may be older than the rows. True when that is so.';
 
 create or replace function crossfade_private.record_failure(
-  pair text, written_side integer, key jsonb, operation text, error_code text, message text
+  pair text, written_side integer, key jsonb, operation text, error_code text, message text,
+  moved_to jsonb default null
 )
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
   insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
-    message)
+    message, moved_to)
   values (
     record_failure.pair, record_failure.written_side, record_failure.key,
-    record_failure.operation, record_failure.error_code, left(record_failure.message, 500)
+    record_failure.operation, record_failure.error_code, left(record_failure.message, 500),
+    record_failure.moved_to
   )
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is
-  'Note a write that reached one table only. One open row per key; the last written side wins.';
+  'Note a write that reached one table only. One open row per key; the last written side wins. moved_to: the key that the counterpart of the row has still to follow to.';
 
 create or replace function crossfade_private.refuse_or_record(
   pair text, written_side integer, key jsonb, operation text, error_code text, message text,
@@ -5992,6 +6000,8 @@ returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+  update crossfade.mirror_failures f set moved_to = to_key
+  where f.pair = move_failure.pair and f.moved_to = from_key and f.resolved_at is null;
   update crossfade.mirror_failures f set key = to_key
   where f.pair = move_failure.pair and f.key = from_key and f.resolved_at is null
     and not exists (
@@ -6650,6 +6660,8 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  cf_refused integer[];
+  cf_left {source}[];
   {flags_declared}
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -6678,10 +6690,14 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
       join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-      where {read_differs}) else true end
+      where {read_differs}) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg({key_x}) as keys from cf_old cf_x) cf_a,
     (select array_agg({key_x}) as keys from cf_new cf_x) cf_b;
+  if cf_count >= 9 and not cf_moved then
+    -- Planned for the number of rows at hand.
+    execute {read_differs_many} into cf_changed;
+  end if;
   -- Order matters: what the converter does not read must not even lock the other table.
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
@@ -6690,7 +6706,13 @@ begin
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
   cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
-    perform {function}_move(cf_olds, cf_news);
+    -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
+    -- would not have what only the other table holds.
+    cf_refused := {function}_move(cf_olds, cf_news);
+    cf_olds := array(select cf_olds[n] from generate_subscripts(cf_olds, 1) n
+      where n <> all (cf_refused) order by n);
+    cf_news := array(select cf_news[n] from generate_subscripts(cf_news, 1) n
+      where n <> all (cf_refused) order by n);
   end if;
   if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
@@ -6698,8 +6720,16 @@ begin
     return null;
   end if;
   perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
-  if cf_moved and coalesce(current_setting({mark}, true), '') <> '' then
-    perform {function}_push(cf_olds, cf_news);
+  if cf_moved then
+    -- A statement that writes both tables may have put a row here under a key that was left, with
+    -- what it wrote into the counterpart before that followed.
+    cf_left := array(select row(cf_s.*)::{source}
+      from unnest(cf_olds) cf_r join {source} cf_s on {same_key_s_r}
+      where not exists (select from {target} cf_t where {same_key_t_s}));
+    if cardinality(cf_left) > 0 or coalesce(current_setting({mark}, true), '') <> '' then
+      perform {function}_push(cf_olds, cf_news);
+    end if;
+    perform {function}_put(cf_left, tg_op);
   end if;
   return null;
 end $body$;
@@ -6723,6 +6753,20 @@ $text$;
 
 comment on function crossfade_private.update_many_text is
   'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
+
+create or replace function crossfade_private.read_differs_many_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$select exists (
+      select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      where {read_differs})$body$;
+$text$;
+
+comment on function crossfade_private.read_differs_many_text is
+  'The question of the UPDATE trigger whether anything was edited that the converter reads, for many rows.';
 
 create or replace function crossfade_private.fast_update_text()
 returns text
@@ -6828,6 +6872,10 @@ begin
     join {source} cf_s on {same_key_s_n}
     cross join lateral {convert_now} cf_c
     where not exists (select from {target} cf_t where {same_key_t_s})
+      -- Its counterpart is there, under a key that it could not leave.
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to = {key_json_s})
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;
@@ -6913,9 +6961,13 @@ declare
   cf_to {source};
   cf_further jsonb;
   cf_constraint text;
+  cf_refused integer[] := '{}';
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
-  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+  for cf_move in
+    select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n,
+      generate_subscripts(cf_olds, 1) as cf_place
+  loop
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when {same_key_moved};
@@ -6925,6 +6977,7 @@ begin
       delete from {target} cf_t
       where {same_key_t_to} and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from {target} cf_t where {same_key_t_from});
+      {drop_what_is_left_out}
       {move_statement}
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
@@ -6951,14 +7004,33 @@ begin
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
-        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm, {key_json_to});
+      cf_refused := cf_refused || cf_move.cf_place;
     end;
   end loop;
+  return cf_refused;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_move_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_move(cf_olds, cf_news): the counterpart is updated and keeps what only it holds; 23505 when the new key is another row''s.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_move(cf_olds, cf_news): the counterpart is updated and keeps what only it holds; 23505 when the new key is another row''s. Returns the places of those that could not be moved, which are recorded.';
+
+create or replace function crossfade_private.drop_what_is_left_out_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- A row that the converter leaves out under its new key has no counterpart any more.
+      if exists (select from {source} cf_s where {same_key_s_to}) and not exists (
+        select from {source} cf_s cross join lateral {convert_now} cf_c
+        where {same_key_s_to}) then
+        delete from {target} cf_t where {same_key_t_from};
+        continue;
+      end if;$body$;
+$text$;
+
+comment on function crossfade_private.drop_what_is_left_out_text is
+  'The part of mirror_move_text for converters that may give no row.';
 
 create or replace function crossfade_private.mirror_push_text()
 returns text
@@ -7791,6 +7863,10 @@ begin
       crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
     'update_many_new', quote_literal(
       crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
+    'read_differs_many', quote_literal(
+      crossfade_private.render(crossfade_private.read_differs_many_text(), v_pieces)),
+    'drop_what_is_left_out', case when v_filters then crossfade_private.render(
+      crossfade_private.drop_what_is_left_out_text(), v_pieces) else '' end,
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
@@ -7891,7 +7967,7 @@ begin
       ('put', v_rows || ', cf_operation text) returns void'),
       ('remove', v_rows || ') returns void'),
       ('edit', v_both || ', cf_nested boolean) returns void'),
-      ('move', v_both || ') returns void'),
+      ('move', v_both || ') returns integer[]'),
       ('push', v_both || ') returns void'),
       ('insert', '() returns trigger'), ('update', '() returns trigger'),
       ('delete', '() returns trigger'), ('truncate', '() returns trigger')
@@ -10649,6 +10725,81 @@ end $$;
 comment on function crossfade_private.repair_keys is
   'Repair keys from side (1 or 2): {"repaired", "failed", "left_alone": keys that only the other side has}. gone says what becomes of those: delete, or anything else to leave them. A row that cannot be repaired stays open, with the error, and keeps no other from being repaired.';
 
+-- runs/repair_moves.sql ---------------------------------------------------------------------------
+
+-- Repair of counterparts that could not follow a changed key.
+
+create or replace function crossfade_private.move_counterpart(
+  pair crossfade.pairs, side integer, from_key jsonb, to_key jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pieces constant jsonb := crossfade_private.run_pieces(
+    pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
+begin
+  execute crossfade_private.render(format($sql$
+    select crossfade_private.mirror_%s_v%s_move(
+      array[jsonb_populate_record(cf_t, $1)], array[cf_t])
+    from {source} cf_t cross join (select $2 as key) cf_z
+    where ({skey_t}) = ({skey_z})
+      and not exists (
+        select from {source} cf_t cross join (select $3 as key) cf_z where ({skey_t}) = ({skey_z}))
+      and not exists (
+        select from {target} cf_t cross join (select $2 as key) cf_z where ({tkey_t}) = ({skey_z}))
+  $sql$, (pair).name, side), v_pieces)
+  using (
+    select jsonb_object_agg(s, from_key -> name)
+    from unnest(case side when 1 then (pair).key_columns else (pair).v2_key_columns end,
+      (pair).key_columns) u(s, name)
+  ), to_key, from_key;
+end $$;
+
+comment on function crossfade_private.move_counterpart is
+  'Give the counterpart under from_key the key to_key, by the function of the mirror. Does nothing where either table has moved on. What is refused is recorded again.';
+
+create or replace function crossfade_private.move_counterparts(
+  pair crossfade.pairs, keys jsonb[]
+)
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_failure record;
+  v_left jsonb[] := '{}';
+begin
+  for v_failure in
+    select f.id, f.key, f.moved_to, f.written_side
+    from crossfade.mirror_failures f
+    where f.pair = (move_counterparts.pair).name and f.resolved_at is null
+      and (f.key = any (keys) or f.moved_to = any (keys)) and f.moved_to is not null
+    order by f.id for update skip locked
+  loop
+    update crossfade.mirror_failures f set moved_to = null where f.id = v_failure.id;
+    begin
+      perform crossfade_private.move_counterpart(
+        pair, v_failure.written_side, v_failure.key, v_failure.moved_to);
+    exception when others or assert_failure then
+      update crossfade.mirror_failures f set moved_to = v_failure.moved_to
+      where f.id = v_failure.id;
+      perform crossfade_private.mark_tried((pair).name, crossfade_private.same_error(
+        array[v_failure.key], format('%s: %s', sqlstate, sqlerrm)));
+    end;
+    if exists (
+      select from crossfade.mirror_failures f
+      where f.id = v_failure.id and f.resolved_at is null and f.moved_to is not null) then
+      v_left := v_left || array[v_failure.key, v_failure.moved_to];
+    end if;
+  end loop;
+  return v_left;
+end $$;
+
+comment on function crossfade_private.move_counterparts is
+  'Move the counterparts that could not follow one of the keys. Returns the keys, old and new, of those that still cannot: by key they would be deleted and made anew, and what only their table holds would be lost.';
+
 -- runs/repair_plan.sql ----------------------------------------------------------------------------
 
 -- What a repair would do, by key.
@@ -10721,12 +10872,17 @@ declare
   v_group record;
   v_done jsonb;
   v_left jsonb[];
+  v_stuck constant jsonb[] := crossfade_private.move_counterparts(
+    pair, array(select t -> 'key' from jsonb_array_elements(turns) t));
   v_repaired integer := 0;
-  v_failed integer := 0;
+  v_failed integer;
 begin
+  select count(*) into v_failed
+  from jsonb_array_elements(turns) t where t -> 'key' = any (v_stuck);
   for v_group in
     select t.side, t.has_failure, array_agg(t.key) as keys
     from jsonb_to_recordset(turns) t(key jsonb, side integer, has_failure boolean)
+    where t.key <> all (v_stuck)
     group by t.side, t.has_failure order by t.has_failure desc, t.side
   loop
     -- An open failure is the evidence that a row which its side does not have is to be deleted.

@@ -172,26 +172,28 @@ comment on function crossfade_private.note_nested is
   'Remember that a trigger of somebody else''s wrote to the pair while this statement of the client is under way: rows in transition tables may be older than the rows. True when that is so.';
 
 create or replace function crossfade_private.record_failure(
-  pair text, written_side integer, key jsonb, operation text, error_code text, message text
+  pair text, written_side integer, key jsonb, operation text, error_code text, message text,
+  moved_to jsonb default null
 )
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
   insert into crossfade.mirror_failures as f (pair, written_side, key, operation, error_code,
-    message)
+    message, moved_to)
   values (
     record_failure.pair, record_failure.written_side, record_failure.key,
-    record_failure.operation, record_failure.error_code, left(record_failure.message, 500)
+    record_failure.operation, record_failure.error_code, left(record_failure.message, 500),
+    record_failure.moved_to
   )
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is
-  'Note a write that reached one table only. One open row per key; the last written side wins.';
+  'Note a write that reached one table only. One open row per key; the last written side wins. moved_to: the key that the counterpart of the row has still to follow to.';
 
 create or replace function crossfade_private.refuse_or_record(
   pair text, written_side integer, key jsonb, operation text, error_code text, message text,
@@ -262,6 +264,8 @@ returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+  update crossfade.mirror_failures f set moved_to = to_key
+  where f.pair = move_failure.pair and f.moved_to = from_key and f.resolved_at is null;
   update crossfade.mirror_failures f set key = to_key
   where f.pair = move_failure.pair and f.key = from_key and f.resolved_at is null
     and not exists (

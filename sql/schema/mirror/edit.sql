@@ -28,6 +28,10 @@ begin
     join {source} cf_s on {same_key_s_n}
     cross join lateral {convert_now} cf_c
     where not exists (select from {target} cf_t where {same_key_t_s})
+      -- Its counterpart is there, under a key that it could not leave.
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to = {key_json_s})
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     return;

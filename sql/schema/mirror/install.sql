@@ -59,6 +59,10 @@ begin
       crossfade_private.render(crossfade_private.update_many_text(false), v_pieces)),
     'update_many_new', quote_literal(
       crossfade_private.render(crossfade_private.update_many_text(true), v_pieces)),
+    'read_differs_many', quote_literal(
+      crossfade_private.render(crossfade_private.read_differs_many_text(), v_pieces)),
+    'drop_what_is_left_out', case when v_filters then crossfade_private.render(
+      crossfade_private.drop_what_is_left_out_text(), v_pieces) else '' end,
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),
@@ -159,7 +163,7 @@ begin
       ('put', v_rows || ', cf_operation text) returns void'),
       ('remove', v_rows || ') returns void'),
       ('edit', v_both || ', cf_nested boolean) returns void'),
-      ('move', v_both || ') returns void'),
+      ('move', v_both || ') returns integer[]'),
       ('push', v_both || ') returns void'),
       ('insert', '() returns trigger'), ('update', '() returns trigger'),
       ('delete', '() returns trigger'), ('truncate', '() returns trigger')

@@ -14,9 +14,13 @@ declare
   cf_to {source};
   cf_further jsonb;
   cf_constraint text;
+  cf_refused integer[] := '{}';
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
-  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+  for cf_move in
+    select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n,
+      generate_subscripts(cf_olds, 1) as cf_place
+  loop
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when {same_key_moved};
@@ -26,6 +30,7 @@ begin
       delete from {target} cf_t
       where {same_key_t_to} and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from {target} cf_t where {same_key_t_from});
+      {drop_what_is_left_out}
       {move_statement}
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
@@ -52,14 +57,33 @@ begin
         {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
-        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm);
+        {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm, {key_json_to});
+      cf_refused := cf_refused || cf_move.cf_place;
     end;
   end loop;
+  return cf_refused;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_move_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_move(cf_olds, cf_news): the counterpart is updated and keeps what only it holds; 23505 when the new key is another row''s.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_move(cf_olds, cf_news): the counterpart is updated and keeps what only it holds; 23505 when the new key is another row''s. Returns the places of those that could not be moved, which are recorded.';
+
+create or replace function crossfade_private.drop_what_is_left_out_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- A row that the converter leaves out under its new key has no counterpart any more.
+      if exists (select from {source} cf_s where {same_key_s_to}) and not exists (
+        select from {source} cf_s cross join lateral {convert_now} cf_c
+        where {same_key_s_to}) then
+        delete from {target} cf_t where {same_key_t_from};
+        continue;
+      end if;$body$;
+$text$;
+
+comment on function crossfade_private.drop_what_is_left_out_text is
+  'The part of mirror_move_text for converters that may give no row.';
 
 create or replace function crossfade_private.mirror_push_text()
 returns text

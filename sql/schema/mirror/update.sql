@@ -20,6 +20,8 @@ declare
   cf_written bigint;
   cf_olds {source}[];
   cf_news {source}[];
+  cf_refused integer[];
+  cf_left {source}[];
   {flags_declared}
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -48,10 +50,14 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
       join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
-      where {read_differs}) else true end
+      where {read_differs}) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg({key_x}) as keys from cf_old cf_x) cf_a,
     (select array_agg({key_x}) as keys from cf_new cf_x) cf_b;
+  if cf_count >= 9 and not cf_moved then
+    -- Planned for the number of rows at hand.
+    execute {read_differs_many} into cf_changed;
+  end if;
   -- Order matters: what the converter does not read must not even lock the other table.
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
@@ -60,7 +66,13 @@ begin
   cf_olds := array(select row(cf_x.*)::{source} from {old_rows} cf_x);
   cf_news := array(select row(cf_x.*)::{source} from {new_rows} cf_x);
   if cf_moved then
-    perform {function}_move(cf_olds, cf_news);
+    -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
+    -- would not have what only the other table holds.
+    cf_refused := {function}_move(cf_olds, cf_news);
+    cf_olds := array(select cf_olds[n] from generate_subscripts(cf_olds, 1) n
+      where n <> all (cf_refused) order by n);
+    cf_news := array(select cf_news[n] from generate_subscripts(cf_news, 1) n
+      where n <> all (cf_refused) order by n);
   end if;
   if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
@@ -68,8 +80,16 @@ begin
     return null;
   end if;
   perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
-  if cf_moved and coalesce(current_setting({mark}, true), '') <> '' then
-    perform {function}_push(cf_olds, cf_news);
+  if cf_moved then
+    -- A statement that writes both tables may have put a row here under a key that was left, with
+    -- what it wrote into the counterpart before that followed.
+    cf_left := array(select row(cf_s.*)::{source}
+      from unnest(cf_olds) cf_r join {source} cf_s on {same_key_s_r}
+      where not exists (select from {target} cf_t where {same_key_t_s}));
+    if cardinality(cf_left) > 0 or coalesce(current_setting({mark}, true), '') <> '' then
+      perform {function}_push(cf_olds, cf_news);
+    end if;
+    perform {function}_put(cf_left, tg_op);
   end if;
   return null;
 end $body$;
@@ -93,6 +113,20 @@ $text$;
 
 comment on function crossfade_private.update_many_text is
   'The statement by which the UPDATE trigger edits the counterparts of many rows: the rows read again, or from_new_rows those of the transition table.';
+
+create or replace function crossfade_private.read_differs_many_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$select exists (
+      select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      where {read_differs})$body$;
+$text$;
+
+comment on function crossfade_private.read_differs_many_text is
+  'The question of the UPDATE trigger whether anything was edited that the converter reads, for many rows.';
 
 create or replace function crossfade_private.fast_update_text()
 returns text

@@ -18,7 +18,7 @@ begin
     begin
       select c.oid::regclass into v_found from pg_catalog.pg_class c
       where c.oid = to_regclass(name) and c.relkind in ('r', 'p', 'v', 'm', 'f');
-    exception when invalid_name or syntax_error then
+    exception when invalid_name or syntax_error or feature_not_supported then
       null; -- It is no name in SQL.
     end;
   end if;

@@ -11,12 +11,17 @@ declare
   v_group record;
   v_done jsonb;
   v_left jsonb[];
+  v_stuck constant jsonb[] := crossfade_private.move_counterparts(
+    pair, array(select t -> 'key' from jsonb_array_elements(turns) t));
   v_repaired integer := 0;
-  v_failed integer := 0;
+  v_failed integer;
 begin
+  select count(*) into v_failed
+  from jsonb_array_elements(turns) t where t -> 'key' = any (v_stuck);
   for v_group in
     select t.side, t.has_failure, array_agg(t.key) as keys
     from jsonb_to_recordset(turns) t(key jsonb, side integer, has_failure boolean)
+    where t.key <> all (v_stuck)
     group by t.side, t.has_failure order by t.has_failure desc, t.side
   loop
     -- An open failure is the evidence that a row which its side does not have is to be deleted.

@@ -52,15 +52,17 @@ create table if not exists crossfade.mirror_failures (
   attempts integer not null default 1,
   last_attempt_at timestamptz,
   is_slow boolean not null default false,
+  moved_to jsonb,
   resolved_at timestamptz,
   resolution text
 );
-
 
 comment on table crossfade.mirror_failures is
   'Writes that reached one table only. key uses the V1 column names; written_side says which table is right; open while resolved_at is null.';
 comment on column crossfade.mirror_failures.last_attempt_at is
   'When a repair last tried the row without success; null: never. The longest waiting come first.';
+comment on column crossfade.mirror_failures.moved_to is
+  'The row has this key by now; its counterpart could not follow and still has key. It holds what only its table knows, so it is moved, never made anew.';
 comment on column crossfade.mirror_failures.is_slow is
   'A repair of it, maybe among others, ran into a timeout: it is tried alone from then on.';
 

@@ -392,9 +392,9 @@ def test_the_language_of_messages_makes_no_difference(db: Connection) -> None:
     dualwrite(db)
     db.execute("""
         create function public.again() returns trigger language plpgsql as $$
-        begin update public.things_v2 set pinned = true where id = new.id; return null; end $$;
-        create trigger zz_again after insert on public.things
-        for each row execute function public.again()
+        begin update public.things_v2 set pinned = true where id in (select id from fresh); return null; end $$;
+        create trigger zz_again after insert on public.things referencing new table as fresh
+        for each statement execute function public.again()
     """)
     with psycopg.connect(
         host=db.info.host, port=db.info.port, dbname=db.info.dbname, user="supabase_admin",

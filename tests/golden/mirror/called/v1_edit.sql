@@ -32,6 +32,10 @@ begin
     join public.notes cf_s on (cf_s).id = (cf_n).id
     cross join lateral public.notes_to_v2(cf_s, null::public.notes_v2) cf_c
     where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)
+      -- Its counterpart is there, under a key that it could not leave.
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral public.notes_to_v2(cf_o, null::public.notes_v2) cf_b));
     return;

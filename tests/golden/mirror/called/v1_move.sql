@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_move(cf_olds notes[], cf_news notes[])
- RETURNS void
+ RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
@@ -17,9 +17,13 @@ declare
   cf_to public.notes;
   cf_further jsonb;
   cf_constraint text;
+  cf_refused integer[] := '{}';
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
-  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+  for cf_move in
+    select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n,
+      generate_subscripts(cf_olds, 1) as cf_place
+  loop
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when (cf_from).id = (cf_to).id;
@@ -29,6 +33,13 @@ begin
       delete from public.notes_v2 cf_t
       where (cf_t).id = (cf_to).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_from).id);
+      -- A row that the converter leaves out under its new key has no counterpart any more.
+      if exists (select from public.notes cf_s where (cf_s).id = (cf_to).id) and not exists (
+        select from public.notes cf_s cross join lateral public.notes_to_v2(cf_s, null::public.notes_v2) cf_c
+        where (cf_s).id = (cf_to).id) then
+        delete from public.notes_v2 cf_t where (cf_t).id = (cf_from).id;
+        continue;
+      end if;
       update public.notes_v2 cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
@@ -55,7 +66,9 @@ begin
         'notes', 1, jsonb_build_object('id', (cf_to).id), 'MOVE', sqlstate, sqlerrm, cf_constraint);
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
-        'notes', 1, jsonb_build_object('id', (cf_from).id), 'MOVE', sqlstate, sqlerrm);
+        'notes', 1, jsonb_build_object('id', (cf_from).id), 'MOVE', sqlstate, sqlerrm, jsonb_build_object('id', (cf_to).id));
+      cf_refused := cf_refused || cf_move.cf_place;
     end;
   end loop;
+  return cf_refused;
 end $function$

@@ -22,12 +22,14 @@ declare
   cf_written bigint;
   cf_olds public.notes_v2[];
   cf_news public.notes_v2[];
+  cf_refused integer[];
+  cf_left public.notes_v2[];
   
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 36 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 38 at SQL statement' then
       return null;
     end if;
   
@@ -55,10 +57,17 @@ begin
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
       join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
-      where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen) else true end
+      where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
     (select array_agg(cf_x.id) as keys from cf_new cf_x) cf_b;
+  if cf_count >= 9 and not cf_moved then
+    -- Planned for the number of rows at hand.
+    execute 'select exists (
+      select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen)' into cf_changed;
+  end if;
   -- Order matters: what the converter does not read must not even lock the other table.
   if cf_count = 0 or not cf_moved and not cf_changed then
     return null;
@@ -104,7 +113,13 @@ begin
   cf_olds := array(select row(cf_x.*)::public.notes_v2 from cf_old cf_x);
   cf_news := array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x);
   if cf_moved then
-    perform crossfade_private.mirror_notes_v2_move(cf_olds, cf_news);
+    -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
+    -- would not have what only the other table holds.
+    cf_refused := crossfade_private.mirror_notes_v2_move(cf_olds, cf_news);
+    cf_olds := array(select cf_olds[n] from generate_subscripts(cf_olds, 1) n
+      where n <> all (cf_refused) order by n);
+    cf_news := array(select cf_news[n] from generate_subscripts(cf_news, 1) n
+      where n <> all (cf_refused) order by n);
   end if;
   if cf_state = 'log' then
     perform crossfade_private.note_keys('notes', 2, tg_op,
@@ -112,8 +127,16 @@ begin
     return null;
   end if;
   perform crossfade_private.mirror_notes_v2_edit(cf_olds, cf_news, cf_depth > 1);
-  if cf_moved and coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
-    perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);
+  if cf_moved then
+    -- A statement that writes both tables may have put a row here under a key that was left, with
+    -- what it wrote into the counterpart before that followed.
+    cf_left := array(select row(cf_s.*)::public.notes_v2
+      from unnest(cf_olds) cf_r join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+      where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id));
+    if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
+      perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);
+    end if;
+    perform crossfade_private.mirror_notes_v2_put(cf_left, tg_op);
   end if;
   return null;
 end $function$

@@ -27,6 +27,10 @@ begin
     join public.notes cf_s on (cf_s).id = (cf_n).id
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
     where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)
+      -- Its counterpart is there, under a key that it could not leave.
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::bigint as id, (jsonb_build_array((cf_o).body))::jsonb as parts, pg_catalog."varchar"(((cf_o).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_b));
     return;

@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_move(cf_olds notes_v2[], cf_news notes_v2[])
- RETURNS void
+ RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
@@ -12,9 +12,13 @@ declare
   cf_to public.notes_v2;
   cf_further jsonb;
   cf_constraint text;
+  cf_refused integer[] := '{}';
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
-  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+  for cf_move in
+    select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n,
+      generate_subscripts(cf_olds, 1) as cf_place
+  loop
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when (cf_from).id = (cf_to).id;
@@ -24,6 +28,7 @@ begin
       delete from public.notes cf_t
       where (cf_t).id = (cf_to).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from public.notes cf_t where (cf_t).id = (cf_from).id);
+      
       update public.notes cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
@@ -50,7 +55,9 @@ begin
         'notes', 2, jsonb_build_object('id', (cf_to).id), 'MOVE', sqlstate, sqlerrm, cf_constraint);
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
-        'notes', 2, jsonb_build_object('id', (cf_from).id), 'MOVE', sqlstate, sqlerrm);
+        'notes', 2, jsonb_build_object('id', (cf_from).id), 'MOVE', sqlstate, sqlerrm, jsonb_build_object('id', (cf_to).id));
+      cf_refused := cf_refused || cf_move.cf_place;
     end;
   end loop;
+  return cf_refused;
 end $function$

@@ -1,5 +1,5 @@
 CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_move(cf_olds notes[], cf_news notes[])
- RETURNS void
+ RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
@@ -12,9 +12,13 @@ declare
   cf_to public.notes;
   cf_further jsonb;
   cf_constraint text;
+  cf_refused integer[] := '{}';
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
-  for cf_move in select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n loop
+  for cf_move in
+    select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n,
+      generate_subscripts(cf_olds, 1) as cf_place
+  loop
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when (cf_from).book = (cf_to).book and (cf_from).page = (cf_to).page;
@@ -24,6 +28,7 @@ begin
       delete from public.notes_v2 cf_t
       where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from public.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
+      
       perform set_config('crossfade.key_notes_v2', (jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page))::text, true);
       update public.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;
       if not found then
@@ -52,7 +57,9 @@ begin
         'notes', 1, jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page), 'MOVE', sqlstate, sqlerrm, cf_constraint);
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
-        'notes', 1, jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), 'MOVE', sqlstate, sqlerrm);
+        'notes', 1, jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), 'MOVE', sqlstate, sqlerrm, jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
+      cf_refused := cf_refused || cf_move.cf_place;
     end;
   end loop;
+  return cf_refused;
 end $function$

@@ -68,6 +68,10 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
     where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)
+      -- Its counterpart is there, under a key that it could not leave.
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,

@@ -36,6 +36,10 @@ begin
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id)
+      -- Its counterpart is there, under a key that it could not leave.
+      and not exists (
+        select from crossfade.mirror_failures f
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::uuid as id, ((cf_o).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_o).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_b));

@@ -927,6 +927,28 @@ $$;
 comment on function public.chat_messages_to_v1 is
   'The V1 row that shows a V2 row. old_v1 is not needed: V2 holds all that V1 holds. Never raises.';
 
+-- A message that V2 lacks --------------------------------------------------------------------------
+
+create or replace function public.copy_chat_message(id uuid)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_old public.chat_messages;
+begin
+  -- Locked: what is copied is neither changed nor deleted meanwhile.
+  select m.* into v_old from public.chat_messages m where m.id = copy_chat_message.id for share;
+  if found then
+    insert into public.chat_messages_v2
+    select c.* from public.chat_messages_to_v2(v_old, null) c
+    on conflict do nothing;
+  end if;
+end $$;
+
+comment on function public.copy_chat_message is
+  'Make the V2 row of a V1 row that has none; locks the V1 row. One that is gone, or has its V2 row, is left alone. For service_role: the chat function calls it for messages that their reader could see.';
+
 -- Rights: the tables are the API. Converters run in the mirror, as its owner, and in the batches of
 -- service_role.
 
@@ -963,9 +985,10 @@ revoke all on schema chat_private from public;
 grant usage on schema chat_private to service_role;
 revoke execute on all functions in schema chat_private from public, anon, authenticated;
 grant execute on all functions in schema chat_private to service_role;
-revoke execute on function public.chat_messages_to_v2, public.chat_messages_to_v1 from public, anon,
-  authenticated;
-grant execute on function public.chat_messages_to_v2, public.chat_messages_to_v1 to service_role;
+revoke execute on function public.chat_messages_to_v2, public.chat_messages_to_v1,
+  public.copy_chat_message from public, anon, authenticated;
+grant execute on function public.chat_messages_to_v2, public.chat_messages_to_v1,
+  public.copy_chat_message to service_role;
 
 select crossfade.register_pair('chat_messages', 'public.chat_messages', 'public.chat_messages_v2',
   'public.chat_messages_to_v2', 'public.chat_messages_to_v1',

@@ -2731,26 +2731,27 @@ comment on function crossfade_private.render is
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
-language sql stable
+-- Not SQL: registration asks hundreds of times, and most types are their own base.
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive layer(id, depth) as (
-    select type_id, 0
-    union all
-    select y.typbasetype, l.depth + 1
-    from layer l join pg_catalog.pg_type y on y.oid = l.id
-    where y.typtype = 'd'
-  ),
-  base as (select l.id from layer l order by l.depth desc limit 1)
+declare
+  v_type pg_catalog.pg_type;
+  v_element oid;
+begin
+  select y.* into v_type from pg_catalog.pg_type y where y.oid = type_id;
+  if v_type.typtype = 'd' then
+    return crossfade_private.base_type(v_type.typbasetype);
+  end if;
   -- An array of a domain is an array of what the domain is made of.
-  select coalesce((
-    select a.typarray
-    from pg_catalog.pg_type y
-    join pg_catalog.pg_type e on e.oid = y.typelem and e.typtype = 'd'
-    join pg_catalog.pg_type a on a.oid = crossfade_private.base_type(e.oid)
-    where y.oid = b.id and y.typcategory = 'A' and y.typelem <> 0), b.id)
-  from base b;
-$$;
+  if v_type.typcategory = 'A' and v_type.typelem <> 0 then
+    v_element := crossfade_private.base_type(v_type.typelem);
+    if v_element <> v_type.typelem then
+      return (select y.typarray from pg_catalog.pg_type y where y.oid = v_element);
+    end if;
+  end if;
+  return type_id;
+end $$;
 
 comment on function crossfade_private.base_type is
   'The type under all domains; for an array of a domain the array of the domain''s base type.';
@@ -3158,6 +3159,9 @@ begin
     'with_back', ',', 'converted_back', ')',
     -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
     'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
+    'differing_names', crossfade_private.differing_columns_sql(v_source, '(cf_a.cf_row)', 'cf_d')
+      || ' || ' || crossfade_private.differing_columns_sql(
+        v_target, '(cf_b.cf_row)', 'cf_c', format('v%s.', 3 - side)),
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
@@ -9641,7 +9645,7 @@ as $outer$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
         else 'different' end as kind,
-      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
+      case when cf_a.cf_here and cf_b.cf_here then {differing_names} else '{}' end as columns
     from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
     full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
       where {range_b}) cf_b
@@ -9660,11 +9664,7 @@ as $outer$
     order by 1$sql$,
     pieces || jsonb_build_object(
       'range_a', crossfade_private.render(range_a, pieces),
-      'range_b', crossfade_private.render(range_b, pieces),
-      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
-        '(cf_a.cf_row)', 'cf_d'),
-      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
-        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+      'range_b', crossfade_private.render(range_b, pieces)));
 $outer$;
 
 comment on function crossfade_private.compare_sql is
@@ -11500,13 +11500,14 @@ comment on function crossfade_private.edit_laws_sql is
 
 -- runs/conversion_check.sql -----------------------------------------------------------------------
 
--- Proving converters on stored rows, with the text that runs.
+-- Proving converters on stored rows, with the text that runs. The functions are stable so that all
+-- their queries see one snapshot: a row that somebody edits between two looks proves nothing.
 
 create or replace function crossfade_private.run_check(
   query text, keys jsonb[], first integer, last integer, after_key jsonb, dirty jsonb
 )
 returns setof jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 -- As in the mirror and in runs; a session may have others.
 set timezone = 'UTC'
@@ -11550,7 +11551,7 @@ create or replace function crossfade_private.run_check_elsewhere(
   query text, keys jsonb[], after_key jsonb, dirty jsonb
 )
 returns setof jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 -- What a session, a role or the header of a request may set. The engine's statements have their own
 -- values of the first ones, and none of the others.
@@ -11586,7 +11587,7 @@ create or replace function crossfade_private.check_rows(
   pieces jsonb, side integer, keys jsonb[], after_key jsonb
 )
 returns setof jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare

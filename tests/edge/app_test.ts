@@ -594,6 +594,32 @@ Deno.test("shadow counts a row that differs and one that is missing", async () =
   }
 });
 
+for (const wanted of [true, false]) {
+  const name = "auto_migrate_messages";
+  Deno.test(`with ${name} ${wanted} a message that V2 lacks is ${wanted ? "" : "not "}copied`, async () => {
+    const flag = { name, enabled: wanted, percentage: 100 };
+    const chat = makeChat(LIVE, { flags: [flag] });
+    const { body } = await tell(chat, { path: "/messages", body: newMessage(1) });
+    chat.store.tables[2].clear();
+    const path = `/messages/${body.id}`;
+    assert.equal((await tell(chat, { path })).backend, "1");
+    await Promise.all(chat.work);
+    assert.equal((await tell(chat, { path })).backend, wanted ? "2" : "1");
+    assert.equal(chat.store.calls.includes("copy 2"), wanted);
+  });
+}
+
+Deno.test("a message that cannot be copied is served all the same, and said", async () => {
+  const flag = { name: "auto_migrate_messages", enabled: true, percentage: 100 };
+  const chat = makeChat(LIVE, { flags: [flag] });
+  const { body } = await tell(chat, { path: "/messages", body: newMessage(1) });
+  chat.store.tables[2].clear();
+  chat.store.fail("copy", 2, fenced());
+  assert.equal((await tell(chat, { path: `/messages/${body.id}` })).status, 200);
+  await Promise.all(chat.work);
+  assert.ok(chat.logged.includes("Cannot migrate a message on read"));
+});
+
 Deno.test("shadow takes no difference that is gone at a second look", async () => {
   const chat = shadowChat(1);
   const { body } = await tell(chat, { path: "/messages", body: newMessage(1) });

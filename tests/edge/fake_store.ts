@@ -15,7 +15,7 @@ import {
 } from "../../supabase/functions/chat/store.ts";
 import type { Message } from "../../supabase/functions/chat/types.ts";
 
-type Operation = "insert" | "get" | "getMany" | "list" | "update" | "remove";
+type Operation = "insert" | "get" | "getMany" | "list" | "update" | "remove" | "copy";
 
 export const converter: Converter = { toV1, toV2 };
 
@@ -85,6 +85,15 @@ export class FakeStore implements MessageStore {
     return this.#do("remove", backend, () => {
       if (this.mirrored) this.tables[backend === 1 ? 2 : 1].delete(id);
       return this.tables[backend].delete(id);
+    });
+  }
+
+  copy(id: string): Promise<void> {
+    return this.#do("copy", 2, () => {
+      const row = this.tables[1].get(id);
+      if (row !== undefined && !this.tables[2].has(id)) {
+        this.tables[2].set(id, converter.toV2(row));
+      }
     });
   }
 

@@ -110,7 +110,7 @@ def test_the_database_refuses_a_bad_percentage_too(project: Project, value: str)
 
 
 def test_engaging_a_kill_switch_refuses_v2_writes_and_broadcasts(project: Project) -> None:
-    project.make_pair("killed")
+    project.make_pair("killed", stage="shadow")  # V2 is open from the first backfill on
     info = project.stack.info
 
     def insert(number: int) -> int:
@@ -240,7 +240,7 @@ def test_check_rls_names_the_rows_only_one_table_shows(project: Project) -> None
     found = project.run(*command, "--json")
     assert found.exit_code == 3, found.output
     assert json.loads(found.stdout)["differences"] == [
-        {"user_id": user, "key": {"id": 9001}, "visible_in": 2}
+        {"user_id": user, "command": "select", "key": {"id": 9001}, "visible_in": 2}
     ]
     project.sql('drop policy "one row" on public.seen_v2')
     assert project.data(*command)["differences"] == []

@@ -316,10 +316,14 @@ def without_scripts(context: BrowserContext, served: Served) -> tuple[Page, list
     context.clock.pause_at(1)
     page = context.new_page()
     page.route("**/static/nicegui.js", lambda route: held.append(route))
-    page.goto(served.link, wait_until="commit")
-    expect(page.locator("#early article.pair").first).to_be_visible()
-    expect(page.locator("#early .fresh")).to_contain_text("Read")
-    return page, held
+    while True:
+        held.clear()
+        page.goto(served.link, wait_until="commit")
+        expect(page.locator("#early article.pair").first).to_be_visible()
+        expect(page.locator("#early .fresh")).to_contain_text("Read")
+        if page.locator("#early .engaged").count() == 0:
+            return page, held
+        # What was read just before: a switch that `quiet` has released since.
 
 
 def test_a_kill_switch_held_before_the_scripts_are_there_is_engaged_when_they_are(

@@ -13,6 +13,7 @@ from crossfade.demo.journal import Entry, Journal
 from crossfade.demo.proof import Proof, prove
 from crossfade.demo.run import watch_sql
 from crossfade.local import PostgresServer
+from tests.sql.control import backfill
 
 PAIR = "chat_messages"
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -37,6 +38,7 @@ def url(fresh_dir: Callable[[str], Path]) -> Iterator[str]:
             conn.execute(watch_sql())
             conn.execute("select crossfade.set_stage('chat_messages', 'dualwrite', 'test')")
             load_history(conn, _history())
+            backfill(conn, PAIR)  # V2 is closed to API roles until then
         yield address
 
 

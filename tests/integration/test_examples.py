@@ -137,7 +137,7 @@ def tap(connection: psycopg.Connection, sql: str) -> str:
 
 def is_new(line: str, pair: str) -> bool:
     """True for what the owner's own pair file made."""
-    mine = (f"{pair}_v2", f"{pair}_to_v", "chat_private", "public.chat")
+    mine = (f"{pair}_v2", f"{pair}_to_v", "chat_private", "public.chat", "public.copy_chat_message")
     return any(name in line for name in (mine if pair == "chat_messages" else mine[:2]))
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.sql.chat_rows import Row, Rows
-from tests.sql.control import backfill
+from tests.sql.control import backfill, unmirrored
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -268,3 +268,31 @@ def test_the_service_role_may_convert_every_shape(mirrored: Connection, connect:
     for side in (1, 2):
         check = f"select crossfade.check_conversion('chat_messages', {side})"
         assert one(connect("service_role"), check)["violations"] == []
+
+
+def test_a_message_that_v2_lacks_is_copied_once_and_only_while_it_is_there(
+    mirrored: Connection, connect: Any
+) -> None:
+    add(mirrored, "chat_messages", "old")
+    message = one(mirrored, "select id from public.chat_messages")
+    service = connect("service_role")
+    copy = "select public.copy_chat_message(%s)"
+    with unmirrored(mirrored):
+        mirrored.execute("delete from public.chat_messages_v2")
+    service.execute(copy, [message])
+    found = "select content -> 0 ->> 'text' from public.chat_messages_v2 where id = %s"
+    assert one(service, found, message) == "old"
+    mirrored.execute("update public.chat_messages_v2 set edited_at = now()")
+    service.execute(copy, [message])
+    assert one(service, "select edited_at is not null from public.chat_messages_v2")
+    mirrored.execute("delete from public.chat_messages")
+    service.execute(copy, [message])
+    for table in ("chat_messages", "chat_messages_v2"):
+        assert one(service, f"select count(*) from public.{table}") == 0
+    assert one(mirrored, "select count(*) from crossfade.mirror_failures") == 0
+
+
+def test_users_do_not_copy_messages_themselves(mirrored: Connection, connect: Any) -> None:
+    for role in ("anon", "authenticated"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connect(role).execute("select public.copy_chat_message(%s)", [CHAT])

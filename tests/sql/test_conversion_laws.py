@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from .conftest import Connection
-from .control import call
+from .conftest import Connect, Connection
+from .control import call, one
 
 V1 = "id bigint primary key, body text, n integer"
 V2 = "id bigint primary key, body text, n integer, extra text"
@@ -190,6 +191,28 @@ def test_a_result_that_depends_on_the_session_is_found(scratch: Connection, name
     assert {(v["key"]["id"], v["law"]) for v in check(scratch)["violations"]} >= {
         (1, 6), (2, 6), (3, 6),
     }  # fmt: skip
+
+
+def test_rows_that_are_edited_during_the_check_break_no_law(
+    db: Connection, connect: Connect
+) -> None:
+    pair(db)
+    db.execute(ROWS.format(300))
+    client, over = connect(), threading.Event()
+
+    def edit() -> None:
+        while not over.is_set():
+            client.execute("update public.things set body = body || '.'")
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    try:
+        answers = [check(db) for _ in range(3)]
+    finally:
+        over.set()
+        thread.join()
+    assert [(a["violated"], a["rows_checked"]) for a in answers] == [({}, 300)] * 3
+    assert one(db, "select min(length(body)) from public.things") > 5, "nothing was edited"
 
 
 def test_settings_that_our_statements_pin_make_no_difference(scratch: Connection) -> None:

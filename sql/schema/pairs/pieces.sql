@@ -33,6 +33,9 @@ begin
     'with_back', ',', 'converted_back', ')',
     -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
     'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
+    'differing_names', crossfade_private.differing_columns_sql(v_source, '(cf_a.cf_row)', 'cf_d')
+      || ' || ' || crossfade_private.differing_columns_sql(
+        v_target, '(cf_b.cf_row)', 'cf_c', format('v%s.', 3 - side)),
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),

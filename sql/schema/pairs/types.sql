@@ -3,26 +3,27 @@
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
-language sql stable
+-- Not SQL: registration asks hundreds of times, and most types are their own base.
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive layer(id, depth) as (
-    select type_id, 0
-    union all
-    select y.typbasetype, l.depth + 1
-    from layer l join pg_catalog.pg_type y on y.oid = l.id
-    where y.typtype = 'd'
-  ),
-  base as (select l.id from layer l order by l.depth desc limit 1)
+declare
+  v_type pg_catalog.pg_type;
+  v_element oid;
+begin
+  select y.* into v_type from pg_catalog.pg_type y where y.oid = type_id;
+  if v_type.typtype = 'd' then
+    return crossfade_private.base_type(v_type.typbasetype);
+  end if;
   -- An array of a domain is an array of what the domain is made of.
-  select coalesce((
-    select a.typarray
-    from pg_catalog.pg_type y
-    join pg_catalog.pg_type e on e.oid = y.typelem and e.typtype = 'd'
-    join pg_catalog.pg_type a on a.oid = crossfade_private.base_type(e.oid)
-    where y.oid = b.id and y.typcategory = 'A' and y.typelem <> 0), b.id)
-  from base b;
-$$;
+  if v_type.typcategory = 'A' and v_type.typelem <> 0 then
+    v_element := crossfade_private.base_type(v_type.typelem);
+    if v_element <> v_type.typelem then
+      return (select y.typarray from pg_catalog.pg_type y where y.oid = v_element);
+    end if;
+  end if;
+  return type_id;
+end $$;
 
 comment on function crossfade_private.base_type is
   'The type under all domains; for an array of a domain the array of the domain''s base type.';

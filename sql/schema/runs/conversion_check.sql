@@ -1,10 +1,11 @@
--- Proving converters on stored rows, with the text that runs.
+-- Proving converters on stored rows, with the text that runs. The functions are stable so that all
+-- their queries see one snapshot: a row that somebody edits between two looks proves nothing.
 
 create or replace function crossfade_private.run_check(
   query text, keys jsonb[], first integer, last integer, after_key jsonb, dirty jsonb
 )
 returns setof jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 -- As in the mirror and in runs; a session may have others.
 set timezone = 'UTC'
@@ -48,7 +49,7 @@ create or replace function crossfade_private.run_check_elsewhere(
   query text, keys jsonb[], after_key jsonb, dirty jsonb
 )
 returns setof jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 -- What a session, a role or the header of a request may set. The engine's statements have their own
 -- values of the first ones, and none of the others.
@@ -84,7 +85,7 @@ create or replace function crossfade_private.check_rows(
   pieces jsonb, side integer, keys jsonb[], after_key jsonb
 )
 returns setof jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare

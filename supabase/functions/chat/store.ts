@@ -31,8 +31,8 @@ export interface Update {
 }
 
 /**
- * Rows of one caller. Every call is one round trip with the caller's token, so row-level security
- * applies, and throws {@link StoreError}.
+ * Rows of one caller. Every call but `copy` is one round trip with the caller's token, so row-level
+ * security applies, and throws {@link StoreError}.
  */
 export interface MessageStore {
   /** Stores a row and returns it as stored. */
@@ -47,6 +47,11 @@ export interface MessageStore {
   update(backend: Version, update: Update): Promise<Message | undefined>;
   /** Returns whether there was such a row. */
   remove(backend: Version, id: string): Promise<boolean>;
+  /**
+   * Makes the V2 row of a message that only V1 has, of whomever it is; a message that is gone
+   * meanwhile, or has its V2 row, is left alone.
+   */
+  copy(id: string): Promise<void>;
   insertChat(row: Message): Promise<Message>;
   getChat(id: string): Promise<Message | undefined>;
 }

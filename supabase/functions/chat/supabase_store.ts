@@ -41,7 +41,8 @@ function makeClient(url: string, key: string, schema: "public" | "crossfade"): S
 /** Opens stores that share one client; the caller's token goes onto each query. */
 export function supabaseStore(options: SupabaseOptions): OpenStore {
   const open = openCaller(options);
-  return (caller) => new SupabaseStore(open(caller));
+  const service = new ServiceRpc("public", options);
+  return (caller) => new SupabaseStore(open(caller), service);
 }
 
 /** Runs queries with one caller's token, bounded in time. */
@@ -94,9 +95,11 @@ interface QueryResult {
 
 class SupabaseStore implements MessageStore {
   readonly #caller: CallerClient;
+  readonly #service: ServiceRpc;
 
-  constructor(caller: CallerClient) {
+  constructor(caller: CallerClient, service: ServiceRpc) {
     this.#caller = caller;
+    this.#service = service;
   }
 
   async insert(backend: Version, row: Message): Promise<Message> {
@@ -150,6 +153,10 @@ class SupabaseStore implements MessageStore {
       client.from(TABLE[backend]).delete().eq("id", id).select("id")
     );
     return rows.length > 0;
+  }
+
+  async copy(id: string): Promise<void> {
+    await this.#service.call("copy_chat_message", { id });
   }
 
   async insertChat(row: Message): Promise<Message> {
@@ -210,27 +217,18 @@ function parseDetail(details: unknown): Readonly<Record<string, unknown>> {
   }
 }
 
-/** Calls functions of schema `crossfade` with the secret key; they are closed to users. */
-export class CrossfadeRpc implements FlagsDatabase {
+/** Calls functions of one schema with the secret key; they are closed to users. */
+class ServiceRpc {
   readonly client: SupabaseClient;
 
   readonly #timeoutMs: number;
 
-  constructor(options: Pick<SupabaseOptions, "url" | "secretKey" | "timeoutMs">) {
-    this.client = makeClient(options.url, options.secretKey, "crossfade");
+  constructor(
+    schema: "public" | "crossfade",
+    options: Pick<SupabaseOptions, "url" | "secretKey" | "timeoutMs">,
+  ) {
+    this.client = makeClient(options.url, options.secretKey, schema);
     this.#timeoutMs = options.timeoutMs ?? 10_000;
-  }
-
-  readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown> {
-    return this.call("read_flags", { known_version: knownVersion }, signal);
-  }
-
-  recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
-    return this.call("record_requests", { batch }, signal);
-  }
-
-  recordExposures(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
-    return this.call("record_exposures", { batch }, signal);
   }
 
   /**
@@ -245,5 +243,24 @@ export class CrossfadeRpc implements FlagsDatabase {
     const { data, error, status } = await query.abortSignal(limit).retry(false);
     if (error !== null) throw readError(error, status);
     return data;
+  }
+}
+
+/** Calls functions of schema `crossfade`. */
+export class CrossfadeRpc extends ServiceRpc implements FlagsDatabase {
+  constructor(options: Pick<SupabaseOptions, "url" | "secretKey" | "timeoutMs">) {
+    super("crossfade", options);
+  }
+
+  readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown> {
+    return this.call("read_flags", { known_version: knownVersion }, signal);
+  }
+
+  recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
+    return this.call("record_requests", { batch }, signal);
+  }
+
+  recordExposures(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
+    return this.call("record_exposures", { batch }, signal);
   }
 }

@@ -17,6 +17,13 @@ import { connect } from "./database.ts";
 import { FunctionRouter } from "./functions.ts";
 import { createRealtime } from "./realtime.ts";
 import { createCallers, DataApiRefusal } from "./callers.ts";
+import { isConnectionError } from "./session.ts";
+
+// postgres.js asks for the array types of each new connection in a promise that nobody holds: a
+// database that goes away just then must not take the gateway along.
+globalThis.addEventListener("unhandledrejection", (event) => {
+  if (isConnectionError(event.reason)) event.preventDefault();
+});
 
 const lines = stdinLines();
 const first = await lines.next();

@@ -150,7 +150,7 @@ export const EDGE_RPCS = {
   read_flags: ["known_version"],
   record_requests: ["batch"],
   record_exposures: ["batch"],
-  repair: ["pair", "max_rows", "reason"],
+  repair: ["pair", "max_rows", "reason", "follower_only"],
   rollback: ["level", "scope", "reason", "automatic", "dry_run", "expected_step"],
   pair_status: ["pair"],
   start_backfill: ["pair", "direction", "ranges"],

@@ -196,17 +196,15 @@ export async function getMessage(call: Call, tools: Tools, id: string): Promise<
 }
 
 /**
- * Lets the mirror make the V2 row of a V1 row that has none, behind the response.
+ * Has the V2 row made of a message that its reader could see in V1 only, behind the response.
  *
- * By an update of the V1 row that changes nothing: the trigger copies the row as it is then, under
- * its lock. A copy of what was read here could bring back a message deleted meanwhile.
+ * By the database, under the lock of the V1 row: a copy of what was read here could bring back a
+ * message deleted meanwhile.
  */
 function migrateOnRead(call: Call, { store, pair, background, log }: Tools, row: Message): void {
   if (!mayWriteV2(call, pair) || !isKept(call.view, "auto_migrate_messages", call.context)) return;
-  const seen = typeof row.updated_at === "string" ? row.updated_at : null;
-  const touch = { id: String(row.id), changes: { updated_at: seen }, ifUpdatedAt: seen };
   background(
-    store.update(1, touch).catch((error: unknown) =>
+    store.copy(String(row.id)).catch((error: unknown) =>
       log("Cannot migrate a message on read", error)
     ),
   );

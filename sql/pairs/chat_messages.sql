@@ -738,7 +738,8 @@ begin
   end if;
   message.metadata := v_free
     -- An empty one is V2's own, too.
-    || case when v_legacy <> '{}' or message.metadata -> 'legacy' = '{}' then jsonb_build_object('legacy', v_legacy) else '{}' end;
+    || case when v_legacy <> '{}' or message.metadata -> 'legacy' = '{}'
+      then jsonb_build_object('legacy', v_legacy) else '{}' end;
   return message;
 end $$;
 
@@ -927,7 +928,7 @@ $$;
 comment on function public.chat_messages_to_v1 is
   'The V1 row that shows a V2 row. old_v1 is not needed: V2 holds all that V1 holds. Never raises.';
 
--- A message that V2 lacks --------------------------------------------------------------------------
+-- A message that V2 lacks -------------------------------------------------------------------------
 
 create or replace function public.copy_chat_message(id uuid)
 returns void

@@ -3352,7 +3352,7 @@ as $$
 declare
   v_token record;
   v_depth integer := 0;
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_item text := '';
   v_before text := '';
 begin
@@ -3617,7 +3617,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_column record;
 begin
   for v_column in
@@ -5979,7 +5979,8 @@ as $$
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(),
+    attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is
@@ -6074,7 +6075,7 @@ as $$
 declare
   v_moves jsonb;
 begin
-  v_moves := nullif(current_setting(setting, true), '');
+  v_moves := nullif(current_setting(setting, true), '')::jsonb;
   return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
   return '{}'::jsonb; -- Anybody can set a setting to anything.
@@ -6923,7 +6924,8 @@ begin
     delete from {target} cf_t
     using unnest(cf_news) cf_r
     where {same_key_t_r} and not exists (
-      select from {source} cf_s where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+      select from {source} cf_s
+      where {same_key_s_r} and exists (select from lateral {convert} cf_c));
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -7019,7 +7021,7 @@ declare
   cf_to {source};
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -8318,7 +8320,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs;
-  v_plans jsonb := '{}';
+  v_plans jsonb := '{}'::jsonb;
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
     begin
@@ -10828,7 +10830,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_failure record;
-  v_left jsonb[] := '{}';
+  v_left jsonb[] := '{}'::jsonb[];
 begin
   for v_failure in
     select f.id, f.key, f.moved_to, f.written_side
@@ -11405,7 +11407,7 @@ declare
     case when (side = 1) = of_source then 'cf_g.cf_row' else 'cf_u.cf_row' end);
   v_none constant text := case when of_source then 'null::{target}' else 'null::{source}' end;
   v_made record;
-  v_pieces jsonb := '{}';
+  v_pieces jsonb := '{}'::jsonb;
 begin
   for v_made in
     select m.name, crossfade_private.made_sql(crossfade_private.render(m.conversion, pieces),
@@ -13444,7 +13446,7 @@ declare
   v_2 constant regclass := (pair).v2_table;
   v_column record;
   v_own text;
-  v_moved jsonb := '[]';
+  v_moved jsonb := '[]'::jsonb;
 begin
   for v_column in
     select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
@@ -13575,7 +13577,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_moved jsonb := '[]';
+  v_moved jsonb := '[]'::jsonb;
 begin
   -- Order matters: who takes from which sequence first, then past what it must be.
   if stage = 'complete' then

@@ -100,7 +100,7 @@ as $$
 declare
   v_token record;
   v_depth integer := 0;
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_item text := '';
   v_before text := '';
 begin

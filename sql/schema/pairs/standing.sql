@@ -52,7 +52,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_column record;
 begin
   for v_column in

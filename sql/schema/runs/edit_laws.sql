@@ -114,7 +114,7 @@ declare
     case when (side = 1) = of_source then 'cf_g.cf_row' else 'cf_u.cf_row' end);
   v_none constant text := case when of_source then 'null::{target}' else 'null::{source}' end;
   v_made record;
-  v_pieces jsonb := '{}';
+  v_pieces jsonb := '{}'::jsonb;
 begin
   for v_made in
     select m.name, crossfade_private.made_sql(crossfade_private.render(m.conversion, pieces),

@@ -25,7 +25,8 @@ begin
     delete from called.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from called.notes cf_s where (cf_s).id = (cf_r).id and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c));
+      select from called.notes cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c));
     insert into called.notes_v2 (id, body, seen) overriding system value
     select cf_c.id, cf_c.body, cf_c.seen
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

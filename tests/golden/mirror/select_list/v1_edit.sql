@@ -20,7 +20,8 @@ begin
     delete from select_list.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from select_list.notes cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c));
+      select from select_list.notes cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c));
     insert into select_list.notes_v2 (id, parts, tag, pinned) overriding system value
     select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

@@ -20,7 +20,8 @@ begin
     delete from select_list.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c));
+      select from select_list.notes_v2 cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c));
     insert into select_list.notes (id, body, tag) overriding system value
     select cf_c.id, cf_c.body, cf_c.tag
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

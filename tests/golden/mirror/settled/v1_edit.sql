@@ -30,7 +30,8 @@ begin
     delete from settled.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (
-      select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c));
+      select from settled.notes cf_s
+      where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c));
     insert into settled.notes_v2 (page, book, body, updated_at, edits) overriding system value
     select cf_c.page, cf_c.book, cf_c.body, cf_c.updated_at, cf_c.edits
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

@@ -201,8 +201,8 @@ begin
 -- crossfade_private.has_equality(oid)
 -- crossfade_private.unequal_sql(oid, text, text)
 -- crossfade_private.column_differences(regclass, text, text)
--- crossfade_private.differing_columns_sql(regclass, text, text, text, boolean)
--- crossfade_private.rows_differ_sql(regclass, regclass)
+-- crossfade_private.differing_columns_sql(regclass, text, text, boolean)
+-- crossfade_private.comparison_pieces(regclass, regclass)
 -- crossfade_private.writable_columns(regclass, text[])
 -- crossfade_private.always_identity(regclass)
 -- crossfade_private.key_from_json(text[], regclass, text[], text)
@@ -2990,7 +2990,7 @@ comment on function crossfade_private.column_differences is
   'For each column that is not computed, SQL that says of two rows of a table whether they differ there, are unequal, and whether that breaks a law: numbers may come back with other places, intervals not.';
 
 create or replace function crossfade_private.differing_columns_sql(
-  tab regclass, one_sql text, other_sql text, prefix text default '', laws boolean default false
+  tab regclass, one_sql text, other_sql text, laws boolean default false
 )
 returns text
 language sql stable
@@ -2998,35 +2998,41 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('array_remove(array[%s]::text[], null)', string_agg(
     format('case when %s then %L end',
-      case when laws then d.breaks else d.differs end, prefix || d.name),
+      case when laws then d.breaks else d.differs end, d.name),
     ', ' order by d.name))
   from crossfade_private.column_differences(tab, one_sql, other_sql) d;
 $$;
 
 comment on function crossfade_private.differing_columns_sql is
-  'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+  'SQL expression for the names of the columns in which two rows of a table differ, or break a law. Columns that PostgreSQL computes are left out: converters need not fill them.';
 
-create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
-returns text
+create or replace function crossfade_private.comparison_pieces(source regclass, target regclass)
+returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
   -- in one table only, and repair settles it.
-  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
-    a.unequal)
+  select jsonb_build_object(
+    'rows_differ', format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs,
+      b.unequal, a.unequal),
+    'columns_differ', format('array_remove(array[%s, %s]::text[], null)', a.names, b.names))
   from (
-    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal,
+      string_agg(format('case when %s then %L end', d.differs, d.name), ', ' order by d.name)
+        as names
     from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
   ) a
   cross join (
-    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal,
+      string_agg(format('case when %s then %L end', d.differs, 'v2.' || d.name), ', '
+        order by d.name) as names
     from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
   ) b;
 $$;
 
-comment on function crossfade_private.rows_differ_sql is
-  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+comment on function crossfade_private.comparison_pieces is
+  'Fragments of SQL about rows of both tables, cf_a.cf_row and cf_b.cf_row: whether they are not what the converters make of them, cf_d and cf_c (rows_differ), and in which columns, those of cf_b with v2. before their names (columns_differ). Made once: for a wide table that takes longer than to compare a batch.';
 
 create or replace function crossfade_private.writable_columns(tab regclass, without text[])
 returns text[]
@@ -3156,8 +3162,6 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
-    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
-    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
@@ -3172,7 +3176,8 @@ begin
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
         from unnest(v_source_columns) c
        where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])));
+      format('%1$I = cf_c.%1$I', v_source_key[1])))
+    || crossfade_private.comparison_pieces(v_source, v_target);
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -5975,7 +5980,8 @@ as $$
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(),
+    attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is
@@ -9641,7 +9647,7 @@ as $outer$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
         else 'different' end as kind,
-      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
+      case when cf_a.cf_here and cf_b.cf_here then {columns_differ} else '{}' end as columns
     from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
     full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
       where {range_b}) cf_b
@@ -9660,11 +9666,7 @@ as $outer$
     order by 1$sql$,
     pieces || jsonb_build_object(
       'range_a', crossfade_private.render(range_a, pieces),
-      'range_b', crossfade_private.render(range_b, pieces),
-      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
-        '(cf_a.cf_row)', 'cf_d'),
-      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
-        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+      'range_b', crossfade_private.render(range_b, pieces)));
 $outer$;
 
 comment on function crossfade_private.compare_sql is

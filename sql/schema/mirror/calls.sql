@@ -189,7 +189,8 @@ as $$
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(),
+    attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is

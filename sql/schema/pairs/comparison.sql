@@ -124,7 +124,7 @@ comment on function crossfade_private.column_differences is
   'For each column that is not computed, SQL that says of two rows of a table whether they differ there, are unequal, and whether that breaks a law: numbers may come back with other places, intervals not.';
 
 create or replace function crossfade_private.differing_columns_sql(
-  tab regclass, one_sql text, other_sql text, prefix text default '', laws boolean default false
+  tab regclass, one_sql text, other_sql text, laws boolean default false
 )
 returns text
 language sql stable
@@ -132,35 +132,41 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('array_remove(array[%s]::text[], null)', string_agg(
     format('case when %s then %L end',
-      case when laws then d.breaks else d.differs end, prefix || d.name),
+      case when laws then d.breaks else d.differs end, d.name),
     ', ' order by d.name))
   from crossfade_private.column_differences(tab, one_sql, other_sql) d;
 $$;
 
 comment on function crossfade_private.differing_columns_sql is
-  'SQL expression for the names of the columns in which two rows of a table differ, or break a law, with a prefix. Columns that PostgreSQL computes are left out: converters need not fill them.';
+  'SQL expression for the names of the columns in which two rows of a table differ, or break a law. Columns that PostgreSQL computes are left out: converters need not fill them.';
 
-create or replace function crossfade_private.rows_differ_sql(source regclass, target regclass)
-returns text
+create or replace function crossfade_private.comparison_pieces(source regclass, target regclass)
+returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- What equality hides (1.1 and 1.10) counts when neither row makes the other: then it was written
   -- in one table only, and repair settles it.
-  select format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs, b.unequal,
-    a.unequal)
+  select jsonb_build_object(
+    'rows_differ', format('case when (%s) then (%s) or (%s) else (%s) end', b.differs, a.differs,
+      b.unequal, a.unequal),
+    'columns_differ', format('array_remove(array[%s, %s]::text[], null)', a.names, b.names))
   from (
-    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal,
+      string_agg(format('case when %s then %L end', d.differs, d.name), ', ' order by d.name)
+        as names
     from crossfade_private.column_differences(source, '(cf_a.cf_row)', 'cf_d') d
   ) a
   cross join (
-    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal
+    select string_agg(d.differs, ' or ') as differs, string_agg(d.unequal, ' or ') as unequal,
+      string_agg(format('case when %s then %L end', d.differs, 'v2.' || d.name), ', '
+        order by d.name) as names
     from crossfade_private.column_differences(target, '(cf_b.cf_row)', 'cf_c') d
   ) b;
 $$;
 
-comment on function crossfade_private.rows_differ_sql is
-  'SQL that says whether the rows of both tables, cf_a.cf_row and cf_b.cf_row, are not what the converters make of them, cf_d and cf_c.';
+comment on function crossfade_private.comparison_pieces is
+  'Fragments of SQL about rows of both tables, cf_a.cf_row and cf_b.cf_row: whether they are not what the converters make of them, cf_d and cf_c (rows_differ), and in which columns, those of cf_b with v2. before their names (columns_differ). Made once: for a wide table that takes longer than to compare a batch.';
 
 create or replace function crossfade_private.writable_columns(tab regclass, without text[])
 returns text[]

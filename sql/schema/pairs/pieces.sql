@@ -31,8 +31,6 @@ begin
     'with', ',', 'converted', ')',
     'convert_back', case side when 1 then pair.to_v1 else pair.to_v2 end || '(',
     'with_back', ',', 'converted_back', ')',
-    -- Of rows cf_a.cf_row and cf_b.cf_row, and what the converters make of them, cf_d and cf_c.
-    'rows_differ', crossfade_private.rows_differ_sql(v_source, v_target),
     'target_columns',
     (select string_agg(quote_ident(c), ', ') from unnest(v_target_columns) c),
     'target_key', (select string_agg(quote_ident(c), ', ') from unnest(v_target_key) c),
@@ -47,7 +45,8 @@ begin
       (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
         from unnest(v_source_columns) c
        where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])));
+      format('%1$I = cf_c.%1$I', v_source_key[1])))
+    || crossfade_private.comparison_pieces(v_source, v_target);
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.

@@ -16,7 +16,7 @@ as $outer$
     select case when cf_a.cf_here then {skey_json_a} else {tkey_json_b} end as key,
       case when cf_b.cf_here is null then 'missing_v2' when cf_a.cf_here is null then 'missing_v1'
         else 'different' end as kind,
-      case when cf_a.cf_here and cf_b.cf_here then {names_a} || {names_b} else '{}' end as columns
+      case when cf_a.cf_here and cf_b.cf_here then {columns_differ} else '{}' end as columns
     from (select cf_t as cf_row, true as cf_here, {skey_t} from {source} cf_t where {range_a}) cf_a
     full join (select cf_t as cf_row, true as cf_here, {tkey_t} from {target} cf_t
       where {range_b}) cf_b
@@ -35,11 +35,7 @@ as $outer$
     order by 1$sql$,
     pieces || jsonb_build_object(
       'range_a', crossfade_private.render(range_a, pieces),
-      'range_b', crossfade_private.render(range_b, pieces),
-      'names_a', crossfade_private.differing_columns_sql((pieces ->> 'source')::regclass,
-        '(cf_a.cf_row)', 'cf_d'),
-      'names_b', crossfade_private.differing_columns_sql((pieces ->> 'target')::regclass,
-        '(cf_b.cf_row)', 'cf_c', 'v2.')));
+      'range_b', crossfade_private.render(range_b, pieces)));
 $outer$;
 
 comment on function crossfade_private.compare_sql is

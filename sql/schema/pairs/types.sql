@@ -3,26 +3,30 @@
 
 create or replace function crossfade_private.base_type(type_id oid)
 returns oid
-language sql stable
+-- Registration asks hundreds of times: these small plans are kept, those of a SQL function are not.
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with recursive layer(id, depth) as (
-    select type_id, 0
-    union all
-    select y.typbasetype, l.depth + 1
-    from layer l join pg_catalog.pg_type y on y.oid = l.id
-    where y.typtype = 'd'
-  ),
-  base as (select l.id from layer l order by l.depth desc limit 1)
+declare
+  v_id oid := type_id;
+  v_type record;
+begin
+  loop
+    select y.typtype, y.typbasetype, y.typcategory, y.typelem into v_type
+    from pg_catalog.pg_type y where y.oid = v_id;
+    exit when v_type.typtype is distinct from 'd';
+    v_id := v_type.typbasetype;
+  end loop;
   -- An array of a domain is an array of what the domain is made of.
-  select coalesce((
-    select a.typarray
-    from pg_catalog.pg_type y
-    join pg_catalog.pg_type e on e.oid = y.typelem and e.typtype = 'd'
-    join pg_catalog.pg_type a on a.oid = crossfade_private.base_type(e.oid)
-    where y.oid = b.id and y.typcategory = 'A' and y.typelem <> 0), b.id)
-  from base b;
-$$;
+  if v_type.typcategory = 'A' and v_type.typelem <> 0 then
+    return coalesce((
+      select a.typarray
+      from pg_catalog.pg_type e
+      join pg_catalog.pg_type a on a.oid = crossfade_private.base_type(e.oid)
+      where e.oid = v_type.typelem and e.typtype = 'd'), v_id);
+  end if;
+  return v_id;
+end $$;
 
 comment on function crossfade_private.base_type is
   'The type under all domains; for an array of a domain the array of the domain''s base type.';

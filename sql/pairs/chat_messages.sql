@@ -691,8 +691,11 @@ begin
       message.edited_at := case when v_known is not null
         then coalesce(v1.updated_at, v1.created_at) end;
     when key = 'tokens' then
+      -- A count that V1 never showed is not what its client took away.
       message.usage := nullif(
-        coalesce(message.usage, '{}') - array['input_tokens', 'output_tokens', 'total_tokens']
+        coalesce(message.usage, '{}') - array(
+          select k from unnest(array['input_tokens', 'output_tokens', 'total_tokens']) k
+          where chat_private.is_count(message.usage -> k))
         || coalesce(chat_private.usage_of(v_known), '{}'), '{}');
     when key = 'error' then
       message.status := case when v_known is not null then 'error'
@@ -734,7 +737,9 @@ begin
     v_legacy := coalesce(v_legacy, '{}') || jsonb_build_object(key, value);
   end if;
   message.metadata := v_free
-    || case when v_legacy <> '{}' then jsonb_build_object('legacy', v_legacy) else '{}' end;
+    -- An empty one is V2's own, too.
+    || case when v_legacy <> '{}' or message.metadata -> 'legacy' = '{}'
+      then jsonb_build_object('legacy', v_legacy) else '{}' end;
   return message;
 end $$;
 
@@ -923,7 +928,7 @@ $$;
 comment on function public.chat_messages_to_v1 is
   'The V1 row that shows a V2 row. old_v1 is not needed: V2 holds all that V1 holds. Never raises.';
 
--- A message that V2 lacks --------------------------------------------------------------------------
+-- A message that V2 lacks -------------------------------------------------------------------------
 
 create or replace function public.copy_chat_message(id uuid)
 returns void

@@ -1706,7 +1706,8 @@ begin
       on k.typname = y.typname and k.typnamespace = 'pg_catalog'::regnamespace
     where y.typnamespace = pg_my_temp_schema()
   ) then
-    raise warning 'crossfade: broadcast % not sent: this session has temporary types with names of PostgreSQL''s own',
+    raise warning
+      'crossfade: broadcast % not sent: this session has temporary types with names of PostgreSQL''s own',
       broadcast.event;
     return;
   end if;
@@ -2952,7 +2953,8 @@ as $$
     when b.id = 'pg_catalog.json'::regtype then format(
       '(%s and crossfade_private.json_value(%s) is distinct from crossfade_private.json_value(%s))',
       crossfade_private.differs_sql(type_id, one_sql, other_sql), one_sql, other_sql)
-    when crossfade_private.has_equality(b.id) then format('(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
+    when crossfade_private.has_equality(b.id) then format(
+      '(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
       one_sql, other_sql, pg_catalog.format_type(b.id, -1),
       case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
     else crossfade_private.differs_sql(type_id, one_sql, other_sql)
@@ -2995,8 +2997,10 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('array_remove(array[%s]::text[], null)', string_agg(format('case when %s then %L end',
-    case when laws then d.breaks else d.differs end, prefix || d.name), ', ' order by d.name))
+  select format('array_remove(array[%s]::text[], null)', string_agg(
+    format('case when %s then %L end',
+      case when laws then d.breaks else d.differs end, prefix || d.name),
+    ', ' order by d.name))
   from crossfade_private.column_differences(tab, one_sql, other_sql) d;
 $$;
 
@@ -3233,10 +3237,12 @@ as $$
   where (n.nspname in ('public', 'extensions')
       or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
     and not exists (
-      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+      select from pg_catalog.aclexplode(
+        coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
+        and not coalesce(r.rolsuper
+          or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is
@@ -3300,8 +3306,8 @@ as $$
   select judged.n, judged.space, judged.token,
     case when is_qualified or token ~ '^\$' or not (
         -- A column, type, function, table, label or keyword argument of the same name.
-        before in ('.', '::', ')', 'AS', 'FROM', 'JOIN', 'WITH', 'RECURSIVE', 'ORDINALITY', 'LATERAL',
-          'ONLY', 'COLLATE', 'WINDOW', 'OVER', 'OF', 'NAME', 'COLUMNS')
+        before in ('.', '::', ')', 'AS', 'FROM', 'JOIN', 'WITH', 'RECURSIVE', 'ORDINALITY',
+          'LATERAL', 'ONLY', 'COLLATE', 'WINDOW', 'OVER', 'OF', 'NAME', 'COLUMNS')
         or after in ('.', '(', '=>') or after = 'AS' and after_2 in ('(', 'MATERIALIZED', 'NOT')
         or before = '(' and before_2 in ('EXTRACT', 'USING') or before ~ '^[0-9]$'
         or crossfade_private.is_name(before) or crossfade_private.is_name(after))
@@ -3346,7 +3352,7 @@ as $$
 declare
   v_token record;
   v_depth integer := 0;
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_item text := '';
   v_before text := '';
 begin
@@ -3539,7 +3545,8 @@ begin
   if v_why is not null then
     return jsonb_build_object('why', v_why);
   end if;
-  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
+  return jsonb_build_object('text', v_body,
+    'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
     select jsonb_agg(jsonb_build_object('text', btrim(i, E' \n\t'),
       'reads', crossfade_private.columns_read(i, chr(3)),
       'reads_old', crossfade_private.columns_read(i, chr(4)),
@@ -3610,7 +3617,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_column record;
 begin
   for v_column in
@@ -3622,7 +3629,9 @@ begin
     order by u.n
   loop
     if v_column.item is null then
-      raise exception 'column "%" has another type in the converter, and only a call can assign that', v_column.name;
+      raise exception
+        'column "%" has another type in the converter, and only a call can assign that',
+        v_column.name;
     end if;
     v_items := v_items || v_column.item;
   end loop;
@@ -3639,7 +3648,8 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
+  select jsonb_build_object(
+    'items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
   from (
     select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
       -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its
@@ -3764,7 +3774,8 @@ begin
     v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
       else 0 end;
     -- PostgreSQL prints its words in capitals and other people's in small letters or quotes.
-    if v_depth = 0 and v_part ~ '\m(FROM|WHERE|GROUP|HAVING|UNION|INTERSECT|EXCEPT|ORDER|LIMIT|OFFSET|FETCH|WINDOW|FOR|DISTINCT|OVER|FILTER|WITHIN)\M' then
+    if v_depth = 0 and v_part ~ ('\m(FROM|WHERE|GROUP|HAVING|UNION|INTERSECT|EXCEPT|ORDER|LIMIT'
+        || '|OFFSET|FETCH|WINDOW|FOR|DISTINCT|OVER|FILTER|WITHIN)\M') then
       return null;
     end if;
     if v_depth = 0 and v_part = ',' then
@@ -3881,7 +3892,8 @@ as $$
         'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
         'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
         'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
-    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+    else i.safe ~
+        '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
       or exists (
         select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
         where not exists (
@@ -3930,7 +3942,8 @@ as $$
       'convert' || suffix, '(select cf_made.* from (select ',
       'with' || suffix, ' as cf_row, ',
       'converted' || suffix, format(
-        ' as cf_counterpart) cf_given cross join lateral %s cf_made)', crossfade_private.convert_sql(
+        ' as cf_counterpart) cf_given cross join lateral %s cf_made)',
+        crossfade_private.convert_sql(
           c.conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
     || jsonb_build_object('called' || suffix, c.conversion -> 'why')
   from crossfade_private.conversion(converter, source, target) c(conversion);
@@ -4300,7 +4313,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
+  select format(
+    '%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
     label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
       ' (' || nullif(concat_ws(' of ', case when b.id <> a.atttypid then format_type(b.id, -1) end,
         case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
@@ -4362,8 +4376,11 @@ as $$
   select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
     format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
     case when 'uuid'::regtype in (b.one, b.two)
-      then 'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
-      else 'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale' end)
+      then
+        'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+      else
+        'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale'
+    end)
   from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
   join pg_catalog.pg_attribute a1
     on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
@@ -4376,7 +4393,8 @@ as $$
   where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
     <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
   union all
-  select format('key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
+  select format(
+    'key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
     k1, k2, (pair).v2_table, k2, format_type(a2.atttypid, a2.atttypmod),
     format('%I.%I', n.nspname, c.collname))
   from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
@@ -4388,7 +4406,8 @@ as $$
   join pg_catalog.pg_namespace n on n.oid = c.collnamespace
   where a1.attcollation <> a2.attcollation and a2.attcollation <> 0
   union all
-  select format('the keys have %s and %s columns: both tables need the same key; the columns may have other names',
+  select format(
+    'the keys have %s and %s columns: both tables need the same key; the columns may have other names',
     cardinality((pair).key_columns), cardinality((pair).v2_key_columns))
   where cardinality((pair).key_columns) <> cardinality((pair).v2_key_columns);
 $$;
@@ -4418,7 +4437,8 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
+  select format(
+    '%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
     what, p.proowner::regrole, current_user, p.oid::regprocedure, current_user)
   from pg_catalog.pg_proc p
   where p.oid = id and not crossfade_private.is_trusted_owner(p.proowner);
@@ -4453,12 +4473,14 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- Whoever owns a table can give it a trigger, which our writes fire.
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
+  select format(
+    '%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
     label, tab, c.relowner::regrole, current_user)
   from pg_catalog.pg_class c
   where c.oid = tab and not pg_has_role(c.relowner, 'usage')
   union all
-  select format('%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
+  select format(
+    '%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
     label, tab, r.rolname, current_user)
   from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner
   where c.oid = tab and pg_has_role(c.relowner, 'usage')
@@ -4510,7 +4532,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
+  select format(
+    '%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
     label, tab, crossfade_private.constraint_kind(o.contype), o.conname, case o.contype
       when 'f' then format('alter table %s alter constraint %I deferrable initially immediate',
         o.conrelid::regclass, o.conname)
@@ -4521,13 +4544,15 @@ as $$
   where o.conrelid = tab and o.condeferred and o.contype <> 't'
   union all
   -- A delete that is mirrored is judged by the children of both tables.
-  select format('%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
+  select format(
+    '%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
     label, tab, o.conname, o.conrelid::regclass)
   from pg_catalog.pg_constraint o
   where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
     and 'a' in (o.confdeltype, o.confupdtype)
   union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
+  select format(
+    '%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
     label, tab, g.tgname, regexp_replace(regexp_replace(pg_get_triggerdef(g.oid),
       '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
       ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
@@ -4609,7 +4634,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
+  select format(
+    '"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
     s.column_2, (pair).v2_table, s.sequence_2, s.column_1, (pair).v1_table,
     coalesce(s.sequence_1::text, 'its clients'),
     case when s.sequence_1 is null
@@ -4634,9 +4660,11 @@ as $$
   ) i
   where s.sequence_2 is not null and s.sequence_2 is distinct from s.sequence_1
   union all
-  select format('sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
+  select format(
+    'sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
     s.sequence_2, s.column_2, (pair).v2_table, o.column_name, o.tab,
-    case when o.is_identity then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
+    case when o.is_identity
+      then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
       else 'makes it version 2''s' end)
   from crossfade_private.key_sequences(pair) s
   cross join lateral crossfade_private.sequence_owner(s.sequence_2) o
@@ -4716,7 +4744,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+  select format(
+    'V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
     t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
   from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
     (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
@@ -4732,7 +4761,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
+  select format(
+    'publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
     p.name, (pair).v1_table, (pair).v2_table,
     case when p.publishes_changes
       and not crossfade_private.has_replica_identity(((pair).v2_table)::regclass)
@@ -4823,9 +4853,10 @@ as $$
   union all
   select format(
     '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
-    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
-      select from pg_catalog.pg_attribute b
-      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+    label, tab, a.attname, concat(
+      coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+        select from pg_catalog.pg_attribute b
+        where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
   union all
@@ -5007,7 +5038,8 @@ as $$
   select format('(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
   from (
     select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
-      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped)
+      else format('"%s"', e.escaped) end
       order by u.place) as words
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -5056,7 +5088,8 @@ as $$
   select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
     format('takes its values from %s, which is dropped with %s', s.name, tab),
     case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
-      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+      else format(
+        'create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
         n.own, n.own, s.name, c.oid::regclass, a.attname) end
   from pg_catalog.pg_depend o
   join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
@@ -5094,8 +5127,10 @@ as $$
       and p.oid not in (
         select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
       -- The first question is the cheap one.
-      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
-          > 0 and p.prosrc ~* crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+      and (strpos(lower(p.prosrc), (
+          select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab)) > 0
+        and p.prosrc ~* crossfade_private.name_pattern(tab)
+        or p.prosqlbody is not null and exists (
         select from pg_catalog.pg_depend d
         where d.classid = 'pg_proc'::regclass and d.objid = p.oid
           and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
@@ -5111,7 +5146,8 @@ as $$
   from names f
   union all
   select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
-    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('calls %s, and so would fail every write of its table if that writes',
+      f.oid::regprocedure),
     format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
   from names f
   join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
@@ -5134,7 +5170,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- NOT VALID first: checking every row then needs no lock that writers wait for.
-  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+  select format(
+    'alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
     o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
     (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
       (pair).key_columns, b.attname::text)]), ', ' order by u.n),
@@ -5322,7 +5359,8 @@ begin
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
     where i.item ->> 'copies' is not null), '{}')
-    || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
+    || (select jsonb_object_agg(k1, k2)
+    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 
 comment on function crossfade_private.column_renames is
@@ -5339,12 +5377,15 @@ as $$
     when p.part = quote_ident(old_table) then quote_ident(new_table)
     -- A name behind that of another table is one of that table's.
     when p.place = 1 and p.parts = 1 or p.before = quote_ident(old_table) then coalesce(
-      (select quote_ident(r.value) from jsonb_each_text(columns) r where quote_ident(r.key) = p.part),
+      (select quote_ident(r.value) from jsonb_each_text(columns) r
+        where quote_ident(r.key) = p.part),
       p.part)
     else p.part end, '.' order by p.place)
   from (
-    select m[1] as part, lag(m[1]) over (order by n) as before, n as place, count(*) over () as parts
-    from regexp_matches(name, '("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)', 'g') with ordinality t(m, n)
+    select m[1] as part, lag(m[1]) over (order by n) as before, n as place,
+      count(*) over () as parts
+    from regexp_matches(name, '("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)', 'g')
+      with ordinality t(m, n)
   ) p;
 $$;
 
@@ -5374,7 +5415,8 @@ returns table (command text, role text, permissive boolean, using_text text, che
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end, l.polpermissive,
+  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end,
+    l.polpermissive,
     case when c.letter <> 'a' then pg_get_expr(l.polqual, tab) end,
     -- Without a CHECK of its own a policy checks new rows by its USING.
     case when c.letter <> 'd' then
@@ -5398,21 +5440,26 @@ declare
   v_1 constant regclass := (pair).v1_table;
   v_2 constant regclass := (pair).v2_table;
   v_on boolean[] := array(
-    select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+    select c.relrowsecurity from pg_catalog.pg_class c
+    where c.oid in (v_1, v_2) order by c.oid = v_2);
   v_columns jsonb;
   v_names text[] := array(
-    select c.relname::text from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+    select c.relname::text from pg_catalog.pg_class c
+    where c.oid in (v_1, v_2) order by c.oid = v_2);
 begin
   if v_on[1] <> v_on[2] then
-    return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
+    return next format(
+      'row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
       case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
   elsif v_on[1] then
     v_columns := crossfade_private.column_renames(pair);
     return query
       with one as (
         select distinct p.command, p.role, p.permissive,
-          crossfade_private.renamed_sql(p.using_text, v_columns, v_names[1], v_names[2]) as using_text,
-          crossfade_private.renamed_sql(p.check_text, v_columns, v_names[1], v_names[2]) as check_text
+          crossfade_private.renamed_sql(p.using_text, v_columns, v_names[1], v_names[2])
+            as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_columns, v_names[1], v_names[2])
+            as check_text
         from crossfade_private.write_policies(v_1) p
       ),
       two as (
@@ -5424,7 +5471,8 @@ begin
         union all
         (select 2, t.* from two t except select 2, o.* from one o)
       )
-      select format('policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
+      select format(
+        'policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
         d.command, d.role, string_agg(format('only V%s has a %s one%s%s', d.side,
           case when d.permissive then 'permissive' else 'restrictive' end,
           ' using ' || d.using_text, ' with check ' || d.check_text), ', ' order by d.side,
@@ -5432,7 +5480,8 @@ begin
       from differing d group by d.command, d.role order by d.command, d.role;
   end if;
   return query
-    select format('role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
+    select format(
+      'role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
       r.name, c.name, case when g.two then v_2 else v_1 end, case when g.two then v_1 else v_2 end)
     from (values ('anon'), ('authenticated')) r(name)
     join pg_catalog.pg_roles o on o.rolname = r.name
@@ -5472,14 +5521,15 @@ as $$
         where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))))
   union all
   -- What happens to one table when a parent goes, the mirror does to the other one as well.
-  select format('deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
+  select format(
+    'deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
     a.confrelid::regclass, d.words[1], a.conrelid::regclass, d.words[2], b.conrelid::regclass)
   from pg_catalog.pg_constraint a
   join pg_catalog.pg_constraint b on b.confrelid = a.confrelid and b.contype = 'f'
     and b.conrelid = ((pair).v2_table)::regclass
   cross join lateral (
-    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing' when 'c' then 'delete'
-      when 'n' then 'set null' else 'set default' end
+    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing'
+      when 'c' then 'delete' when 'n' then 'set null' else 'set default' end
     from unnest(array[a.confdeltype, b.confdeltype]) with ordinality u(k, n) order by n) as words
   ) d
   where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass
@@ -5929,7 +5979,8 @@ as $$
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(),
+    attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is
@@ -6024,7 +6075,7 @@ as $$
 declare
   v_moves jsonb;
 begin
-  v_moves := nullif(current_setting(setting, true), '');
+  v_moves := nullif(current_setting(setting, true), '')::jsonb;
   return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
   return '{}'::jsonb; -- Anybody can set a setting to anything.
@@ -6123,8 +6174,8 @@ begin
   end if;
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
-  v_context := substring(v_context from
-    'crossfade_private\.mirror_' || pair || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
+  v_context := substring(v_context from 'crossfade_private\.mirror_' || pair
+    || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
@@ -6159,18 +6210,21 @@ as $$
   with settings as (
     select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
   )
-  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+  select format(
+      'version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
       to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
       string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
         ', by ' || w.called_by, ')'), ', '), s.bake_s),
-    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+    format(
+      'Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
       min(w.pair))
   from crossfade_private.v1_writes w cross join settings s
   where w.pair = (v1_write_blocker.pair).name
     and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
   group by s.bake_s
   union all
-  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+  select format(
+      'writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
       coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
       s.bake_s), 'Wait.'
   from crossfade_private.mirror_state m cross join settings s
@@ -6359,9 +6413,10 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger;
-  -- and right above it is the statement on the parent, or nothing. A function whose dynamic SQL looks
-  -- the same to the letter stands there itself, and has brackets that are in no quotes.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger; and right above it is the statement on the parent, or nothing. A function whose
+  -- dynamic SQL looks the same to the letter stands there itself, and has brackets that are in no
+  -- quotes.
   select depth > 1 and split_part(context, e'\n', 2)
       ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
     and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';
@@ -6869,7 +6924,8 @@ begin
     delete from {target} cf_t
     using unnest(cf_news) cf_r
     where {same_key_t_r} and not exists (
-      select from {source} cf_s where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+      select from {source} cf_s
+      where {same_key_s_r} and exists (select from lateral {convert} cf_c));
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -6965,7 +7021,7 @@ declare
   cf_to {source};
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -7469,11 +7525,13 @@ as $$
     'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
     'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
     'flags', (
-      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+      select string_agg(
+        crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
         ', ' order by f.flag) from flag f),
     'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
       g.flags, e.made), ', ' order by e.place),
-    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    'edited_by_flag', string_agg(
+      format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
     end
   from edited e
   cross join lateral (
@@ -7636,8 +7694,8 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   -- Lines are counted from the first one, which is empty.
-  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
-    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement',
+    pair, writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
   from (select split_part(body, marker, 1) head) h;
 $$;
 
@@ -7758,7 +7816,8 @@ begin
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
-      select string_agg(quote_ident(c), ', ' order by n) from unnest(v_columns) with ordinality u(c, n)),
+      select string_agg(quote_ident(c), ', ' order by n)
+      from unnest(v_columns) with ordinality u(c, n)),
     'made_columns', (
       select string_agg(format('cf_c.%I', c), ', ' order by n)
       from unnest(v_columns) with ordinality u(c, n)),
@@ -7887,7 +7946,8 @@ begin
     'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
     'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
       else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
-    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+    'fast_update', case when v_by_column
+      then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
       crossfade_private.edit_statement_text(v_by_column), v_pieces));
@@ -8015,7 +8075,8 @@ begin
       'pg_catalog, pg_temp') from unnest(array['first', 'last']) f;
     perform crossfade_private.make_mirror_trigger(t.name,
       'before insert or update on {source} for each row when (pg_catalog.pg_trigger_depth() > 0
-        or coalesce(pg_catalog.current_setting({mark}, true), '''') = ''engine'')', t.called, pieces)
+        or coalesce(pg_catalog.current_setting({mark}, true), '''') = ''engine'')',
+      t.called, pieces)
     from (values ('!crossfade_first', 'first'), ('~crossfade_last', 'last')) t(name, called);
   end if;
   if v_keys then
@@ -8259,7 +8320,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs;
-  v_plans jsonb := '{}';
+  v_plans jsonb := '{}'::jsonb;
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
     begin
@@ -10773,7 +10834,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_failure record;
-  v_left jsonb[] := '{}';
+  v_left jsonb[] := '{}'::jsonb[];
 begin
   for v_failure in
     select f.id, f.key, f.moved_to, f.written_side
@@ -11048,7 +11109,8 @@ as $$
     array_to_string(more_tests || array(
       select crossfade_private.domain_tests(f.atttypid, format('%s.%I', made, f.attname))
       from pg_catalog.pg_attribute f
-      where f.attrelid = tab and f.attnum > 0 and not f.attisdropped and f.attgenerated = ''), ', '),
+      where f.attrelid = tab and f.attnum > 0 and not f.attisdropped and f.attgenerated = ''),
+      ', '),
     array_to_string(array(select crossfade_private.row_tests(tab)), ', '),
     string_agg(case when a.attgenerated = '' then quote_ident(a.attname)
       else format('(%s)', pg_get_expr(d.adbin, d.adrelid)) end, ', ' order by a.attnum),
@@ -11161,7 +11223,8 @@ begin
         select from {target} cf_t cross join lateral {convert_back} cf_t {with_back} cf_n.cf_row
           {converted_back} cf_x where ({tkey_t}) = ({skey_n}))
       union all
-      select 7, cf_m.cf_broken || case when cf_c.cf_number > 1 then '{"one row"}'::text[] else '{}' end,
+      select 7,
+        cf_m.cf_broken || case when cf_c.cf_number > 1 then '{"one row"}'::text[] else '{}' end,
         null, crossfade_private.shown_columns(cf_c, '{}') - 'cf_is'::text - 'cf_number'::text
       where cf_m.cf_broken <> '{}' or cf_c.cf_number > 1
       union all
@@ -11196,7 +11259,8 @@ begin
     'called_back', crossfade_private.made_sql(crossfade_private.render(format(
       '{call_back}(cf_m.cf_row, %s)', case side when 1 then 'null::{source}'
         else 'cf_n.cf_row' end), pieces), 'cf_m.cf_broken = ''{}'''),
-    'different', crossfade_private.differing_columns_sql(v_source, '(cf_n.cf_row)', 'cf_d', laws => true),
+    'different', crossfade_private.differing_columns_sql(
+      v_source, '(cf_n.cf_row)', 'cf_d', laws => true),
     'unlike', crossfade_private.differing_columns_sql(v_target, 'cf_c', 'cf_e'),
     'unlike_back', crossfade_private.differing_columns_sql(v_source, 'cf_d', 'cf_f')));
 end $outer$;
@@ -11211,7 +11275,8 @@ set search_path = pg_catalog, pg_temp
 as $outer$
   select crossfade_private.render($sql$
     select cf_n.cf_key as key, 6 as law, '{}'::text[] as columns, null::jsonb as stored,
-      null::jsonb as converted, null::jsonb as edit, md5(concat_ws(',', cf_c::text, cf_d::text)) as made
+      null::jsonb as converted, null::jsonb as edit,
+      md5(concat_ws(',', cf_c::text, cf_d::text)) as made
     from {rows} cf_n
     left join lateral {made} cf_c on true
     left join lateral {stored} cf_m on cf_c.cf_is
@@ -11319,7 +11384,8 @@ as $outer$
         '{convert} cf_p.cf_row {with} null::{target} {converted}', pieces), 'true'),
       'stored_first', crossfade_private.stored_sql(t.tab, 'cf_c', '{}'),
       'stored_second', crossfade_private.stored_sql(t.tab, 'cf_c2', '{}'),
-      'unlike_stored', crossfade_private.differing_columns_sql(t.tab, 'cf_t', 'cf_x', laws => true)))
+      'unlike_stored', crossfade_private.differing_columns_sql(
+        t.tab, 'cf_t', 'cf_x', laws => true)))
   from (select (pieces ->> 'target')::regclass) t(tab);
 $outer$;
 
@@ -11345,7 +11411,7 @@ declare
     case when (side = 1) = of_source then 'cf_g.cf_row' else 'cf_u.cf_row' end);
   v_none constant text := case when of_source then 'null::{target}' else 'null::{source}' end;
   v_made record;
-  v_pieces jsonb := '{}';
+  v_pieces jsonb := '{}'::jsonb;
 begin
   for v_made in
     select m.name, crossfade_private.made_sql(crossfade_private.render(m.conversion, pieces),
@@ -11372,8 +11438,10 @@ begin
     'kept', crossfade_private.kept_columns_sql(v_other),
     'edited', crossfade_private.differing_columns_sql(v_tab, '(cf_g.cf_row)', '(cf_u.cf_row)'),
     'unlike', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_d', laws => true),
-    'unlike_again', crossfade_private.differing_columns_sql(v_other, '(cf_o.cf_row)', 'cf_e', laws => true),
-    'unlike_kept', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_i', laws => true));
+    'unlike_again', crossfade_private.differing_columns_sql(
+      v_other, '(cf_o.cf_row)', 'cf_e', laws => true),
+    'unlike_kept', crossfade_private.differing_columns_sql(
+      v_tab, '(cf_u.cf_row)', 'cf_i', laws => true));
 end $$;
 
 comment on function crossfade_private.edit_pieces is
@@ -11387,7 +11455,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $outer$
   select crossfade_private.render($sql$
-    select cf_n.cf_key as key, cf_v.*, crossfade_private.shown_columns(cf_u.cf_row, {edited}) as edit
+    select cf_n.cf_key as key, cf_v.*,
+      crossfade_private.shown_columns(cf_u.cf_row, {edited}) as edit
     from (select cf_n.*, hashtext(cf_n.cf_key::text) & 2147483647 as cf_edit from {rows} cf_n) cf_n
     join lateral (
       select cf_s as cf_row, {skey_json_s} as cf_key from {source} cf_s
@@ -11404,7 +11473,8 @@ as $outer$
     left join lateral {made_fresh_2} cf_fresh_2 on true
     left join lateral (
       select {lost} as cf_lost where cf_fresh_1.cf_is and cf_fresh_2.cf_is offset 0) cf_l on true
-    left join lateral (select cf_k.* from {kept} cf_k where cf_l.cf_lost <> '{}' offset 0) cf_k on true
+    left join lateral (
+      select cf_k.* from {kept} cf_k where cf_l.cf_lost <> '{}' offset 0) cf_k on true
     left join lateral {stored_kept} cf_h on cf_l.cf_lost <> '{}'
     left join lateral {made_kept} cf_i on true
     cross join lateral (
@@ -11537,7 +11607,8 @@ begin
   v_dirty := coalesce((select jsonb_agg(distinct f -> 'key') from unnest(v_found) f), '[]');
   v_found := v_found || array(select crossfade_private.run_check(
     crossfade_private.edit_laws_sql(pieces, side, true) || ' union all '
-      || crossfade_private.edit_laws_sql(pieces, side, false), keys, 1, v_last, after_key, v_dirty));
+      || crossfade_private.edit_laws_sql(pieces, side, false),
+    keys, 1, v_last, after_key, v_dirty));
   v_here := array(select crossfade_private.run_check(crossfade_private.digests_sql(pieces, side),
     keys, 1, v_last, after_key, v_dirty));
   return query
@@ -13122,13 +13193,15 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s',
+      (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s',
+      (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all
@@ -13240,7 +13313,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      format('crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
+      format(
+        'crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
         (pair).name));
   end if;
   if stage = 'live' then
@@ -13376,7 +13450,7 @@ declare
   v_2 constant regclass := (pair).v2_table;
   v_column record;
   v_own text;
-  v_moved jsonb := '[]';
+  v_moved jsonb := '[]'::jsonb;
 begin
   for v_column in
     select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,
@@ -13507,7 +13581,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_moved jsonb := '[]';
+  v_moved jsonb := '[]'::jsonb;
 begin
   -- Order matters: who takes from which sequence first, then past what it must be.
   if stage = 'complete' then
@@ -13988,7 +14062,8 @@ as $$
       from crossfade_private.write_policies(tab) p
       cross join lateral (
         select format('coalesce(%s, false)',
-          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true'))
+          as expression
       ) q
       where p.command = command_name
         and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
@@ -14006,7 +14081,8 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+  select format(
+    'select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
     crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
     crossfade_private.write_right_sql(tab, role_name, 'insert', true),
     crossfade_private.write_right_sql(tab, role_name, 'update', false),
@@ -16489,7 +16565,7 @@ as $$
     ('triggers',
       'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
     ('v1_dependents',
-      'c145ff4abd0581056e212a966448986289587451f1259b291f66f4b63300faf6');
+      '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
 $$;
 
 comment on function crossfade_private.known_checks is
@@ -16806,8 +16882,8 @@ as $$
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
     }'),
     ('admin', '{
-      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair, remove_operator,
-      set_operator_role, set_setting, unregister_pair
+      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair,
+      remove_operator, set_operator_role, set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

@@ -1,7 +1,7 @@
 -- The same conversion in PL/pgSQL, which can only be called.
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create function public.called_to_v2(new_v1 public.entries, old_v2 public.entries_v2)
+returns setof public.entries_v2
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -17,8 +17,8 @@ begin
     coalesce(old_v2.pinned, false);
 end $$;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function public.called_to_v1(new_v2 public.entries_v2, old_v1 public.entries)
+returns setof public.entries
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$

@@ -1,7 +1,7 @@
 -- A bare select list: the engine puts each expression where its value is wanted.
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create function public.list_to_v2(new_v1 public.entries, old_v2 public.entries_v2)
+returns setof public.entries_v2
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -16,8 +16,8 @@ begin atomic
     coalesce(old_v2.pinned, false);
 end;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function public.list_to_v1(new_v2 public.entries_v2, old_v1 public.entries)
+returns setof public.entries
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic

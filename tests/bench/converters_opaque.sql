@@ -1,8 +1,8 @@
--- The same conversion as a SELECT with a FROM: the engine puts it into its statements as a whole and
--- does not know which column is made of which.
+-- The same conversion as a SELECT with a FROM: the engine puts it into its statements as a whole
+-- and does not know which column is made of which.
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create function public.opaque_to_v2(new_v1 public.entries, old_v2 public.entries_v2)
+returns setof public.entries_v2
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic
@@ -15,8 +15,8 @@ begin atomic
   from (select jsonb_build_array(new_v1.body) as parts) made;
 end;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function public.opaque_to_v1(new_v2 public.entries_v2, old_v1 public.entries)
+returns setof public.entries
 language sql stable
 set search_path = pg_catalog, pg_temp
 begin atomic

@@ -10,8 +10,8 @@ from typing import Any
 from .measure import Connection
 
 FOLDER = Path(__file__).parent
-PAIR = "notes"
-V1, V2 = "public.notes", "public.notes_v2"
+PAIR = "entries"
+V1, V2 = "public.entries", "public.entries_v2"
 HAND_V1, HAND_V2 = "public.by_hand", "public.by_hand_v2"
 ONE_TABLE = "public.one_table"
 
@@ -53,14 +53,14 @@ def create(db: Connection, kind: str) -> None:
         db.execute(
             f"""
             do $$ begin execute replace(
-              pg_get_functiondef('public.notes_{name}'::regproc), 'notes_{name}', 'free_{name}');
+              pg_get_functiondef('public.{kind}_{name}'::regproc), '{kind}_{name}', 'free_{name}');
             end $$;
             alter function public.free_{name} reset search_path;
             """.encode()
         )
     db.execute(
-        "select crossfade.register_pair(%s, %s, %s, 'public.notes_to_v2', 'public.notes_to_v1')",
-        [PAIR, V1, V2],
+        "select crossfade.register_pair(%s, %s, %s, %s, %s)",
+        [PAIR, V1, V2, f"public.{kind}_to_v2", f"public.{kind}_to_v1"],
     )
 
 

@@ -9,40 +9,40 @@ insert into public.people select n from generate_series(1, 10000) n;
 -- So many that a foreign key is looked up in the index, as in a table that is in use.
 analyze public.people;
 
-create sequence public.note_ids;
+create sequence public.entry_ids;
 
-create table public.notes (
-  id bigint primary key default nextval('public.note_ids'),
+create table public.entries (
+  id bigint primary key default nextval('public.entry_ids'),
   person_id bigint not null references public.people on delete cascade,
   body text not null,
   created_at timestamptz not null default now()
 );
 
-create index on public.notes (person_id);
-create index on public.notes (created_at);
+create index on public.entries (person_id);
+create index on public.entries (created_at);
 
-create table public.notes_v2 (
-  id bigint primary key default nextval('public.note_ids'),
+create table public.entries_v2 (
+  id bigint primary key default nextval('public.entry_ids'),
   person_id bigint not null references public.people on delete cascade,
   parts jsonb not null,
   created_at timestamptz not null default now(),
   pinned boolean not null default false
 );
 
-create index on public.notes_v2 (person_id);
-create index on public.notes_v2 (created_at);
+create index on public.entries_v2 (person_id);
+create index on public.entries_v2 (created_at);
 
-create table public.by_hand (like public.notes including all);
+create table public.by_hand (like public.entries including all);
 
 alter table public.by_hand
   add foreign key (person_id) references public.people on delete cascade;
 
-create table public.by_hand_v2 (like public.notes_v2 including all);
+create table public.by_hand_v2 (like public.entries_v2 including all);
 
 alter table public.by_hand_v2
   add foreign key (person_id) references public.people on delete cascade;
 
-create table public.one_table (like public.notes including all);
+create table public.one_table (like public.entries including all);
 
 -- The flag says which rows still wait for the backfill; a touched row loses it.
 alter table public.one_table

@@ -30,7 +30,8 @@ DEFINED = {
           order by g.tgrelid::regclass::text, g.tgname)
         from pg_trigger g join pg_proc p on p.oid = g.tgfoid
         where p.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
-          and g.tgrelid::regclass::text like 'notes%'
+          and g.tgrelid in (select unnest(array[v1_table, v2_table])::regclass
+            from crossfade.pairs)
     """,
 }
 

@@ -138,6 +138,7 @@ def answers(
 def under_traffic(db: Connection, *, before: int = 200, errors: int = 0) -> int:
     """A run with one batch done whose pair was used in the minutes before it."""
     prepare(db, 3000)
+    call(db, "set_setting", "batch_max_rows", "500", "test")  # some are left for the next batches
     answers(db, MS["before"], before, ago_s=120, errors=errors)
     run = start(db)
     batch(db, run)

@@ -59,7 +59,8 @@ begin
       on k.typname = y.typname and k.typnamespace = 'pg_catalog'::regnamespace
     where y.typnamespace = pg_my_temp_schema()
   ) then
-    raise warning 'crossfade: broadcast % not sent: this session has temporary types with names of PostgreSQL''s own',
+    raise warning
+      'crossfade: broadcast % not sent: this session has temporary types with names of PostgreSQL''s own',
       broadcast.event;
     return;
   end if;

@@ -5,9 +5,10 @@ returns boolean
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the trigger;
-  -- and right above it is the statement on the parent, or nothing. A function whose dynamic SQL looks
-  -- the same to the letter stands there itself, and has brackets that are in no quotes.
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger; and right above it is the statement on the parent, or nothing. A function whose
+  -- dynamic SQL looks the same to the letter stands there itself, and has brackets that are in no
+  -- quotes.
   select depth > 1 and split_part(context, e'\n', 2)
       ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
     and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';

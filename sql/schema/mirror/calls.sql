@@ -189,7 +189,8 @@ as $$
   on conflict (pair, key) where resolved_at is null do update
   set written_side = excluded.written_side, operation = excluded.operation,
     error_code = excluded.error_code, message = excluded.message,
-    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(), attempts = f.attempts + 1;
+    moved_to = coalesce(excluded.moved_to, f.moved_to), at = clock_timestamp(),
+    attempts = f.attempts + 1;
 $$;
 
 comment on function crossfade_private.record_failure is
@@ -284,7 +285,7 @@ as $$
 declare
   v_moves jsonb;
 begin
-  v_moves := nullif(current_setting(setting, true), '');
+  v_moves := nullif(current_setting(setting, true), '')::jsonb;
   return case when jsonb_typeof(v_moves) = 'object' then v_moves else '{}'::jsonb end;
 exception when others then
   return '{}'::jsonb; -- Anybody can set a setting to anything.

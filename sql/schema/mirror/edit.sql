@@ -21,7 +21,8 @@ begin
     delete from {target} cf_t
     using unnest(cf_news) cf_r
     where {same_key_t_r} and not exists (
-      select from {source} cf_s where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+      select from {source} cf_s
+      where {same_key_s_r} and exists (select from lateral {convert} cf_c));
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

@@ -50,11 +50,13 @@ as $$
     'flag_names', (select string_agg(f.flag, ', ' order by f.flag) from flag f),
     'any_flag', (select string_agg(f.flag, ' or ' order by f.flag) from flag f),
     'flags', (
-      select string_agg(crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
+      select string_agg(
+        crossfade_private.any_differs_sql(source, array[f.name], '(cf_o)', '(cf_s)'),
         ', ' order by f.flag) from flag f),
     'edits_by_flag', string_agg(format('%I = case when %s then %s else (cf_t).%1$I end', e.name,
       g.flags, e.made), ', ' order by e.place),
-    'edited_by_flag', string_agg(format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
+    'edited_by_flag', string_agg(
+      format('(%s) and %s', g.flags, e.differs), ' or ' order by e.place))
     end
   from edited e
   cross join lateral (

@@ -79,7 +79,8 @@ begin
     'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
     'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
       else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
-    'fast_update', case when v_by_column then '-- Column by column: the other table has triggers for some.'
+    'fast_update', case when v_by_column
+      then '-- Column by column: the other table has triggers for some.'
       else crossfade_private.render(crossfade_private.fast_update_text(), v_pieces) end,
     'edit_statement', crossfade_private.render(
       crossfade_private.edit_statement_text(v_by_column), v_pieces));
@@ -207,7 +208,8 @@ begin
       'pg_catalog, pg_temp') from unnest(array['first', 'last']) f;
     perform crossfade_private.make_mirror_trigger(t.name,
       'before insert or update on {source} for each row when (pg_catalog.pg_trigger_depth() > 0
-        or coalesce(pg_catalog.current_setting({mark}, true), '''') = ''engine'')', t.called, pieces)
+        or coalesce(pg_catalog.current_setting({mark}, true), '''') = ''engine'')',
+      t.called, pieces)
     from (values ('!crossfade_first', 'first'), ('~crossfade_last', 'last')) t(name, called);
   end if;
   if v_keys then

@@ -14,7 +14,7 @@ declare
   cf_to {source};
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in

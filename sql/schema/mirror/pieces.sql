@@ -8,8 +8,8 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   -- Lines are counted from the first one, which is empty.
-  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement', pair,
-    writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
+  select format('PL/pgSQL function crossfade_private.mirror_%s_v%s_%s() line %s at SQL statement',
+    pair, writer_side, name, length(head) - length(replace(head, e'\n', '')) + 1)
   from (select split_part(body, marker, 1) head) h;
 $$;
 
@@ -130,7 +130,8 @@ begin
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
-      select string_agg(quote_ident(c), ', ' order by n) from unnest(v_columns) with ordinality u(c, n)),
+      select string_agg(quote_ident(c), ', ' order by n)
+      from unnest(v_columns) with ordinality u(c, n)),
     'made_columns', (
       select string_agg(format('cf_c.%I', c), ', ' order by n)
       from unnest(v_columns) with ordinality u(c, n)),

@@ -25,7 +25,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs;
-  v_plans jsonb := '{}';
+  v_plans jsonb := '{}'::jsonb;
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
     begin

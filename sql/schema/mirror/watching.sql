@@ -54,8 +54,8 @@ begin
   end if;
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
-  v_context := substring(v_context from
-    'crossfade_private\.mirror_' || pair || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
+  v_context := substring(v_context from 'crossfade_private\.mirror_' || pair
+    || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
@@ -90,18 +90,21 @@ as $$
   with settings as (
     select crossfade_private.setting_number('stage_bake_s')::double precision as bake_s
   )
-  select format('version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
+  select format(
+      'version 1 was written directly until %s by %s; setting stage_bake_s wants %s s without',
       to_char(max(w.at) at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'),
       string_agg(distinct concat('role ', w.role, ' (application "', w.application, '"',
         ', by ' || w.called_by, ')'), ', '), s.bake_s),
-    format('Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
+    format(
+      'Let what is named write version 2, then wait. Look again with: crossfade stage blockers %s',
       min(w.pair))
   from crossfade_private.v1_writes w cross join settings s
   where w.pair = (v1_write_blocker.pair).name
     and w.at > clock_timestamp() - make_interval(secs => s.bake_s)
   group by s.bake_s
   union all
-  select format('writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
+  select format(
+      'writes of version 1 have been watched since %s only; setting stage_bake_s wants %s s',
       coalesce(to_char(m.watched_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS "UTC"'), 'now'),
       s.bake_s), 'Wait.'
   from crossfade_private.mirror_state m cross join settings s

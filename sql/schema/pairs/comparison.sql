@@ -86,7 +86,8 @@ as $$
     when b.id = 'pg_catalog.json'::regtype then format(
       '(%s and crossfade_private.json_value(%s) is distinct from crossfade_private.json_value(%s))',
       crossfade_private.differs_sql(type_id, one_sql, other_sql), one_sql, other_sql)
-    when crossfade_private.has_equality(b.id) then format('(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
+    when crossfade_private.has_equality(b.id) then format(
+      '(%1$s)::%3$s%4$s is distinct from (%2$s)::%3$s',
       one_sql, other_sql, pg_catalog.format_type(b.id, -1),
       case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
     else crossfade_private.differs_sql(type_id, one_sql, other_sql)
@@ -129,8 +130,10 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('array_remove(array[%s]::text[], null)', string_agg(format('case when %s then %L end',
-    case when laws then d.breaks else d.differs end, prefix || d.name), ', ' order by d.name))
+  select format('array_remove(array[%s]::text[], null)', string_agg(
+    format('case when %s then %L end',
+      case when laws then d.breaks else d.differs end, prefix || d.name),
+    ', ' order by d.name))
   from crossfade_private.column_differences(tab, one_sql, other_sql) d;
 $$;
 

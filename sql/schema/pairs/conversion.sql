@@ -94,7 +94,8 @@ as $$
         'uuid'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype,
         'timestamptz'::regtype, 'bytea'::regtype, 'text'::regtype, 'varchar'::regtype,
         'bpchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'numeric'::regtype) then false
-    else i.safe ~ '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
+    else i.safe ~
+        '::"?(date|time|interval|real|double|float|money|bytea|xml|ts|reg)|OPERATOR\(|\.[a-z0-9_]+\('
       or exists (
         select from regexp_matches(i.safe, '\m([a-z_][a-z0-9_]*)\(', 'g') m
         where not exists (

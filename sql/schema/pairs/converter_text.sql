@@ -122,7 +122,8 @@ begin
   if v_why is not null then
     return jsonb_build_object('why', v_why);
   end if;
-  return jsonb_build_object('text', v_body, 'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
+  return jsonb_build_object('text', v_body,
+    'reads', crossfade_private.columns_read(v_body, chr(3)), 'items', (
     select jsonb_agg(jsonb_build_object('text', btrim(i, E' \n\t'),
       'reads', crossfade_private.columns_read(i, chr(3)),
       'reads_old', crossfade_private.columns_read(i, chr(4)),

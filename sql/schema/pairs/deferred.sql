@@ -19,7 +19,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
+  select format(
+    '%s %s: %s "%s" is initially deferred: a mirrored row could fail at COMMIT; run: %s',
     label, tab, crossfade_private.constraint_kind(o.contype), o.conname, case o.contype
       when 'f' then format('alter table %s alter constraint %I deferrable initially immediate',
         o.conrelid::regclass, o.conname)
@@ -30,13 +31,15 @@ as $$
   where o.conrelid = tab and o.condeferred and o.contype <> 't'
   union all
   -- A delete that is mirrored is judged by the children of both tables.
-  select format('%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
+  select format(
+    '%s %s: foreign key "%s" of %s is initially deferred: a mirrored delete could fail at COMMIT; run: alter table %4$s alter constraint %3$I deferrable initially immediate',
     label, tab, o.conname, o.conrelid::regclass)
   from pg_catalog.pg_constraint o
   where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
     and 'a' in (o.confdeltype, o.confupdtype)
   union all
-  select format('%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
+  select format(
+    '%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
     label, tab, g.tgname, regexp_replace(regexp_replace(pg_get_triggerdef(g.oid),
       '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
       ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))

@@ -9,7 +9,8 @@ as $$
   select format('(?:%s\s*\.\s*%s|(?<!\.\s*)%2$s)', p.words[1], p.words[2])
   from (
     select array_agg(case when u.name ~ '^[a-z_][a-z0-9_$]*$'
-      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped) else format('"%s"', e.escaped) end
+      then format('(?:(?<![\w$"])%1$s(?![\w$"])|"%1$s")', e.escaped)
+      else format('"%s"', e.escaped) end
       order by u.place) as words
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -58,7 +59,8 @@ as $$
   select 'default', format('%s.%I', a.attrelid::regclass, a.attname), c.relowner,
     format('takes its values from %s, which is dropped with %s', s.name, tab),
     case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
-      else format('create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
+      else format(
+        'create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
         n.own, n.own, s.name, c.oid::regclass, a.attname) end
   from pg_catalog.pg_depend o
   join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
@@ -96,8 +98,10 @@ as $$
       and p.oid not in (
         select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
       -- The first question is the cheap one.
-      and (strpos(lower(p.prosrc), (select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab))
-          > 0 and p.prosrc ~* crossfade_private.name_pattern(tab) or p.prosqlbody is not null and exists (
+      and (strpos(lower(p.prosrc), (
+          select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab)) > 0
+        and p.prosrc ~* crossfade_private.name_pattern(tab)
+        or p.prosqlbody is not null and exists (
         select from pg_catalog.pg_depend d
         where d.classid = 'pg_proc'::regclass and d.objid = p.oid
           and d.refclassid = 'pg_class'::regclass and d.refobjid = tab))
@@ -113,7 +117,8 @@ as $$
   from names f
   union all
   select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
-    format('calls %s, and so would fail every write of its table if that writes', f.oid::regprocedure),
+    format('calls %s, and so would fail every write of its table if that writes',
+      f.oid::regprocedure),
     format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
   from names f
   join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab

@@ -8,7 +8,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- NOT VALID first: checking every row then needs no lock that writers wait for.
-  select format('alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+  select format(
+    'alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
     o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
     (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
       (pair).key_columns, b.attname::text)]), ', ' order by u.n),

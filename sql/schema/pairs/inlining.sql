@@ -11,7 +11,8 @@ as $$
       'convert' || suffix, '(select cf_made.* from (select ',
       'with' || suffix, ' as cf_row, ',
       'converted' || suffix, format(
-        ' as cf_counterpart) cf_given cross join lateral %s cf_made)', crossfade_private.convert_sql(
+        ' as cf_counterpart) cf_given cross join lateral %s cf_made)',
+        crossfade_private.convert_sql(
           c.conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
     || jsonb_build_object('called' || suffix, c.conversion -> 'why')
   from crossfade_private.conversion(converter, source, target) c(conversion);

@@ -44,7 +44,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
+  select format(
+    '%s %s: key column "%s" is %s, %s; take another unique column as the key (an integer, text, uuid, numeric, date or timestamp), or give the table one',
     label, tab, a.attname, concat(format_type(a.atttypid, a.atttypmod),
       ' (' || nullif(concat_ws(' of ', case when b.id <> a.atttypid then format_type(b.id, -1) end,
         case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
@@ -106,8 +107,11 @@ as $$
   select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
     format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
     case when 'uuid'::regtype in (b.one, b.two)
-      then 'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
-      else 'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale' end)
+      then
+        'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+      else
+        'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale'
+    end)
   from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
   join pg_catalog.pg_attribute a1
     on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
@@ -120,7 +124,8 @@ as $$
   where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
     <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
   union all
-  select format('key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
+  select format(
+    'key column "%s" has another collation in V1 than "%s" in V2; run: alter table %s alter column %I type %s collate %s',
     k1, k2, (pair).v2_table, k2, format_type(a2.atttypid, a2.atttypmod),
     format('%I.%I', n.nspname, c.collname))
   from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2)
@@ -132,7 +137,8 @@ as $$
   join pg_catalog.pg_namespace n on n.oid = c.collnamespace
   where a1.attcollation <> a2.attcollation and a2.attcollation <> 0
   union all
-  select format('the keys have %s and %s columns: both tables need the same key; the columns may have other names',
+  select format(
+    'the keys have %s and %s columns: both tables need the same key; the columns may have other names',
     cardinality((pair).key_columns), cardinality((pair).v2_key_columns))
   where cardinality((pair).key_columns) <> cardinality((pair).v2_key_columns);
 $$;

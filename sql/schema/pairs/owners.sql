@@ -18,7 +18,8 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
+  select format(
+    '%s belongs to %s, who could replace it by code that runs as %s; run: alter function %s owner to %I',
     what, p.proowner::regrole, current_user, p.oid::regprocedure, current_user)
   from pg_catalog.pg_proc p
   where p.oid = id and not crossfade_private.is_trusted_owner(p.proowner);
@@ -53,12 +54,14 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- Whoever owns a table can give it a trigger, which our writes fire.
-  select format('%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
+  select format(
+    '%s %s belongs to %s, of which %s is not a member: its triggers cannot be created; run: alter table %2$s owner to %4$I',
     label, tab, c.relowner::regrole, current_user)
   from pg_catalog.pg_class c
   where c.oid = tab and not pg_has_role(c.relowner, 'usage')
   union all
-  select format('%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
+  select format(
+    '%s %s belongs to the API role %s, which could give it code that runs as %s; run: alter table %2$s owner to %4$I',
     label, tab, r.rolname, current_user)
   from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid = c.relowner
   where c.oid = tab and pg_has_role(c.relowner, 'usage')

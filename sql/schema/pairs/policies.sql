@@ -16,7 +16,8 @@ begin
     from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
     join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
     where i.item ->> 'copies' is not null), '{}')
-    || (select jsonb_object_agg(k1, k2) from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
+    || (select jsonb_object_agg(k1, k2)
+    from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
 end $$;
 
 comment on function crossfade_private.column_renames is
@@ -33,12 +34,15 @@ as $$
     when p.part = quote_ident(old_table) then quote_ident(new_table)
     -- A name behind that of another table is one of that table's.
     when p.place = 1 and p.parts = 1 or p.before = quote_ident(old_table) then coalesce(
-      (select quote_ident(r.value) from jsonb_each_text(columns) r where quote_ident(r.key) = p.part),
+      (select quote_ident(r.value) from jsonb_each_text(columns) r
+        where quote_ident(r.key) = p.part),
       p.part)
     else p.part end, '.' order by p.place)
   from (
-    select m[1] as part, lag(m[1]) over (order by n) as before, n as place, count(*) over () as parts
-    from regexp_matches(name, '("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)', 'g') with ordinality t(m, n)
+    select m[1] as part, lag(m[1]) over (order by n) as before, n as place,
+      count(*) over () as parts
+    from regexp_matches(name, '("(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*)', 'g')
+      with ordinality t(m, n)
   ) p;
 $$;
 
@@ -68,7 +72,8 @@ returns table (command text, role text, permissive boolean, using_text text, che
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end, l.polpermissive,
+  select c.name, case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end,
+    l.polpermissive,
     case when c.letter <> 'a' then pg_get_expr(l.polqual, tab) end,
     -- Without a CHECK of its own a policy checks new rows by its USING.
     case when c.letter <> 'd' then
@@ -92,21 +97,26 @@ declare
   v_1 constant regclass := (pair).v1_table;
   v_2 constant regclass := (pair).v2_table;
   v_on boolean[] := array(
-    select c.relrowsecurity from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+    select c.relrowsecurity from pg_catalog.pg_class c
+    where c.oid in (v_1, v_2) order by c.oid = v_2);
   v_columns jsonb;
   v_names text[] := array(
-    select c.relname::text from pg_catalog.pg_class c where c.oid in (v_1, v_2) order by c.oid = v_2);
+    select c.relname::text from pg_catalog.pg_class c
+    where c.oid in (v_1, v_2) order by c.oid = v_2);
 begin
   if v_on[1] <> v_on[2] then
-    return next format('row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
+    return next format(
+      'row-level security is on for %s and off for %s: everybody may write there what the policies forbid here; run: alter table %2$s enable row level security',
       case when v_on[1] then v_1 else v_2 end, case when v_on[1] then v_2 else v_1 end);
   elsif v_on[1] then
     v_columns := crossfade_private.column_renames(pair);
     return query
       with one as (
         select distinct p.command, p.role, p.permissive,
-          crossfade_private.renamed_sql(p.using_text, v_columns, v_names[1], v_names[2]) as using_text,
-          crossfade_private.renamed_sql(p.check_text, v_columns, v_names[1], v_names[2]) as check_text
+          crossfade_private.renamed_sql(p.using_text, v_columns, v_names[1], v_names[2])
+            as using_text,
+          crossfade_private.renamed_sql(p.check_text, v_columns, v_names[1], v_names[2])
+            as check_text
         from crossfade_private.write_policies(v_1) p
       ),
       two as (
@@ -118,7 +128,8 @@ begin
         union all
         (select 2, t.* from two t except select 2, o.* from one o)
       )
-      select format('policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
+      select format(
+        'policies of both tables differ for %s by %s: %s; make them equal, or see with: crossfade pair check-rls %s --user ID',
         d.command, d.role, string_agg(format('only V%s has a %s one%s%s', d.side,
           case when d.permissive then 'permissive' else 'restrictive' end,
           ' using ' || d.using_text, ' with check ' || d.check_text), ', ' order by d.side,
@@ -126,7 +137,8 @@ begin
       from differing d group by d.command, d.role order by d.command, d.role;
   end if;
   return query
-    select format('role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
+    select format(
+      'role %s may %s %s and not %s; run: revoke %2$s on %3$s from %1$I, or grant it on the other',
       r.name, c.name, case when g.two then v_2 else v_1 end, case when g.two then v_1 else v_2 end)
     from (values ('anon'), ('authenticated')) r(name)
     join pg_catalog.pg_roles o on o.rolname = r.name

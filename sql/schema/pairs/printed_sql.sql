@@ -54,8 +54,8 @@ as $$
   select judged.n, judged.space, judged.token,
     case when is_qualified or token ~ '^\$' or not (
         -- A column, type, function, table, label or keyword argument of the same name.
-        before in ('.', '::', ')', 'AS', 'FROM', 'JOIN', 'WITH', 'RECURSIVE', 'ORDINALITY', 'LATERAL',
-          'ONLY', 'COLLATE', 'WINDOW', 'OVER', 'OF', 'NAME', 'COLUMNS')
+        before in ('.', '::', ')', 'AS', 'FROM', 'JOIN', 'WITH', 'RECURSIVE', 'ORDINALITY',
+          'LATERAL', 'ONLY', 'COLLATE', 'WINDOW', 'OVER', 'OF', 'NAME', 'COLUMNS')
         or after in ('.', '(', '=>') or after = 'AS' and after_2 in ('(', 'MATERIALIZED', 'NOT')
         or before = '(' and before_2 in ('EXTRACT', 'USING') or before ~ '^[0-9]$'
         or crossfade_private.is_name(before) or crossfade_private.is_name(after))
@@ -100,7 +100,7 @@ as $$
 declare
   v_token record;
   v_depth integer := 0;
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_item text := '';
   v_before text := '';
 begin

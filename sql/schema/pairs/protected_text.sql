@@ -73,7 +73,8 @@ begin
     v_depth := v_depth + case when v_part in ('(', '[') then 1 when v_part in (')', ']') then -1
       else 0 end;
     -- PostgreSQL prints its words in capitals and other people's in small letters or quotes.
-    if v_depth = 0 and v_part ~ '\m(FROM|WHERE|GROUP|HAVING|UNION|INTERSECT|EXCEPT|ORDER|LIMIT|OFFSET|FETCH|WINDOW|FOR|DISTINCT|OVER|FILTER|WITHIN)\M' then
+    if v_depth = 0 and v_part ~ ('\m(FROM|WHERE|GROUP|HAVING|UNION|INTERSECT|EXCEPT|ORDER|LIMIT'
+        || '|OFFSET|FETCH|WINDOW|FOR|DISTINCT|OVER|FILTER|WITHIN)\M') then
       return null;
     end if;
     if v_depth = 0 and v_part = ',' then

@@ -66,7 +66,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
+  select format(
+    'V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
     t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
   from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
     (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
@@ -82,7 +83,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
+  select format(
+    'publication "%s" has %s and not %s: whoever listens to it does not hear of version 2 in its own format; run: %salter publication %I add table %s',
     p.name, (pair).v1_table, (pair).v2_table,
     case when p.publishes_changes
       and not crossfade_private.has_replica_identity(((pair).v2_table)::regclass)

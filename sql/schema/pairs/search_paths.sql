@@ -14,10 +14,12 @@ as $$
   where (n.nspname in ('public', 'extensions')
       or n.oid = (select c.relnamespace from pg_catalog.pg_class c where c.oid = tab))
     and not exists (
-      select from pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
+      select from pg_catalog.aclexplode(
+        coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) a
       left join pg_catalog.pg_roles r on r.oid = a.grantee
       where a.privilege_type = 'CREATE' and a.grantee <> n.nspowner
-        and not coalesce(r.rolsuper or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
+        and not coalesce(r.rolsuper
+          or r.rolname in (current_user, 'pg_database_owner', 'dashboard_user'), false));
 $$;
 
 comment on function crossfade_private.owner_search_path is

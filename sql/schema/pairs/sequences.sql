@@ -67,7 +67,8 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
+  select format(
+    '"%s" of %s takes its values from %s and "%s" of %s from %s: both hand out the same keys, which the other table then refuses; run: %s',
     s.column_2, (pair).v2_table, s.sequence_2, s.column_1, (pair).v1_table,
     coalesce(s.sequence_1::text, 'its clients'),
     case when s.sequence_1 is null
@@ -92,9 +93,11 @@ as $$
   ) i
   where s.sequence_2 is not null and s.sequence_2 is distinct from s.sequence_1
   union all
-  select format('sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
+  select format(
+    'sequence %s, from which "%s" of %s takes its values, would be dropped with "%s" of %s; stage complete %s',
     s.sequence_2, s.column_2, (pair).v2_table, o.column_name, o.tab,
-    case when o.is_identity then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
+    case when o.is_identity
+      then 'gives version 2 a sequence of its own (ACCESS EXCLUSIVE on it for milliseconds)'
       else 'makes it version 2''s' end)
   from crossfade_private.key_sequences(pair) s
   cross join lateral crossfade_private.sequence_owner(s.sequence_2) o

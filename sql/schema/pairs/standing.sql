@@ -52,7 +52,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_items text[] := '{}';
+  v_items text[] := '{}'::text[];
   v_column record;
 begin
   for v_column in
@@ -64,7 +64,9 @@ begin
     order by u.n
   loop
     if v_column.item is null then
-      raise exception 'column "%" has another type in the converter, and only a call can assign that', v_column.name;
+      raise exception
+        'column "%" has another type in the converter, and only a call can assign that',
+        v_column.name;
     end if;
     v_items := v_items || v_column.item;
   end loop;
@@ -81,7 +83,8 @@ returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
+  select jsonb_build_object(
+    'items', jsonb_agg(i || jsonb_build_object('text', a.items[n]) order by n))
   from (
     select crossfade_private.assigned_items(array_agg(i ->> 'text' order by n), columns,
       -- Where an aggregate or a set would be refused: in an UPDATE, each column gets its

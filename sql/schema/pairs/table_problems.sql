@@ -72,9 +72,10 @@ as $$
   union all
   select format(
     '%s %s: column "%s" begins with cf_, as the names in our statements do; run: alter table %2$s rename column %3$I to %4$I',
-    label, tab, a.attname, concat(coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
-      select from pg_catalog.pg_attribute b
-      where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
+    label, tab, a.attname, concat(
+      coalesce(nullif(substr(a.attname, 4), ''), 'renamed'), case when exists (
+        select from pg_catalog.pg_attribute b
+        where b.attrelid = tab and b.attname = substr(a.attname, 4)) then '_1' end))
   from pg_catalog.pg_attribute a
   where a.attrelid = tab and a.attnum > 0 and not a.attisdropped and left(a.attname, 3) = 'cf_'
   union all

@@ -19,14 +19,15 @@ as $$
         where c.confrelid in (to_regclass(q.v1_table), to_regclass(q.v2_table))))
   union all
   -- What happens to one table when a parent goes, the mirror does to the other one as well.
-  select format('deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
+  select format(
+    'deleting from %s does %s to %s and %s to %s: whichever comes first is mirrored to the other one',
     a.confrelid::regclass, d.words[1], a.conrelid::regclass, d.words[2], b.conrelid::regclass)
   from pg_catalog.pg_constraint a
   join pg_catalog.pg_constraint b on b.confrelid = a.confrelid and b.contype = 'f'
     and b.conrelid = ((pair).v2_table)::regclass
   cross join lateral (
-    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing' when 'c' then 'delete'
-      when 'n' then 'set null' else 'set default' end
+    select array(select case k when 'a' then 'nothing' when 'r' then 'nothing'
+      when 'c' then 'delete' when 'n' then 'set null' else 'set default' end
     from unnest(array[a.confdeltype, b.confdeltype]) with ordinality u(k, n) order by n) as words
   ) d
   where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass

@@ -22,8 +22,8 @@ as $$
       start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
     }'),
     ('admin', '{
-      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair, remove_operator,
-      set_operator_role, set_setting, unregister_pair
+      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair,
+      remove_operator, set_operator_role, set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

@@ -99,7 +99,8 @@ begin
   v_dirty := coalesce((select jsonb_agg(distinct f -> 'key') from unnest(v_found) f), '[]');
   v_found := v_found || array(select crossfade_private.run_check(
     crossfade_private.edit_laws_sql(pieces, side, true) || ' union all '
-      || crossfade_private.edit_laws_sql(pieces, side, false), keys, 1, v_last, after_key, v_dirty));
+      || crossfade_private.edit_laws_sql(pieces, side, false),
+    keys, 1, v_last, after_key, v_dirty));
   v_here := array(select crossfade_private.run_check(crossfade_private.digests_sql(pieces, side),
     keys, 1, v_last, after_key, v_dirty));
   return query

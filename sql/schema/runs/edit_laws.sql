@@ -87,7 +87,8 @@ as $outer$
         '{convert} cf_p.cf_row {with} null::{target} {converted}', pieces), 'true'),
       'stored_first', crossfade_private.stored_sql(t.tab, 'cf_c', '{}'),
       'stored_second', crossfade_private.stored_sql(t.tab, 'cf_c2', '{}'),
-      'unlike_stored', crossfade_private.differing_columns_sql(t.tab, 'cf_t', 'cf_x', laws => true)))
+      'unlike_stored', crossfade_private.differing_columns_sql(
+        t.tab, 'cf_t', 'cf_x', laws => true)))
   from (select (pieces ->> 'target')::regclass) t(tab);
 $outer$;
 
@@ -113,7 +114,7 @@ declare
     case when (side = 1) = of_source then 'cf_g.cf_row' else 'cf_u.cf_row' end);
   v_none constant text := case when of_source then 'null::{target}' else 'null::{source}' end;
   v_made record;
-  v_pieces jsonb := '{}';
+  v_pieces jsonb := '{}'::jsonb;
 begin
   for v_made in
     select m.name, crossfade_private.made_sql(crossfade_private.render(m.conversion, pieces),
@@ -140,8 +141,10 @@ begin
     'kept', crossfade_private.kept_columns_sql(v_other),
     'edited', crossfade_private.differing_columns_sql(v_tab, '(cf_g.cf_row)', '(cf_u.cf_row)'),
     'unlike', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_d', laws => true),
-    'unlike_again', crossfade_private.differing_columns_sql(v_other, '(cf_o.cf_row)', 'cf_e', laws => true),
-    'unlike_kept', crossfade_private.differing_columns_sql(v_tab, '(cf_u.cf_row)', 'cf_i', laws => true));
+    'unlike_again', crossfade_private.differing_columns_sql(
+      v_other, '(cf_o.cf_row)', 'cf_e', laws => true),
+    'unlike_kept', crossfade_private.differing_columns_sql(
+      v_tab, '(cf_u.cf_row)', 'cf_i', laws => true));
 end $$;
 
 comment on function crossfade_private.edit_pieces is
@@ -155,7 +158,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $outer$
   select crossfade_private.render($sql$
-    select cf_n.cf_key as key, cf_v.*, crossfade_private.shown_columns(cf_u.cf_row, {edited}) as edit
+    select cf_n.cf_key as key, cf_v.*,
+      crossfade_private.shown_columns(cf_u.cf_row, {edited}) as edit
     from (select cf_n.*, hashtext(cf_n.cf_key::text) & 2147483647 as cf_edit from {rows} cf_n) cf_n
     join lateral (
       select cf_s as cf_row, {skey_json_s} as cf_key from {source} cf_s
@@ -172,7 +176,8 @@ as $outer$
     left join lateral {made_fresh_2} cf_fresh_2 on true
     left join lateral (
       select {lost} as cf_lost where cf_fresh_1.cf_is and cf_fresh_2.cf_is offset 0) cf_l on true
-    left join lateral (select cf_k.* from {kept} cf_k where cf_l.cf_lost <> '{}' offset 0) cf_k on true
+    left join lateral (
+      select cf_k.* from {kept} cf_k where cf_l.cf_lost <> '{}' offset 0) cf_k on true
     left join lateral {stored_kept} cf_h on cf_l.cf_lost <> '{}'
     left join lateral {made_kept} cf_i on true
     cross join lateral (

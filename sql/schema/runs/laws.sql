@@ -92,7 +92,8 @@ begin
         select from {target} cf_t cross join lateral {convert_back} cf_t {with_back} cf_n.cf_row
           {converted_back} cf_x where ({tkey_t}) = ({skey_n}))
       union all
-      select 7, cf_m.cf_broken || case when cf_c.cf_number > 1 then '{"one row"}'::text[] else '{}' end,
+      select 7,
+        cf_m.cf_broken || case when cf_c.cf_number > 1 then '{"one row"}'::text[] else '{}' end,
         null, crossfade_private.shown_columns(cf_c, '{}') - 'cf_is'::text - 'cf_number'::text
       where cf_m.cf_broken <> '{}' or cf_c.cf_number > 1
       union all
@@ -127,7 +128,8 @@ begin
     'called_back', crossfade_private.made_sql(crossfade_private.render(format(
       '{call_back}(cf_m.cf_row, %s)', case side when 1 then 'null::{source}'
         else 'cf_n.cf_row' end), pieces), 'cf_m.cf_broken = ''{}'''),
-    'different', crossfade_private.differing_columns_sql(v_source, '(cf_n.cf_row)', 'cf_d', laws => true),
+    'different', crossfade_private.differing_columns_sql(
+      v_source, '(cf_n.cf_row)', 'cf_d', laws => true),
     'unlike', crossfade_private.differing_columns_sql(v_target, 'cf_c', 'cf_e'),
     'unlike_back', crossfade_private.differing_columns_sql(v_source, 'cf_d', 'cf_f')));
 end $outer$;
@@ -142,7 +144,8 @@ set search_path = pg_catalog, pg_temp
 as $outer$
   select crossfade_private.render($sql$
     select cf_n.cf_key as key, 6 as law, '{}'::text[] as columns, null::jsonb as stored,
-      null::jsonb as converted, null::jsonb as edit, md5(concat_ws(',', cf_c::text, cf_d::text)) as made
+      null::jsonb as converted, null::jsonb as edit,
+      md5(concat_ws(',', cf_c::text, cf_d::text)) as made
     from {rows} cf_n
     left join lateral {made} cf_c on true
     left join lateral {stored} cf_m on cf_c.cf_is

@@ -40,7 +40,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_failure record;
-  v_left jsonb[] := '{}';
+  v_left jsonb[] := '{}'::jsonb[];
 begin
   for v_failure in
     select f.id, f.key, f.moved_to, f.written_side

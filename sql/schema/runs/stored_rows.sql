@@ -67,7 +67,8 @@ as $$
     array_to_string(more_tests || array(
       select crossfade_private.domain_tests(f.atttypid, format('%s.%I', made, f.attname))
       from pg_catalog.pg_attribute f
-      where f.attrelid = tab and f.attnum > 0 and not f.attisdropped and f.attgenerated = ''), ', '),
+      where f.attrelid = tab and f.attnum > 0 and not f.attisdropped and f.attgenerated = ''),
+      ', '),
     array_to_string(array(select crossfade_private.row_tests(tab)), ', '),
     string_agg(case when a.attgenerated = '' then quote_ident(a.attname)
       else format('(%s)', pg_get_expr(d.adbin, d.adrelid)) end, ', ' order by a.attnum),

@@ -51,7 +51,8 @@ begin
       where m.pair = (stage_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
-      format('crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
+      format(
+        'crossfade pair mirror %1$s both --reason "...", then crossfade repair %1$s --reason "..."',
         (pair).name));
   end if;
   if stage = 'live' then

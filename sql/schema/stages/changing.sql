@@ -56,7 +56,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_moved jsonb := '[]';
+  v_moved jsonb := '[]'::jsonb;
 begin
   -- Order matters: who takes from which sequence first, then past what it must be.
   if stage = 'complete' then

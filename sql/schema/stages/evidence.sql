@@ -40,13 +40,15 @@ as $$
   union all
   select crossfade_private.blocker('open_mismatches',
     format('%s rows differ between the tables', count(*)),
-    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s',
+      (data_blockers.pair).name))
   from crossfade.mismatches m where m.pair = (data_blockers.pair).name
     and m.resolved_at is null having count(*) > 0
   union all
   select crossfade_private.blocker('open_failures',
     format('%s writes reached one table only', count(*)),
-    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s', (data_blockers.pair).name))
+    format('crossfade repair %1$s --reason "...", then crossfade verify run %1$s',
+      (data_blockers.pair).name))
   from crossfade.mirror_failures f where f.pair = (data_blockers.pair).name
     and f.resolved_at is null having count(*) > 0
   union all

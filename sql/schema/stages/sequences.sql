@@ -101,7 +101,7 @@ declare
   v_2 constant regclass := (pair).v2_table;
   v_column record;
   v_own text;
-  v_moved jsonb := '[]';
+  v_moved jsonb := '[]'::jsonb;
 begin
   for v_column in
     select a.attname as name, s.sequence, o.column_name as owner, o.is_identity,

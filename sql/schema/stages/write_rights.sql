@@ -20,7 +20,8 @@ as $$
       from crossfade_private.write_policies(tab) p
       cross join lateral (
         select format('coalesce(%s, false)',
-          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true')) as expression
+          coalesce(case when of_new_row then p.check_text else p.using_text end, 'true'))
+          as expression
       ) q
       where p.command = command_name
         and (p.role = 'public' or pg_has_role(role_name, p.role, 'usage')))
@@ -38,7 +39,8 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
+  select format(
+    'select %s as key, array[%s, %s, %s, %s]::boolean[] as allowed from unnest($%s::%s[]) as %I',
     crossfade_private.key_to_json(names, tab, key_columns, quote_ident(c.relname)),
     crossfade_private.write_right_sql(tab, role_name, 'insert', true),
     crossfade_private.write_right_sql(tab, role_name, 'update', false),

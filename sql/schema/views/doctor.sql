@@ -39,7 +39,7 @@ as $$
     ('triggers',
       'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
     ('v1_dependents',
-      'c145ff4abd0581056e212a966448986289587451f1259b291f66f4b63300faf6');
+      '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
 $$;
 
 comment on function crossfade_private.known_checks is

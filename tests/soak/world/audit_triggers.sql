@@ -1,4 +1,5 @@
--- An owner's audit: who changed which row, and whether a client, the owner's code or the engine did.
+-- An owner's audit: who changed which row, and whether a client, the owner's code or the engine
+-- did.
 create function soak.audit_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -18,9 +19,11 @@ begin
   values (
     case when v_engine then 'engine' when v_caller is null then 'client' else 'owner' end,
     v_side, left(tg_op, 1), soak.who(),
-    case when v_engine then jsonb_build_object('owner_id', v_old -> 'owner_id', 'org', v_old -> 'org')
+    case when v_engine
+      then jsonb_build_object('owner_id', v_old -> 'owner_id', 'org', v_old -> 'org')
       else v_old end,
-    case when v_engine then jsonb_build_object('owner_id', v_new -> 'owner_id', 'org', v_new -> 'org')
+    case when v_engine
+      then jsonb_build_object('owner_id', v_new -> 'owner_id', 'org', v_new -> 'org')
       else v_new end);
   return null;
 end $$;

@@ -392,7 +392,8 @@ def test_the_language_of_messages_makes_no_difference(db: Connection) -> None:
     dualwrite(db)
     db.execute("""
         create function public.again() returns trigger language plpgsql as $$
-        begin update public.things_v2 set pinned = true where id in (select id from fresh); return null; end $$;
+        begin update public.things_v2 set pinned = true where id in (select id from fresh);
+        return null; end $$;
         create trigger zz_again after insert on public.things referencing new table as fresh
         for each statement execute function public.again()
     """)

@@ -487,6 +487,9 @@ def test_an_older_dual_write_of_the_owners_may_stay(db: Connection, side: int, p
 # Rows that their triggers bring back or take away -------------------------------------------------
 
 
+UNDELETE = "begin insert into {t} (id, body) values (old.id, %s); return null; end"
+
+
 @pytest.mark.parametrize("count", [1, 25])
 @pytest.mark.parametrize("side", [1, 2])
 def test_a_row_that_an_after_delete_trigger_puts_back_is_in_both_tables(
@@ -495,14 +498,30 @@ def test_a_row_that_an_after_delete_trigger_puts_back_is_in_both_tables(
     made = trigger(
         "undelete",
         "after delete on {t} for each row when (old.body <> 'gone')",
-        "begin insert into {t} (id, body) values (old.id, 'kept'); return null; end",
+        UNDELETE % "old.body",
         (BOTH[side - 1],),
     )
     dualwrite(db, PLAIN.but(after=made))
     db.execute(f"insert into public.things select g, 'n' from generate_series(1, {count}) g")
     db.execute("insert into public.things values (100, 'gone')")
     db.execute(f"delete from public.{BOTH[side - 1]}")
-    assert settled(db) == [(n, "kept") for n in range(1, count + 1)]
+    assert settled(db) == [(n, "n") for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_one_that_puts_another_row_back_is_refused_and_nothing_is_lost(
+    db: Connection, side: int
+) -> None:
+    # The counterpart is still there, and might be a row that only the other table has: handing it
+    # over would be worse. LIMITS.md says so.
+    made = trigger(
+        "undelete", "after delete on {t} for each row", UNDELETE % "'kept'", (BOTH[side - 1],)
+    )
+    dualwrite(db, PLAIN.but(after=made))
+    db.execute("insert into public.things select g, 'n' from generate_series(1, 9) g")
+    with pytest.raises(psycopg.errors.UniqueViolation, match="has a row with it"):
+        db.execute(f"delete from public.{BOTH[side - 1]}")
+    assert settled(db) == [(n, "n") for n in range(1, 10)]
 
 
 @pytest.mark.parametrize("event", ["insert", "update"])

@@ -1,10 +1,12 @@
 -- Converters in another language are called, and read the row as a whole.
-create table public.notes (id text primary key, body text not null);
+create schema called;
 
-create table public.notes_v2 (id text primary key, body jsonb not null, seen integer);
+create table called.notes (id text primary key, body text not null);
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create table called.notes_v2 (id text primary key, body jsonb not null, seen integer);
+
+create function called.notes_to_v2(new_v1 called.notes, old_v2 called.notes_v2)
+returns setof called.notes_v2
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -12,8 +14,8 @@ begin
   return query select new_v1.id, to_jsonb(new_v1.body), old_v2.seen;
 end $$;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function called.notes_to_v1(new_v2 called.notes_v2, old_v1 called.notes)
+returns setof called.notes
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -22,5 +24,5 @@ begin
 end $$;
 
 select crossfade.register_pair(
-  'notes', 'public.notes', 'public.notes_v2', 'public.notes_to_v2', 'public.notes_to_v1'
+  'notes', 'called.notes', 'called.notes_v2', 'called.notes_to_v2', 'called.notes_to_v1'
 );

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_delete()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -47,26 +47,26 @@ begin
     -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
     -- row.
     cf_unseen := array(select jsonb_build_object('id', cf_r.id) from cf_old cf_r
-      where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_r).id));
+      where not exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_r).id));
   end if;
   begin
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
-      delete from public.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id);
+      delete from called.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from called.notes cf_s where (cf_s).id = (cf_r).id);
     else
-      execute 'delete from public.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id)';
+      execute 'delete from called.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from called.notes cf_s where (cf_s).id = (cf_r).id)';
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
+      delete from called.notes_v2 cf_t using cf_old cf_r, called.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and not exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen));
-      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
-        from public.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
+        and not exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen));
+      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::called.notes
+        from called.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(
@@ -78,6 +78,6 @@ begin
       raise;
     end if;
   end;
-  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::public.notes from cf_old cf_x));
+  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::called.notes from cf_old cf_x));
   return null;
 end $function$

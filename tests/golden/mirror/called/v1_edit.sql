@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds notes[], cf_news notes[], cf_nested boolean)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds called.notes[], cf_news called.notes[], cf_nested boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -14,30 +14,31 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
-  cf_rows public.notes[];
+  cf_rows called.notes[];
   cf_constraint text;
 begin
   begin
-    update public.notes_v2 cf_t set (body, seen) = (select case when (row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) then cf_c.body else (cf_t).body end, case when cf_b.seen is distinct from cf_c.seen then cf_c.seen else (cf_t).seen end from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true)
+    update called.notes_v2 cf_t set (body, seen) = (select case when (row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) then cf_c.body else (cf_t).body end, case when cf_b.seen is distinct from cf_c.seen then cf_c.seen else (cf_t).seen end from lateral called.notes_to_v2(cf_s, cf_t) cf_c left join lateral called.notes_to_v2(cf_o, cf_t) cf_b on true)
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes cf_s on (cf_s).id = (cf_n).id
-    where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c left join lateral public.notes_to_v2(cf_o, cf_t) cf_b on true where ((row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text))) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_b.seen is distinct from cf_c.seen) and (cf_t).seen is distinct from cf_c.seen));
-    delete from public.notes_v2 cf_t
+    join called.notes cf_s on (cf_s).id = (cf_n).id
+    where (cf_t).id = (cf_s).id and (exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c left join lateral called.notes_to_v2(cf_o, cf_t) cf_b on true where ((row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text))) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_b.seen is distinct from cf_c.seen) and (cf_t).seen is distinct from cf_c.seen));
+    delete from called.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from public.notes cf_s where (cf_s).id = (cf_r).id and exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c));
-    insert into public.notes_v2 (id, body, seen) overriding system value
+      select from called.notes cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c));
+    insert into called.notes_v2 (id, body, seen) overriding system value
     select cf_c.id, cf_c.body, cf_c.seen
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes cf_s on (cf_s).id = (cf_n).id
-    cross join lateral public.notes_to_v2(cf_s, null::public.notes_v2) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)
+    join called.notes cf_s on (cf_s).id = (cf_n).id
+    cross join lateral called.notes_to_v2(cf_s, null::called.notes_v2) cf_c
+    where not exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_s).id)
       -- Its counterpart is there, under a key that it could not leave.
       and not exists (
         select from crossfade.mirror_failures f
         where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
-      and (not cf_nested or not exists (select from lateral public.notes_to_v2(cf_o, null::public.notes_v2) cf_b));
+      and (not cf_nested or not exists (select from lateral called.notes_to_v2(cf_o, null::called.notes_v2) cf_b));
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -28,10 +28,10 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes_v2 (id, body, seen) overriding system value
+      insert into called.notes_v2 (id, body, seen) overriding system value
       select cf_c.id, cf_c.body, cf_c.seen
-      from (select row(cf_x.*)::public.notes as cf_n from cf_new cf_x) cf_q
-      cross join lateral public.notes_to_v2(cf_n, null::public.notes_v2) cf_c;
+      from (select row(cf_x.*)::called.notes as cf_n from cf_new cf_x) cf_q
+      cross join lateral called.notes_to_v2(cf_n, null::called.notes_v2) cf_c;
       declare
         cf_written bigint;
       begin
@@ -68,6 +68,6 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::public.notes from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::called.notes from cf_new cf_x), tg_op);
   return null;
 end $function$

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds notes[], cf_news notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds called.notes[], cf_news called.notes[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -12,10 +12,10 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V2 under the old key comes back to V1.
 #variable_conflict use_column
 begin
-  update public.notes cf_s set (body) = (select cf_c.body from lateral public.notes_to_v1(cf_t, cf_s) cf_c)
+  update called.notes cf_s set (body) = (select cf_c.body from lateral called.notes_to_v1(cf_t, cf_s) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
-  join public.notes_v2 cf_t on (cf_t).id = (cf_r).id
-  where (cf_s).id = (cf_t).id and exists (select from lateral public.notes_to_v1(cf_t, cf_s) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body);
+  join called.notes_v2 cf_t on (cf_t).id = (cf_r).id
+  where (cf_s).id = (cf_t).id and exists (select from lateral called.notes_to_v1(cf_t, cf_s) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows notes[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows called.notes[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -25,30 +25,30 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    join public.notes_v2 cf_t on (cf_t).id = (cf_s).id
-    cross join lateral public.notes_to_v2(cf_s, cf_t) cf_c
+    join called.notes cf_s on (cf_s).id = (cf_r).id
+    join called.notes_v2 cf_t on (cf_t).id = (cf_s).id
+    cross join lateral called.notes_to_v2(cf_s, cf_t) cf_c
     where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes_v2');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'called.notes_v2');
     end if;
-    update public.notes_v2 cf_t set (body, seen) = (select cf_c.body, cf_c.seen from lateral public.notes_to_v2(cf_s, cf_t) cf_c)
+    update called.notes_v2 cf_t set (body, seen) = (select cf_c.body, cf_c.seen from lateral called.notes_to_v2(cf_s, cf_t) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
+    join called.notes cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-      and exists (select from lateral public.notes_to_v2(cf_s, cf_t) cf_c where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen);
-    insert into public.notes_v2 (id, body, seen) overriding system value
+      and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen);
+    insert into called.notes_v2 (id, body, seen) overriding system value
     select cf_c.id, cf_c.body, cf_c.seen
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    cross join lateral public.notes_to_v2(cf_s, null::public.notes_v2) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id);
+    join called.notes cf_s on (cf_s).id = (cf_r).id
+    cross join lateral called.notes_to_v2(cf_s, null::called.notes_v2) cf_c
+    where not exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    cross join lateral public.notes_to_v2(cf_s, null::public.notes_v2) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id);
+    join called.notes cf_s on (cf_s).id = (cf_r).id
+    cross join lateral called.notes_to_v2(cf_s, null::called.notes_v2) cf_c
+    where not exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

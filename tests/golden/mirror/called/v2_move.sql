@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_move(cf_olds notes_v2[], cf_news notes_v2[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_move(cf_olds called.notes_v2[], cf_news called.notes_v2[])
  RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -13,11 +13,11 @@ AS $function$
 #variable_conflict use_column
 declare
   cf_move record;
-  cf_from public.notes_v2;
-  cf_to public.notes_v2;
+  cf_from called.notes_v2;
+  cf_to called.notes_v2;
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -30,17 +30,17 @@ begin
     perform crossfade_private.move_failure('notes', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
     begin
       -- A trigger of the owner's may have made a row for the new key in this very statement.
-      delete from public.notes cf_t
+      delete from called.notes cf_t
       where (cf_t).id = (cf_to).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and exists (select from public.notes cf_t where (cf_t).id = (cf_from).id);
+        and exists (select from called.notes cf_t where (cf_t).id = (cf_from).id);
       -- A row that the converter leaves out under its new key has no counterpart any more.
-      if exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_to).id) and not exists (
-        select from public.notes_v2 cf_s cross join lateral public.notes_to_v1(cf_s, null::public.notes) cf_c
+      if exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_to).id) and not exists (
+        select from called.notes_v2 cf_s cross join lateral called.notes_to_v1(cf_s, null::called.notes) cf_c
         where (cf_s).id = (cf_to).id) then
-        delete from public.notes cf_t where (cf_t).id = (cf_from).id;
+        delete from called.notes cf_t where (cf_t).id = (cf_from).id;
         continue;
       end if;
-      update public.notes cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
+      update called.notes cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v2', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
@@ -52,9 +52,9 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v2', jsonb_build_object('id', (cf_to).id));
       if cf_further is not null
-        and not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_to).id)
-        and exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_further ->> 'id')::text) then
-        update public.notes cf_t set id = (cf_further ->> 'id')::text where (cf_t).id = (cf_to).id;
+        and not exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_to).id)
+        and exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_further ->> 'id')::text) then
+        update called.notes cf_t set id = (cf_further ->> 'id')::text where (cf_t).id = (cf_to).id;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_push(cf_olds notes_v2[], cf_news notes_v2[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_push(cf_olds called.notes_v2[], cf_news called.notes_v2[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -12,10 +12,10 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V1 under the old key comes back to V2.
 #variable_conflict use_column
 begin
-  update public.notes_v2 cf_s set (body, seen) = (select cf_c.body, cf_c.seen from lateral public.notes_to_v2(cf_t, cf_s) cf_c)
+  update called.notes_v2 cf_s set (body, seen) = (select cf_c.body, cf_c.seen from lateral called.notes_to_v2(cf_t, cf_s) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
-  join public.notes cf_t on (cf_t).id = (cf_r).id
-  where (cf_s).id = (cf_t).id and exists (select from lateral public.notes_to_v2(cf_t, cf_s) cf_c where (row(((cf_s).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_s).body is distinct from cf_c.body or ((cf_s).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_s).seen is distinct from cf_c.seen);
+  join called.notes cf_t on (cf_t).id = (cf_r).id
+  where (cf_s).id = (cf_t).id and exists (select from lateral called.notes_to_v2(cf_t, cf_s) cf_c where (row(((cf_s).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_s).body is distinct from cf_c.body or ((cf_s).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_s).seen is distinct from cf_c.seen);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows notes_v2[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows called.notes_v2[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -25,30 +25,30 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-    join public.notes cf_t on (cf_t).id = (cf_s).id
-    cross join lateral public.notes_to_v1(cf_s, cf_t) cf_c
+    join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join called.notes cf_t on (cf_t).id = (cf_s).id
+    cross join lateral called.notes_to_v1(cf_s, cf_t) cf_c
     where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'called.notes');
     end if;
-    update public.notes cf_t set (body) = (select cf_c.body from lateral public.notes_to_v1(cf_s, cf_t) cf_c)
+    update called.notes cf_t set (body) = (select cf_c.body from lateral called.notes_to_v1(cf_s, cf_t) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-      and exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body);
-    insert into public.notes (id, body) overriding system value
+      and exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body);
+    insert into called.notes (id, body) overriding system value
     select cf_c.id, cf_c.body
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-    cross join lateral public.notes_to_v1(cf_s, null::public.notes) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id);
+    join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    cross join lateral called.notes_to_v1(cf_s, null::called.notes) cf_c
+    where not exists (select from called.notes cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-    cross join lateral public.notes_to_v1(cf_s, null::public.notes) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id);
+    join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    cross join lateral called.notes_to_v1(cf_s, null::called.notes) cf_c
+    where not exists (select from called.notes cf_t where (cf_t).id = (cf_s).id);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_truncate()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -37,22 +37,22 @@ begin
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate public.notes;
+    truncate called.notes;
     return null;
   end if;
   begin
     -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
     -- never had a counterpart.
-    delete from public.notes cf_t
-    where not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral public.notes_to_v2(cf_t, null::public.notes_v2) cf_c);
+    delete from called.notes cf_t
+    where not exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_t).id)
+      and exists (select from lateral called.notes_to_v2(cf_t, null::called.notes_v2) cf_c);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       'notes', 2, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
-    from public.notes cf_t;
+    from called.notes cf_t;
   end;
   return null;
 end $function$

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -20,10 +20,10 @@ declare
   cf_moved boolean;
   cf_changed boolean;
   cf_written bigint;
-  cf_olds public.notes_v2[];
-  cf_news public.notes_v2[];
+  cf_olds called.notes_v2[];
+  cf_news called.notes_v2[];
   cf_refused integer[];
-  cf_left public.notes_v2[];
+  cf_left called.notes_v2[];
   
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -55,8 +55,8 @@ begin
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
-      select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::called.notes_v2 as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::called.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
@@ -64,8 +64,8 @@ begin
   if cf_count >= 9 and not cf_moved then
     -- Planned for the number of rows at hand.
     execute 'select exists (
-      select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::called.notes_v2 as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::called.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id collate pg_catalog."C" is distinct from (cf_s).id or (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) or (cf_o).seen is distinct from (cf_s).seen)' into cf_changed;
   end if;
   -- Order matters: what the converter does not read must not even lock the other table.
@@ -77,31 +77,31 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body));
+        update called.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral called.notes_to_v1(cf_s, cf_t) cf_c left join lateral called.notes_to_v1(cf_o, cf_t) cf_b on true)
+        from (select row(cf_x.*)::called.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join called.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c left join lateral called.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body));
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
-          and pg_stat_get_xact_tuples_inserted('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_updated('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' else 'update public.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true)
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c left join lateral public.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' end;
+          and pg_stat_get_xact_tuples_inserted('called.notes'::regclass)
+            + pg_stat_get_xact_tuples_updated('called.notes'::regclass)
+            + pg_stat_get_xact_tuples_deleted('called.notes'::regclass) = 0 then 'update called.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral called.notes_to_v1(cf_s, cf_t) cf_c left join lateral called.notes_to_v1(cf_o, cf_t) cf_b on true)
+        from (select row(cf_x.*)::called.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join (select row(cf_x.*)::called.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c left join lateral called.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' else 'update called.notes cf_t set (body) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end from lateral called.notes_to_v1(cf_s, cf_t) cf_c left join lateral called.notes_to_v1(cf_o, cf_t) cf_b on true)
+        from (select row(cf_x.*)::called.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join called.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c left join lateral called.notes_to_v1(cf_o, cf_t) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body))' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q
-        where case when exists (select from public.notes cf_t where (cf_t).id = (cf_s).id) then exists (
-          select from public.notes cf_t where (cf_t).id = (cf_s).id
-            and not exists (select from lateral public.notes_to_v1(cf_s, cf_t) cf_c))
-        else exists (select from lateral public.notes_to_v1(cf_s, null::public.notes) cf_c) end) then
+        select from (select row(cf_x.*)::called.notes_v2 as cf_s from cf_new cf_x) cf_q
+        where case when exists (select from called.notes cf_t where (cf_t).id = (cf_s).id) then exists (
+          select from called.notes cf_t where (cf_t).id = (cf_s).id
+            and not exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c))
+        else exists (select from lateral called.notes_to_v1(cf_s, null::called.notes) cf_c) end) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -110,8 +110,8 @@ begin
       end if;
     end;
   end if;
-  cf_olds := array(select row(cf_x.*)::public.notes_v2 from cf_old cf_x);
-  cf_news := array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x);
+  cf_olds := array(select row(cf_x.*)::called.notes_v2 from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::called.notes_v2 from cf_new cf_x);
   if cf_moved then
     -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
     -- would not have what only the other table holds.
@@ -130,9 +130,9 @@ begin
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
-    cf_left := array(select row(cf_s.*)::public.notes_v2
-      from unnest(cf_olds) cf_r join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-      where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id));
+    cf_left := array(select row(cf_s.*)::called.notes_v2
+      from unnest(cf_olds) cf_r join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
+      where not exists (select from called.notes cf_t where (cf_t).id = (cf_s).id));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);
     end if;

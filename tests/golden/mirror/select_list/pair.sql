@@ -1,7 +1,9 @@
 -- Converters that are a bare list of expressions: they stand in SET and WHERE, column by column.
-create table public.notes (id bigint primary key, body text not null, tag text);
+create schema select_list;
 
-create table public.notes_v2 (
+create table select_list.notes (id bigint primary key, body text not null, tag text);
+
+create table select_list.notes_v2 (
   id bigint primary key,
   parts jsonb not null,
   tag varchar(20),
@@ -9,16 +11,16 @@ create table public.notes_v2 (
   size integer generated always as (jsonb_array_length(parts)) stored
 );
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create function select_list.notes_to_v2(new_v1 select_list.notes, old_v2 select_list.notes_v2)
+returns setof select_list.notes_v2
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select new_v1.id, jsonb_build_array(new_v1.body), new_v1.tag, coalesce(old_v2.pinned, false), 0
 $$;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function select_list.notes_to_v1(new_v2 select_list.notes_v2, old_v1 select_list.notes)
+returns setof select_list.notes
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -26,5 +28,6 @@ as $$
 $$;
 
 select crossfade.register_pair(
-  'notes', 'public.notes', 'public.notes_v2', 'public.notes_to_v2', 'public.notes_to_v1'
+  'notes', 'select_list.notes', 'select_list.notes_v2',
+  'select_list.notes_to_v2', 'select_list.notes_to_v1'
 );

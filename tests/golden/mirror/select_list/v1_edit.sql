@@ -1,38 +1,39 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds notes[], cf_news notes[], cf_nested boolean)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds select_list.notes[], cf_news select_list.notes[], cf_nested boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": edits of rows of V1, read again by their keys.
 #variable_conflict use_column
 declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
-  cf_rows public.notes[];
+  cf_rows select_list.notes[];
   cf_constraint text;
 begin
   begin
-    update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
+    update select_list.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes cf_s on (cf_s).id = (cf_n).id
+    join select_list.notes cf_s on (cf_s).id = (cf_n).id
     where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying);
-    delete from public.notes_v2 cf_t
+    delete from select_list.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from public.notes cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c));
-    insert into public.notes_v2 (id, parts, tag, pinned) overriding system value
+      select from select_list.notes cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c));
+    insert into select_list.notes_v2 (id, parts, tag, pinned) overriding system value
     select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes cf_s on (cf_s).id = (cf_n).id
-    cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)
+    join select_list.notes cf_s on (cf_s).id = (cf_n).id
+    cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
+    where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id)
       -- Its counterpart is there, under a key that it could not leave.
       and not exists (
         select from crossfade.mirror_failures f
         where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
-      and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::bigint as id, (jsonb_build_array((cf_o).body))::jsonb as parts, pg_catalog."varchar"(((cf_o).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_b));
+      and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::bigint as id, (jsonb_build_array((cf_o).body))::jsonb as parts, pg_catalog."varchar"(((cf_o).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_b));
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows inserted into V1.
 #variable_conflict use_column
@@ -23,10 +23,10 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes_v2 (id, parts, tag, pinned) overriding system value
+      insert into select_list.notes_v2 (id, parts, tag, pinned) overriding system value
       select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned
-      from (select row(cf_x.*)::public.notes as cf_n from cf_new cf_x) cf_q
-      cross join lateral (select ((cf_n).id)::bigint as id, (jsonb_build_array((cf_n).body))::jsonb as parts, pg_catalog."varchar"(((cf_n).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c;
+      from (select row(cf_x.*)::select_list.notes as cf_n from cf_new cf_x) cf_q
+      cross join lateral (select ((cf_n).id)::bigint as id, (jsonb_build_array((cf_n).body))::jsonb as parts, pg_catalog."varchar"(((cf_n).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c;
       return null;
     exception when others or assert_failure then
       if crossfade_private.is_transient(sqlstate) then
@@ -56,6 +56,6 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::public.notes from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::select_list.notes from cf_new cf_x), tg_op);
   return null;
 end $function$

@@ -1,15 +1,15 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds notes[], cf_news notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds select_list.notes[], cf_news select_list.notes[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V2 under the old key comes back to V1.
 #variable_conflict use_column
 begin
-  update public.notes cf_s set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c)
+  update select_list.notes cf_s set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
-  join public.notes_v2 cf_t on (cf_t).id = (cf_r).id
+  join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id
   where (cf_s).id = (cf_t).id and exists (select from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).tag collate pg_catalog."C" is distinct from cf_c.tag);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then

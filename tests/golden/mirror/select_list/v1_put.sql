@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows notes[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows select_list.notes[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": whole counterparts of rows of V1, read again by their keys.
 #variable_conflict use_column
@@ -20,30 +20,30 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    join public.notes_v2 cf_t on (cf_t).id = (cf_s).id
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
     where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes_v2');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'select_list.notes_v2');
     end if;
-    update public.notes_v2 cf_t set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
+    update select_list.notes_v2 cf_t set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
       and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned);
-    insert into public.notes_v2 (id, parts, tag, pinned) overriding system value
+    insert into select_list.notes_v2 (id, parts, tag, pinned) overriding system value
     select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id);
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
+    where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::public.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id);
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
+    where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_truncate()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": V1 is truncated.
 #variable_conflict use_column
@@ -32,14 +32,14 @@ begin
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate public.notes_v2;
+    truncate select_list.notes_v2;
     return null;
   end if;
   begin
     -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
     -- never had a counterpart.
-    delete from public.notes_v2 cf_t
-    where not exists (select from public.notes cf_s where (cf_s).id = (cf_t).id)
+    delete from select_list.notes_v2 cf_t
+    where not exists (select from select_list.notes cf_s where (cf_s).id = (cf_t).id)
       and exists (select from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
@@ -47,7 +47,7 @@ begin
     end if;
     perform crossfade_private.record_failure(
       'notes', 1, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
-    from public.notes_v2 cf_t;
+    from select_list.notes_v2 cf_t;
   end;
   return null;
 end $function$

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows updated in V1.
 #variable_conflict use_column
@@ -15,10 +15,10 @@ declare
   cf_moved boolean;
   cf_changed boolean;
   cf_written bigint;
-  cf_olds public.notes[];
-  cf_news public.notes[];
+  cf_olds select_list.notes[];
+  cf_news select_list.notes[];
   cf_refused integer[];
-  cf_left public.notes[];
+  cf_left select_list.notes[];
   cf_e1 boolean; cf_e2 boolean;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -30,8 +30,8 @@ begin
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on'
     and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
     select not ((cf_s).id = (cf_o).id), (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body, (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
-    from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-    cross join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q
+    from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+    cross join (select row(cf_x.*)::select_list.notes as cf_s from cf_new cf_x) cf_q
     where not exists (select from cf_old offset 1);
     if cf_moved is false then
       -- What the converter does not read must not even lock the other table.
@@ -41,9 +41,9 @@ begin
       begin
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes_v2 cf_t set parts = case when cf_e1 then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when cf_e2 then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join public.notes cf_s on (cf_s).id = (cf_o).id
+        update select_list.notes_v2 cf_t set parts = case when cf_e1 then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when cf_e2 then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
+        from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+        join select_list.notes cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and ((cf_e1) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or (cf_e2) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying);
         if found then
           return null;
@@ -76,8 +76,8 @@ begin
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
-      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::select_list.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
@@ -85,8 +85,8 @@ begin
   if cf_count >= 9 and not cf_moved then
     -- Planned for the number of rows at hand.
     execute 'select exists (
-      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::select_list.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag)' into cf_changed;
   end if;
   -- Order matters: what the converter does not read must not even lock the other table.
@@ -98,28 +98,28 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join public.notes cf_s on (cf_s).id = (cf_o).id
+        update select_list.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
+        from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+        join select_list.notes cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
-          and pg_stat_get_xact_tuples_inserted('public.notes_v2'::regclass)
-            + pg_stat_get_xact_tuples_updated('public.notes_v2'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
-        where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying)' else 'update public.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join public.notes cf_s on (cf_s).id = (cf_o).id
+          and pg_stat_get_xact_tuples_inserted('select_list.notes_v2'::regclass)
+            + pg_stat_get_xact_tuples_updated('select_list.notes_v2'::regclass)
+            + pg_stat_get_xact_tuples_deleted('select_list.notes_v2'::regclass) = 0 then 'update select_list.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
+        from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+        join (select row(cf_x.*)::select_list.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
+        where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying)' else 'update select_list.notes_v2 cf_t set parts = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((jsonb_build_array((cf_s).body))::jsonb)::jsonb else (cf_t).parts end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying else (cf_t).tag end
+        from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
+        join select_list.notes cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).parts is distinct from ((jsonb_build_array((cf_s).body))::jsonb)::jsonb or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (((jsonb_build_array((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false))::character varying)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q
-        where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)) then
+        select from (select row(cf_x.*)::select_list.notes as cf_s from cf_new cf_x) cf_q
+        where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id)) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -128,8 +128,8 @@ begin
       end if;
     end;
   end if;
-  cf_olds := array(select row(cf_x.*)::public.notes from cf_old cf_x);
-  cf_news := array(select row(cf_x.*)::public.notes from cf_new cf_x);
+  cf_olds := array(select row(cf_x.*)::select_list.notes from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::select_list.notes from cf_new cf_x);
   if cf_moved then
     -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
     -- would not have what only the other table holds.
@@ -148,9 +148,9 @@ begin
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
-    cf_left := array(select row(cf_s.*)::public.notes
-      from unnest(cf_olds) cf_r join public.notes cf_s on (cf_s).id = (cf_r).id
-      where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id));
+    cf_left := array(select row(cf_s.*)::select_list.notes
+      from unnest(cf_olds) cf_r join select_list.notes cf_s on (cf_s).id = (cf_r).id
+      where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v1_push(cf_olds, cf_news);
     end if;

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_delete()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows deleted from V2.
 #variable_conflict use_column
@@ -42,26 +42,26 @@ begin
     -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
     -- row.
     cf_unseen := array(select jsonb_build_object('id', cf_r.id) from cf_old cf_r
-      where not exists (select from public.notes cf_t where (cf_t).id = (cf_r).id));
+      where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_r).id));
   end if;
   begin
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
-      delete from public.notes cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id);
+      delete from select_list.notes cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id);
     else
-      execute 'delete from public.notes cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id)';
+      execute 'delete from select_list.notes cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id)';
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      delete from public.notes cf_t using cf_old cf_r, public.notes_v2 cf_s
+      delete from select_list.notes cf_t using cf_old cf_r, select_list.notes_v2 cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
         and not exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag));
-      perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::public.notes_v2
-        from public.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
+      perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::select_list.notes_v2
+        from select_list.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(
@@ -73,6 +73,6 @@ begin
       raise;
     end if;
   end;
-  perform crossfade_private.mirror_notes_v2_remove(array(select row(cf_x.*)::public.notes_v2 from cf_old cf_x));
+  perform crossfade_private.mirror_notes_v2_remove(array(select row(cf_x.*)::select_list.notes_v2 from cf_old cf_x));
   return null;
 end $function$

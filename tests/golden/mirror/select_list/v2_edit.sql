@@ -1,32 +1,33 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_edit(cf_olds notes_v2[], cf_news notes_v2[], cf_nested boolean)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_edit(cf_olds select_list.notes_v2[], cf_news select_list.notes_v2[], cf_nested boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": edits of rows of V2, read again by their keys.
 #variable_conflict use_column
 declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
-  cf_rows public.notes_v2[];
+  cf_rows select_list.notes_v2[];
   cf_constraint text;
 begin
   begin
-    update public.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
+    update select_list.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_n).id
     where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text);
-    delete from public.notes cf_t
+    delete from select_list.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c));
-    insert into public.notes (id, body, tag) overriding system value
+      select from select_list.notes_v2 cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c));
+    insert into select_list.notes (id, body, tag) overriding system value
     select cf_c.id, cf_c.body, cf_c.tag
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_n).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id)
+    where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id)
       -- Its counterpart is there, under a key that it could not leave.
       and not exists (
         select from crossfade.mirror_failures f

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows inserted into V2.
 #variable_conflict use_column
@@ -23,9 +23,9 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes (id, body, tag) overriding system value
+      insert into select_list.notes (id, body, tag) overriding system value
       select cf_c.id, cf_c.body, cf_c.tag
-      from (select row(cf_x.*)::public.notes_v2 as cf_n from cf_new cf_x) cf_q
+      from (select row(cf_x.*)::select_list.notes_v2 as cf_n from cf_new cf_x) cf_q
       cross join lateral (select ((cf_n).id)::bigint as id, (((cf_n).parts ->> 0))::text as body, ((cf_n).tag)::text as tag) cf_c;
       return null;
     exception when others or assert_failure then
@@ -56,6 +56,6 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::select_list.notes_v2 from cf_new cf_x), tg_op);
   return null;
 end $function$

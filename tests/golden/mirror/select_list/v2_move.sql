@@ -1,18 +1,18 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_move(cf_olds notes_v2[], cf_news notes_v2[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_move(cf_olds select_list.notes_v2[], cf_news select_list.notes_v2[])
  RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": counterparts follow keys that changed in V2.
 #variable_conflict use_column
 declare
   cf_move record;
-  cf_from public.notes_v2;
-  cf_to public.notes_v2;
+  cf_from select_list.notes_v2;
+  cf_to select_list.notes_v2;
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -25,11 +25,11 @@ begin
     perform crossfade_private.move_failure('notes', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
     begin
       -- A trigger of the owner's may have made a row for the new key in this very statement.
-      delete from public.notes cf_t
+      delete from select_list.notes cf_t
       where (cf_t).id = (cf_to).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and exists (select from public.notes cf_t where (cf_t).id = (cf_from).id);
+        and exists (select from select_list.notes cf_t where (cf_t).id = (cf_from).id);
       
-      update public.notes cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
+      update select_list.notes cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v2', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
@@ -41,9 +41,9 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v2', jsonb_build_object('id', (cf_to).id));
       if cf_further is not null
-        and not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_to).id)
-        and exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_further ->> 'id')::bigint) then
-        update public.notes cf_t set id = (cf_further ->> 'id')::bigint where (cf_t).id = (cf_to).id;
+        and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_to).id)
+        and exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_further ->> 'id')::bigint) then
+        update select_list.notes cf_t set id = (cf_further ->> 'id')::bigint where (cf_t).id = (cf_to).id;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows notes_v2[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows select_list.notes_v2[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": whole counterparts of rows of V2, read again by their keys.
 #variable_conflict use_column
@@ -20,30 +20,30 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-    join public.notes cf_t on (cf_t).id = (cf_s).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
     where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'select_list.notes');
     end if;
-    update public.notes cf_t set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c)
+    update select_list.notes cf_t set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
       and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag);
-    insert into public.notes (id, body, tag) overriding system value
+    insert into select_list.notes (id, body, tag) overriding system value
     select cf_c.id, cf_c.body, cf_c.tag
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id);
+    where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id);
+    where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

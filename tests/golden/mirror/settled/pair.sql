@@ -1,6 +1,8 @@
 -- A key of two columns, one of which V2 gives always itself; triggers of the owner that change rows
 -- before they are stored, and one that is for some columns.
-create table public.notes (
+create schema settled;
+
+create table settled.notes (
   book bigint,
   page integer,
   body text not null,
@@ -8,7 +10,7 @@ create table public.notes (
   primary key (book, page)
 );
 
-create table public.notes_v2 (
+create table settled.notes_v2 (
   page integer generated always as identity,
   book bigint,
   body jsonb not null,
@@ -17,7 +19,7 @@ create table public.notes_v2 (
   primary key (book, page)
 );
 
-create function public.touch() returns trigger
+create function settled.touch() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
@@ -26,26 +28,26 @@ begin
   return new;
 end $$;
 
-create trigger touch before insert or update on public.notes
-for each row execute function public.touch();
+create trigger touch before insert or update on settled.notes
+for each row execute function settled.touch();
 
-create trigger touch before insert or update on public.notes_v2
-for each row execute function public.touch();
+create trigger touch before insert or update on settled.notes_v2
+for each row execute function settled.touch();
 
-create function public.count_edit() returns trigger
+create function settled.count_edit() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  update public.notes_v2 n set edits = n.edits + 1 where n.book = new.book and n.page = new.page;
+  update settled.notes_v2 n set edits = n.edits + 1 where n.book = new.book and n.page = new.page;
   return null;
 end $$;
 
-create trigger count_edit after update of body on public.notes_v2
-for each row execute function public.count_edit();
+create trigger count_edit after update of body on settled.notes_v2
+for each row execute function settled.count_edit();
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create function settled.notes_to_v2(new_v1 settled.notes, old_v2 settled.notes_v2)
+returns setof settled.notes_v2
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -53,8 +55,8 @@ as $$
     coalesce(old_v2.edits, 0)
 $$;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function settled.notes_to_v1(new_v2 settled.notes_v2, old_v1 settled.notes)
+returns setof settled.notes
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -62,5 +64,5 @@ as $$
 $$;
 
 select crossfade.register_pair(
-  'notes', 'public.notes', 'public.notes_v2', 'public.notes_to_v2', 'public.notes_to_v1'
+  'notes', 'settled.notes', 'settled.notes_v2', 'settled.notes_to_v2', 'settled.notes_to_v1'
 );

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_delete()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows deleted from V1.
 #variable_conflict use_column
@@ -42,26 +42,26 @@ begin
     -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
     -- row.
     cf_unseen := array(select jsonb_build_object('book', cf_r.book, 'page', cf_r.page) from cf_old cf_r
-      where not exists (select from public.notes_v2 cf_t where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page));
+      where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page));
   end if;
   begin
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
-      delete from public.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from public.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page);
+      delete from settled.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page);
     else
-      execute 'delete from public.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from public.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page)';
+      execute 'delete from settled.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page)';
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
+      delete from settled.notes_v2 cf_t using cf_old cf_r, settled.notes cf_s
       where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
         and not exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits));
-      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
-        from public.notes cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page), tg_op);
+      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::settled.notes
+        from settled.notes cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(
@@ -73,6 +73,6 @@ begin
       raise;
     end if;
   end;
-  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::public.notes from cf_old cf_x));
+  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::settled.notes from cf_old cf_x));
   return null;
 end $function$

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows inserted into V1.
 #variable_conflict use_column
@@ -23,10 +23,10 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes_v2 (page, book, body, updated_at, edits) overriding system value
+      insert into settled.notes_v2 (page, book, body, updated_at, edits) overriding system value
       select cf_c.page, cf_c.book, cf_c.body, cf_c.updated_at, cf_c.edits
-      from (select row(cf_x.*)::public.notes as cf_n from cf_new cf_x) cf_q
-      cross join lateral (select ((cf_n).page)::integer as page, ((cf_n).book)::bigint as book, (to_jsonb((cf_n).body))::jsonb as body, ((cf_n).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::public.notes_v2).edits, 0))::integer as edits) cf_c;
+      from (select row(cf_x.*)::settled.notes as cf_n from cf_new cf_x) cf_q
+      cross join lateral (select ((cf_n).page)::integer as page, ((cf_n).book)::bigint as book, (to_jsonb((cf_n).body))::jsonb as body, ((cf_n).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_c;
       declare
         cf_written bigint;
       begin
@@ -63,6 +63,6 @@ begin
       array(select jsonb_build_object('book', cf_x.book, 'page', cf_x.page) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::public.notes from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::settled.notes from cf_new cf_x), tg_op);
   return null;
 end $function$

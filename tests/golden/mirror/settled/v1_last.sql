@@ -12,10 +12,10 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": puts the columns that the converter makes back into a row of V1.
 declare
   cf_kept constant text := current_setting('crossfade.kept_notes_v1_' || pg_trigger_depth(), true);
-  cf_row public.notes;
+  cf_row settled.notes;
 begin
   if cf_kept <> '' then
-    cf_row := cf_kept::public.notes;
+    cf_row := cf_kept::settled.notes;
     new.book := cf_row.book;
     new.page := cf_row.page;
     new.body := cf_row.body;

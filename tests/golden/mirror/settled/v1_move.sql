@@ -1,18 +1,18 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_move(cf_olds notes[], cf_news notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_move(cf_olds settled.notes[], cf_news settled.notes[])
  RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": counterparts follow keys that changed in V1.
 #variable_conflict use_column
 declare
   cf_move record;
-  cf_from public.notes;
-  cf_to public.notes;
+  cf_from settled.notes;
+  cf_to settled.notes;
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -25,12 +25,12 @@ begin
     perform crossfade_private.move_failure('notes', jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
     begin
       -- A trigger of the owner's may have made a row for the new key in this very statement.
-      delete from public.notes_v2 cf_t
+      delete from settled.notes_v2 cf_t
       where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and exists (select from public.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
+        and exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
       
       perform set_config('crossfade.key_notes_v2', (jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page))::text, true);
-      update public.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;
+      update settled.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v1', jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
@@ -42,10 +42,10 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v1', jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
       if cf_further is not null
-        and not exists (select from public.notes cf_s where (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page)
-        and exists (select from public.notes cf_s where (cf_s).book = (cf_further ->> 'book')::bigint and (cf_s).page = (cf_further ->> 'page')::integer) then
+        and not exists (select from settled.notes cf_s where (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page)
+        and exists (select from settled.notes cf_s where (cf_s).book = (cf_further ->> 'book')::bigint and (cf_s).page = (cf_further ->> 'page')::integer) then
         perform set_config('crossfade.key_notes_v2', cf_further::text, true);
-        update public.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page;
+        update settled.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;

@@ -1,15 +1,15 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds notes[], cf_news notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds settled.notes[], cf_news settled.notes[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V2 under the old key comes back to V1.
 #variable_conflict use_column
 begin
-  update public.notes cf_s set (body, updated_at) = (select cf_c.body, cf_c.updated_at from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c)
+  update settled.notes cf_s set (body, updated_at) = (select cf_c.body, cf_c.updated_at from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
-  join public.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
+  join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
   where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page and exists (select from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).updated_at is distinct from cf_c.updated_at);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then

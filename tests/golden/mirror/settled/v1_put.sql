@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows notes[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows settled.notes[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": whole counterparts of rows of V1, read again by their keys.
 #variable_conflict use_column
@@ -20,30 +20,30 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
-    join public.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
+    join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+    join settled.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
     cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c
     where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes_v2');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'settled.notes_v2');
     end if;
-    update public.notes_v2 cf_t set (body, updated_at, edits) = (select cf_c.body, cf_c.updated_at, cf_c.edits from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c)
+    update settled.notes_v2 cf_t set (body, updated_at, edits) = (select cf_c.body, cf_c.updated_at, cf_c.edits from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+    join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
     where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and crossfade_private.is_of_this_transaction(cf_t.xmin)
       and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits);
-    insert into public.notes_v2 (page, book, body, updated_at, edits) overriding system value
+    insert into settled.notes_v2 (page, book, body, updated_at, edits) overriding system value
     select cf_c.page, cf_c.book, cf_c.body, cf_c.updated_at, cf_c.edits
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
-    cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::public.notes_v2).edits, 0))::integer as edits) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page);
+    join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+    cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_c
+    where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page);
     perform from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
-    cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::public.notes_v2).edits, 0))::integer as edits) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page);
+    join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+    cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_c
+    where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

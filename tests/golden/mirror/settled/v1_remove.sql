@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_remove(cf_rows notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_remove(cf_rows settled.notes[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": counterparts of rows deleted from V1, some of which cannot be deleted.
 #variable_conflict use_column
@@ -12,8 +12,8 @@ declare
   cf_constraint text;
 begin
   begin
-    delete from public.notes_v2 cf_t using unnest(cf_rows) cf_r
-    where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from public.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page);
+    delete from settled.notes_v2 cf_t using unnest(cf_rows) cf_r
+    where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page);
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows updated in V1.
 #variable_conflict use_column
@@ -15,10 +15,10 @@ declare
   cf_moved boolean;
   cf_changed boolean;
   cf_written bigint;
-  cf_olds public.notes[];
-  cf_news public.notes[];
+  cf_olds settled.notes[];
+  cf_news settled.notes[];
   cf_refused integer[];
-  cf_left public.notes[];
+  cf_left settled.notes[];
   cf_e1 boolean; cf_e2 boolean;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -50,8 +50,8 @@ begin
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
-      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
+      select from (select row(cf_x.*)::settled.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::settled.notes as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
       where (cf_o).book is distinct from (cf_s).book or (cf_o).page is distinct from (cf_s).page or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).updated_at is distinct from (cf_s).updated_at) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(row(cf_x.book, cf_x.page)) as keys from cf_old cf_x) cf_a,
@@ -59,8 +59,8 @@ begin
   if cf_count >= 9 and not cf_moved then
     -- Planned for the number of rows at hand.
     execute 'select exists (
-      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
+      select from (select row(cf_x.*)::settled.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::settled.notes as cf_s from cf_new cf_x) cf_q on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
       where (cf_o).book is distinct from (cf_s).book or (cf_o).page is distinct from (cf_s).page or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).updated_at is distinct from (cf_s).updated_at)' into cf_changed;
   end if;
   -- Order matters: what the converter does not read must not even lock the other table.
@@ -68,8 +68,8 @@ begin
     return null;
   end if;
   -- Column by column: the other table has triggers for some.
-  cf_olds := array(select row(cf_x.*)::public.notes from cf_old cf_x);
-  cf_news := array(select row(cf_x.*)::public.notes from cf_new cf_x);
+  cf_olds := array(select row(cf_x.*)::settled.notes from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::settled.notes from cf_new cf_x);
   if cf_moved then
     -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
     -- would not have what only the other table holds.
@@ -88,9 +88,9 @@ begin
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
-    cf_left := array(select row(cf_s.*)::public.notes
-      from unnest(cf_olds) cf_r join public.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
-      where not exists (select from public.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page));
+    cf_left := array(select row(cf_s.*)::settled.notes
+      from unnest(cf_olds) cf_r join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+      where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v1_push(cf_olds, cf_news);
     end if;

@@ -1,32 +1,33 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_edit(cf_olds notes_v2[], cf_news notes_v2[], cf_nested boolean)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_edit(cf_olds settled.notes_v2[], cf_news settled.notes_v2[], cf_nested boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": edits of rows of V2, read again by their keys.
 #variable_conflict use_column
 declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
-  cf_rows public.notes_v2[];
+  cf_rows settled.notes_v2[];
   cf_constraint text;
 begin
   begin
-    update public.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
+    update settled.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes_v2 cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
+    join settled.notes_v2 cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
     where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone);
-    delete from public.notes cf_t
+    delete from settled.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (
-      select from public.notes_v2 cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c));
-    insert into public.notes (book, page, body, updated_at) overriding system value
+      select from settled.notes_v2 cf_s
+      where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c));
+    insert into settled.notes (book, page, body, updated_at) overriding system value
     select cf_c.book, cf_c.page, cf_c.body, cf_c.updated_at
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes_v2 cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
+    join settled.notes_v2 cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
     cross join lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page)
+    where not exists (select from settled.notes cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page)
       -- Its counterpart is there, under a key that it could not leave.
       and not exists (
         select from crossfade.mirror_failures f

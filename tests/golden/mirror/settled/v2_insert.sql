@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows inserted into V2.
 #variable_conflict use_column
@@ -23,9 +23,9 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes (book, page, body, updated_at) overriding system value
+      insert into settled.notes (book, page, body, updated_at) overriding system value
       select cf_c.book, cf_c.page, cf_c.body, cf_c.updated_at
-      from (select row(cf_x.*)::public.notes_v2 as cf_n from cf_new cf_x) cf_q
+      from (select row(cf_x.*)::settled.notes_v2 as cf_n from cf_new cf_x) cf_q
       cross join lateral (select ((cf_n).book)::bigint as book, ((cf_n).page)::integer as page, (((cf_n).body #>> '{}'::text[]))::text as body, ((cf_n).updated_at)::timestamp with time zone as updated_at) cf_c;
       declare
         cf_written bigint;
@@ -63,6 +63,6 @@ begin
       array(select jsonb_build_object('book', cf_x.book, 'page', cf_x.page) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::settled.notes_v2 from cf_new cf_x), tg_op);
   return null;
 end $function$

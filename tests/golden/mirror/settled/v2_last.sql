@@ -12,10 +12,10 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": puts the columns that the converter makes back into a row of V2.
 declare
   cf_kept constant text := current_setting('crossfade.kept_notes_v2_' || pg_trigger_depth(), true);
-  cf_row public.notes_v2;
+  cf_row settled.notes_v2;
 begin
   if cf_kept <> '' then
-    cf_row := cf_kept::public.notes_v2;
+    cf_row := cf_kept::settled.notes_v2;
     new.book := cf_row.book;
     new.body := cf_row.body;
     new.updated_at := cf_row.updated_at;

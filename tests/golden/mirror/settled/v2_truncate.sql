@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_truncate()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": V2 is truncated.
 #variable_conflict use_column
@@ -32,22 +32,22 @@ begin
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate public.notes;
+    truncate settled.notes;
     return null;
   end if;
   begin
     -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
     -- never had a counterpart.
-    delete from public.notes cf_t
-    where not exists (select from public.notes_v2 cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page)
-      and exists (select from lateral (select ((cf_t).page)::integer as page, ((cf_t).book)::bigint as book, (to_jsonb((cf_t).body))::jsonb as body, ((cf_t).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::public.notes_v2).edits, 0))::integer as edits) cf_c);
+    delete from settled.notes cf_t
+    where not exists (select from settled.notes_v2 cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page)
+      and exists (select from lateral (select ((cf_t).page)::integer as page, ((cf_t).book)::bigint as book, (to_jsonb((cf_t).body))::jsonb as body, ((cf_t).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_c);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       'notes', 2, jsonb_build_object('book', cf_t.book, 'page', cf_t.page), tg_op, sqlstate, sqlerrm)
-    from public.notes cf_t;
+    from settled.notes cf_t;
   end;
   return null;
 end $function$

@@ -1,10 +1,12 @@
 -- A converter that is any other SELECT stands in statements as a whole; this one leaves rows out.
-create table public.notes (id uuid primary key, body text not null, labels text);
+create schema with_from;
 
-create table public.notes_v2 (id uuid primary key, body text not null, labels jsonb not null);
+create table with_from.notes (id uuid primary key, body text not null, labels text);
 
-create function public.notes_to_v2(new_v1 public.notes, old_v2 public.notes_v2)
-returns setof public.notes_v2
+create table with_from.notes_v2 (id uuid primary key, body text not null, labels jsonb not null);
+
+create function with_from.notes_to_v2(new_v1 with_from.notes, old_v2 with_from.notes_v2)
+returns setof with_from.notes_v2
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -14,8 +16,8 @@ as $$
   having new_v1.body <> ''
 $$;
 
-create function public.notes_to_v1(new_v2 public.notes_v2, old_v1 public.notes)
-returns setof public.notes
+create function with_from.notes_to_v1(new_v2 with_from.notes_v2, old_v1 with_from.notes)
+returns setof with_from.notes
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -25,5 +27,5 @@ as $$
 $$;
 
 select crossfade.register_pair(
-  'notes', 'public.notes', 'public.notes_v2', 'public.notes_to_v2', 'public.notes_to_v1'
+  'notes', 'with_from.notes', 'with_from.notes_v2', 'with_from.notes_to_v2', 'with_from.notes_to_v1'
 );

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_delete()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -47,21 +47,21 @@ begin
     -- A copy made after the snapshot of this transaction is not visible here; it would outlive the
     -- row.
     cf_unseen := array(select jsonb_build_object('id', cf_r.id) from cf_old cf_r
-      where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_r).id));
+      where not exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_r).id));
   end if;
   begin
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
-      delete from public.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id);
+      delete from with_from.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from with_from.notes cf_s where (cf_s).id = (cf_r).id);
     else
-      execute 'delete from public.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id)';
+      execute 'delete from with_from.notes_v2 cf_t using cf_old cf_r
+      where (cf_t).id = (cf_r).id and not exists (select from with_from.notes cf_s where (cf_s).id = (cf_r).id)';
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      delete from public.notes_v2 cf_t using cf_old cf_r, public.notes cf_s
+      delete from with_from.notes_v2 cf_t using cf_old cf_r, with_from.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
         and not crossfade_private.is_of_this_transaction(cf_t.xmin)
         and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
@@ -71,8 +71,8 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
-      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::public.notes
-        from public.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
+      perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::with_from.notes
+        from with_from.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(
@@ -84,6 +84,6 @@ begin
       raise;
     end if;
   end;
-  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::public.notes from cf_old cf_x));
+  perform crossfade_private.mirror_notes_v1_remove(array(select row(cf_x.*)::with_from.notes from cf_old cf_x));
   return null;
 end $function$

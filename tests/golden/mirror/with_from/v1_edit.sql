@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds notes[], cf_news notes[], cf_nested boolean)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_edit(cf_olds with_from.notes[], cf_news with_from.notes[], cf_nested boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -14,11 +14,11 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
-  cf_rows public.notes[];
+  cf_rows with_from.notes[];
   cf_constraint text;
 begin
   begin
-    update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+    update with_from.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -32,7 +32,7 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true)
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes cf_s on (cf_s).id = (cf_n).id
+    join with_from.notes cf_s on (cf_s).id = (cf_n).id
     where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -46,34 +46,35 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
-    delete from public.notes_v2 cf_t
+    delete from with_from.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from public.notes cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+      select from with_from.notes cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c));
-    insert into public.notes_v2 (id, body, labels) overriding system value
+    insert into with_from.notes_v2 (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes cf_s on (cf_s).id = (cf_n).id
-    cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+    join with_from.notes cf_s on (cf_s).id = (cf_n).id
+    cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id)
+    where not exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_s).id)
       -- Its counterpart is there, under a key that it could not leave.
       and not exists (
         select from crossfade.mirror_failures f
         where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
-      and (not cf_nested or not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+      and (not cf_nested or not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -28,10 +28,10 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes_v2 (id, body, labels) overriding system value
+      insert into with_from.notes_v2 (id, body, labels) overriding system value
       select cf_c.id, cf_c.body, cf_c.labels
-      from (select row(cf_x.*)::public.notes as cf_n from cf_new cf_x) cf_q
-      cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_n as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+      from (select row(cf_x.*)::with_from.notes as cf_n from cf_new cf_x) cf_q
+      cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_n as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -74,6 +74,6 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::public.notes from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::with_from.notes from cf_new cf_x), tg_op);
   return null;
 end $function$

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_move(cf_olds notes[], cf_news notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_move(cf_olds with_from.notes[], cf_news with_from.notes[])
  RETURNS integer[]
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -13,11 +13,11 @@ AS $function$
 #variable_conflict use_column
 declare
   cf_move record;
-  cf_from public.notes;
-  cf_to public.notes;
+  cf_from with_from.notes;
+  cf_to with_from.notes;
   cf_further jsonb;
   cf_constraint text;
-  cf_refused integer[] := '{}';
+  cf_refused integer[] := '{}'::integer[];
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -30,12 +30,12 @@ begin
     perform crossfade_private.move_failure('notes', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
     begin
       -- A trigger of the owner's may have made a row for the new key in this very statement.
-      delete from public.notes_v2 cf_t
+      delete from with_from.notes_v2 cf_t
       where (cf_t).id = (cf_to).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
-        and exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_from).id);
+        and exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_from).id);
       -- A row that the converter leaves out under its new key has no counterpart any more.
-      if exists (select from public.notes cf_s where (cf_s).id = (cf_to).id) and not exists (
-        select from public.notes cf_s cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+      if exists (select from with_from.notes cf_s where (cf_s).id = (cf_to).id) and not exists (
+        select from with_from.notes cf_s cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -43,10 +43,10 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
         where (cf_s).id = (cf_to).id) then
-        delete from public.notes_v2 cf_t where (cf_t).id = (cf_from).id;
+        delete from with_from.notes_v2 cf_t where (cf_t).id = (cf_from).id;
         continue;
       end if;
-      update public.notes_v2 cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
+      update with_from.notes_v2 cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
@@ -58,9 +58,9 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_to).id));
       if cf_further is not null
-        and not exists (select from public.notes cf_s where (cf_s).id = (cf_to).id)
-        and exists (select from public.notes cf_s where (cf_s).id = (cf_further ->> 'id')::uuid) then
-        update public.notes_v2 cf_t set id = (cf_further ->> 'id')::uuid where (cf_t).id = (cf_to).id;
+        and not exists (select from with_from.notes cf_s where (cf_s).id = (cf_to).id)
+        and exists (select from with_from.notes cf_s where (cf_s).id = (cf_further ->> 'id')::uuid) then
+        update with_from.notes_v2 cf_t set id = (cf_further ->> 'id')::uuid where (cf_t).id = (cf_to).id;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;

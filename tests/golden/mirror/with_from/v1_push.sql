@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds notes[], cf_news notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds with_from.notes[], cf_news with_from.notes[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -12,10 +12,10 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V2 under the old key comes back to V1.
 #variable_conflict use_column
 begin
-  update public.notes cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+  update with_from.notes cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
-  join public.notes_v2 cf_t on (cf_t).id = (cf_r).id
+  join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id
   where (cf_s).id = (cf_t).id and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).labels collate pg_catalog."C" is distinct from cf_c.labels);
 exception when others or assert_failure then

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows notes[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows with_from.notes[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -25,8 +25,8 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    join public.notes_v2 cf_t on (cf_t).id = (cf_s).id
+    join with_from.notes cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -38,9 +38,9 @@ begin
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes_v2');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'with_from.notes_v2');
     end if;
-    update public.notes_v2 cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+    update with_from.notes_v2 cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -48,7 +48,7 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
       and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
@@ -57,28 +57,28 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)));
-    insert into public.notes_v2 (id, body, labels) overriding system value
+    insert into with_from.notes_v2 (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+    join with_from.notes cf_s on (cf_s).id = (cf_r).id
+    cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id);
+    where not exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join public.notes cf_s on (cf_s).id = (cf_r).id
-    cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+    join with_from.notes cf_s on (cf_s).id = (cf_r).id
+    cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-    where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id);
+    where not exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_remove(cf_rows notes[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_remove(cf_rows with_from.notes[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -17,8 +17,8 @@ declare
   cf_constraint text;
 begin
   begin
-    delete from public.notes_v2 cf_t using unnest(cf_rows) cf_r
-    where (cf_t).id = (cf_r).id and not exists (select from public.notes cf_s where (cf_s).id = (cf_r).id);
+    delete from with_from.notes_v2 cf_t using unnest(cf_rows) cf_r
+    where (cf_t).id = (cf_r).id and not exists (select from with_from.notes cf_s where (cf_s).id = (cf_r).id);
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_truncate()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -37,14 +37,14 @@ begin
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate public.notes_v2;
+    truncate with_from.notes_v2;
     return null;
   end if;
   begin
     -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
     -- never had a counterpart.
-    delete from public.notes_v2 cf_t
-    where not exists (select from public.notes cf_s where (cf_s).id = (cf_t).id)
+    delete from with_from.notes_v2 cf_t
+    where not exists (select from with_from.notes cf_s where (cf_s).id = (cf_t).id)
       and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c);
   exception when others or assert_failure then
@@ -53,7 +53,7 @@ begin
     end if;
     perform crossfade_private.record_failure(
       'notes', 1, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
-    from public.notes_v2 cf_t;
+    from with_from.notes_v2 cf_t;
   end;
   return null;
 end $function$

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -20,10 +20,10 @@ declare
   cf_moved boolean;
   cf_changed boolean;
   cf_written bigint;
-  cf_olds public.notes[];
-  cf_news public.notes[];
+  cf_olds with_from.notes[];
+  cf_news with_from.notes[];
   cf_refused integer[];
-  cf_left public.notes[];
+  cf_left with_from.notes[];
   
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -55,8 +55,8 @@ begin
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
-      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::with_from.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::with_from.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).labels collate pg_catalog."C" is distinct from (cf_s).labels) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
@@ -64,8 +64,8 @@ begin
   if cf_count >= 9 and not cf_moved then
     -- Planned for the number of rows at hand.
     execute 'select exists (
-      select from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::with_from.notes as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::with_from.notes as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (cf_o).labels collate pg_catalog."C" is distinct from (cf_s).labels)' into cf_changed;
   end if;
   -- Order matters: what the converter does not read must not even lock the other table.
@@ -77,7 +77,7 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+        update with_from.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -90,8 +90,8 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b on true)
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join public.notes cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes as cf_o from cf_old cf_x) cf_p
+        join with_from.notes cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -109,9 +109,9 @@ begin
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
-          and pg_stat_get_xact_tuples_inserted('public.notes_v2'::regclass)
-            + pg_stat_get_xact_tuples_updated('public.notes_v2'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes_v2'::regclass) = 0 then 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+          and pg_stat_get_xact_tuples_inserted('with_from.notes_v2'::regclass)
+            + pg_stat_get_xact_tuples_updated('with_from.notes_v2'::regclass)
+            + pg_stat_get_xact_tuples_deleted('with_from.notes_v2'::regclass) = 0 then 'update with_from.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
@@ -124,8 +124,8 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''''::text)
   HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes as cf_o from cf_old cf_x) cf_p
+        join (select row(cf_x.*)::with_from.notes as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -138,7 +138,7 @@ begin
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''''::text)
-  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))' else 'update public.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+  HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true where (cf_b.body collate pg_catalog."C" is distinct from cf_c.body) and (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or ((row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) and (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))' else 'update with_from.notes_v2 cf_t set (body, labels) = (select case when cf_b.body collate pg_catalog."C" is distinct from cf_c.body then cf_c.body else (cf_t).body end, case when (row((cf_b.labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and (cf_b.labels is distinct from cf_c.labels or (cf_b.labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)) then cf_c.labels else (cf_t).labels end from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), ''[]''::jsonb) AS "coalesce"
@@ -151,8 +151,8 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, '',''::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''''::text)
   HAVING ((cf_given.cf_row).body <> ''''::text)) cf_made(id, body, labels)) cf_b on true)
-        from (select row(cf_x.*)::public.notes as cf_o from cf_old cf_x) cf_p
-        join public.notes cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes as cf_o from cf_old cf_x) cf_p
+        join with_from.notes cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -169,9 +169,9 @@ begin
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::public.notes as cf_s from cf_new cf_x) cf_q
-        where case when exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id) then exists (
-          select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id
+        select from (select row(cf_x.*)::with_from.notes as cf_s from cf_new cf_x) cf_q
+        where case when exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_s).id) then exists (
+          select from with_from.notes_v2 cf_t where (cf_t).id = (cf_s).id
             and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -179,7 +179,7 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c))
-        else exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+        else exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -194,8 +194,8 @@ begin
       end if;
     end;
   end if;
-  cf_olds := array(select row(cf_x.*)::public.notes from cf_old cf_x);
-  cf_news := array(select row(cf_x.*)::public.notes from cf_new cf_x);
+  cf_olds := array(select row(cf_x.*)::with_from.notes from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::with_from.notes from cf_new cf_x);
   if cf_moved then
     -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
     -- would not have what only the other table holds.
@@ -214,9 +214,9 @@ begin
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
-    cf_left := array(select row(cf_s.*)::public.notes
-      from unnest(cf_olds) cf_r join public.notes cf_s on (cf_s).id = (cf_r).id
-      where not exists (select from public.notes_v2 cf_t where (cf_t).id = (cf_s).id));
+    cf_left := array(select row(cf_s.*)::with_from.notes
+      from unnest(cf_olds) cf_r join with_from.notes cf_s on (cf_s).id = (cf_r).id
+      where not exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_s).id));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v1_push(cf_olds, cf_news);
     end if;

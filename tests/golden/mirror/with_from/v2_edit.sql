@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_edit(cf_olds notes_v2[], cf_news notes_v2[], cf_nested boolean)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_edit(cf_olds with_from.notes_v2[], cf_news with_from.notes_v2[], cf_nested boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -14,28 +14,29 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
-  cf_rows public.notes_v2[];
+  cf_rows with_from.notes_v2[];
   cf_constraint text;
 begin
   begin
-    update public.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+    update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id
     where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
-    delete from public.notes cf_t
+    delete from with_from.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
-      select from public.notes_v2 cf_s where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+      select from with_from.notes_v2 cf_s
+      where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c));
-    insert into public.notes (id, body, labels) overriding system value
+    insert into with_from.notes (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join public.notes_v2 cf_s on (cf_s).id = (cf_n).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id)
+    where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id)
       -- Its counterpart is there, under a key that it could not leave.
       and not exists (
         select from crossfade.mirror_failures f

@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -28,9 +28,9 @@ begin
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
-      insert into public.notes (id, body, labels) overriding system value
+      insert into with_from.notes (id, body, labels) overriding system value
       select cf_c.id, cf_c.body, cf_c.labels
-      from (select row(cf_x.*)::public.notes_v2 as cf_n from cf_new cf_x) cf_q
+      from (select row(cf_x.*)::with_from.notes_v2 as cf_n from cf_new cf_x) cf_q
       cross join lateral (select ((cf_n).id)::uuid as id, ((cf_n).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_n).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c;
       return null;
@@ -62,6 +62,6 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::with_from.notes_v2 from cf_new cf_x), tg_op);
   return null;
 end $function$

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_push(cf_olds notes_v2[], cf_news notes_v2[])
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_push(cf_olds with_from.notes_v2[], cf_news with_from.notes_v2[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -12,7 +12,7 @@ AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V1 under the old key comes back to V2.
 #variable_conflict use_column
 begin
-  update public.notes_v2 cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, cf_s as cf_counterpart) cf_given
+  update with_from.notes_v2 cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, cf_s as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -20,7 +20,7 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
-  join public.notes cf_t on (cf_t).id = (cf_r).id
+  join with_from.notes cf_t on (cf_t).id = (cf_r).id
   where (cf_s).id = (cf_t).id and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, cf_s as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,

@@ -1,8 +1,8 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows notes_v2[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_put(cf_rows with_from.notes_v2[], cf_operation text)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -25,35 +25,35 @@ begin
     -- to whoever inserted this one.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-    join public.notes cf_t on (cf_t).id = (cf_s).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, 'public.notes');
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'with_from.notes');
     end if;
-    update public.notes cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+    update with_from.notes cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
     where (cf_t).id = (cf_s).id and crossfade_private.is_of_this_transaction(cf_t.xmin)
       and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels);
-    insert into public.notes (id, body, labels) overriding system value
+    insert into with_from.notes (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id);
+    where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
-    where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id);
+    where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id);
     if found then
       raise exception using errcode = 'CF017',
         message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';

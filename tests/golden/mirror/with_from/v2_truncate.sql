@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_truncate()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -37,15 +37,15 @@ begin
   -- Also while changes are only noted: the rows are gone, so there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate public.notes;
+    truncate with_from.notes;
     return null;
   end if;
   begin
     -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
     -- never had a counterpart.
-    delete from public.notes cf_t
-    where not exists (select from public.notes_v2 cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::public.notes_v2 as cf_counterpart) cf_given
+    delete from with_from.notes cf_t
+    where not exists (select from with_from.notes_v2 cf_s where (cf_s).id = (cf_t).id)
+      and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
@@ -58,7 +58,7 @@ begin
     end if;
     perform crossfade_private.record_failure(
       'notes', 2, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
-    from public.notes cf_t;
+    from with_from.notes cf_t;
   end;
   return null;
 end $function$

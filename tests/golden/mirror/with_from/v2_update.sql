@@ -2,7 +2,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public', 'extensions', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'
@@ -20,10 +20,10 @@ declare
   cf_moved boolean;
   cf_changed boolean;
   cf_written bigint;
-  cf_olds public.notes_v2[];
-  cf_news public.notes_v2[];
+  cf_olds with_from.notes_v2[];
+  cf_news with_from.notes_v2[];
   cf_refused integer[];
-  cf_left public.notes_v2[];
+  cf_left with_from.notes_v2[];
   cf_e1 boolean; cf_e2 boolean;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
@@ -35,8 +35,8 @@ begin
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on'
     and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
     select not ((cf_s).id = (cf_o).id), (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body, (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) into cf_moved, cf_e1, cf_e2
-    from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-    cross join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q
+    from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+    cross join (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_q
     where not exists (select from cf_old offset 1);
     if cf_moved is false then
       -- What the converter does not read must not even lock the other table.
@@ -46,10 +46,10 @@ begin
       begin
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set body = case when cf_e1 then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when cf_e2 then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+        update with_from.notes cf_t set body = case when cf_e1 then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when cf_e2 then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and ((cf_e1) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or (cf_e2) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
         if found then
@@ -83,8 +83,8 @@ begin
   -- rows have changed keys with each other.
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
-      select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg(cf_x.id) as keys from cf_old cf_x) cf_a,
@@ -92,8 +92,8 @@ begin
   if cf_count >= 9 and not cf_moved then
     -- Planned for the number of rows at hand.
     execute 'select exists (
-      select from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-      join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
+      select from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+      join (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_q on (cf_s).id = (cf_o).id
       where (cf_o).id is distinct from (cf_s).id or (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body or (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)))' into cf_changed;
   end if;
   -- Order matters: what the converter does not read must not even lock the other table.
@@ -105,34 +105,34 @@ begin
       if cf_count < 9 then
         -- SAFETY: not the new row of the transition table. A statement that writes both tables,
         -- also by foreign keys, has mirrored the other one by now.
-        update public.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+        update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
         -- transaction, the new rows are the rows.
         execute case when current_setting('track_counts') = 'on'
-          and pg_stat_get_xact_tuples_inserted('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_updated('public.notes'::regclass)
-            + pg_stat_get_xact_tuples_deleted('public.notes'::regclass) = 0 then 'update public.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
+          and pg_stat_get_xact_tuples_inserted('with_from.notes'::regclass)
+            + pg_stat_get_xact_tuples_updated('with_from.notes'::regclass)
+            + pg_stat_get_xact_tuples_deleted('with_from.notes'::regclass) = 0 then 'update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
-            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text)' else 'update public.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text)' else 'update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
-        from (select row(cf_x.*)::public.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join public.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::public.notes_v2 as cf_s from cf_new cf_x) cf_q
-        where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id)) then
+        select from (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_q
+        where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id)) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -141,8 +141,8 @@ begin
       end if;
     end;
   end if;
-  cf_olds := array(select row(cf_x.*)::public.notes_v2 from cf_old cf_x);
-  cf_news := array(select row(cf_x.*)::public.notes_v2 from cf_new cf_x);
+  cf_olds := array(select row(cf_x.*)::with_from.notes_v2 from cf_old cf_x);
+  cf_news := array(select row(cf_x.*)::with_from.notes_v2 from cf_new cf_x);
   if cf_moved then
     -- A counterpart that could not follow stays as it is, for repair to move: a new one beside it
     -- would not have what only the other table holds.
@@ -161,9 +161,9 @@ begin
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
-    cf_left := array(select row(cf_s.*)::public.notes_v2
-      from unnest(cf_olds) cf_r join public.notes_v2 cf_s on (cf_s).id = (cf_r).id
-      where not exists (select from public.notes cf_t where (cf_t).id = (cf_s).id));
+    cf_left := array(select row(cf_s.*)::with_from.notes_v2
+      from unnest(cf_olds) cf_r join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+      where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);
     end if;

@@ -37,7 +37,10 @@ export function tokensOf(usage: unknown): JsonObject | undefined {
 
 /** Returns a V2 usage that shows these tokens and keeps what V1 cannot show. */
 export function putTokens(usage: unknown, tokens: unknown): JsonObject | null {
-  const put = isObject(usage) ? without(usage, TOKEN_COLUMNS) : {};
+  // A count that V1 never showed is not what its client took away.
+  const put = isObject(usage)
+    ? without(usage, TOKEN_COLUMNS.filter((column) => isCount(usage[column])))
+    : {};
   for (const [key, column] of TOKENS) {
     const count = field(tokens, key);
     if (count !== undefined) put[column] = count;
@@ -108,11 +111,14 @@ export class FreeKeys {
   readonly #free: Record<string, unknown>;
   /** V1's, kept in `metadata.legacy`. */
   readonly #legacy: Record<string, unknown>;
+  /** An empty `legacy` is V2's own, too. */
+  readonly #hasEmptyLegacy: boolean;
 
   constructor(metadata: JsonObject) {
     this.#free = without(metadata, ["legacy"]);
     const legacy = own(metadata, "legacy");
     this.#legacy = isObject(legacy) ? without(legacy, []) : {};
+    this.#hasEmptyLegacy = isObject(legacy) && Object.keys(legacy).length === 0;
     // A key named legacy that is not an object is V2's own; like a kept one it shows as itself.
     if (!isObject(legacy) && legacy !== undefined) this.#legacy.legacy = legacy;
   }
@@ -129,7 +135,9 @@ export class FreeKeys {
 
   /** Returns the keys as V2 metadata. */
   toMetadata(): JsonObject {
-    if (Object.keys(this.#legacy).length > 0) this.#free.legacy = this.#legacy;
+    if (this.#hasEmptyLegacy || Object.keys(this.#legacy).length > 0) {
+      this.#free.legacy = this.#legacy;
+    }
     return this.#free;
   }
 }

@@ -10,7 +10,7 @@ NEXT = "0.3.0"
 NEW_LINE = f"-- This line is new in {NEXT}."
 GONE = (
     "crossfade_private.refuse_or_record(text,integer,jsonb,text,text,text,text)",
-    "crossfade_private.record_failure(text,integer,jsonb,text,text,text)",
+    "crossfade_private.record_failure(text,integer,jsonb,text,text,text,jsonb)",
     "crossfade_private.refuse_fenced_write()",
     "crossfade_private.fence_engaged(text)",
 )

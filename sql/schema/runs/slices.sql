@@ -98,9 +98,9 @@ begin
     v_slice_at := clock_timestamp();
     begin
       v_boundary := crossfade_private.batch_boundary(pieces, new_range, v_both);
-      -- The end of a batch takes about as long as its beginning.
-      fixed_ms := coalesce(
-        fixed_ms, 2000 * extract(epoch from clock_timestamp() - started_at));
+      -- The end of a batch takes about as long as its beginning, and planning to compare as both.
+      fixed_ms := coalesce(fixed_ms, case when v_both then 4000 else 2000 end
+        * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
     exception when query_canceled or lock_not_available or out_of_memory then

@@ -82,14 +82,17 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_last timestamptz := (
-    select max(a.progress_at) from crossfade.run_ranges a where a.run = (renew_baseline.run).id);
+  v_last timestamptz;
+  v_began boolean;
   v_now record;
 begin
-  -- Only the minutes in which no batch ran: the first whole one after the last batch, and later.
-  select * into v_now
-  from crossfade_private.v1_answers((run).pair, v_last + interval '1 minute') v;
-  if clock_timestamp() < date_trunc('minute', v_last) + interval '3 minutes'
+  select max(a.progress_at), bool_or(a.batches > 0) into v_last, v_began
+  from crossfade.run_ranges a where a.run = (renew_baseline.run).id;
+  -- Only the minutes in which no batch ran: the first whole one after the last batch, and later. A
+  -- run that has done no batch yet has slowed nobody down.
+  select * into v_now from crossfade_private.v1_answers((run).pair, case when v_began
+    then v_last + interval '1 minute' else clock_timestamp() - interval '1 minute' end) v;
+  if v_began and clock_timestamp() < date_trunc('minute', v_last) + interval '2 minutes'
     or v_now.requests < crossfade_private.setting_number('throttle_min_requests') then
     return false;
   end if;
@@ -100,7 +103,7 @@ begin
 end $$;
 
 comment on function crossfade_private.renew_baseline is
-  'When V1 has answered for two minutes without any batch beside it, that is how it answers: the run is held to that. False when there is no such time yet.';
+  'When V1 has answered for a whole minute without any batch beside it, that is how it answers: the run is held to that. False when there is no such time yet.';
 
 create or replace function crossfade_private.throttle(run crossfade.runs)
 returns jsonb
@@ -138,8 +141,9 @@ begin
   if v_text is not null and not crossfade_private.renew_baseline(run) then
     return jsonb_build_object('reason', v_text);
   end if;
-  -- The nearer the limit, the slower: without that, batches would stop and start by the minute.
-  return jsonb_build_object('ease', round(greatest(0.1, least(1,
+  -- The nearer the limit, the slower: without that, batches would stop and start by the minute. But
+  -- no slower than a quarter: so few requests make a p95 that is near the limit by chance, too.
+  return jsonb_build_object('ease', round(greatest(0.25, least(1,
     (v_limit_ms - v_now.p95_ms) / (v_limit_ms - (run).v1_p95_ms)))::numeric, 3));
 end $$;
 

@@ -234,8 +234,9 @@ begin
 -- crossfade_private.convert_sql(jsonb, text, text)
 -- crossfade_private.conversion(text, regclass, regclass)
 -- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
--- crossfade_private.conversion_pieces(text, regclass, regclass, text)
--- crossfade_private.inlined_pieces(crossfade.pairs, integer)
+-- crossfade_private.pair_conversions(crossfade.pairs)
+-- crossfade_private.conversion_pieces(jsonb, text)
+-- crossfade_private.inlined_pieces(jsonb, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
 -- crossfade_private.settled_text(text)
@@ -360,12 +361,12 @@ begin
 -- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
--- crossfade_private.mirror_pieces(crossfade.pairs, integer)
+-- crossfade_private.mirror_pieces(crossfade.pairs, integer, jsonb)
 -- crossfade_private.mirror_body(text, jsonb)
--- crossfade_private.all_pieces(crossfade.pairs, integer)
+-- crossfade_private.all_pieces(crossfade.pairs, integer, jsonb)
 -- crossfade_private.make_mirror_function(text, text, jsonb, text)
 -- crossfade_private.make_mirror_trigger(text, text, text, jsonb)
--- crossfade_private.plan_mirror(crossfade.pairs, integer)
+-- crossfade_private.plan_mirrors(crossfade.pairs)
 -- crossfade_private.install_mirror(crossfade.pairs, integer, jsonb)
 -- crossfade_private.install_settling(crossfade.pairs, jsonb, regclass)
 -- crossfade_private.remove_mirror(crossfade.pairs, integer)
@@ -3927,43 +3928,49 @@ $$;
 comment on function crossfade_private.depends_on_settings is
   'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';
 
--- pairs/inlining.sql ------------------------------------------------------------------------------
-
--- Converters in the statements of runs, which are put together from pieces.
-
-create or replace function crossfade_private.conversion_pieces(
-  converter text, source regclass, target regclass, suffix text
-)
+create or replace function crossfade_private.pair_conversions(pair crossfade.pairs)
 returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select case when c.conversion ? 'why' then '{}' else jsonb_build_object(
+  select jsonb_build_array(
+    crossfade_private.conversion((pair).to_v2, t.v1, t.v2),
+    crossfade_private.conversion((pair).to_v1, t.v2, t.v1))
+  from (select ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) t(v1, v2);
+$$;
+
+comment on function crossfade_private.pair_conversions is
+  'What conversion says of both converters, by the side that they read. Takes most of the time of a registration.';
+
+-- pairs/inlining.sql ------------------------------------------------------------------------------
+
+-- Converters in the statements of runs, which are put together from pieces.
+
+create or replace function crossfade_private.conversion_pieces(conversion jsonb, suffix text)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when conversion ? 'why' then '{}' else jsonb_build_object(
       'convert' || suffix, '(select cf_made.* from (select ',
       'with' || suffix, ' as cf_row, ',
       'converted' || suffix, format(
         ' as cf_counterpart) cf_given cross join lateral %s cf_made)',
         crossfade_private.convert_sql(
-          c.conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
-    || jsonb_build_object('called' || suffix, c.conversion -> 'why')
-  from crossfade_private.conversion(converter, source, target) c(conversion);
+          conversion, 'cf_given.cf_row', 'cf_given.cf_counterpart'))) end
+    || jsonb_build_object('called' || suffix, conversion -> 'why');
 $$;
 
 comment on function crossfade_private.conversion_pieces is
-  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; only called (plus suffix), which says why, when it has to be called. Locks both tables ACCESS SHARE.';
+  'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; only called (plus suffix), which says why, when it has to be called.';
 
-create or replace function crossfade_private.inlined_pieces(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.inlined_pieces(conversions jsonb, side integer)
 returns jsonb
-language sql volatile
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select crossfade_private.conversion_pieces(s.there, s.source, s.target, '')
-    || crossfade_private.conversion_pieces(s.back, s.target, s.source, '_back')
-  from (values
-    (1, (pair).to_v2, (pair).to_v1, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    (2, (pair).to_v1, (pair).to_v2, ((pair).v2_table)::regclass, ((pair).v1_table)::regclass)
-  ) s(side, there, back, source, target)
-  where s.side = inlined_pieces.side;
+  select crossfade_private.conversion_pieces(conversions -> (side - 1), '')
+    || crossfade_private.conversion_pieces(conversions -> (2 - side), '_back');
 $$;
 
 comment on function crossfade_private.inlined_pieces is
@@ -7786,9 +7793,11 @@ $$;
 comment on function crossfade_private.key_pieces is
   'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
 
-create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.mirror_pieces(
+  pair crossfade.pairs, side integer, conversions jsonb
+)
 returns jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -7798,10 +7807,8 @@ declare
   v_target regclass := v_tables[3 - side];
   v_key text[] := array(select jsonb_array_elements_text(v_keys -> (side - 1)));
   v_target_key text[] := array(select jsonb_array_elements_text(v_keys -> (2 - side)));
-  v_there jsonb := crossfade_private.conversion(
-    case side when 1 then (pair).to_v2 else (pair).to_v1 end, v_source, v_target);
-  v_back jsonb := crossfade_private.conversion(
-    case side when 1 then (pair).to_v1 else (pair).to_v2 end, v_target, v_source);
+  v_there jsonb := conversions -> (side - 1);
+  v_back jsonb := conversions -> (2 - side);
   v_columns text[] := crossfade_private.writable_columns(v_target, '{}');
   v_settable text[] := crossfade_private.writable_columns(
     v_target, v_target_key || crossfade_private.always_identity(v_target));
@@ -7861,7 +7868,7 @@ begin
 end $$;
 
 comment on function crossfade_private.mirror_pieces is
-  'Everything that the texts of a pair''s mirror functions ask for, with side (1 or 2) as the source.';
+  'Everything that the texts of a pair''s mirror functions ask for, with side (1 or 2) as the source; conversions are those of pair_conversions.';
 
 -- mirror/install.sql ------------------------------------------------------------------------------
 
@@ -7892,13 +7899,15 @@ $$;
 comment on function crossfade_private.mirror_body is
   'The body of one of a pair''s mirror functions.';
 
-create or replace function crossfade_private.all_pieces(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.all_pieces(
+  pair crossfade.pairs, side integer, conversions jsonb
+)
 returns jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
+  v_pieces jsonb := crossfade_private.mirror_pieces(pair, side, conversions);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
   v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
@@ -7992,20 +8001,26 @@ end $$;
 comment on function crossfade_private.make_mirror_trigger is
   'Create a trigger of a pair. Takes SHARE ROW EXCLUSIVE on the table; waits at most 2 s for it (55P03).';
 
-create or replace function crossfade_private.plan_mirror(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.plan_mirrors(pair crossfade.pairs)
 returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('mirror', m.pieces, 'runs',
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+  select jsonb_agg(jsonb_build_object('mirror', m.pieces, 'runs',
+    crossfade_private.make_pieces(pair, m.side)
+      || crossfade_private.inlined_pieces(m.conversions, m.side)
       || jsonb_build_object('named', m.pieces -> 'named', 'triggers_met',
-        crossfade_private.triggers_met((m.pieces ->> 'source')::regclass)))
-  from (select crossfade_private.all_pieces(pair, side) as pieces) m;
+        crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
+  from (
+    select s.side, c.conversions,
+      crossfade_private.all_pieces(pair, s.side, c.conversions) as pieces
+    from crossfade_private.pair_conversions(pair) c(conversions)
+    cross join generate_series(1, 2) s(side)
+  ) m;
 $$;
 
-comment on function crossfade_private.plan_mirror is
-  'What install_mirror needs: the pieces of the mirror functions of one side and those of runs. Takes most of the time, and locks nothing.';
+comment on function crossfade_private.plan_mirrors is
+  'What install_mirror needs, by side: the pieces of the mirror functions and those of runs. Takes most of the time, and locks nothing.';
 
 create or replace function crossfade_private.install_mirror(
   pair crossfade.pairs, side integer, plan jsonb
@@ -8166,8 +8181,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_plans jsonb := coalesce(plans, jsonb_build_array(
-    crossfade_private.plan_mirror(pair, 1), crossfade_private.plan_mirror(pair, 2)));
+  v_plans jsonb := coalesce(plans, crossfade_private.plan_mirrors(pair));
   v_row crossfade.pairs;
   v_mirror text;
 begin
@@ -8188,7 +8202,7 @@ begin
 end $$;
 
 comment on function crossfade_private.install_pair is
-  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. plans: of both sides, by plan_mirror. Locks as install_mirror.';
+  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. plans: those of plan_mirrors. Locks as install_mirror.';
 
 -- mirror/registration.sql -------------------------------------------------------------------------
 
@@ -8324,8 +8338,8 @@ declare
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
     begin
-      v_plans := v_plans || jsonb_build_object(v_pair.name, jsonb_build_array(
-        crossfade_private.plan_mirror(v_pair, 1), crossfade_private.plan_mirror(v_pair, 2)));
+      v_plans := v_plans || jsonb_build_object(
+        v_pair.name, crossfade_private.plan_mirrors(v_pair));
     exception when others then
       null; -- refresh_pairs meets the same and says so
     end;
@@ -11175,7 +11189,7 @@ begin
       else 'v2_to_v1' end);
   else
     v_pieces := crossfade_private.make_pieces(pair, side)
-      || crossfade_private.inlined_pieces(pair, side);
+      || crossfade_private.inlined_pieces(crossfade_private.pair_conversions(pair), side);
   end if;
   return v_pieces || jsonb_build_object(
     'source_key_names', to_jsonb(case side when 1 then (pair).key_columns

@@ -25,13 +25,15 @@ $$;
 comment on function crossfade_private.mirror_body is
   'The body of one of a pair''s mirror functions.';
 
-create or replace function crossfade_private.all_pieces(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.all_pieces(
+  pair crossfade.pairs, side integer, conversions jsonb
+)
 returns jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pieces jsonb := crossfade_private.mirror_pieces(pair, side);
+  v_pieces jsonb := crossfade_private.mirror_pieces(pair, side, conversions);
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
   v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
@@ -125,20 +127,26 @@ end $$;
 comment on function crossfade_private.make_mirror_trigger is
   'Create a trigger of a pair. Takes SHARE ROW EXCLUSIVE on the table; waits at most 2 s for it (55P03).';
 
-create or replace function crossfade_private.plan_mirror(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.plan_mirrors(pair crossfade.pairs)
 returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('mirror', m.pieces, 'runs',
-    crossfade_private.make_pieces(pair, side) || crossfade_private.inlined_pieces(pair, side)
+  select jsonb_agg(jsonb_build_object('mirror', m.pieces, 'runs',
+    crossfade_private.make_pieces(pair, m.side)
+      || crossfade_private.inlined_pieces(m.conversions, m.side)
       || jsonb_build_object('named', m.pieces -> 'named', 'triggers_met',
-        crossfade_private.triggers_met((m.pieces ->> 'source')::regclass)))
-  from (select crossfade_private.all_pieces(pair, side) as pieces) m;
+        crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
+  from (
+    select s.side, c.conversions,
+      crossfade_private.all_pieces(pair, s.side, c.conversions) as pieces
+    from crossfade_private.pair_conversions(pair) c(conversions)
+    cross join generate_series(1, 2) s(side)
+  ) m;
 $$;
 
-comment on function crossfade_private.plan_mirror is
-  'What install_mirror needs: the pieces of the mirror functions of one side and those of runs. Takes most of the time, and locks nothing.';
+comment on function crossfade_private.plan_mirrors is
+  'What install_mirror needs, by side: the pieces of the mirror functions and those of runs. Takes most of the time, and locks nothing.';
 
 create or replace function crossfade_private.install_mirror(
   pair crossfade.pairs, side integer, plan jsonb
@@ -299,8 +307,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_plans jsonb := coalesce(plans, jsonb_build_array(
-    crossfade_private.plan_mirror(pair, 1), crossfade_private.plan_mirror(pair, 2)));
+  v_plans jsonb := coalesce(plans, crossfade_private.plan_mirrors(pair));
   v_row crossfade.pairs;
   v_mirror text;
 begin
@@ -321,4 +328,4 @@ begin
 end $$;
 
 comment on function crossfade_private.install_pair is
-  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. plans: of both sides, by plan_mirror. Locks as install_mirror.';
+  'Generate the mirror of both sides with the texts of this release, and say so in crossfade.pairs.generator. plans: those of plan_mirrors. Locks as install_mirror.';

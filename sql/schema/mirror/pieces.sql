@@ -100,9 +100,11 @@ $$;
 comment on function crossfade_private.key_pieces is
   'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
 
-create or replace function crossfade_private.mirror_pieces(pair crossfade.pairs, side integer)
+create or replace function crossfade_private.mirror_pieces(
+  pair crossfade.pairs, side integer, conversions jsonb
+)
 returns jsonb
-language plpgsql volatile
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -112,10 +114,8 @@ declare
   v_target regclass := v_tables[3 - side];
   v_key text[] := array(select jsonb_array_elements_text(v_keys -> (side - 1)));
   v_target_key text[] := array(select jsonb_array_elements_text(v_keys -> (2 - side)));
-  v_there jsonb := crossfade_private.conversion(
-    case side when 1 then (pair).to_v2 else (pair).to_v1 end, v_source, v_target);
-  v_back jsonb := crossfade_private.conversion(
-    case side when 1 then (pair).to_v1 else (pair).to_v2 end, v_target, v_source);
+  v_there jsonb := conversions -> (side - 1);
+  v_back jsonb := conversions -> (2 - side);
   v_columns text[] := crossfade_private.writable_columns(v_target, '{}');
   v_settable text[] := crossfade_private.writable_columns(
     v_target, v_target_key || crossfade_private.always_identity(v_target));
@@ -175,4 +175,4 @@ begin
 end $$;
 
 comment on function crossfade_private.mirror_pieces is
-  'Everything that the texts of a pair''s mirror functions ask for, with side (1 or 2) as the source.';
+  'Everything that the texts of a pair''s mirror functions ask for, with side (1 or 2) as the source; conversions are those of pair_conversions.';

@@ -29,8 +29,8 @@ declare
 begin
   for v_pair in select p.* from crossfade.pairs p order by p.name loop
     begin
-      v_plans := v_plans || jsonb_build_object(v_pair.name, jsonb_build_array(
-        crossfade_private.plan_mirror(v_pair, 1), crossfade_private.plan_mirror(v_pair, 2)));
+      v_plans := v_plans || jsonb_build_object(
+        v_pair.name, crossfade_private.plan_mirrors(v_pair));
     exception when others then
       null; -- refresh_pairs meets the same and says so
     end;

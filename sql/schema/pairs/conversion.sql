@@ -128,3 +128,17 @@ $$;
 
 comment on function crossfade_private.depends_on_settings is
   'Whether what a converter makes may depend on the session''s time zone, date style and the like: false only for a bare list of columns as they are, and of expressions over types and functions that know no settings.';
+
+create or replace function crossfade_private.pair_conversions(pair crossfade.pairs)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_array(
+    crossfade_private.conversion((pair).to_v2, t.v1, t.v2),
+    crossfade_private.conversion((pair).to_v1, t.v2, t.v1))
+  from (select ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) t(v1, v2);
+$$;
+
+comment on function crossfade_private.pair_conversions is
+  'What conversion says of both converters, by the side that they read. Takes most of the time of a registration.';

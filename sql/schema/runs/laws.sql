@@ -44,7 +44,7 @@ begin
       else 'v2_to_v1' end);
   else
     v_pieces := crossfade_private.make_pieces(pair, side)
-      || crossfade_private.inlined_pieces(pair, side);
+      || crossfade_private.inlined_pieces(crossfade_private.pair_conversions(pair), side);
   end if;
   return v_pieces || jsonb_build_object(
     'source_key_names', to_jsonb(case side when 1 then (pair).key_columns

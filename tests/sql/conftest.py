@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,11 +20,20 @@ ROOT = Path(__file__).parents[2]
 MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 DEBIAN_15_EXTENSIONS = Path("/usr/share/postgresql/15/extension")
-VERSIONS = ["18", "16"] + (["15"] if (DEBIAN_15 / "postgres").exists() else [])
+INSTALLED = ["18", "16"] + (["15"] if (DEBIAN_15 / "postgres").exists() else [])
+# What does not hang on the version is tested on the newest one, unless somebody asks for all.
+VERSIONS = INSTALLED if os.environ.get("CROSSFADE_TEST_EVERY_VERSION") else INSTALLED[:1]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Connect = Callable[..., Connection]
 _numbers = itertools.count()
+
+on_every_version = pytest.mark.parametrize("template", INSTALLED, indirect=True, scope="session")
+on_both_ends = pytest.mark.parametrize(
+    "template", VERSIONS if VERSIONS[1:] else [INSTALLED[0], INSTALLED[-1]],
+    indirect=True, scope="session",
+)  # fmt: skip
+"""For files about what versions do differently: the newest and the oldest, or all."""
 
 on_debian_15 = pytest.mark.parametrize(
     "template",

@@ -15,7 +15,6 @@ from tests.sql.cases.pairs import (
     blockers,
     both,
     create,
-    on_18_and_15,
     register,
     settled,
     to_stage,
@@ -25,8 +24,6 @@ from .conftest import ROOT, Connect, Connection
 from .control import call, one, refused
 from .notes_pair import rows
 from .things_pair import verify
-
-pytestmark = on_18_and_15
 
 AUDIENCE = """
 create table public.chats (id bigint primary key);

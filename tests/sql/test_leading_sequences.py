@@ -11,7 +11,6 @@ from tests.sql.cases.pairs import (
     Shape,
     backfill,
     create,
-    on_18_and_15,
     register,
     settled,
     to_stage,
@@ -21,8 +20,6 @@ from .conftest import Connect, Connection
 from .control import call, one
 from .notes_pair import rows
 from .things_pair import verify
-
-pytestmark = on_18_and_15
 
 OWNED = """select coalesce((select format('%s.%s', d.refobjid::regclass, a.attname)
   from pg_depend d join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid

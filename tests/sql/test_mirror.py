@@ -8,10 +8,12 @@ import threading
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, on_every_version
 from .control import backfill, in_background, unmirrored, wait_for_waiters
 from .notes_pair import create_notes, differences, rows
 from .things_pair import verify
+
+pytestmark = on_every_version
 
 STATEMENTS = {
     "insert": "insert into public.notes (body, tag) values ('a', 'x')",

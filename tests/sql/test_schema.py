@@ -5,9 +5,11 @@ import pytest
 
 from crossfade.schema import signatures
 
-from .conftest import MIGRATIONS, Connection, Template
+from .conftest import MIGRATIONS, Connection, Template, on_every_version
 from .control import call
 from .notes_pair import create_notes
+
+pytestmark = on_every_version
 
 OURS = "n.nspname in ('crossfade', 'crossfade_private')"
 CATALOG = {

@@ -10,28 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import DEBIAN_15
 from tests.sql.control import Connection, call
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
 STAGES = ["dualwrite", "shadow", "live", "rampdown", "complete"]
-
-on_18_and_15 = pytest.mark.parametrize(
-    "template",
-    [
-        "18",
-        pytest.param(
-            "15",
-            marks=pytest.mark.skipif(
-                not (DEBIAN_15 / "postgres").exists(), reason="needs Debian's PostgreSQL 15"
-            ),
-        ),
-    ],
-    indirect=True,
-    scope="session",
-)
-"""Both ends of what is supported: what lies between them has failed in no other way so far."""
 
 
 def only_since(db: Connection, version: int, what: str) -> None:

@@ -17,17 +17,16 @@ from tests.sql.cases.pairs import (
     blockers,
     both,
     create,
-    on_18_and_15,
     register,
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection
+from tests.sql.conftest import Connect, Connection, on_both_ends
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 KILL = "disable_v2_messages"
 CHILD = (

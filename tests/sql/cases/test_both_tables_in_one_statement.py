@@ -11,7 +11,6 @@ from tests.sql.cases.pairs import (
     both,
     create,
     dualwrite,
-    on_18_and_15,
     only_since,
     register,
     repair,
@@ -23,8 +22,6 @@ from tests.sql.conftest import Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
-
-pytestmark = on_18_and_15
 
 SHAPE = TWO_SIDED.but(
     v1="id bigint primary key, body text, note text, draft text",

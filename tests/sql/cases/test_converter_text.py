@@ -11,7 +11,6 @@ from tests.sql.cases.pairs import (
     backfill,
     both,
     create,
-    on_18_and_15,
     only_since,
     register,
     repair,
@@ -22,8 +21,6 @@ from tests.sql.conftest import Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 # Values that do not fit --------------------------------------------------------------------------
 

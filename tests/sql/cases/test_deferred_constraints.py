@@ -8,7 +8,6 @@ from tests.sql.cases.pairs import (
     Shape,
     blockers,
     create,
-    on_18_and_15,
     problems,
     register,
     settled,
@@ -17,8 +16,6 @@ from tests.sql.cases.pairs import (
 from tests.sql.conftest import Connection
 from tests.sql.control import call
 from tests.sql.things_pair import failures
-
-pytestmark = on_18_and_15
 
 COLUMNS = "id bigint primary key, email text, parent bigint, during tsrange"
 SHAPE = Shape(

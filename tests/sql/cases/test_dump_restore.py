@@ -23,18 +23,17 @@ from tests.sql.cases.pairs import (
     both,
     create,
     mirror,
-    on_18_and_15,
     register,
     repair,
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connection, Template
+from tests.sql.conftest import Connection, Template, on_both_ends
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 SUPERUSER = "supabase_admin"
 SHAPE = Shape(

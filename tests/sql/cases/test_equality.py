@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sql.cases.pairs import Shape, both, dualwrite, on_18_and_15, repair, unseen
+from tests.sql.cases.pairs import Shape, both, dualwrite, repair, unseen
 from tests.sql.conftest import Connection
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 TYPES = """
 create type public.pause as (wait interval, n int);

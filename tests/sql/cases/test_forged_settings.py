@@ -17,7 +17,6 @@ from tests.sql.cases.pairs import (
     create,
     dualwrite,
     mirror,
-    on_18_and_15,
     register,
     repair,
     settled,
@@ -27,8 +26,6 @@ from tests.sql.conftest import Connect, Connection
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
-
-pytestmark = on_18_and_15
 
 VALUES = ["on", "1", "2", "3", "true", "things", "2030-01-01", "1,2,3", "{}", "[]", "off", "both",
           "-1", "99999999999", "'; drop table public.things; --"]  # fmt: skip

@@ -5,13 +5,11 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.sql.cases.pairs import backfill, on_18_and_15, repair
+from tests.sql.cases.pairs import backfill, repair
 from tests.sql.conftest import Connection
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 
 def pair(

@@ -17,7 +17,6 @@ from tests.sql.cases.pairs import (
     create,
     like,
     objection,
-    on_18_and_15,
     repair,
 )
 from tests.sql.conftest import Connection
@@ -25,8 +24,6 @@ from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.test_pair_new import text_of
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 NAMES = [
     # Quotes and what ends or continues a literal.

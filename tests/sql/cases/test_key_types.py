@@ -14,7 +14,6 @@ from tests.sql.cases.pairs import (
     dualwrite,
     like,
     objection,
-    on_18_and_15,
     problems,
     register,
     repair,
@@ -25,8 +24,6 @@ from tests.sql.conftest import Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 TYPES = """
 create domain public.span as interval;

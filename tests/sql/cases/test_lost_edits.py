@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
-from tests.sql.cases.pairs import Shape, both, dualwrite, on_18_and_15, repair, settled
-from tests.sql.conftest import Connect, Connection
+from tests.sql.cases.pairs import Shape, both, dualwrite, repair, settled
+from tests.sql.conftest import Connect, Connection, on_both_ends
 from tests.sql.control import one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 COUNTERS = Shape(
     v1="id bigint primary key, a bigint not null default 0, b bigint not null default 0, x bigint",

@@ -14,7 +14,6 @@ from tests.sql.cases.pairs import (
     create,
     dualwrite,
     mirror,
-    on_18_and_15,
     register,
     repair,
     settled,
@@ -25,8 +24,6 @@ from tests.sql.conftest import Connect, Connection
 from tests.sql.control import one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
-
-pytestmark = on_18_and_15
 
 BIGINT = "id bigint primary key"
 UUID = "id uuid primary key"

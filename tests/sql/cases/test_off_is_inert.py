@@ -10,17 +10,16 @@ from tests.sql.cases.pairs import (
     backfill,
     create,
     dualwrite,
-    on_18_and_15,
     register,
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection
+from tests.sql.conftest import Connect, Connection, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 WRITES = [
     "insert into public.things values (10, 'one')",

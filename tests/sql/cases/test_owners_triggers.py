@@ -17,7 +17,6 @@ from tests.sql.cases.pairs import (
     dualwrite,
     like,
     mirror,
-    on_18_and_15,
     register,
     repair,
     settled,
@@ -28,8 +27,6 @@ from tests.sql.conftest import Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 
 def trigger(name: str, when: str, body: str, tables: tuple[str, ...]) -> str:

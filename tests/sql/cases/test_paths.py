@@ -19,16 +19,15 @@ from tests.sql.cases.pairs import (
     both,
     create,
     dualwrite,
-    on_18_and_15,
     register,
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.things_pair import failures
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 ROWS = 2000
 

@@ -13,7 +13,6 @@ from tests.sql.cases.pairs import (
     create,
     dualwrite,
     mirror,
-    on_18_and_15,
     register,
     repair,
     settled,
@@ -24,8 +23,6 @@ from tests.sql.conftest import Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 LEADERS = {"V1 leads": ("dualwrite", "things", "things_v2"),
            "V2 leads": ("rampdown", "things_v2", "things")}  # fmt: skip

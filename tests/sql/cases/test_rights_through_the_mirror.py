@@ -12,7 +12,6 @@ from tests.sql.cases.pairs import (
     create,
     mirror,
     objection,
-    on_18_and_15,
     register,
     repair,
     settled,
@@ -24,8 +23,6 @@ from tests.sql.conftest import Connect, Connection
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import ADA, failures
-
-pytestmark = on_18_and_15
 
 BOB = "00000000-0000-4000-8000-0000000000b2"
 TENANTS = Shape(

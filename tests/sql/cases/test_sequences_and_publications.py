@@ -10,18 +10,17 @@ from tests.sql.cases.pairs import (
     backfill,
     create,
     dualwrite,
-    on_18_and_15,
     register,
     settled,
     to_stage,
     warnings,
 )
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, on_both_ends
 from tests.sql.control import call
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 ID = "id bigint"
 KEYS = {

@@ -11,7 +11,6 @@ from tests.sql.cases.pairs import (
     PLAIN,
     backfill,
     create,
-    on_18_and_15,
     register,
     repair,
     settled,
@@ -22,8 +21,6 @@ from tests.sql.conftest import Connect, Connection
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
-
-pytestmark = on_18_and_15
 
 PARSE = """
 create function public.parse(x text) returns text language plpgsql stable set search_path = '' as $$

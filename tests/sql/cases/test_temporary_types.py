@@ -21,19 +21,18 @@ from tests.sql.cases.pairs import (
     create,
     mirror,
     objection,
-    on_18_and_15,
     register,
     repair,
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection
+from tests.sql.conftest import Connect, Connection, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.operators import ROLES, add_operators, sign_in
 from tests.sql.test_pair_new import text_of, write
 from tests.sql.test_rights import functions
 
-pytestmark = on_18_and_15
+pytestmark = on_both_ends
 
 HOSTILE = """
 do $$ begin create role hostile; exception when duplicate_object then end $$;

@@ -6,6 +6,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,16 +96,29 @@ def migrated(server: PostgresServer) -> Template:
     return found
 
 
-@pytest.fixture
-def database(template: Template) -> Iterator[str]:
-    """The URL of a fresh database with bootstrap and all migrations."""
+@contextmanager
+def copied(template: Template, original: str) -> Iterator[str]:
+    """The name of a database that is a copy of another one, to which nobody is connected."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
         # Copying files halves the time of the usual way, which writes everything to the log.
-        copy = f"template {template.database} strategy file_copy"
+        copy = f"template {original} strategy file_copy"
         admin.execute(f"create database {name} owner postgres {copy}")
-        yield template.url(name)
+        yield name
         admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def original(template: Template) -> str:
+    """What the test's database is a copy of; a module may prepare one of its own."""
+    return template.database
+
+
+@pytest.fixture
+def database(template: Template, original: str) -> Iterator[str]:
+    """The URL of a fresh database with bootstrap and all migrations."""
+    with copied(template, original) as name:
+        yield template.url(name)
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ create or replace function crossfade_private.depends_on_settings(
 returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
+set jit = off -- it looks dear and is not: to compile it would take most of a registration's time
 as $$
   -- Anything else than a bare list is taken to depend on them.
   select coalesce(bool_or(case

@@ -15,7 +15,6 @@ from tests.sql.cases.pairs import (
     backfill,
     both,
     create,
-    dualwrite,
     mirror,
     register,
     repair,
@@ -86,10 +85,9 @@ def write_all(session: Connection, start: int) -> None:
 
 @pytest.mark.parametrize("value", VALUES)
 def test_no_setting_of_ours_switches_the_mirror_off(
-    db: Connection, connect: Connect, value: str
+    mirrored: Connection, connect: Connect, value: str
 ) -> None:
-    dualwrite(db)
-    names = settings_we_read(db)
+    names = settings_we_read(mirrored)
     session = connect("service_role")
     forge(session, names, value)
     write_all(session, 1000)
@@ -98,15 +96,14 @@ def test_no_setting_of_ours_switches_the_mirror_off(
         for name in sorted(names):
             session.execute("select set_config(%s, %s, true)", [name, value])
         write_all(session, 3000)
-    assert len(settled(db)) == 4 * 32
-    assert {body for _, body in both(db)} == {"upsert", "many!", "in a block"}
+    assert len(settled(mirrored)) == 4 * 32
+    assert {body for _, body in both(mirrored)} == {"upsert", "many!", "in a block"}
 
 
-def test_each_setting_alone_switches_nothing_off(db: Connection, connect: Connect) -> None:
-    dualwrite(db)
+def test_each_setting_alone_switches_nothing_off(mirrored: Connection, connect: Connect) -> None:
     session = connect()
     start = 0
-    for name in sorted(settings_we_read(db)):
+    for name in sorted(settings_we_read(mirrored)):
         for value in ("on", "1", "2"):
             start += 10
             session.execute("select set_config(%s, %s, false)", [name, value])
@@ -120,7 +117,7 @@ def test_each_setting_alone_switches_nothing_off(db: Connection, connect: Connec
                 session, f"select id, body from public.things_v2 where id >= {start}"
             ), (name, value)
             session.execute("select set_config(%s, '', false)", [name])
-    settled(db)
+    settled(mirrored)
 
 
 @pytest.mark.parametrize("value", ["on", "1", "2"])
@@ -212,9 +209,8 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 def test_a_session_with_odd_settings_is_mirrored(
-    db: Connection, connect: Connect, kind: str
+    mirrored: Connection, connect: Connect, kind: str
 ) -> None:
-    dualwrite(db)
     session = connect()
     for statement in ODD[kind].split("; "):
         try:
@@ -222,19 +218,18 @@ def test_a_session_with_odd_settings_is_mirrored(
         except psycopg.errors.InsufficientPrivilege:
             pytest.skip(f"an ordinary role may not: {statement}")
     write_all(session, 1000)
-    assert len(settled(db)) == 2 * 32
+    assert len(settled(mirrored)) == 2 * 32
 
 
-def test_a_superusers_settings_change_nothing_either(db: Connection) -> None:
-    dualwrite(db)
+def test_a_superusers_settings_change_nothing_either(mirrored: Connection) -> None:
     with psycopg.connect(
-        host=db.info.host, port=db.info.port, dbname=db.info.dbname, user="supabase_admin",
-        autocommit=True,
+        host=mirrored.info.host, port=mirrored.info.port, dbname=mirrored.info.dbname,
+        user="supabase_admin", autocommit=True,
     ) as admin:  # fmt: skip
         admin.execute("set plpgsql.variable_conflict = 'use_column'")
         admin.execute("set track_counts = off; set lc_messages = 'C'; set max_stack_depth = '1MB'")
         write_all(admin, 1000)
-    assert len(settled(db)) == 2 * 32
+    assert len(settled(mirrored)) == 2 * 32
 
 
 # A call stack that looks like ours ----------------------------------------------------------------
@@ -282,10 +277,9 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_dynamic_sql_that_carries_our_frames_is_mirrored(
-    db: Connection, connect: Connect, form: str
+    mirrored: Connection, connect: Connect, form: str
 ) -> None:
-    dualwrite(db)
-    db.execute(ROLE)
+    mirrored.execute(ROLE)
     session = connect("hostile")
     session.execute("""
         create temp table mine (id bigint, statement text);
@@ -293,14 +287,14 @@ def test_dynamic_sql_that_carries_our_frames_is_mirrored(
         begin execute new.statement; return null; end $$;
         create trigger run after insert on mine for each row execute function pg_temp.run()
     """)
-    found = frames(db)
+    found = frames(mirrored)
     for n, frame in enumerate(found, 1):
         text = FORMS[form].format(n=n, frame=frame)
         session.execute("insert into mine values (%s, %s)", [n, text])
         text = FORMS[form].format(n=n + 10_000, frame=frame)
         text = text.replace("into public.things ", "into public.things_v2 ")
         session.execute("insert into mine values (%s, %s)", [n, text])
-    assert len(settled(db)) == 2 * len(found)
+    assert len(settled(mirrored)) == 2 * len(found)
 
 
 NAMED = """
@@ -320,13 +314,12 @@ SCHEMAS = ["hostile", '"crossfade_private."', '"crossfade_private"" "', "pg_temp
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_functions_that_are_named_like_ours_are_not_ours(
-    db: Connection, connect: Connect, schema: str
+    mirrored: Connection, connect: Connect, schema: str
 ) -> None:
-    dualwrite(db)
-    db.execute(ROLE)
-    db.execute("insert into public.things select g, 'n' from generate_series(1, 300) g")
+    mirrored.execute(ROLE)
+    mirrored.execute("insert into public.things select g, 'n' from generate_series(1, 300) g")
     if schema != "pg_temp":
-        db.execute(f"create schema {schema} authorization hostile")
+        mirrored.execute(f"create schema {schema} authorization hostile")
     session = connect("hostile")
     names = {
         f"mirror_things_v{side}_{operation}" for side in (1, 2) for operation in OPERATIONS
@@ -343,14 +336,14 @@ def test_functions_that_are_named_like_ours_are_not_ours(
         session.execute(f"insert into {schema}.mine values ({n})")
         session.execute(f"drop table {schema}.mine")
         found = rows(
-            db,
+            mirrored,
             "select a.id, a.body, b.body, b.pinned from public.things a "
             f"full join public.things_v2 b using (id) where id in ({n}, {n} + 1000) order by id",
         )
         assert found == [
             (n, "by mine!", "by mine!", True), (n + 1000, "new", "new", None),
         ], name  # fmt: skip
-    settled(db)
+    settled(mirrored)
 
 
 def test_a_trigger_that_writes_inside_a_mirrored_write_is_told_from_the_mirror(
@@ -385,18 +378,19 @@ def test_a_trigger_that_writes_inside_a_mirrored_write_is_told_from_the_mirror(
     assert failures(db) == []
 
 
-def test_the_language_of_messages_makes_no_difference(db: Connection) -> None:
-    dualwrite(db)
-    db.execute("""
+def test_the_language_of_messages_makes_no_difference(mirrored: Connection) -> None:
+    mirrored.execute("""
         create function public.again() returns trigger language plpgsql as $$
-        begin update public.things_v2 set pinned = true where id in (select id from fresh);
-        return null; end $$;
+        begin
+          update public.things_v2 set pinned = true where id in (select id from fresh);
+          return null;
+        end $$;
         create trigger zz_again after insert on public.things referencing new table as fresh
         for each statement execute function public.again()
     """)
     with psycopg.connect(
-        host=db.info.host, port=db.info.port, dbname=db.info.dbname, user="supabase_admin",
-        autocommit=True,
+        host=mirrored.info.host, port=mirrored.info.port, dbname=mirrored.info.dbname,
+        user="supabase_admin", autocommit=True,
     ) as admin:  # fmt: skip
         admin.execute("create extension if not exists plpgsql")
         for n, language in enumerate(("de_DE.UTF-8", "fr_FR.UTF-8", "C", "ja_JP.UTF-8"), 1):
@@ -405,5 +399,8 @@ def test_the_language_of_messages_makes_no_difference(db: Connection) -> None:
             except psycopg.Error:
                 continue  # not installed here; the frame is found by its name, not by its words
             admin.execute("insert into public.things values (%s, 'a')", [n])
-    assert {body for _, body in settled(db)} == {"a"}
-    assert one(db, "select count(*) from public.things_v2 where not coalesce(pinned, false)") == 0
+    assert {body for _, body in settled(mirrored)} == {"a"}
+    assert (
+        one(mirrored, "select count(*) from public.things_v2 where not coalesce(pinned, false)")
+        == 0
+    )

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a backfill under traffic, again and again: it resumes, nothing is lost."""
+"""SIGKILL in the middle of a backfill under traffic: it resumes each time, nothing is lost."""
 
 import os
 import signal

@@ -6331,7 +6331,7 @@ begin
     where is_watched
   loop
     execute format('create or replace function crossfade_private.mirror_%s_v%s_%s() returns %s
-      language sql %s as %L',
+      language sql %s set search_path = pg_catalog, pg_temp as %L',
       pair, side, v_function.name, v_function.type, v_function.kind, v_function.body);
     execute format('revoke all on function crossfade_private.mirror_%s_v%s_%s from public',
       pair, side, v_function.name);

@@ -44,6 +44,15 @@ NAMES = [
 CHUNKS = 5
 
 
+def names_of(db: Connection, chunk: int) -> list[tuple[int, str]]:
+    """A chunk of the names with their numbers; of each kind, every third one before version 18.
+
+    What a name may break is our text, which is the same on every version.
+    """
+    step = 1 if db.info.server_version >= 180_000 else 3
+    return list(enumerate(NAMES))[::step][chunk::CHUNKS]
+
+
 def other(name: str, number: int) -> str:
     """Another name of the same kind, also when nothing can be added to it."""
     return fits(name, 62) + str(number)
@@ -186,9 +195,7 @@ def live_through(db: Connection, name: str, number: int) -> None:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_a_pair_may_be_called_anything_in_every_place(db: Connection, chunk: int) -> None:
     wrong = {}
-    for number, name in enumerate(NAMES):
-        if number % CHUNKS != chunk:
-            continue
+    for number, name in names_of(db, chunk):
         try:
             live_through(db, name, number)
         except (psycopg.Error, AssertionError) as error:
@@ -214,9 +221,7 @@ def test_a_column_that_is_called_like_ours_works_or_is_refused_by_name(
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_what_pair_new_writes_for_any_name_applies(db: Connection, chunk: int) -> None:
     wrong = {}
-    for number, name in enumerate(NAMES):
-        if number % CHUNKS != chunk:
-            continue
+    for number, name in names_of(db, chunk):
         schema = fits(f"s {name}")
         parts = {
             "schema": sql.Identifier(schema), "table": sql.Identifier(fits(name[:50])),

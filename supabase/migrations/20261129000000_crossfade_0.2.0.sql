@@ -6603,7 +6603,7 @@ begin
   end if;
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
-    get diagnostics cf_context = pg_context;
+    {read_context}
     if {own_write} then
       return null;
     end if;
@@ -6741,7 +6741,7 @@ begin
   end if;
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
-    get diagnostics cf_context = pg_context;
+    {read_context}
     if {own_write} then
       return null;
     end if;
@@ -7149,7 +7149,7 @@ declare
 begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
-    get diagnostics cf_context = pg_context;
+    {read_context}
     if {own_write} then
       return null;
     end if;
@@ -7271,7 +7271,7 @@ declare
 begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
-    get diagnostics cf_context = pg_context;
+    {read_context}
     if {own_write} then
       return null;
     end if;
@@ -7324,7 +7324,7 @@ declare
   cf_depth constant integer := pg_trigger_depth();
   cf_context text;
 begin
-  get diagnostics cf_context = pg_context;
+  {read_context}
   perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
   return new;
 end $body$;
@@ -7368,7 +7368,7 @@ declare
   cf_context text;
   cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
 begin
-  get diagnostics cf_context = pg_context;
+  {read_context}
   if {own_write} then
     {assign_key}
   end if;
@@ -7732,13 +7732,22 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
-    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
-    and coalesce(current_setting(%L, true), '''') = ''''',
+    -- One line: own_frame counts those of the texts.
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on'' '
+      'and coalesce(current_setting(%L, true), '''') = ''''',
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side),
       'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
+    -- A session that wants every name in quotes compiles functions with such names. In quotes of
+    -- their own these would be doubled, so no other name can look like it.
+    'read_context', format('get diagnostics cf_context = pg_context;
+    if strpos(cf_context, %L) > 0 then
+      cf_context := regexp_replace(cf_context, %L, %L, ''g'');
+    end if;', format('"crossfade_private"."mirror_%s_v', (pair).name),
+      format('"crossfade_private"\."(mirror_%s_v[12]_[a-z]+)"\(', (pair).name),
+      'crossfade_private.\1('),
     -- The same as is_own_write finds at depth 2, without a call.
     'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0

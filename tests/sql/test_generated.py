@@ -50,6 +50,24 @@ def test_generated_texts_say_who_made_them_and_are_complete(scratch: Connection,
         assert not re.search(r"tg_op\s*(=|<>|in\b|when\b)|case\s+tg_op", body), name
 
 
+FRAME = re.compile(r"function crossfade_private\.(\w+)\(\) line (\d+) at SQL statement")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_frame_that_a_trigger_looks_for_first_is_that_of_the_other_ones_statement(
+    scratch: Connection, kind: str
+) -> None:
+    generated(scratch, kind)
+    texts = bodies(scratch)
+    looked_for = [found for text in texts.values() for found in FRAME.findall(text)]
+    assert len(looked_for) == 4, "inserts and updates of both sides"
+    for name, line in looked_for:
+        statement = texts[name].splitlines()[int(line) - 1].split()
+        # A pair without a statement for single updates has none to look for.
+        if "cf_e1" in texts[name] or name.endswith("_insert"):
+            assert statement[:1] == [name.rpartition("_")[2]], (name, line)
+
+
 NAMES = {
     "quotes": """o'ne "two" ''three''""",
     "a line": "one\nselect 1; --",

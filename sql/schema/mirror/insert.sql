@@ -38,7 +38,7 @@ begin
   end if;
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
-    get diagnostics cf_context = pg_context;
+    {read_context}
     if {own_write} then
       return null;
     end if;

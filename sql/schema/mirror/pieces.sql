@@ -38,13 +38,22 @@ as $$
       format('crossfade_private.mirror_%s_v%s', (pair).name, side), (pair).name, side),
     'nested', format('(cf_depth > 1 or coalesce(current_setting(%1$L, true), '''') <> '''')
     and crossfade_private.note_nested(%1$L, cf_depth)', 'crossfade.mark_' || (pair).name),
-    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on''
-    and coalesce(current_setting(%L, true), '''') = ''''',
+    -- One line: own_frame counts those of the texts.
+    'is_plain', format('pg_sequence_last_value(%L) = %s_change() and %2$s_state() = ''on'' '
+      'and coalesce(current_setting(%L, true), '''') = ''''',
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side),
       'crossfade.mark_' || (pair).name),
     'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
+    -- A session that wants every name in quotes compiles functions with such names. In quotes of
+    -- their own these would be doubled, so no other name can look like it.
+    'read_context', format('get diagnostics cf_context = pg_context;
+    if strpos(cf_context, %L) > 0 then
+      cf_context := regexp_replace(cf_context, %L, %L, ''g'');
+    end if;', format('"crossfade_private"."mirror_%s_v', (pair).name),
+      format('"crossfade_private"\."(mirror_%s_v[12]_[a-z]+)"\(', (pair).name),
+      'crossfade_private.\1('),
     -- The same as is_own_write finds at depth 2, without a call.
     'own_write', format('cf_depth = 2 and strpos(split_part(cf_context, e''\n'', -1), %L) > 0
       and strpos(split_part(cf_context, e''\n'', -1), ''"'') = 0

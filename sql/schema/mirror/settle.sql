@@ -12,7 +12,7 @@ declare
   cf_depth constant integer := pg_trigger_depth();
   cf_context text;
 begin
-  get diagnostics cf_context = pg_context;
+  {read_context}
   perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
   return new;
 end $body$;
@@ -56,7 +56,7 @@ declare
   cf_context text;
   cf_key constant jsonb := current_setting({new_key}, true)::jsonb;
 begin
-  get diagnostics cf_context = pg_context;
+  {read_context}
   if {own_write} then
     {assign_key}
   end if;

@@ -23,8 +23,7 @@ begin
     if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_insert() line 20 at SQL statement' then
       return null;
     end if;
-  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on'
-    and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
+  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
@@ -49,6 +48,9 @@ begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
+    if strpos(cf_context, '"crossfade_private"."mirror_notes_v') > 0 then
+      cf_context := regexp_replace(cf_context, E'"crossfade_private"\\."(mirror_notes_v[12]_[a-z]+)"\\(', E'crossfade_private.\\1(', 'g');
+    end if;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
       and strpos(split_part(cf_context, e'\n', -1), '"') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 1) then

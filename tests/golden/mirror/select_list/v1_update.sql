@@ -27,8 +27,7 @@ begin
     if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_update() line 38 at SQL statement' then
       return null;
     end if;
-  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on'
-    and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
+  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
     select not ((cf_s).id = (cf_o).id), (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body, (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
     from (select row(cf_x.*)::select_list.notes as cf_o from cf_old cf_x) cf_p
     cross join (select row(cf_x.*)::select_list.notes as cf_s from cf_new cf_x) cf_q
@@ -58,6 +57,9 @@ begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
+    if strpos(cf_context, '"crossfade_private"."mirror_notes_v') > 0 then
+      cf_context := regexp_replace(cf_context, E'"crossfade_private"\\."(mirror_notes_v[12]_[a-z]+)"\\(', E'crossfade_private.\\1(', 'g');
+    end if;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
       and strpos(split_part(cf_context, e'\n', -1), '"') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then

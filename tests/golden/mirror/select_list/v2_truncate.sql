@@ -15,6 +15,9 @@ begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
+    if strpos(cf_context, '"crossfade_private"."mirror_notes_v') > 0 then
+      cf_context := regexp_replace(cf_context, E'"crossfade_private"\\."(mirror_notes_v[12]_[a-z]+)"\\(', E'crossfade_private.\\1(', 'g');
+    end if;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
       and strpos(split_part(cf_context, e'\n', -1), '"') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 1) then

@@ -27,8 +27,7 @@ begin
     if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 38 at SQL statement' then
       return null;
     end if;
-  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on'
-    and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
+  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
     select not ((cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page), (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)), (cf_o).updated_at is distinct from (cf_s).updated_at into cf_moved, cf_e1, cf_e2
     from (select row(cf_x.*)::settled.notes_v2 as cf_o from cf_old cf_x) cf_p
     cross join (select row(cf_x.*)::settled.notes_v2 as cf_s from cf_new cf_x) cf_q
@@ -58,6 +57,9 @@ begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     get diagnostics cf_context = pg_context;
+    if strpos(cf_context, '"crossfade_private"."mirror_notes_v') > 0 then
+      cf_context := regexp_replace(cf_context, E'"crossfade_private"\\."(mirror_notes_v[12]_[a-z]+)"\\(', E'crossfade_private.\\1(', 'g');
+    end if;
     if cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v1_') > 0
       and strpos(split_part(cf_context, e'\n', -1), '"') = 0
       or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 1) then

@@ -64,7 +64,7 @@ def test_the_frame_that_a_trigger_looks_for_first_is_that_of_the_other_ones_stat
     for name, line in looked_for:
         statement = texts[name].splitlines()[int(line) - 1].split()
         # A pair without a statement for single updates has none to look for.
-        if "cf_e1" in texts[name] or name.endswith("_insert"):
+        if "if cf_moved is false then" in texts[name] or name.endswith("_insert"):
             assert statement[:1] == [name.rpartition("_")[2]], (name, line)
 
 

@@ -142,6 +142,7 @@ as $$
       crossfade_private.all_pieces(pair, s.side, c.conversions) as pieces
     from crossfade_private.pair_conversions(pair) c(conversions)
     cross join generate_series(1, 2) s(side)
+    offset 0 -- or the pieces are made for each time they are named
   ) m;
 $$;
 

@@ -16,17 +16,6 @@ with functions as (
       select n.oid from pg_catalog.pg_namespace as n
       where n.nspname in ('crossfade', 'crossfade_private')
     )
-    -- Two constants for each side of a pair; one notes writers of V1 while they are watched.
-    -- With a setting they would not be put into the statements that ask them, and would be calls
-    -- that cost what they save.
-    and not (
-      p.proname ~ '^mirror_.+_v[12]_(state|change)$'
-      and p.pronargs = 0 and not p.prosecdef and p.proconfig is null
-      and p.prosrc ~ case p.provolatile
-        when 'i' then '^select (''[a-z]+''::text|[0-9]+::bigint)$'
-        else '^select crossfade_private\.note_v1_write\(''[a-z][a-z0-9_]*''\)$'
-      end
-    )
 ),
 
 schemas as (

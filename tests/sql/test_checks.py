@@ -231,7 +231,7 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
         ("search_path", OTHER_STATE, "crossfade_private.mirror_orders_v1_state", "not pinned"),
         (
             "search_path",
-            "alter function crossfade_private.mirror_orders_v1_state() security definer",
+            "alter function crossfade_private.mirror_orders_v1_state() reset search_path",
             "crossfade_private.mirror_orders_v1_state",
             "not pinned",
         ),

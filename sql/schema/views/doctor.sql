@@ -33,7 +33,7 @@ as $$
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
-      '74e4b083c93051529d11ad1f9f27fc262de1e2f51d80b2f3e43de9642cc2c098'),
+      'bed5ae1ebb6d38cc8a90265dfafffa45df5a987c89d895bd48434b73e88f10c9'),
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',

@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 
-from .cases.pairs import on_18_and_15
 from .conftest import Connection
 from .control import call, one
 from .things_pair import backfill, failures, verify
-
-pytestmark = on_18_and_15
 
 TABLES = """
 create schema shapes;

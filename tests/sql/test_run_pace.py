@@ -27,6 +27,12 @@ def begun(db: Connection) -> int:
     return run
 
 
+def in_some_batches(db: Connection) -> None:
+    """3,000 rows of which every batch leaves some for the next ones, however fast the machine is."""
+    prepare(db, 3000)
+    call(db, "set_setting", "batch_max_rows", "500", "test")
+
+
 def looked_before(db: Connection, seconds: float) -> None:
     """Let the last look at the load be so long ago, with what has happened until now."""
     db.execute("select pg_stat_force_next_flush()")
@@ -48,7 +54,7 @@ def transactions(db: Connection, number: int) -> None:
 
 
 def test_a_run_knows_nothing_of_others_at_first_and_goes_gently(db: Connection) -> None:
-    prepare(db, 3000)
+    in_some_batches(db)
     answer = batch(db, start(db))
     # 30 % of the time: for each ms of work 2.3 ms of rest.
     assert answer["wait_ms"] == pytest.approx(answer["batch_ms"] * 70 / 30, abs=1.5)
@@ -137,8 +143,7 @@ def answers(
 
 def under_traffic(db: Connection, *, before: int = 200, errors: int = 0) -> int:
     """A run with one batch done whose pair was used in the minutes before it."""
-    prepare(db, 3000)
-    call(db, "set_setting", "batch_max_rows", "500", "test")  # some are left for the next batches
+    in_some_batches(db)
     answers(db, MS["before"], before, ago_s=120, errors=errors)
     run = start(db)
     batch(db, run)
@@ -155,7 +160,7 @@ def test_a_run_remembers_how_v1_answered_before_it(db: Connection) -> None:
 
 
 def test_without_traffic_there_is_nothing_to_be_held_to(db: Connection) -> None:
-    prepare(db, 3000)
+    in_some_batches(db)
     run = start(db)
     assert rows(db, "select v1_requests, v1_p95_ms, v1_error_rate from crossfade.runs") == [
         (0, None, None)
@@ -218,7 +223,7 @@ def test_what_says_too_little_holds_up_no_batch(db: Connection, what: str) -> No
 
 
 def test_a_difference_of_less_than_two_milliseconds_holds_up_no_batch(db: Connection) -> None:
-    prepare(db, 3000)
+    in_some_batches(db)
     answers(db, 3, 200, ago_s=120)  # about 1.6 ms
     run = start(db)
     batch(db, run)
@@ -244,7 +249,7 @@ def test_v1_that_stays_slow_without_any_batch_is_what_the_run_is_held_to_from_th
 
 
 def test_the_first_batch_does_not_wait_for_a_slowness_that_it_did_not_make(db: Connection) -> None:
-    prepare(db, 3000)
+    in_some_batches(db)
     answers(db, MS["before"], 200, ago_s=120)
     run = start(db)
     answers(db, MS["slow"], 100)

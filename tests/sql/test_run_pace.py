@@ -28,7 +28,7 @@ def begun(db: Connection) -> int:
 
 
 def in_some_batches(db: Connection) -> None:
-    """3,000 rows of which every batch leaves some for the next ones, however fast the machine is."""
+    """3,000 rows; every batch leaves some for the next ones, however fast the machine is."""
     prepare(db, 3000)
     call(db, "set_setting", "batch_max_rows", "500", "test")
 

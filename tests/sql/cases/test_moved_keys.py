@@ -492,3 +492,35 @@ def test_two_sessions_that_move_one_row_from_both_sides_end_equal(
     assert second.execute("update public.things_v2 set id = 20 where id = 1").rowcount == 0
     assert kept(db) == [(10, "d", True)]
     settled(db)
+
+
+WAITING = [
+    ("edited", "update {s} set body = 'later' where id = 10", [(10, "later")]),
+    ("moved on", "update {s} set id = 11 where id = 10", [(11, "moved")]),
+    ("moved back", "update {s} set id = 1 where id = 10", [(1, "moved")]),
+    ("deleted", "delete from {s} where id = 10", []),
+]
+
+
+@pytest.mark.parametrize("side", [1, 2])
+@pytest.mark.parametrize(("what", "statement", "wanted"), WAITING, ids=[w[0] for w in WAITING])
+def test_a_row_whose_counterpart_could_not_follow_may_be_written_meanwhile(
+    db: Connection, what: str, statement: str, wanted: list[tuple[int, str]], side: int
+) -> None:
+    dualwrite(db, TWO_SIDED)
+    source, target = (moving(side), moving(3 - side))
+    db.execute(f"""
+        create table public.children (thing bigint references {target} on update restrict);
+        insert into public.things values (1, 'a', 'd');
+        update public.things_v2 set pinned = true;
+        insert into public.children values (1)
+    """)
+    db.execute(f"update {source} set id = 10, body = 'moved'")
+    db.execute(statement.format(s=source))
+    repair(db)  # still forbidden: nothing is made anew, nothing is deleted
+    assert rows(db, f"select id from {target}") == [(1,)]
+    db.execute("delete from public.children")
+    for _ in range(3):
+        repair(db)
+    assert settled(db) == wanted
+    assert kept(db) == [(key, "d", True) for key, _ in wanted]

@@ -16,7 +16,6 @@ $$;
 comment on function crossfade_private.own_frame is
   'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
 
-
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable

@@ -367,6 +367,37 @@ def test_a_first_answer_that_never_reaches_its_server_says_so_and_forgets_what_w
 # What people do ----------------------------------------------------------------------------------
 
 
+def press_while_replaced(page: Page, project: Project) -> None:
+    """Press "Roll back…" and wait until its panel has changed; the pointer is still down."""
+    page.evaluate("addEventListener('pointerdown', e => { window.was = e.target; }, true)")
+    page.locator("[data-pair=messages][data-action=ask_rollback]").hover()
+    page.mouse.down()
+    record(project, "messages", {"outcome": "error"})
+    page.wait_for_function("!window.was.isConnected")
+
+
+def test_a_click_on_a_button_that_is_replaced_meanwhile_counts(
+    page: Page, project: Project
+) -> None:
+    press_while_replaced(page, project)
+    page.mouse.up()
+    expect(page.locator("dialog[open]")).to_contain_text("messages")
+
+
+def test_a_click_that_ends_elsewhere_means_nothing(page: Page, project: Project) -> None:
+    press_while_replaced(page, project)
+    page.mouse.move(2, 2)
+    page.mouse.up()
+    page.locator("[data-pair=orders][data-action=ask_cohort]").click()
+    expect(page.locator("dialog[open]")).to_contain_text("orders")
+
+
+def test_buttons_work_as_soon_as_a_page_that_was_busy_has_heard_its_server(page: Page) -> None:
+    page.evaluate("() => { for (const end = Date.now() + 6000; Date.now() < end;); }")
+    page.locator("[data-pair=messages][data-action=ask_rollback]").click()
+    expect(page.locator("dialog[open]")).to_be_visible()
+
+
 def test_a_kill_is_one_held_press_and_a_release_needs_a_reason(
     page: Page, project: Project
 ) -> None:

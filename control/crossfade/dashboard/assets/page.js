@@ -38,6 +38,20 @@
     tell(action, given(button));
   });
 
+  // A panel that changes replaces its buttons, also between the two halves of a click, and then no
+  // button gets it: the successor does, if the pointer is still on it.
+  let pressed = null;
+  document.addEventListener("pointerdown", (event) => {
+    pressed = event.button === 0 ? event.target.closest("button") : null;
+  });
+  document.addEventListener("pointerup", (event) => {
+    const was = pressed;
+    pressed = null;
+    if (!was || was.isConnected || was.dataset.hold) return;
+    const now = document.elementFromPoint(event.clientX, event.clientY)?.closest("button");
+    if (now?.dataset.key && now.dataset.key === was.dataset.key) now.click();
+  });
+
   // A click without a pointer: the second one within four seconds engages.
   function twice(button) {
     if (armed && armed.key === button.dataset.key && performance.now() - armed.at < 4000) {
@@ -110,6 +124,8 @@
       beat = found.dataset.beat;
       document.title = found.dataset.title;
       document.body.classList.toggle("stale", found.dataset.stale === "1");
+      // Not at the next tick: buttons work again from now on.
+      tick();
     }
     for (const dialog of document.querySelectorAll("#dialog dialog:not([open])")) {
       if (dialog.returnValue === "" && !dialog.dataset.shown) {

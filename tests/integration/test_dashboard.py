@@ -109,9 +109,15 @@ def press(page: Page, name: str) -> None:
 
 
 def hold(page: Page, name: str) -> None:
-    """Hold until the switch is engaged."""
-    page.locator(f"[data-hold][data-name={name}]").hover()
-    page.mouse.down()
+    """Hold until the switch is engaged, as somebody who sees what is under the pointer."""
+    page.evaluate("addEventListener('pointerdown', e => { window.was = e.target; }, true)")
+    for _ in range(5):
+        page.locator(f"[data-hold][data-name={name}]").hover()
+        page.mouse.down()
+        # The line above may have come or gone between the two, and all below it moved.
+        if page.evaluate("window.was.closest('[data-hold]')?.dataset.name") == name:
+            break
+        page.mouse.up()
     expect(page.locator(f"[data-switch={name}]")).to_have_class("engaged")
     page.mouse.up()
 

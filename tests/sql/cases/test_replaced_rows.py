@@ -30,9 +30,7 @@ def test_a_row_that_replaces_another_one_inherits_nothing(db: Connection, before
     for table, other, only in SIDES:
         for many in (1, 20):
             db.execute("delete from public.things")
-            db.execute(
-                "insert into public.things select g, 'b', 'd' from generate_series(1, 21) g"
-            )
+            db.execute("insert into public.things select g, 'b', 'd' from generate_series(1, 21) g")
             db.execute("update public.things_v2 set pinned = 'p'")
             with db.transaction():
                 db.execute(BEFORE[before].format(s=table, t=other, only=only, n=many))

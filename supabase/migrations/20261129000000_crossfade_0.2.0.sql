@@ -297,6 +297,7 @@ begin
 -- crossfade.describe_table(text, integer)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
+-- crossfade_private.is_written_after(xid, cid, cid, xid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
@@ -5825,6 +5826,22 @@ $$;
 comment on function crossfade_private.is_of_this_transaction is
   'Whether the current transaction wrote a row, given its xmin.';
 
+create or replace function crossfade_private.is_written_after(
+  row_xmin xid, row_cmin cid, source_cmin cid, source_xmax xid
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a savepoint taken back has touched (it still has an xmax) may show a lower number. That is
+  -- safe for the row, which then passes for older, and not for the source.
+  select crossfade_private.is_of_this_transaction(row_xmin) and source_xmax = '0'
+    and row_cmin::text::bigint > source_cmin::text::bigint;
+$$;
+
+comment on function crossfade_private.is_written_after is
+  'Whether the current transaction wrote a row by a later command than a row of the other table that it has just written, by their system columns: only then can it be the counterpart that was made of that one. One that was there before is somebody else''s, whoever has edited it since.';
+
 create or replace function crossfade_private.begin_engine_write(pair text)
 returns void
 language plpgsql volatile
@@ -6656,7 +6673,7 @@ begin
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ({differs})
+    where not {written_after} and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -6665,7 +6682,7 @@ begin
     update {target} cf_t set {whole}
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
-    where {same_key_t_s} and crossfade_private.is_of_this_transaction(cf_t.xmin)
+    where {same_key_t_s} and {written_after}
       and exists (select from lateral {convert} cf_c where {differs});
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
@@ -7041,9 +7058,12 @@ begin
     continue when {same_key_moved};
     perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
     begin
-      -- A trigger of the owner's may have made a row for the new key in this very statement.
-      delete from {target} cf_t
-      where {same_key_t_to} and crossfade_private.is_of_this_transaction(cf_t.xmin)
+      -- A trigger of the owner's may have made a row for the new key in this very statement. One that
+      -- was there before is another row.
+      delete from {target} cf_t using {source} cf_s
+      where {same_key_t_to} and {same_key_s_to} and ({written_after}
+        or crossfade_private.is_of_this_transaction(cf_t.xmin)
+          and exists (select from lateral {convert} cf_c where not ({differs})))
         and exists (select from {target} cf_t where {same_key_t_from});
       {drop_what_is_left_out}
       {move_statement}
@@ -7185,8 +7205,7 @@ begin
       -- A counterpart written after that row is its own.
       delete from {target} cf_t using cf_old cf_r, {source} cf_s
       where {same_key_t_r} and {same_key_s_r}
-        and not (crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and cf_t.cmin::text::bigint >= cf_s.cmin::text::bigint)
+        and not {written_after}
         and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
@@ -7784,6 +7803,8 @@ as $$
     'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
     'same_key_t_from', crossfade_private.key_sql(
       '(cf_t)', target_key, '(cf_from)', key),
+    'written_after',
+      'crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)',
     'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
     'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
     'same_key_moved', crossfade_private.key_sql(

@@ -93,10 +93,9 @@ def main() -> int:
             with Replays(rounds) as replays:
                 found = shrink(replays.play, found, seconds=SHRINK_S)
             print(f"smallest that was found: {size(found.items)}", explain(found, seed), sep="\n")
-        if found.items:
-            if given.script:
-                given.script.write_text(script(found, seed))
-            print(*found.outcome.log, sep="\n")
+        if found.items and given.script:
+            given.script.write_text(script(found, seed))
+        print(*found.outcome.log, sep="\n")
     return 1
 
 

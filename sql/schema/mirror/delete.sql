@@ -55,8 +55,7 @@ begin
       -- A counterpart written after that row is its own.
       delete from {target} cf_t using cf_old cf_r, {source} cf_s
       where {same_key_t_r} and {same_key_s_r}
-        and not (crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and cf_t.cmin::text::bigint >= cf_s.cmin::text::bigint)
+        and not {written_after}
         and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);

@@ -26,7 +26,7 @@ begin
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not crossfade_private.is_of_this_transaction(cf_t.xmin) and ({differs})
+    where not {written_after} and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -35,7 +35,7 @@ begin
     update {target} cf_t set {whole}
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
-    where {same_key_t_s} and crossfade_private.is_of_this_transaction(cf_t.xmin)
+    where {same_key_t_s} and {written_after}
       and exists (select from lateral {convert} cf_c where {differs});
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}

@@ -67,8 +67,7 @@ begin
       -- A counterpart written after that row is its own.
       delete from with_from.notes_v2 cf_t using cf_old cf_r, with_from.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
-        and not (crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and cf_t.cmin::text::bigint >= cf_s.cmin::text::bigint)
+        and not crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
         and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,

@@ -308,6 +308,7 @@ begin
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
+-- crossfade_private.refuse_blind_truncate(text, text)
 -- crossfade_private.move_failure(text, jsonb, jsonb)
 -- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
@@ -6075,6 +6076,31 @@ end $$;
 comment on function crossfade_private.note_unseen is
   'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
+create or replace function crossfade_private.refuse_blind_truncate(pair text, table_name text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+      select from crossfade.pairs p
+      where p.name = refuse_blind_truncate.pair
+        and p.last_backfill_at is not null and not p.needs_reverse_backfill)
+    and not exists (select from crossfade.mirror_failures f
+      where f.pair = refuse_blind_truncate.pair and f.resolved_at is null)
+    and not exists (select from crossfade.mismatches m
+      where m.pair = refuse_blind_truncate.pair and m.resolved_at is null)
+  then
+    return;
+  end if;
+  raise exception using errcode = '55000',
+    message = format('Cannot truncate %s above READ COMMITTED: rows of the other table may have no counterpart here, and the snapshot does not show which', table_name),
+    hint = 'Truncate in a READ COMMITTED transaction, or when the backfill has finished and nothing is left to repair.';
+end $$;
+
+comment on function crossfade_private.refuse_blind_truncate is
+  'Raises 55000 unless every row of the pair is known to be in both tables: a snapshot tells no counterpart from a row that was never copied.';
+
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
@@ -7302,32 +7328,32 @@ begin
     return null;
   end if;
   cf_nested := {nested};
-  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
+  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
+  -- noted: afterwards there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
+    perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate {target};
     return null;
   end if;
   begin
-    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
-    -- never had a counterpart.
-    delete from {target} cf_t
-    where not exists (select from {source} cf_s where {same_key_s_t})
-      and exists (select from lateral {convert_alone} cf_c);
+    -- DELETE takes no exclusive lock on the other table and knows its cascades.
+    delete from {target} cf_t using {source} cf_s where {same_key_s_t};
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
-    from {target} cf_t;
+    from {target} cf_t join {source} cf_s on {same_key_s_t};
   end;
   return null;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_truncate_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: AFTER STATEMENT trigger.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which deletes the counterparts of the rows that are there, and no other row.';
 
 -- mirror/settle.sql -------------------------------------------------------------------------------
 
@@ -7865,7 +7891,6 @@ begin
     'convert', crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t'),
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
-    'convert_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
     'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
       else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
@@ -8089,10 +8114,11 @@ begin
       v_function.name, v_function.signature, v_pieces, v_path);
   end loop;
   perform crossfade_private.make_mirror_trigger('crossfade_mirror_' || t.name,
-    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, v_pieces)
-  from (values ('insert', 'referencing new table as cf_new'),
-    ('update', 'referencing old table as cf_old new table as cf_new'),
-    ('delete', 'referencing old table as cf_old'), ('truncate', '')) t(name, referencing);
+    format('%s on {source} %s for each statement', t.event, t.referencing), t.name, v_pieces)
+  from (values ('insert', 'after insert', 'referencing new table as cf_new'),
+    ('update', 'after update', 'referencing old table as cf_old new table as cf_new'),
+    ('delete', 'after delete', 'referencing old table as cf_old'),
+    ('truncate', 'before truncate', '')) t(name, event, referencing);
   perform crossfade_private.install_settling(pair, v_pieces, v_source);
   if side = 2 then
     execute crossfade_private.render(

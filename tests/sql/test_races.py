@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from . import test_stages as stages
@@ -125,7 +126,7 @@ def test_key_change_with_a_snapshot_older_than_the_copy_leaves_no_old_key(
 def test_truncate_with_an_old_snapshot_empties_both_tables(
     db: Connection, connect: Connect, table: str
 ) -> None:
-    create_notes(db)
+    create_notes(db, opened=True)
     truncater = old_snapshot(connect)
     db.execute("insert into public.notes (id, body) values (1, 'younger than the snapshot')")
     truncater.execute(f"truncate public.{table}")
@@ -133,6 +134,20 @@ def test_truncate_with_an_old_snapshot_empties_both_tables(
     assert rows(
         db, "select (select count(*) from public.notes), count(*) from public.notes_v2"
     ) == [(0, 0)]
+
+
+@pytest.mark.parametrize("table", ["notes", "notes_v2"])
+@pytest.mark.parametrize("why", ["not copied yet", "refused"])
+def test_truncate_with_an_old_snapshot_is_refused_while_a_row_may_be_alone(
+    db: Connection, connect: Connect, table: str, why: str
+) -> None:
+    create_notes(db, opened=why == "refused")
+    db.execute("insert into public.notes (id, body, tag) values (1, 'a', %s)", [LONG])
+    truncater = old_snapshot(connect)
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="READ COMMITTED"):
+        truncater.execute(f"truncate public.{table}")
+    truncater.execute("rollback")
+    assert rows(db, "select count(*) from public.notes") == [(1,)]
 
 
 def test_repair_leaves_a_row_that_is_being_written_and_asks_again_which_side_was_last(

@@ -276,6 +276,31 @@ end $$;
 comment on function crossfade_private.note_unseen is
   'Note keys of rows that a transaction above READ COMMITTED deleted, or moved away, and whose counterparts its snapshot does not show: a copy may have been made since. While a backfill runs the final sweep removes it, else repair. Locks the pair''s state row FOR SHARE.';
 
+create or replace function crossfade_private.refuse_blind_truncate(pair text, table_name text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (
+      select from crossfade.pairs p
+      where p.name = refuse_blind_truncate.pair
+        and p.last_backfill_at is not null and not p.needs_reverse_backfill)
+    and not exists (select from crossfade.mirror_failures f
+      where f.pair = refuse_blind_truncate.pair and f.resolved_at is null)
+    and not exists (select from crossfade.mismatches m
+      where m.pair = refuse_blind_truncate.pair and m.resolved_at is null)
+  then
+    return;
+  end if;
+  raise exception using errcode = '55000',
+    message = format('Cannot truncate %s above READ COMMITTED: rows of the other table may have no counterpart here, and the snapshot does not show which', table_name),
+    hint = 'Truncate in a READ COMMITTED transaction, or when the backfill has finished and nothing is left to repair.';
+end $$;
+
+comment on function crossfade_private.refuse_blind_truncate is
+  'Raises 55000 unless every row of the pair is known to be in both tables: a snapshot tells no counterpart from a row that was never copied.';
+
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile

@@ -152,29 +152,29 @@ begin
     return null;
   end if;
   cf_nested := {nested};
-  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
+  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
+  -- noted: afterwards there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
+    perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate {target};
     return null;
   end if;
   begin
-    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
-    -- never had a counterpart.
-    delete from {target} cf_t
-    where not exists (select from {source} cf_s where {same_key_s_t})
-      and exists (select from lateral {convert_alone} cf_c);
+    -- DELETE takes no exclusive lock on the other table and knows its cascades.
+    delete from {target} cf_t using {source} cf_s where {same_key_s_t};
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
-    from {target} cf_t;
+    from {target} cf_t join {source} cf_s on {same_key_s_t};
   end;
   return null;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_truncate_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: AFTER STATEMENT trigger.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which deletes the counterparts of the rows that are there, and no other row.';

@@ -32,25 +32,25 @@ begin
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
-  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
+  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
+  -- noted: afterwards there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
+    perform crossfade_private.refuse_blind_truncate('notes', 'settled.notes_v2');
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate settled.notes;
     return null;
   end if;
   begin
-    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
-    -- never had a counterpart.
-    delete from settled.notes cf_t
-    where not exists (select from settled.notes_v2 cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page)
-      and exists (select from lateral (select ((cf_t).page)::integer as page, ((cf_t).book)::bigint as book, (to_jsonb((cf_t).body))::jsonb as body, ((cf_t).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_c);
+    -- DELETE takes no exclusive lock on the other table and knows its cascades.
+    delete from settled.notes cf_t using settled.notes_v2 cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       'notes', 2, jsonb_build_object('book', cf_t.book, 'page', cf_t.page), tg_op, sqlstate, sqlerrm)
-    from settled.notes cf_t;
+    from settled.notes cf_t join settled.notes_v2 cf_s on (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;
   end;
   return null;
 end $function$

@@ -37,26 +37,25 @@ begin
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
-  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
+  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
+  -- noted: afterwards there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
+    perform crossfade_private.refuse_blind_truncate('notes', 'with_from.notes');
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate with_from.notes_v2;
     return null;
   end if;
   begin
-    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
-    -- never had a counterpart.
-    delete from with_from.notes_v2 cf_t
-    where not exists (select from with_from.notes cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
-            FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c);
+    -- DELETE takes no exclusive lock on the other table and knows its cascades.
+    delete from with_from.notes_v2 cf_t using with_from.notes cf_s where (cf_s).id = (cf_t).id;
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       'notes', 1, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
-    from with_from.notes_v2 cf_t;
+    from with_from.notes_v2 cf_t join with_from.notes cf_s on (cf_s).id = (cf_t).id;
   end;
   return null;
 end $function$

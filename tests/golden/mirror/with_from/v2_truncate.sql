@@ -37,31 +37,25 @@ begin
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
-  -- Also while changes are only noted: the rows are gone, so there is no key to note.
+  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
+  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
+  -- noted: afterwards there is no key to note.
   if current_setting('transaction_isolation') <> 'read committed' then
+    perform crossfade_private.refuse_blind_truncate('notes', 'with_from.notes_v2');
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate with_from.notes;
     return null;
   end if;
   begin
-    -- DELETE takes no exclusive lock on the other table, knows its cascades, and leaves rows that
-    -- never had a counterpart.
-    delete from with_from.notes cf_t
-    where not exists (select from with_from.notes_v2 cf_s where (cf_s).id = (cf_t).id)
-      and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
-          cross join lateral (SELECT (cf_given.cf_row).id AS id,
-     (cf_given.cf_row).body AS body,
-     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
-    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
-   WHERE ((cf_given.cf_row).body <> ''::text)
-  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c);
+    -- DELETE takes no exclusive lock on the other table and knows its cascades.
+    delete from with_from.notes cf_t using with_from.notes_v2 cf_s where (cf_s).id = (cf_t).id;
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       'notes', 2, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
-    from with_from.notes cf_t;
+    from with_from.notes cf_t join with_from.notes_v2 cf_s on (cf_s).id = (cf_t).id;
   end;
   return null;
 end $function$

@@ -1,0 +1,79 @@
+"""TRUNCATE empties what was in both tables; what one table alone has stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sql.cases.pairs import backfill, both, create, like, mirror, register, repair, to_stage
+from tests.sql.conftest import Connection
+from tests.sql.control import call
+from tests.sql.notes_pair import rows
+from tests.sql.things_pair import failures, verify
+
+SHAPE = like("id bigint primary key, body text")
+SIDES = [("things", "things_v2", 1), ("things_v2", "things", 2)]
+
+
+def test_starting_over_by_emptying_v2_costs_v1_nothing_that_was_not_copied(db: Connection) -> None:
+    create(db, SHAPE)
+    register(db)
+    db.execute("insert into public.things select g, 'old' from generate_series(1, 500) g")
+    to_stage(db, "dualwrite")
+    run = call(db, "start_backfill", "things")["run"]["id"]
+    call(db, "backfill_batch", run, 100)
+    ((copied,),) = rows(db, "select count(*) from public.things_v2")
+    assert 0 < copied < 500
+    db.execute("truncate public.things_v2")
+    assert rows(db, "select count(*) from public.things") == [(500 - copied,)]
+    call(db, "control_run", run, "cancel", "test")
+    backfill(db)
+    assert len(both(db)) == 500 - copied
+    assert verify(db, "things") == 0
+
+
+@pytest.mark.parametrize("mode", ["both", "log_only"])
+@pytest.mark.parametrize(("table", "other", "side"), SIDES)
+def test_a_row_that_the_other_table_refused_outlives_its_truncate(
+    db: Connection, table: str, other: str, side: int, mode: str
+) -> None:
+    create(db, SHAPE)
+    db.execute(f"alter table public.{table} add constraint short check (length(body) < 9)")
+    register(db)
+    to_stage(db, "dualwrite")
+    db.execute("insert into public.things select g, 'short' from generate_series(1, 5) g")
+    db.execute(f"insert into public.{other} values (6, 'much too long')")
+    assert failures(db) == [({"id": 6}, "INSERT", "23514")]
+    mirror(db, mode)
+    db.execute(f"truncate public.{table}")
+    assert rows(db, f"select * from public.{other}") == [(6, "much too long")]
+    assert rows(db, f"select * from public.{table}") == []
+    mirror(db, "both")
+    db.execute(f"alter table public.{table} drop constraint short")
+    assert repair(db)["remaining"] == 0
+    assert both(db) == [(6, "much too long")]
+
+
+def test_the_owners_trigger_that_looks_before_a_truncate_still_sees_the_rows(
+    db: Connection,
+) -> None:
+    create(
+        db,
+        SHAPE.but(
+            after="""
+              create table public.seen (n bigint);
+              create function public.see() returns trigger language plpgsql as $$ begin
+                insert into public.seen select count(*) from public.things; return null;
+              end $$;
+              create trigger a_see before truncate on public.things
+                for each statement execute function public.see();
+              create trigger z_see before truncate on public.things
+                for each statement execute function public.see();
+            """
+        ),
+    )
+    register(db)
+    to_stage(db, "dualwrite")
+    db.execute("insert into public.things select g, 'b' from generate_series(1, 5) g")
+    db.execute("truncate public.things")
+    assert rows(db, "select n from public.seen") == [(5,), (5,)]
+    assert both(db) == []

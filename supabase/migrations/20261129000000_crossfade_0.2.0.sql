@@ -452,8 +452,9 @@ begin
 -- crossfade_private.repair_counts(crossfade.pairs)
 -- crossfade_private.mark_tried(text, jsonb, boolean)
 -- crossfade_private.same_error(jsonb[], text)
--- crossfade_private.look_at_keys(jsonb, jsonb[])
--- crossfade_private.judge_keys(jsonb, jsonb[])
+-- crossfade_private.replaced_keys(text, integer, jsonb[])
+-- crossfade_private.look_at_keys(jsonb, jsonb[], jsonb[])
+-- crossfade_private.judge_keys(jsonb, jsonb[], jsonb[])
 -- crossfade_private.target_rows(jsonb, jsonb[])
 -- crossfade_private.put_sql(text)
 -- crossfade_private.put_keys(jsonb, text, jsonb[])
@@ -6046,7 +6047,10 @@ as $$
     'only noted: the mirror is log_only'
   from unnest(keys) k order by k
   on conflict (pair, key) where resolved_at is null do update
-  set written_side = excluded.written_side, at = clock_timestamp();
+  set written_side = excluded.written_side, at = clock_timestamp(),
+    -- That its row was deleted is all that tells a new row with the key from the old one.
+    operation = case when f.operation = 'DELETE' and f.written_side = excluded.written_side
+      then f.operation else excluded.operation end;
 $$;
 
 comment on function crossfade_private.note_keys is
@@ -10553,7 +10557,23 @@ comment on function crossfade_private.same_error is
 
 -- Repair of a set of rows: make one table what the other says; the audit keeps what is replaced.
 
-create or replace function crossfade_private.look_at_keys(pieces jsonb, keys jsonb[])
+create or replace function crossfade_private.replaced_keys(pair text, side integer, keys jsonb[])
+returns jsonb[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select f.key from crossfade.mirror_failures f
+    where f.pair = replaced_keys.pair and f.key = any (keys) and f.resolved_at is null
+      and f.written_side = replaced_keys.side and f.operation = 'DELETE');
+$$;
+
+comment on function crossfade_private.replaced_keys is
+  'Keys whose row was deleted on that side: if there is one again, it is another row, and the counterpart is the old one''s.';
+
+create or replace function crossfade_private.look_at_keys(
+  pieces jsonb, keys jsonb[], replaced jsonb[]
+)
 returns table (key jsonb, action text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10571,6 +10591,7 @@ begin
         select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
         then case when cf_b.cf_here then 'delete' end
       when cf_b.cf_here is null then 'insert'
+      when cf_z.key = any ($2) then 'replace'
       when {rows_differ} then 'update' end
     from unnest($1) cf_z(key)
     left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
@@ -10584,13 +10605,15 @@ begin
       select cf_e.*
       from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
       where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
-  $sql$, pieces) using keys;
+  $sql$, pieces) using keys, replaced;
 end $$;
 
 comment on function crossfade_private.look_at_keys is
-  'What makes the target agree with the source, by key: insert, update, delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
+  'What makes the target agree with the source, by key: insert, update, replace (by a row that inherits nothing; of replaced, see replaced_keys), delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
 
-create or replace function crossfade_private.judge_keys(pieces jsonb, keys jsonb[])
+create or replace function crossfade_private.judge_keys(
+  pieces jsonb, keys jsonb[], replaced jsonb[]
+)
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10604,7 +10627,7 @@ begin
     return (
       select coalesce(jsonb_object_agg(
         l.key::text, jsonb_build_object('action', l.action)), '{}')
-      from crossfade_private.look_at_keys(pieces, keys) l);
+      from crossfade_private.look_at_keys(pieces, keys, replaced) l);
   exception when others or assert_failure then
     if v_size = 1 then
       return jsonb_build_object(keys[1]::text, jsonb_build_object(
@@ -10612,7 +10635,8 @@ begin
     end if;
   end;
   for v_at in 1..v_size by v_step loop
-    v_plan := v_plan || crossfade_private.judge_keys(pieces, keys[v_at : v_at + v_step - 1]);
+    v_plan := v_plan || crossfade_private.judge_keys(
+      pieces, keys[v_at : v_at + v_step - 1], replaced);
   end loop;
   return v_plan;
 end $$;
@@ -10798,7 +10822,9 @@ begin
   -- Deletes first: they may free what the others need.
   foreach v_action in array array['delete', 'update', 'insert'] loop
     v_errors := v_errors || crossfade_private.put_keys(pieces, v_action, array(
-      select p.key::jsonb from jsonb_each(plan) p where p.value ->> 'action' = v_action));
+      select p.key::jsonb from jsonb_each(plan) p
+      where p.value ->> 'action' = v_action
+        or p.value ->> 'action' = 'replace' and v_action <> 'update' and not v_errors ? p.key));
   end loop;
   v_after := crossfade_private.target_rows(pieces, v_keys);
   perform crossfade_private.audit('repair.row',
@@ -10809,7 +10835,7 @@ begin
     select coalesce(jsonb_object_agg(j.key, coalesce(j.value ->> 'error',
       'the rows still differ after the repair')), '{}')
     from jsonb_each(crossfade_private.judge_keys(
-      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text))) j
+      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text), '{}')) j
     where j.value ->> 'action' is not null);
 end $$;
 
@@ -10830,7 +10856,9 @@ declare
   v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
   v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
     array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
-  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
+  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys,
+    case when has_failure then crossfade_private.replaced_keys(v_name, side, v_keys)
+      else '{}' end);
   v_left jsonb[];
   v_settled jsonb[];
 begin
@@ -10968,7 +10996,8 @@ begin
   ),
   plan as materialized (
     select g.side, crossfade_private.judge_keys(crossfade_private.run_pieces(
-      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys) as plan
+      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys,
+      crossfade_private.replaced_keys(plan_repair.pair, g.side, g.keys)) as plan
     from (select t.side, array_agg(t.key) as keys from turn t group by t.side) g
   )
   select coalesce(jsonb_agg(jsonb_build_object(
@@ -10979,6 +11008,8 @@ begin
       when q.error is not null then format('%s; cannot be compared: %s', q.why, q.error)
       when q.action = 'gone' and not q.has_failure
         then format('only V%s has it, and nothing says which side was written', 3 - q.side)
+      when q.action = 'replace'
+        then q.why || '; the row was deleted and is another one: the new counterpart inherits nothing'
       when q.action = 'delete' then q.why || '; the converter gives no row for it'
       else q.why end) order by q.n), '[]')
   into v_rows
@@ -10993,7 +11024,7 @@ begin
 end $$;
 
 comment on function crossfade.plan_repair is
-  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
+  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|replace|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
 
 -- runs/repair.sql ---------------------------------------------------------------------------------
 

@@ -246,7 +246,10 @@ as $$
     'only noted: the mirror is log_only'
   from unnest(keys) k order by k
   on conflict (pair, key) where resolved_at is null do update
-  set written_side = excluded.written_side, at = clock_timestamp();
+  set written_side = excluded.written_side, at = clock_timestamp(),
+    -- That its row was deleted is all that tells a new row with the key from the old one.
+    operation = case when f.operation = 'DELETE' and f.written_side = excluded.written_side
+      then f.operation else excluded.operation end;
 $$;
 
 comment on function crossfade_private.note_keys is

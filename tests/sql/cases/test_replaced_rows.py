@@ -1,11 +1,12 @@
-"""One statement deletes rows and inserts others with their keys: those inherit nothing."""
+"""Rows are deleted and others inserted with their keys: those inherit nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.sql.cases.pairs import TWO_SIDED, dualwrite, settled
+from tests.sql.cases.pairs import TWO_SIDED, dualwrite, mirror, repair, settled
 from tests.sql.conftest import Connection
+from tests.sql.control import call
 from tests.sql.notes_pair import rows
 
 # What the transaction did to rows 1 to {n} before; {s} is the table of the statement.
@@ -41,3 +42,61 @@ def test_a_row_that_replaces_another_one_inherits_nothing(db: Connection, before
             found = rows(db, f"select distinct id <= {many}, body, {only} from {other} order by 1")
             assert found == [(False, "b", only[0]), (True, "new", None)], (table, many)
             settled(db)
+
+
+# What happens to row 1 of {s} while changes are only noted.
+NOTED = {
+    "one statement": [
+        "with gone as (delete from {s} where id = 1 returning id) "
+        "insert into {s} (id, body) select id, 'new' from gone"
+    ],
+    "two statements": [
+        "delete from {s} where id = 1",
+        "insert into {s} (id, body) values (1, 'new')",
+    ],
+    "edited before and after": [
+        "update {s} set body = 'x' where id = 1",
+        "delete from {s} where id = 1",
+        "insert into {s} (id, body) values (1, 'y')",
+        "update {s} set body = 'new' where id = 1",
+    ],
+}
+
+
+@pytest.mark.parametrize("noted", NOTED)
+def test_a_row_that_was_replaced_while_changes_were_noted_inherits_nothing(
+    db: Connection, noted: str
+) -> None:
+    dualwrite(db, SHAPE)
+    for table, other, only in SIDES:
+        db.execute("delete from public.things")
+        db.execute("insert into public.things values (1, 'b', 'd'), (2, 'b', 'd')")
+        db.execute("update public.things_v2 set pinned = 'p'")
+        mirror(db, "log_only")
+        for statement in (*NOTED[noted], "update {s} set body = 'edited' where id = 2"):
+            db.execute(statement.format(s=table))
+        mirror(db, "both")
+        plan = call(db, "plan_repair", "things")["rows"]
+        assert [(row["key"]["id"], row["action"]) for row in plan] == [
+            (1, "replace"),
+            (2, "update"),
+        ]
+        assert repair(db)["remaining"] == 0
+        found = rows(db, f"select id, body, {only} from {other} order by id")
+        assert found == [(1, "new", None), (2, "edited", only[0])]
+        settled(db)
+
+
+def test_an_edit_of_the_old_counterpart_after_the_delete_wins(db: Connection) -> None:
+    """Of two edits that were only noted the last one wins, here that of V2."""
+    dualwrite(db, SHAPE)
+    db.execute("insert into public.things values (1, 'b', 'd')")
+    db.execute("update public.things_v2 set pinned = 'p'")
+    mirror(db, "log_only")
+    db.execute("delete from public.things where id = 1")
+    db.execute("insert into public.things values (1, 'new')")
+    db.execute("update public.things_v2 set body = 'last' where id = 1")
+    mirror(db, "both")
+    assert repair(db)["remaining"] == 0
+    assert rows(db, "select * from public.things_v2") == [(1, "last", "p")]
+    assert settled(db) == [(1, "last")]

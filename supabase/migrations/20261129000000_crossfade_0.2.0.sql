@@ -6098,8 +6098,10 @@ begin
     return;
   end if;
   raise exception using errcode = '55000',
-    message = format('Cannot truncate %s above READ COMMITTED: rows of the other table may have no counterpart here, and the snapshot does not show which', table_name),
-    hint = 'Truncate in a READ COMMITTED transaction, or when the backfill has finished and nothing is left to repair.';
+    message = format('Cannot truncate %s above READ COMMITTED: rows of the other table may have no '
+      'counterpart here, and the snapshot does not show which', table_name),
+    hint = 'Truncate in a READ COMMITTED transaction, or when the backfill has finished and '
+      'nothing is left to repair.';
 end $$;
 
 comment on function crossfade_private.refuse_blind_truncate is
@@ -7088,8 +7090,8 @@ begin
     continue when {same_key_moved};
     perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
     begin
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One that
-      -- was there before is another row.
+      -- A trigger of the owner's may have made a row for the new key in this very statement. One
+      -- that was there before is another row.
       delete from {target} cf_t using {source} cf_s
       where {same_key_t_to} and {same_key_s_to} and ({written_after}
         or crossfade_private.is_of_this_transaction(cf_t.xmin)
@@ -11009,7 +11011,7 @@ begin
       when q.action = 'gone' and not q.has_failure
         then format('only V%s has it, and nothing says which side was written', 3 - q.side)
       when q.action = 'replace'
-        then q.why || '; the row was deleted and is another one: the new counterpart inherits nothing'
+        then q.why || '; the row is another one by now, so its counterpart inherits nothing'
       when q.action = 'delete' then q.why || '; the converter gives no row for it'
       else q.why end) order by q.n), '[]')
   into v_rows

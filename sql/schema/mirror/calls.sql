@@ -297,8 +297,10 @@ begin
     return;
   end if;
   raise exception using errcode = '55000',
-    message = format('Cannot truncate %s above READ COMMITTED: rows of the other table may have no counterpart here, and the snapshot does not show which', table_name),
-    hint = 'Truncate in a READ COMMITTED transaction, or when the backfill has finished and nothing is left to repair.';
+    message = format('Cannot truncate %s above READ COMMITTED: rows of the other table may have no '
+      'counterpart here, and the snapshot does not show which', table_name),
+    hint = 'Truncate in a READ COMMITTED transaction, or when the backfill has finished and '
+      'nothing is left to repair.';
 end $$;
 
 comment on function crossfade_private.refuse_blind_truncate is

@@ -26,8 +26,8 @@ begin
     continue when {same_key_moved};
     perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
     begin
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One that
-      -- was there before is another row.
+      -- A trigger of the owner's may have made a row for the new key in this very statement. One
+      -- that was there before is another row.
       delete from {target} cf_t using {source} cf_s
       where {same_key_t_to} and {same_key_s_to} and ({written_after}
         or crossfade_private.is_of_this_transaction(cf_t.xmin)

@@ -39,7 +39,7 @@ begin
       when q.action = 'gone' and not q.has_failure
         then format('only V%s has it, and nothing says which side was written', 3 - q.side)
       when q.action = 'replace'
-        then q.why || '; the row was deleted and is another one: the new counterpart inherits nothing'
+        then q.why || '; the row is another one by now, so its counterpart inherits nothing'
       when q.action = 'delete' then q.why || '; the converter gives no row for it'
       else q.why end) order by q.n), '[]')
   into v_rows

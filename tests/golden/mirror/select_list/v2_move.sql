@@ -24,8 +24,8 @@ begin
     continue when (cf_from).id = (cf_to).id;
     perform crossfade_private.move_failure('notes', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
     begin
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One that
-      -- was there before is another row.
+      -- A trigger of the owner's may have made a row for the new key in this very statement. One
+      -- that was there before is another row.
       delete from select_list.notes cf_t using select_list.notes_v2 cf_s
       where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id and (crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
         or crossfade_private.is_of_this_transaction(cf_t.xmin)

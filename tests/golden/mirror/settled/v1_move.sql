@@ -24,8 +24,8 @@ begin
     continue when (cf_from).book = (cf_to).book and (cf_from).page = (cf_to).page;
     perform crossfade_private.move_failure('notes', jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
     begin
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One that
-      -- was there before is another row.
+      -- A trigger of the owner's may have made a row for the new key in this very statement. One
+      -- that was there before is another row.
       delete from settled.notes_v2 cf_t using settled.notes cf_s
       where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page and (crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
         or crossfade_private.is_of_this_transaction(cf_t.xmin)

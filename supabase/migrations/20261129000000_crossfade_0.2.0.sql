@@ -5978,11 +5978,13 @@ as $$
 declare
   v_statement constant text := extract(epoch from statement_timestamp())::text;
 begin
-  if depth > 1 then
+  if current_setting(mark, true) = 'engine' then
+    return true;
+  elsif depth > 1 then
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return current_setting(mark, true) in (v_statement, 'engine');
+  return current_setting(mark, true) = v_statement;
 end $$;
 
 comment on function crossfade_private.note_nested is
@@ -7790,7 +7792,9 @@ as $$
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side),
       'crossfade.mark_' || (pair).name),
-    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
+    -- What a trigger of the owner's writes meanwhile, deeper, is news.
+    'engine_write', format('cf_depth = 1
+    and coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- A session that wants every name in quotes compiles functions with such names. In quotes of
     -- their own these would be doubled, so no other name can look like it.

@@ -177,11 +177,13 @@ as $$
 declare
   v_statement constant text := extract(epoch from statement_timestamp())::text;
 begin
-  if depth > 1 then
+  if current_setting(mark, true) = 'engine' then
+    return true;
+  elsif depth > 1 then
     perform set_config(mark, v_statement, true);
     return true;
   end if;
-  return current_setting(mark, true) in (v_statement, 'engine');
+  return current_setting(mark, true) = v_statement;
 end $$;
 
 comment on function crossfade_private.note_nested is

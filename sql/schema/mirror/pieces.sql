@@ -43,7 +43,9 @@ as $$
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side),
       'crossfade.mark_' || (pair).name),
-    'engine_write', format('coalesce(current_setting(%L, true), '''') = ''engine''
+    -- What a trigger of the owner's writes meanwhile, deeper, is news.
+    'engine_write', format('cf_depth = 1
+    and coalesce(current_setting(%L, true), '''') = ''engine''
     and crossfade_private.is_engine_write(%L)', 'crossfade.mark_' || (pair).name, (pair).name),
     -- A session that wants every name in quotes compiles functions with such names. In quotes of
     -- their own these would be doubled, so no other name can look like it.

@@ -443,6 +443,35 @@ def test_a_trigger_that_writes_sibling_rows_writes_them_in_both_tables(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("how", ["backfill", "repair"])
+@pytest.mark.parametrize(("table", "source"), [("things", "things_v2"), ("things_v2", "things")])
+def test_what_a_trigger_writes_beside_a_row_that_we_make_is_in_both_tables(
+    db: Connection, table: str, source: str, how: str
+) -> None:
+    dualwrite(
+        db,
+        PLAIN.but(
+            after=trigger(
+                "siblings", "after insert on {t} for each row when (new.id < 1000)", SIBLINGS,
+                (table,),
+            )
+        ),
+    )  # fmt: skip
+    db.execute(f"insert into public.{source} (id, body) values (1, 'a')")
+    with unseen(db):
+        db.execute(f"insert into public.{source} (id, body) values (2, 'b'), (3, 'c')")
+    if how == "backfill":
+        backfill(db, direction="v1_to_v2" if source == "things" else "v2_to_v1")
+    else:
+        call(db, "set_setting", "shadow_min_reads", "0", "test")
+        assert verify(db, "things") == 2
+        repair(db, follower_only="copy")
+    assert settled(db) == [
+        (1, "last was 3"), (2, "b"), (3, "c"),
+        (1001, "copy of a"), (1002, "copy of b"), (1003, "copy of c"),
+    ]  # fmt: skip
+
+
 BY_HAND = """
 begin
   if tg_op = 'DELETE' then

@@ -26,7 +26,8 @@ begin
   end if;
   cf_state := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
     else crossfade_private.read_state('notes', 2) end;
-  if cf_state in ('off', 'archive') or coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
+  if cf_state in ('off', 'archive') or cf_depth = 1
+    and coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
     and crossfade_private.is_engine_write('notes') then
     return null;
   end if;

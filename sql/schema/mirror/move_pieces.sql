@@ -58,8 +58,8 @@ as $$
   select jsonb_build_object(
     'put_back', coalesce(string_agg(format('new.%I := cf_row.%1$I;', a.attname), E'\n    '
       order by a.attnum) filter (where case
-        -- That one moves by the trigger of mirror_key_text.
-        when a.attname = any (key) then a.attidentity <> 'a'
+        -- Such a key moves by the trigger of mirror_key_text, all of it.
+        when a.attname = any (key) then not crossfade_private.always_identity(tab) && key
         else conversion -> 'items' = 'null' or i.item -> 'reads' <> '[]' end), 'null;'),
     'assign_key', coalesce(string_agg(format('new.%I := (cf_key ->> %L)::%s;', a.attname,
       names[array_position(key, a.attname::text)], crossfade_private.base_type_name(a.atttypid)),

@@ -20,7 +20,7 @@ from tests.sql.cases.pairs import (
     to_stage,
     unseen,
 )
-from tests.sql.conftest import Connect, Connection
+from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
@@ -336,10 +336,10 @@ UNMIRRORED = {
 
 @pytest.mark.parametrize("side", [1, 2])
 @pytest.mark.parametrize("kind", UNMIRRORED)
+@begins_with(dualwrite, TWO_SIDED)
 def test_a_move_that_was_only_noted_is_repaired_without_loss(
     db: Connection, kind: str, side: int
 ) -> None:
-    dualwrite(db, TWO_SIDED)
     db.execute("insert into public.things select g, 'n' || g, 'd' || g from generate_series(1,3) g")
     db.execute("update public.things_v2 set pinned = true")
     mirror(db, "log_only")
@@ -356,8 +356,8 @@ def test_a_move_that_was_only_noted_is_repaired_without_loss(
 
 
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, TWO_SIDED)
 def test_a_new_row_at_a_key_that_was_left_is_another_row(db: Connection, side: int) -> None:
-    dualwrite(db, TWO_SIDED)
     db.execute("insert into public.things values (1, 'old', 'd')")
     db.execute("update public.things_v2 set pinned = true")
     mirror(db, "log_only")
@@ -379,10 +379,10 @@ REFUSING = TWO_SIDED.but(
 
 @pytest.mark.parametrize("first", ["insert", "update"])
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, REFUSING)
 def test_what_was_refused_under_the_old_key_is_open_under_the_new_one(
     db: Connection, side: int, first: str
 ) -> None:
-    dualwrite(db, REFUSING)
     bad = f"not in V{3 - side}"
     if first == "insert":
         db.execute(f"insert into {moving(side)} (id, body) values (1, %s)", [bad])
@@ -405,8 +405,8 @@ def test_what_was_refused_under_the_old_key_is_open_under_the_new_one(
 
 
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, TWO_SIDED)
 def test_children_of_the_counterpart_are_not_deleted_by_a_move(db: Connection, side: int) -> None:
-    dualwrite(db, TWO_SIDED)
     db.execute(f"""
         create table public.children (
           id bigint primary key,
@@ -422,10 +422,10 @@ def test_children_of_the_counterpart_are_not_deleted_by_a_move(db: Connection, s
 
 
 @pytest.mark.parametrize("action", ["no action", "restrict"])
+@begins_with(dualwrite, TWO_SIDED)
 def test_a_move_that_children_of_the_counterpart_forbid_is_recorded_and_loses_nothing(
     db: Connection, action: str
 ) -> None:
-    dualwrite(db, TWO_SIDED)
     db.execute(f"""
         create table public.children (
           thing bigint references public.things_v2 on delete cascade on update {action});
@@ -476,10 +476,10 @@ def test_a_parents_new_key_moves_the_rows_of_both_tables_and_merges_nothing(
     assert one(db, "select count(*) from public.things where draft = 'd'") == count
 
 
+@begins_with(dualwrite, TWO_SIDED)
 def test_two_sessions_that_move_one_row_from_both_sides_end_equal(
     db: Connection, connect: Connect
 ) -> None:
-    dualwrite(db, TWO_SIDED)
     db.execute("insert into public.things values (1, 'a', 'd')")
     db.execute("update public.things_v2 set pinned = true")
     first, second = connect(), connect()
@@ -504,10 +504,10 @@ WAITING = [
 
 @pytest.mark.parametrize("side", [1, 2])
 @pytest.mark.parametrize(("what", "statement", "wanted"), WAITING, ids=[w[0] for w in WAITING])
+@begins_with(dualwrite, TWO_SIDED)
 def test_a_row_whose_counterpart_could_not_follow_may_be_written_meanwhile(
     db: Connection, what: str, statement: str, wanted: list[tuple[int, str]], side: int
 ) -> None:
-    dualwrite(db, TWO_SIDED)
     source, target = (moving(side), moving(3 - side))
     db.execute(f"""
         create table public.children (thing bigint references {target} on update restrict);
@@ -524,3 +524,46 @@ def test_a_row_whose_counterpart_could_not_follow_may_be_written_meanwhile(
         repair(db)
     assert settled(db) == wanted
     assert kept(db) == [(key, "d", True) for key, _ in wanted]
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_key_of_two_columns_moves_whole_under_an_owners_trigger(
+    db: Connection, side: int
+) -> None:
+    """One of the two is an identity, which no UPDATE may set."""
+    plain = "id bigint, part integer, body text, pinned text, primary key (part, id)"
+    always = plain.replace("id bigint", "id bigint generated always as identity")
+    tables = (plain, always) if side == 1 else (always, plain)
+    create(
+        db,
+        Shape(
+            v1=tables[0],
+            v2=tables[1],
+            to_v2="a.id, a.part, a.body, o.pinned",
+            to_v1="b.id, b.part, b.body, o.pinned",
+            after="""
+              create function public.touch() returns trigger language plpgsql as $$ begin
+                return new;
+              end $$;
+              create trigger touch before insert or update on public.things
+                for each row execute function public.touch();
+              create trigger touch before insert or update on public.things_v2
+                for each row execute function public.touch();
+            """,
+        ),
+    )
+    names = [f"public.things{part}" for part in ("", "_v2", "_to_v2", "_to_v1")]
+    db.execute(
+        "select crossfade.register_pair('things', %s, %s, %s, %s, key => '{part,id}')", names
+    )
+    to_stage(db, "dualwrite")
+    table, other = ("things", "things_v2") if side == 1 else ("things_v2", "things")
+    db.execute(f"insert into public.{table} (id, part, body) values (1, 1, 'a'), (2, 1, 'b')")
+    db.execute(f"update public.{other} set pinned = body")
+    db.execute(f"update public.{table} set part = 2, id = 19 where id = 1")
+    db.execute(f"update public.{table} set part = 3 where id = 2")
+    assert rows(db, f"select part, id, body, pinned from public.{other} order by 1") == [
+        (2, 19, "a", "a"),
+        (3, 2, "b", "b"),
+    ]
+    assert settled(db, "part, id, body") == [(2, 19, "a"), (3, 2, "b")]

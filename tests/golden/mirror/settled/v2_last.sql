@@ -16,7 +16,6 @@ declare
 begin
   if cf_kept <> '' then
     cf_row := cf_kept::settled.notes_v2;
-    new.book := cf_row.book;
     new.body := cf_row.body;
     new.updated_at := cf_row.updated_at;
     perform set_config('crossfade.kept_notes_v2_' || pg_trigger_depth(), '', true);

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ VERSIONS = INSTALLED if os.environ.get("CROSSFADE_TEST_EVERY_VERSION") else INST
 Connection = psycopg.Connection[tuple[Any, ...]]
 Connect = Callable[..., Connection]
 _numbers = itertools.count()
+_KEPT = 6
 
 on_every_version = pytest.mark.parametrize("template", INSTALLED, indirect=True, scope="session")
 on_both_ends = pytest.mark.parametrize(
@@ -52,12 +53,27 @@ on_debian_15 = pytest.mark.parametrize(
 """For tests of what the embedded PostgreSQL was built without: ICU and extensions."""
 
 
+def begins_with(
+    build: Callable[..., object], *values: object, **options: object
+) -> pytest.MarkDecorator:
+    """The test's database is a copy of one in which ``build(db, ...)`` has run.
+
+    It runs once for tests that stand together: registering a pair takes longer than most of them.
+    """
+    return pytest.mark.begins_with(build, values, options)
+
+
 @dataclass(frozen=True)
 class Template:
-    """A running server and the name of its migrated template database."""
+    """A running server and the name of its migrated template database.
+
+    Attributes:
+        prepared: names of databases by what was done in them, see begins_with; the last few.
+    """
 
     server: PostgresServer
     database: str
+    prepared: dict[str, str] = field(default_factory=dict)
 
     def url(self, database: str, role: str = "postgres") -> str:
         return self.server.dsn(role, database)
@@ -99,19 +115,47 @@ def migrated(server: PostgresServer) -> Template:
 @contextmanager
 def copied(template: Template, original: str) -> Iterator[str]:
     """The name of a database that is a copy of another one, to which nobody is connected."""
+    name = copy_of(template, original)
+    yield name
+    drop(template, name)
+
+
+def copy_of(template: Template, original: str) -> str:
     name = f"test_{next(_numbers)}"
     with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
         # Copying files halves the time of the usual way, which writes everything to the log.
         copy = f"template {original} strategy file_copy"
         admin.execute(f"create database {name} owner postgres {copy}")
-        yield name
+    return name
+
+
+def drop(template: Template, name: str) -> None:
+    with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
         admin.execute(f"drop database {name} with (force)")
 
 
+def prepared(
+    template: Template, build: Callable[..., object], values: tuple[Any, ...], options: Any
+) -> str:
+    """The name of a database in which this has run, made when no test before has wanted it."""
+    key = f"{build.__module__}.{build.__qualname__} {values} {options}"
+    name = template.prepared.pop(key, None)
+    if name is None:
+        name = copy_of(template, template.database)
+        with psycopg.connect(template.url(name), autocommit=True) as db:
+            build(db, *values, **options)
+        if len(template.prepared) == _KEPT:
+            drop(template, template.prepared.pop(next(iter(template.prepared))))
+    # The last one that was wanted comes last.
+    template.prepared[key] = name
+    return name
+
+
 @pytest.fixture
-def original(template: Template) -> str:
-    """What the test's database is a copy of; a module may prepare one of its own."""
-    return template.database
+def original(request: pytest.FixtureRequest, template: Template) -> str:
+    """What the test's database is a copy of."""
+    mark = request.node.get_closest_marker("begins_with")
+    return template.database if mark is None else prepared(template, *mark.args)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .control import in_background, unmirrored
 from .notes_pair import create_notes, differences, rows
 
@@ -46,8 +46,8 @@ def small_batches(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("ranges", [1, 4])
+@begins_with(prepare, 3000)
 def test_backfill_copies_every_row(db: Connection, ranges: int) -> None:
-    prepare(db, 3000)
     answer = finish(db, start(db, ranges=ranges))
     assert answer["run"]["rows_written"] == answer["run"]["rows_done"] == 3000
     assert answer["run"]["ranges"] == ranges
@@ -59,8 +59,8 @@ def test_backfill_of_an_empty_table_finishes(db: Connection) -> None:
     assert finish(db, start(db))["run"]["rows_done"] == 0
 
 
+@begins_with(create_notes, mirror=False)
 def test_backfill_is_refused_while_nothing_is_mirrored(db: Connection) -> None:
-    create_notes(db, mirror=False)
     with pytest.raises(psycopg.Error) as refused:
         start(db)
     assert refused.value.sqlstate == "PT409"
@@ -86,8 +86,8 @@ def test_backfill_resumes_after_the_last_committed_batch(db: Connection, connect
     assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_backfill_does_not_overwrite_what_v2_holds(db: Connection) -> None:
-    prepare(db, 20)
     run = start(db)
     db.execute("update public.notes set body = 'edited' where id = 5")
     db.execute("""update public.notes_v2 set parts = '["by v2", 1]', pinned = true where id = 5""")
@@ -98,8 +98,8 @@ def test_backfill_does_not_overwrite_what_v2_holds(db: Connection) -> None:
     assert differences(db) == []
 
 
+@begins_with(prepare, 30)
 def test_rows_inserted_after_the_start_do_not_keep_it_going(db: Connection) -> None:
-    prepare(db, 30)
     small_batches(db)
     run = start(db)
     db.execute(
@@ -124,11 +124,11 @@ def wait_until_blocked(db: Connection, pid: int) -> None:
     "sql",
     ["delete from public.notes where id = 5", "update public.notes set body = 'new' where id = 5"],
 )
+@begins_with(prepare, 20)
 def test_writer_waits_for_the_batch_that_copies_its_row(
     db: Connection, connect: Connect, sql: str
 ) -> None:
     # Without the row lock a deleted row would rise again in V2, or an edited one stay stale.
-    prepare(db, 20)
     run = start(db)
     worker, writer = connect(), connect()
     worker.execute("begin")
@@ -142,11 +142,11 @@ def test_writer_waits_for_the_batch_that_copies_its_row(
     assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_a_counterpart_written_while_the_batch_waits_is_left_alone(
     db: Connection, connect: Connect
 ) -> None:
     # When the batch looks, V2 has no row of its range; when it copies, an edit has made one.
-    prepare(db, 20)
     run = start(db)
     # The first batch settles which writers are older than the switch; this one shall not be.
     db.execute("update crossfade.run_ranges set batch_rows = 1")
@@ -167,8 +167,8 @@ def test_a_counterpart_written_while_the_batch_waits_is_left_alone(
     assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_deleter_with_an_old_snapshot_leaves_no_zombie(db: Connection, connect: Connect) -> None:
-    prepare(db, 20)
     run = start(db)
     deleter = connect()
     deleter.execute("begin isolation level repeatable read")
@@ -194,8 +194,8 @@ def test_deleter_with_an_old_snapshot_leaves_no_zombie(db: Connection, connect: 
     assert differences(db) == []
 
 
+@begins_with(create_notes, mirror=False)
 def test_batches_wait_for_writers_older_than_the_switch(db: Connection, connect: Connect) -> None:
-    create_notes(db, mirror=False)
     writer = connect()
     writer.execute("begin")
     writer.execute("insert into public.notes (id, body) values (1, 'unmirrored')")
@@ -241,8 +241,8 @@ def test_pause_resume_and_cancel(db: Connection) -> None:
     assert '"CF010"' in (refused.value.diag.message_detail or "")
 
 
+@begins_with(prepare, 20)
 def test_busy_database_throttles_with_a_reason(db: Connection, connect: Connect) -> None:
-    prepare(db, 20)
     run = start(db)
     db.execute("update crossfade.settings set value = '0' where name = 'throttle_lock_waits'")
     holder, waiter = connect(), connect()
@@ -261,8 +261,8 @@ def test_busy_database_throttles_with_a_reason(db: Connection, connect: Connect)
     assert finish(db, run)["state"] == "finished"
 
 
+@begins_with(prepare, 20)
 def test_changed_table_stops_the_run(db: Connection) -> None:
-    prepare(db, 20)
     run = start(db)
     db.execute("alter table public.notes_v2 add column extra text")
     with pytest.raises(psycopg.Error) as refused:
@@ -271,10 +271,10 @@ def test_changed_table_stops_the_run(db: Connection) -> None:
 
 
 @pytest.mark.parametrize(("target_ms", "expected"), [("null", 200), ("300", 300)])
+@begins_with(prepare, 2000)
 def test_the_target_time_is_a_setting_unless_it_is_said(
     db: Connection, target_ms: str, expected: int
 ) -> None:
-    prepare(db, 2000)
     db.execute("update crossfade.settings set value = '200' where name = 'batch_target_ms'")
     run = start(db)
     # One millisecond a row nine times: whatever this batch takes, the p90 of ten stays.
@@ -294,8 +294,8 @@ def test_batch_size_follows_the_target_time(db: Connection) -> None:
     assert db.execute(next_rows, [1000, [10_000_000.0]]).fetchone() == (10,)  # floor
 
 
+@begins_with(create_notes, mirror=False)
 def test_backfill_works_backwards(db: Connection) -> None:
-    create_notes(db, mirror=False)
     db.execute(
         "insert into public.notes_v2 (parts) "
         "select jsonb_build_array(g::text) from generate_series(1, 100) g"
@@ -331,8 +331,8 @@ def test_composite_and_text_keys(db: Connection) -> None:
     ) == [(500,)]
 
 
+@begins_with(create_notes, mirror=False)
 def test_row_that_v2_refuses_is_recorded_and_does_not_stop_the_run(db: Connection) -> None:
-    create_notes(db, mirror=False)
     db.execute(
         "insert into public.notes (id, body, tag) "
         "select g, 'n', case g when 7 then repeat('x', 30) end from generate_series(1, 40) g"
@@ -349,10 +349,10 @@ def test_row_that_v2_refuses_is_recorded_and_does_not_stop_the_run(db: Connectio
 
 
 @pytest.mark.parametrize("committed", [True, False])
+@begins_with(prepare, 30)
 def test_backfill_does_not_undo_a_delete_that_could_not_be_mirrored(
     db: Connection, connect: Connect, committed: bool
 ) -> None:
-    prepare(db, 30)
     small_batches(db)
     # The edit makes a counterpart; the child keeps V1's row from being deleted.
     db.execute("update public.notes set body = 'edited' where id = 15")

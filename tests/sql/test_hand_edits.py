@@ -5,16 +5,16 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.sql.conftest import Connect
+from tests.sql.conftest import Connect, begins_with
 from tests.sql.control import Connection, call, create_pair, force, one, refused
 from tests.sql.notes_pair import create_notes, differences, rows
 from tests.sql.things_pair import failures, verify
 
 
+@begins_with(create_pair, stage="live", percentage=25)
 def test_a_percentage_written_by_hand_is_a_step_of_its_own(
     db: Connection, connect: Connect
 ) -> None:
-    create_pair(db, stage="live", percentage=25)
     step, version = rows(db, "select step, step_flags_version from crossfade.pairs")[0]
     connect("service_role").execute("update crossfade.cohorts set percentage = 100")
     after = rows(db, "select step, full_since is not null, step_flags_version from crossfade.pairs")
@@ -25,16 +25,16 @@ def test_a_percentage_written_by_hand_is_a_step_of_its_own(
     assert after == [(step + 2, None)]
 
 
+@begins_with(create_pair, stage="live", percentage=25)
 def test_going_back_to_shadow_is_one_step(db: Connection) -> None:
-    create_pair(db, stage="live", percentage=25)
     step = one(db, "select step from crossfade.pairs")
     call(db, "set_stage", "orders", "shadow", "test")
     assert rows(db, "select step from crossfade.pairs") == [(step + 1,)]
     assert rows(db, "select percentage from crossfade.cohorts") == [(0,)]
 
 
+@begins_with(create_pair, stage="shadow")
 def test_nobody_widens_by_hand_outside_live_or_while_latched(db: Connection) -> None:
-    create_pair(db, stage="shadow")
     with refused("CF005", 409):
         one(db, "update crossfade.cohorts set percentage = 50 returning 1")
     force(db, "update crossfade.pairs set stage = 'live'")
@@ -60,8 +60,8 @@ def test_nobody_widens_by_hand_outside_live_or_while_latched(db: Connection) -> 
         "delete from crossfade.pairs returning 1",
     ],
 )
+@begins_with(create_pair, stage="shadow")
 def test_what_the_mirror_depends_on_is_not_changed_by_hand(db: Connection, edit: str) -> None:
-    create_pair(db, stage="shadow")
     with refused("CF016", 409):
         one(db, edit)
     db.execute("insert into public.orders_v1 values (1, 'still mirrored')")
@@ -115,10 +115,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@begins_with(create_notes)
 def test_a_table_that_cannot_be_mirrored_any_more_stops_everything_forward(
     db: Connection, name: str
 ) -> None:
-    create_notes(db)
     change, problem = BROKEN[name]
     db.execute(change)
     with refused("CF005", 409) as refusal:
@@ -133,8 +133,8 @@ def test_a_table_that_cannot_be_mirrored_any_more_stops_everything_forward(
 
 
 @pytest.mark.parametrize("table", ["notes", "notes_v2"])
+@begins_with(create_notes)
 def test_a_pair_whose_table_was_renamed_can_be_removed(db: Connection, table: str) -> None:
-    create_notes(db)
     db.execute(f"alter table public.{table} rename to renamed")
     call(db, "set_stage", "notes", "off", "test")
     call(db, "unregister_pair", "notes", "renamed")
@@ -155,10 +155,10 @@ def test_removing_one_pair_leaves_the_fence_of_another(db: Connection) -> None:
     assert rows(db, fences) == [("orders2_v2",)]
 
 
+@begins_with(create_notes)
 def test_a_writer_whose_counterpart_was_renamed_is_not_forgotten(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     db.execute("alter table public.notes_v2 rename to renamed")
     connect().execute("insert into public.notes (id, body) values (1, 'one')")
     assert failures(db) == [({"id": 1}, "INSERT", "42P01")]

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.sql.conftest import begins_with
 from tests.sql.control import (
     Connection,
     call,
@@ -103,10 +104,10 @@ def test_a_kill_that_is_rolled_back_broadcasts_nothing(db: Connection) -> None:
 
 
 @pytest.mark.parametrize(("switch", "fenced"), [(FENCE, True), (EMERGENCY, True), (PLAIN, False)])
+@begins_with(create_pair, stage="dualwrite", opened=True)
 def test_only_a_fencing_switch_refuses_direct_v2_writes(
     db: Connection, connect: Any, switch: str, fenced: bool
 ) -> None:
-    create_pair(db, stage="dualwrite", opened=True)
     call(db, "engage_kill_switch", switch)
     api = connect("service_role")
     if fenced:
@@ -127,10 +128,10 @@ def test_a_fence_for_one_pair_leaves_the_others_alone(db: Connection, connect: A
         api.execute(INSERT_V2, [1])
 
 
+@begins_with(create_pair, stage="dualwrite", opened=True)
 def test_no_v2_write_that_began_before_the_kill_commits_after_it(
     db: Connection, connect: Any
 ) -> None:
-    create_pair(db, stage="dualwrite", opened=True)
     writer, killer = connect("service_role"), connect()
     writer.execute("begin")
     writer.execute(INSERT_V2, [1])
@@ -155,8 +156,8 @@ def attempt(api: Connection) -> str | None:
 
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
+@begins_with(create_pair, stage="dualwrite", opened=True)
 def test_a_straggler_cannot_hold_a_kill_up(db: Connection, connect: Any, wait_ms: int) -> None:
-    create_pair(db, stage="dualwrite", opened=True)
     call(db, "set_setting", "kill_wait_ms", str(wait_ms), "test")
     writer = connect("service_role")
     with writer.transaction():
@@ -178,10 +179,10 @@ def test_the_wait_leaves_lock_timeout_as_it_was(db: Connection) -> None:
         assert one(db, "show lock_timeout") == "7s"
 
 
+@begins_with(create_pair, stage="dualwrite", opened=True)
 def test_a_switch_that_does_not_fence_does_not_wait_for_writers(
     db: Connection, connect: Any
 ) -> None:
-    create_pair(db, stage="dualwrite", opened=True)
     writer = connect("service_role")
     with writer.transaction():
         writer.execute(INSERT_V2, [1])
@@ -189,10 +190,10 @@ def test_a_switch_that_does_not_fence_does_not_wait_for_writers(
     assert (answer["waited_ms"], answer["in_flight"]) == (0, False)
 
 
+@begins_with(create_pair, stage="dualwrite", opened=True)
 def test_each_fencing_switch_of_a_transaction_waits_for_writers(
     db: Connection, connect: Any
 ) -> None:
-    create_pair(db, stage="dualwrite", opened=True)
     call(db, "set_setting", "kill_wait_ms", "0", "test")
     writer = connect("service_role")
     with writer.transaction(), db.transaction():
@@ -204,8 +205,8 @@ def test_each_fencing_switch_of_a_transaction_waits_for_writers(
 # By hand --------------------------------------------------------------------------------
 
 
+@begins_with(create_pair)
 def test_a_hand_edit_acts_like_the_function(db: Connection, connect: Any) -> None:
-    create_pair(db)
     version = call(db, "flags_version")
     api = connect("service_role")
     api.execute("update crossfade.kill_switches set engaged = true where name = %s", [FENCE])
@@ -220,8 +221,8 @@ def test_a_hand_edit_acts_like_the_function(db: Connection, connect: Any) -> Non
         api.execute(INSERT_V2, [1])
 
 
+@begins_with(create_pair, stage="dualwrite", opened=True)
 def test_a_hand_edit_waits_for_writers_too(db: Connection, connect: Any) -> None:
-    create_pair(db, stage="dualwrite", opened=True)
     writer, hand = connect("service_role"), connect()
     edit = f"update crossfade.kill_switches set engaged = true where name = '{FENCE}'"
     writer.execute("begin")
@@ -232,8 +233,8 @@ def test_a_hand_edit_waits_for_writers_too(db: Connection, connect: Any) -> None
     assert one(db, "select engaged from crossfade.kill_switches where name = %s", FENCE)
 
 
+@begins_with(create_pair)
 def test_many_callers_engage_and_release_without_a_deadlock(db: Connection, connect: Any) -> None:
-    create_pair(db)
     errors: list[BaseException] = []
 
     def work(number: int) -> None:

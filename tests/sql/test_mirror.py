@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection, on_every_version
+from .conftest import Connect, Connection, begins_with, on_every_version
 from .control import backfill, in_background, unmirrored, wait_for_waiters
 from .notes_pair import create_notes, differences, rows
 from .things_pair import verify
@@ -57,8 +57,8 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
+@begins_with(create_notes)
 def test_statement_reaches_the_other_table(db: Connection, name: str) -> None:
-    create_notes(db)
     db.execute(
         "insert into public.notes (body, tag) select 'n' || g, 't' from generate_series(1, 20) g"
     )
@@ -69,8 +69,8 @@ def test_statement_reaches_the_other_table(db: Connection, name: str) -> None:
     assert rows(db, "select * from crossfade.mirror_failures") == []
 
 
+@begins_with(create_notes)
 def test_copy_is_mirrored(db: Connection) -> None:
-    create_notes(db)
     with db.cursor().copy("copy public.notes (body, tag) from stdin") as copy:
         for number in range(100):
             copy.write_row((f"row {number}", None))
@@ -78,14 +78,14 @@ def test_copy_is_mirrored(db: Connection) -> None:
     assert differences(db) == []
 
 
+@begins_with(create_notes, mirror=False)
 def test_nothing_is_mirrored_while_off(db: Connection) -> None:
-    create_notes(db, mirror=False)
     db.execute("insert into public.notes (body) values ('a')")
     assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
 
 
+@begins_with(create_notes)
 def test_an_edit_of_one_format_keeps_what_only_the_other_holds(db: Connection) -> None:
-    create_notes(db)
     db.execute(
         """insert into public.notes_v2 (id, parts, pinned) values (1, '["a", {"k": 1}]', true)"""
     )
@@ -95,8 +95,8 @@ def test_an_edit_of_one_format_keeps_what_only_the_other_holds(db: Connection) -
     ]
 
 
+@begins_with(create_notes)
 def test_rolled_back_savepoint_leaves_both_tables_alone(db: Connection) -> None:
-    create_notes(db)
     with db.transaction():
         db.execute("insert into public.notes (id, body) values (1, 'kept')")
         db.execute("savepoint before")
@@ -112,8 +112,8 @@ def test_rolled_back_savepoint_leaves_both_tables_alone(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+@begins_with(create_notes)
 def test_every_isolation_level_is_mirrored(db: Connection, level: str) -> None:
-    create_notes(db)
     with db.transaction():
         db.execute(f"set transaction isolation level {level}")
         db.execute("insert into public.notes (id, body) values (1, 'a')")
@@ -123,10 +123,10 @@ def test_every_isolation_level_is_mirrored(db: Connection, level: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+@begins_with(create_notes, mirror=False)
 def test_a_snapshot_older_than_the_switch_does_not_keep_a_write_from_the_mirror(
     db: Connection, connect: Connect, level: str
 ) -> None:
-    create_notes(db, mirror=False)
     writer = connect()
     writer.execute(f"begin isolation level {level}")
     writer.execute("select count(*) from crossfade_private.mirror_state")
@@ -138,11 +138,11 @@ def test_a_snapshot_older_than_the_switch_does_not_keep_a_write_from_the_mirror(
 
 
 @pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+@begins_with(create_notes, mirror=False)
 def test_a_statement_that_runs_while_the_mirror_is_switched_on_writes_nothing_past_it(
     db: Connection, connect: Connect, level: str
 ) -> None:
     # Its transaction has both tables, and the functions as they were, in use already.
-    create_notes(db, mirror=False)
     writer = connect()
     writer.execute(f"set default_transaction_isolation = '{level}'")
     loop = """
@@ -165,8 +165,8 @@ def test_a_statement_that_runs_while_the_mirror_is_switched_on_writes_nothing_pa
 # The owner's own triggers -------------------------------------------------------------------------
 
 
+@begins_with(create_notes)
 def test_write_by_the_owners_trigger_is_mirrored(db: Connection) -> None:
-    create_notes(db)
     db.execute("""
         create table public.inbox (body text);
         create function public.file_note() returns trigger language plpgsql as $$
@@ -179,10 +179,10 @@ def test_write_by_the_owners_trigger_is_mirrored(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 50])
+@begins_with(create_notes)
 def test_trigger_that_changes_the_row_again_leaves_the_newest_version(
     db: Connection, count: int
 ) -> None:
-    create_notes(db)
     db.execute("""
         create function public.stamp() returns trigger language plpgsql as $$
         begin
@@ -201,8 +201,8 @@ def test_trigger_that_changes_the_row_again_leaves_the_newest_version(
     assert differences(db) == []
 
 
+@begins_with(create_notes)
 def test_trigger_on_v2_that_writes_v2_is_mirrored_back(db: Connection) -> None:
-    create_notes(db)
     db.execute("""
         create function public.shout() returns trigger language plpgsql as $$
         begin
@@ -218,8 +218,8 @@ def test_trigger_on_v2_that_writes_v2_is_mirrored_back(db: Connection) -> None:
     ) == [("QUIET", "QUIET")]
 
 
+@begins_with(create_notes)
 def test_trigger_that_drops_the_mirrored_row_is_recorded(db: Connection) -> None:
-    create_notes(db)
     db.execute("""
         create function public.drop_it() returns trigger language plpgsql as $$
         begin return null; end $$;
@@ -232,8 +232,8 @@ def test_trigger_that_drops_the_mirrored_row_is_recorded(db: Connection) -> None
     ]
 
 
+@begins_with(create_notes)
 def test_cascade_from_a_parent_table_is_mirrored(db: Connection) -> None:
-    create_notes(db)
     db.execute("""
         create table public.people (id uuid primary key);
         alter table public.notes
@@ -247,11 +247,11 @@ def test_cascade_from_a_parent_table_is_mirrored(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", ["notes", "notes_v2"])
+@begins_with(create_notes)
 def test_a_restore_in_replica_mode_is_not_mirrored_and_verify_finds_it(
     db: Connection, table: str
 ) -> None:
     # A dump brings both tables itself: mirrored, the second one would meet its rows already there.
-    create_notes(db)
     db.execute("insert into public.notes (id, body) values (1, 'a'), (2, 'b'), (3, 'c')")
     text = {"notes": "body", "notes_v2": "parts"}[table]
     with unmirrored(db):
@@ -272,10 +272,10 @@ def test_a_restore_in_replica_mode_is_not_mirrored_and_verify_finds_it(
 USER = "00000000-0000-4000-8000-000000000001"
 
 
+@begins_with(create_notes)
 def test_user_without_rights_on_the_other_table_is_mirrored_past_rls(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     db.execute("revoke all on public.notes_v2 from authenticated")
     user = connect("authenticated", sub=USER)
     user.execute("insert into public.notes (body, owner_id) values ('mine', %s)", [USER])
@@ -285,8 +285,8 @@ def test_user_without_rights_on_the_other_table_is_mirrored_past_rls(
     assert rows(db, "select count(*) from public.notes_v2") == [(0,)]
 
 
+@begins_with(create_notes)
 def test_empty_search_path_of_the_writer_does_not_matter(db: Connection) -> None:
-    create_notes(db)
     db.execute("set search_path = ''")
     db.execute("insert into public.notes (body) values ('a')")
     assert differences(db) == []
@@ -297,16 +297,16 @@ def test_empty_search_path_of_the_writer_does_not_matter(db: Connection) -> None
 LONG = "x" * 30
 
 
+@begins_with(create_notes)
 def test_failed_mirror_is_recorded_and_the_write_succeeds(db: Connection) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (id, body, tag) values (1, 'a', %s)", [LONG])
     assert rows(
         db, "select key, written_side, operation, error_code from crossfade.mirror_failures"
     ) == [({"id": 1}, 1, "INSERT", "23514")]
 
 
+@begins_with(create_notes)
 def test_one_bad_row_of_many_costs_one_failure(db: Connection) -> None:
-    create_notes(db)
     db.execute(
         "insert into public.notes (id, body, tag) "
         "select g, 'n', case g when 7 then %s end from generate_series(1, 100) g",
@@ -323,8 +323,8 @@ def test_policy_raise_refuses_the_write(db: Connection) -> None:
     assert rows(db, "select count(*) from public.notes") == [(0,)]
 
 
+@begins_with(create_notes)
 def test_repeated_failure_of_a_key_stays_one_open_row(db: Connection) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (id, body, tag) values (1, 'a', %s)", [LONG])
     db.execute("update public.notes set body = 'b' where id = 1")
     assert rows(db, "select attempts, operation from crossfade.mirror_failures") == [(2, "UPDATE")]
@@ -333,10 +333,10 @@ def test_repeated_failure_of_a_key_stays_one_open_row(db: Connection) -> None:
 # Two writers --------------------------------------------------------------------------------------
 
 
+@begins_with(create_notes)
 def test_writers_of_both_tables_end_equal_whatever_deadlocks(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (id, body) select g, 'n' from generate_series(1, 3) g")
     deadlocks = []
 
@@ -366,8 +366,8 @@ def test_writers_of_both_tables_end_equal_whatever_deadlocks(
 # The fence ----------------------------------------------------------------------------------------
 
 
+@begins_with(create_notes, opened=True)
 def test_fence_refuses_api_writes_of_v2_and_nothing_else(db: Connection, connect: Connect) -> None:
-    create_notes(db, opened=True)
     db.execute("select crossfade.engage_kill_switch('disable_v2_messages', 'test')")
     user = connect("authenticated", sub=USER)
     with pytest.raises(psycopg.Error) as refused:
@@ -384,10 +384,10 @@ def test_fence_refuses_api_writes_of_v2_and_nothing_else(db: Connection, connect
     assert differences(db) == []
 
 
+@begins_with(create_notes, opened=True)
 def test_fence_holds_inside_a_definer_function_of_the_project(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db, opened=True)
     db.execute("""
         create function public.write_v2() returns void language sql security definer
         set search_path = '' as $$ insert into public.notes_v2 (parts) values ('["a"]') $$;
@@ -400,11 +400,11 @@ def test_fence_holds_inside_a_definer_function_of_the_project(
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+@begins_with(create_notes, mirror=False)
 def test_v2_is_closed_to_api_roles_until_a_backfill_has_finished(
     db: Connection, connect: Connect, role: str
 ) -> None:
     # Who inserts the key of a row that V2 has not yet would take it over.
-    create_notes(db, mirror=False)
     db.execute("insert into public.notes (id, body) values (1, 'somebody else''s')")
     db.execute(
         "grant all on public.notes_v2 to anon; create policy p on public.notes_v2 to anon"
@@ -442,10 +442,10 @@ def test_v2_is_closed_to_api_roles_until_a_backfill_has_finished(
     assert codes() == {"CF_CLOSED"}
 
 
+@begins_with(create_notes, opened=True)
 def test_v2_is_closed_while_keys_are_only_noted_and_until_they_are_drained(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db, opened=True)
     api = connect("service_role")
     api.execute("""insert into public.notes_v2 (id, parts) values (1, '["a"]')""")
 
@@ -467,10 +467,10 @@ def test_v2_is_closed_while_keys_are_only_noted_and_until_they_are_drained(
     assert differences(db) == []
 
 
+@begins_with(create_notes, opened=True)
 def test_no_v2_write_that_began_before_a_kill_commits_after_it(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db, opened=True)
     writer = connect("authenticated", sub=USER)
     writer.execute("begin")
     writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
@@ -497,10 +497,10 @@ LEVELS = ["read committed", "repeatable read", "serializable"]
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@begins_with(create_notes, opened=True)
 def test_kill_does_not_wait_longer_than_its_setting(
     db: Connection, connect: Connect, level: str
 ) -> None:
-    create_notes(db, opened=True)
     writer = connect("authenticated", sub=USER)
     writer.execute(f"begin isolation level {level}")
     writer.execute("""insert into public.notes_v2 (parts, owner_id) values ('["a"]', %s)""", [USER])
@@ -514,10 +514,10 @@ def test_kill_does_not_wait_longer_than_its_setting(
 
 
 @pytest.mark.parametrize("level", LEVELS[1:])
+@begins_with(create_notes, opened=True)
 def test_a_snapshot_older_than_a_kill_cannot_write_past_it(
     db: Connection, connect: Connect, level: str
 ) -> None:
-    create_notes(db, opened=True)
     writer = connect("authenticated", sub=USER)
     writer.execute(f"begin isolation level {level}")
     writer.execute("select count(*) from public.notes_v2")

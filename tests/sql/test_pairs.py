@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import Connection, on_debian_15
+from .conftest import Connection, begins_with, on_debian_15
 from .notes_pair import REGISTER, TABLES, create_notes, rows
 from .things_pair import create_ignore_case
 
@@ -173,8 +173,8 @@ def test_row_level_security_that_binds_the_owner_is_refused_without_bypass(
     assert "row-level security" in problem[0]
 
 
+@begins_with(create_notes)
 def test_registration_is_safe_to_repeat_and_takes_up_a_changed_converter(db: Connection) -> None:
-    create_notes(db)
     (before,) = rows(db, "select converter_hash from crossfade.pairs")
     db.execute(REGISTER, ["{}"])
     assert rows(db, "select converter_hash from crossfade.pairs") == [before]
@@ -186,8 +186,8 @@ def test_registration_is_safe_to_repeat_and_takes_up_a_changed_converter(db: Con
     assert rows(db, "select converter_hash from crossfade.pairs") != [before]
 
 
+@begins_with(create_notes)
 def test_the_same_name_for_other_tables_is_refused(db: Connection) -> None:
-    create_notes(db)
     db.execute("create table public.other (like public.notes_v2 including all)")
     with pytest.raises(psycopg.Error) as refused:
         db.execute(
@@ -232,16 +232,16 @@ def check(db: Connection, side: int, max_rows: int = 100) -> dict[str, Any]:
     return found
 
 
+@begins_with(create_notes, mirror=False)
 def test_check_conversion_passes_on_rows_that_convert(db: Connection) -> None:
-    create_notes(db, mirror=False)
     db.execute("insert into public.notes (body) select 'n' || g from generate_series(1, 30) g")
     assert check(db, 1)["violations"] == []
     assert check(db, 1)["rows_checked"] == 30
     assert check(db, 1)["done"] is True
 
 
+@begins_with(create_notes, mirror=False)
 def test_check_conversion_pages_over_all_rows(db: Connection) -> None:
-    create_notes(db, mirror=False)
     db.execute("insert into public.notes (id, body) select g, 'n' from generate_series(1, 25) g")
     after, checked, pages = None, 0, 0
     while True:
@@ -295,8 +295,8 @@ def test_check_conversion_names_the_row_and_the_law_it_breaks(db: Connection, na
     assert (violations[0]["error"] is not None) == (law == 5)
 
 
+@begins_with(create_notes)
 def test_converter_hash_covers_the_functions_that_converters_call(db: Connection) -> None:
-    create_notes(db)
     db.execute("""
         create function public.inner_part(text) returns text language sql as $$ select $1 $$;
         create function public.outer_part(text) returns text language sql

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from . import test_stages as stages
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .notes_pair import create_notes, differences, rows
 from .test_backfill import batch, finish, prepare, small_batches, start, wait_until_blocked
 
@@ -57,10 +57,10 @@ def test_backfill_waits_for_a_writer_that_began_while_the_switch_was_committing(
     assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_deleter_with_an_old_snapshot_is_swept_even_when_the_last_batch_overtakes_it(
     db: Connection, connect: Connect
 ) -> None:
-    prepare(db, 20)
     small_batches(db)
     run = start(db)
     deleter, worker = old_snapshot(connect), connect()
@@ -72,10 +72,10 @@ def test_deleter_with_an_old_snapshot_is_swept_even_when_the_last_batch_overtake
     assert differences(db) == []
 
 
+@begins_with(create_notes)
 def test_delete_with_a_snapshot_older_than_a_repair_reaches_the_other_table(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (id, body, tag) values (5, 'a', %s)", [LONG])
     deleter = old_snapshot(connect)
     db.execute("alter table public.notes_v2 drop constraint tag_is_short")
@@ -86,10 +86,10 @@ def test_delete_with_a_snapshot_older_than_a_repair_reaches_the_other_table(
     assert differences(db) == []
 
 
+@begins_with(create_notes)
 def test_bulk_delete_with_a_snapshot_older_than_a_repair_reaches_the_other_table(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     db.execute(
         "insert into public.notes (id, body, tag) "
         "select g, 'n', case g when 7 then %s end from generate_series(1, 40) g",
@@ -107,10 +107,10 @@ def test_bulk_delete_with_a_snapshot_older_than_a_repair_reaches_the_other_table
     assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_key_change_with_a_snapshot_older_than_the_copy_leaves_no_old_key(
     db: Connection, connect: Connect
 ) -> None:
-    prepare(db, 20)
     small_batches(db)
     run = start(db)
     mover = old_snapshot(connect)
@@ -123,10 +123,10 @@ def test_key_change_with_a_snapshot_older_than_the_copy_leaves_no_old_key(
 
 
 @pytest.mark.parametrize("table", ["notes", "notes_v2"])
+@begins_with(create_notes, opened=True)
 def test_truncate_with_an_old_snapshot_empties_both_tables(
     db: Connection, connect: Connect, table: str
 ) -> None:
-    create_notes(db, opened=True)
     truncater = old_snapshot(connect)
     db.execute("insert into public.notes (id, body) values (1, 'younger than the snapshot')")
     truncater.execute(f"truncate public.{table}")
@@ -150,10 +150,10 @@ def test_truncate_with_an_old_snapshot_is_refused_while_a_row_may_be_alone(
     assert rows(db, "select count(*) from public.notes") == [(1,)]
 
 
+@begins_with(create_notes)
 def test_repair_leaves_a_row_that_is_being_written_and_asks_again_which_side_was_last(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     db.execute("alter table public.notes add constraint no_v2 check (tag <> 'by v2')")
     db.execute("insert into public.notes (id, body) values (1, 'a'), (2, 'a')")
     db.execute("update public.notes set tag = %s", [LONG])
@@ -172,10 +172,10 @@ def test_repair_leaves_a_row_that_is_being_written_and_asks_again_which_side_was
     assert differences(db) == []
 
 
+@begins_with(create_notes)
 def test_repair_does_not_settle_a_failure_that_is_recorded_anew(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db)
     failing = "insert into public.notes (id, body, tag) values (1, 'a', %s)"
     db.execute(failing, [LONG])
     db.execute("delete from public.notes where id = 1")

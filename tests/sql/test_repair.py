@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .control import call, in_background, one, unmirrored
 from .notes_pair import behind_the_mirror, create_notes, differences, rows
 from .test_backfill import finish, prepare, start
@@ -52,8 +52,8 @@ def plan(db: Connection) -> dict[int, tuple[str, str, str]]:
 # Sets ---------------------------------------------------------------------------------------------
 
 
+@begins_with(notes, 300)
 def test_rows_are_written_by_one_statement_of_each_kind(db: Connection) -> None:
-    notes(db, 300)
     behind_the_mirror(db, "update public.notes_v2 set parts = '[\"x\"]' where id <= 100")
     behind_the_mirror(db, "delete from public.notes_v2 where id between 101 and 200")
     behind_the_mirror(db, "insert into public.notes_v2 (id, parts) values (901, '[]'), (902, '[]')")
@@ -70,8 +70,8 @@ def test_rows_are_written_by_one_statement_of_each_kind(db: Connection) -> None:
     assert one(db, f"{kept} and after is null and object = 'notes v2 {{\"id\": 901}}'") == 1
 
 
+@begins_with(notes, 300)
 def test_one_row_that_is_refused_keeps_no_other_from_being_repaired(db: Connection) -> None:
-    notes(db, 300)
     behind_the_mirror(db, "delete from public.notes_v2")
     behind_the_mirror(db, f"update public.notes set tag = '{'x' * 30}' where id = 77")
     verify(db)
@@ -90,10 +90,10 @@ def test_one_row_that_is_refused_keeps_no_other_from_being_repaired(db: Connecti
 
 
 @pytest.mark.parametrize("code", ["XX000", "22012", "P0004", "57P03"])
+@begins_with(notes, 200)
 def test_a_converter_that_raises_keeps_no_other_from_being_repaired(
     db: Connection, code: str
 ) -> None:
-    notes(db, 200)
     behind_the_mirror(db, "delete from public.notes_v2 where id > 50")
     behind_the_mirror(db, "update public.notes_v2 set tag = 'x' where id in (30, 31)")
     verify(db)
@@ -157,8 +157,8 @@ def test_a_row_that_takes_too_long_is_tried_alone_from_then_on(db: Connection) -
 # Evidence -----------------------------------------------------------------------------------------
 
 
+@begins_with(notes, 20)
 def test_the_plan_says_why_for_every_kind(db: Connection) -> None:
-    notes(db, 20)
     db.execute("alter table public.notes_v2 add constraint fine check (parts <> '[\"bad\"]')")
     db.execute("update public.notes set body = 'bad' where id = 1")
     call(db, "set_mirror", "notes", "log_only", "test")
@@ -190,10 +190,10 @@ def test_the_plan_says_why_for_every_kind(db: Connection) -> None:
     assert {key: item[0] for key, item in plan(db).items()} == {1: "update", 900: "choose"}
 
 
+@begins_with(notes, 20)
 def test_a_difference_that_has_become_a_row_of_the_follower_is_a_choice_too(
     db: Connection,
 ) -> None:
-    notes(db, 20)
     behind_the_mirror(db, "update public.notes_v2 set tag = 'x' where id = 7")
     verify(db)
     behind_the_mirror(db, "delete from public.notes where id = 7")
@@ -219,10 +219,10 @@ def test_rows_of_the_follower_take_nobody_s_turn(db: Connection) -> None:
     assert (answer["repaired"], answer["undecided"], answer["remaining"]) == (1, 51, 51)
 
 
+@begins_with(notes, 20)
 def test_a_failure_is_evidence_also_when_a_mismatch_says_that_only_the_follower_has_it(
     db: Connection,
 ) -> None:
-    notes(db, 20)
     call(db, "set_mirror", "notes", "log_only", "test")
     db.execute("delete from public.notes where id = 7")
     verify(db)
@@ -241,10 +241,10 @@ def held(connection: Connection, sql: str) -> Iterator[None]:
     connection.execute("rollback")
 
 
+@begins_with(notes, 20)
 def test_a_failure_that_a_writer_is_recording_anew_is_left_to_its_side(
     db: Connection, connect: Connect
 ) -> None:
-    notes(db, 20)
     db.execute("alter table public.notes_v2 add constraint fine check (parts <> '[\"bad\"]')")
     db.execute("update public.notes set body = 'bad' where id = 7")
     db.execute("alter table public.notes_v2 drop constraint fine")

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .control import call, one, unmirrored
 from .notes_pair import create_notes, differences, rows
 from .test_backfill import batch, finish, prepare, start
@@ -65,10 +65,10 @@ def test_the_first_batch_has_the_rows_of_the_setting_and_the_next_ones_more(
 
 
 @pytest.mark.parametrize("kind", ["backfill", "verify"])
+@begins_with(slow_notes, 60, each=0.02)
 def test_a_batch_that_runs_into_statement_timeout_says_so_and_the_next_is_smaller(
     db: Connection, kind: str
 ) -> None:
-    slow_notes(db, 60, each=0.02)
     if kind == "verify":
         finish(db, start(db))
     run = call(db, f"start_{kind}", "notes")["run"]["id"]
@@ -99,10 +99,10 @@ def test_what_a_batch_did_before_the_timeout_is_kept(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("kind", ["backfill", "verify"])
+@begins_with(slow_notes, 12)
 def test_a_row_that_alone_runs_into_a_timeout_twice_is_recorded_and_passed(
     db: Connection, kind: str
 ) -> None:
-    slow_notes(db, 12)
     if kind == "verify":
         finish(db, start(db))
     db.execute(SLOW.format(slow=7, each=0))
@@ -220,8 +220,8 @@ def test_the_rows_of_a_small_table_are_counted(db: Connection, count: int) -> No
 
 
 @pytest.mark.parametrize("ranges", [1, 3])
+@begins_with(create_notes)
 def test_verify_of_rows_that_only_v2_has_goes_in_batches_too(db: Connection, ranges: int) -> None:
-    create_notes(db)
     with unmirrored(db):
         db.execute(
             "insert into public.notes_v2 (id, parts) select g, '[\"x\"]'"

@@ -11,7 +11,7 @@ import psycopg
 
 from crossfade.local.postgres import PostgresServer
 
-from .conftest import Connect, Connection, migrated
+from .conftest import Connect, Connection, begins_with, migrated
 from .control import call, in_background, one, unmirrored, wait_for_waiters
 from .notes_pair import create_notes, differences, rows
 from .test_backfill import batch, finish, prepare, start
@@ -86,10 +86,10 @@ def test_a_prepared_transaction_is_named_by_what_ends_it() -> None:
                 assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_who_others_wait_for_is_named_when_batches_are_throttled(
     db: Connection, connect: Connect
 ) -> None:
-    prepare(db, 20)
     run = start(db)
     call(db, "set_setting", "throttle_lock_waits", "0", "test")
     holder, waiter = named(connect(), "reports"), connect()
@@ -104,10 +104,10 @@ def test_who_others_wait_for_is_named_when_batches_are_throttled(
     assert [item["pid"] for item in answer["blocking"]] == [holder.info.backend_pid]
 
 
+@begins_with(prepare, 40)
 def test_who_holds_a_row_of_the_batch_is_named_and_the_batch_shrinks_down_to_it(
     db: Connection, connect: Connect
 ) -> None:
-    prepare(db, 40)
     run = start(db)
     call(db, "set_setting", "batch_first_rows", "4", "test")
     call(db, "set_setting", "batch_max_rows", "4", "test")
@@ -153,8 +153,8 @@ def test_who_holds_a_parent_that_a_row_refers_to_is_named(db: Connection, connec
     assert differences(db) == []
 
 
+@begins_with(prepare, 20)
 def test_who_holds_up_the_end_of_a_backfill_is_named(db: Connection, connect: Connect) -> None:
-    prepare(db, 20)
     call(db, "set_setting", "batch_max_rows", "10", "test")
     run = start(db)
     deleter = named(connect(), "old snapshot")
@@ -172,11 +172,11 @@ def test_who_holds_up_the_end_of_a_backfill_is_named(db: Connection, connect: Co
     assert differences(db) == []
 
 
+@begins_with(prepare, 40)
 def test_a_batch_gives_way_before_a_client_is_chosen_as_the_victim(
     db: Connection, connect: Connect
 ) -> None:
     # The writer holds row 20 and wants row 3, which the batch has locked: a deadlock.
-    prepare(db, 40)
     run = start(db)
     call(db, "set_setting", "batch_max_rows", "1", "test")
     batch(db, run)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .control import call, one
 from .notes_pair import differences, rows
 from .test_backfill import finish, prepare, start
@@ -53,8 +53,8 @@ def transactions(db: Connection, number: int) -> None:
 # Others -------------------------------------------------------------------------------------------
 
 
+@begins_with(in_some_batches)
 def test_a_run_knows_nothing_of_others_at_first_and_goes_gently(db: Connection) -> None:
-    in_some_batches(db)
     answer = batch(db, start(db))
     # 30 % of the time: for each ms of work 2.3 ms of rest.
     assert answer["wait_ms"] == pytest.approx(answer["batch_ms"] * 70 / 30, abs=1.5)
@@ -159,8 +159,8 @@ def test_a_run_remembers_how_v1_answered_before_it(db: Connection) -> None:
     assert db.execute(found, [run]).fetchone() == (200, 11, 0.01)
 
 
+@begins_with(in_some_batches)
 def test_without_traffic_there_is_nothing_to_be_held_to(db: Connection) -> None:
-    in_some_batches(db)
     run = start(db)
     assert rows(db, "select v1_requests, v1_p95_ms, v1_error_rate from crossfade.runs") == [
         (0, None, None)
@@ -222,8 +222,8 @@ def test_what_says_too_little_holds_up_no_batch(db: Connection, what: str) -> No
     assert batch(db, run)["state"] == "running"
 
 
+@begins_with(in_some_batches)
 def test_a_difference_of_less_than_two_milliseconds_holds_up_no_batch(db: Connection) -> None:
-    in_some_batches(db)
     answers(db, 3, 200, ago_s=120)  # about 1.6 ms
     run = start(db)
     batch(db, run)
@@ -248,8 +248,8 @@ def test_v1_that_stays_slow_without_any_batch_is_what_the_run_is_held_to_from_th
     assert finish(db, run)["state"] == "finished"
 
 
+@begins_with(in_some_batches)
 def test_the_first_batch_does_not_wait_for_a_slowness_that_it_did_not_make(db: Connection) -> None:
-    in_some_batches(db)
     answers(db, MS["before"], 200, ago_s=120)
     run = start(db)
     answers(db, MS["slow"], 100)

@@ -5,7 +5,7 @@ import pytest
 
 from crossfade.schema import signatures
 
-from .conftest import MIGRATIONS, Connection, Template, on_every_version
+from .conftest import MIGRATIONS, Connection, Template, begins_with, on_every_version
 from .control import call
 from .notes_pair import create_notes
 
@@ -52,8 +52,8 @@ def install(db: Connection) -> None:
         db.execute(MIGRATION.read_text(encoding="utf-8"))
 
 
+@begins_with(create_notes)
 def test_applied_over_itself_it_gives_the_same_catalog(db: Connection) -> None:
-    create_notes(db)
     once = catalog(db)
     assert all(once.values())
     assert any("mirror_notes_v1_" in text for text in once["function"])
@@ -64,8 +64,8 @@ def test_applied_over_itself_it_gives_the_same_catalog(db: Connection) -> None:
     }
 
 
+@begins_with(create_notes)
 def test_functions_and_triggers_of_an_older_release_are_dropped(db: Connection) -> None:
-    create_notes(db)
     now = catalog(db)
     db.execute(
         """

@@ -16,7 +16,15 @@ import pytest
 
 from crossfade.local.postgres import PostgresServer
 
-from .conftest import DEBIAN_15, DEBIAN_15_EXTENSIONS, ROOT, Connect, Connection, apply_migrations
+from .conftest import (
+    DEBIAN_15,
+    DEBIAN_15_EXTENSIONS,
+    ROOT,
+    Connect,
+    Connection,
+    apply_migrations,
+    begins_with,
+)
 from .control import call, one, refused
 from .fake_cron import CRON
 from .notes_pair import create_notes, differences, rows
@@ -77,10 +85,10 @@ def test_the_job_belongs_to_the_owner_and_there_is_one_of_it(
     assert jobs(db) == [(f"crossfade_run_{run}", "5 seconds", command, "postgres")]
 
 
+@begins_with(driven)
 def test_a_turn_does_every_batch_in_a_transaction_of_its_own_and_leaves_no_job(
     db: Connection,
 ) -> None:
-    driven(db)
     turn(db)
     assert rows(db, "select state, reason from crossfade.runs") == [("finished", None)]
     commits = "select count(distinct pg_xact_commit_timestamp(xmin)) from public.notes_v2"
@@ -127,8 +135,8 @@ def test_no_job_is_left_when_the_run_is(db: Connection, end: str) -> None:
     assert jobs(db) == []
 
 
+@begins_with(driven)
 def test_uninstalling_leaves_no_job(db: Connection) -> None:
-    driven(db)
     db.execute((ROOT / "sql" / "uninstall.sql").read_text())
     assert jobs(db) == []
 

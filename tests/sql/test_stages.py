@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .notes_pair import behind_the_mirror, create_notes, differences, rows
 from .test_backfill import finish, start
 from .test_verification import verify
@@ -65,13 +65,13 @@ def test_every_stage_can_be_reached(db: Connection, until: str) -> None:
     assert rows(db, "select stage from crossfade.pairs") == [(until,)]
 
 
+@begins_with(create_notes, mirror=False)
 def test_no_stage_can_be_skipped(db: Connection) -> None:
-    create_notes(db, mirror=False)
     assert codes(db, "shadow") == {"stage_order"}
 
 
+@begins_with(prepare, "dualwrite")
 def test_shadow_needs_a_finished_backfill(db: Connection) -> None:
-    prepare(db, "dualwrite")
     assert codes(db, "shadow") == {"backfill_needed"}
     run = start(db)
     assert codes(db, "shadow") == {"backfill_needed", "backfill_running"}
@@ -79,8 +79,8 @@ def test_shadow_needs_a_finished_backfill(db: Connection) -> None:
     assert stage(db, "shadow")["after"] == "shadow"
 
 
+@begins_with(prepare, "dualwrite")
 def test_live_needs_a_clean_verify(db: Connection) -> None:
-    prepare(db, "dualwrite")
     finish(db, start(db))
     stage(db, "shadow")
     assert codes(db, "live") == {"verify_needed"}
@@ -92,16 +92,16 @@ def test_live_needs_a_clean_verify(db: Connection) -> None:
     assert stage(db, "live")["after"] == "live"
 
 
+@begins_with(prepare, "shadow")
 def test_live_needs_a_verify_after_the_last_converter_change(db: Connection) -> None:
-    prepare(db, "shadow")
     db.execute("""create or replace function public.notes_to_v1(
         new_v2 public.notes_v2, old_v1 public.notes) returns setof public.notes language sql stable
         as $$ select new_v2.id, new_v2.owner_id, new_v2.parts ->> 0, new_v2.tag $$""")
     assert codes(db, "live") == {"verify_needed"}
 
 
+@begins_with(prepare, "shadow")
 def test_live_is_blocked_by_drift_even_when_it_is_repaired(db: Connection) -> None:
-    prepare(db, "shadow")
     db.execute("insert into public.notes (id, body, tag) values (9, 'a', repeat('x', 30))")
     assert codes(db, "live") == {"open_failures"}
     db.execute("update public.notes set tag = null where id = 9")
@@ -111,8 +111,8 @@ def test_live_is_blocked_by_drift_even_when_it_is_repaired(db: Connection) -> No
     assert stage(db, "live")["after"] == "live"
 
 
+@begins_with(prepare, "shadow")
 def test_live_needs_equal_shadow_reads(db: Connection) -> None:
-    prepare(db, "shadow")
     db.execute("update crossfade.settings set value = '100' where name = 'shadow_min_reads'")
     record = "select crossfade.record_requests(%s::jsonb)"
     event = {
@@ -136,14 +136,14 @@ def crossfade_blockers(db: Connection, name: str) -> set[str]:
     return {row[0] for row in found}
 
 
+@begins_with(prepare, "live")
 def test_rampdown_needs_everybody_on_v2(db: Connection) -> None:
-    prepare(db, "live")
     percentage(db, 99.999)
     assert codes(db, "rampdown") == {"percentage"}
 
 
+@begins_with(prepare, "rampdown")
 def test_complete_needs_bake_time_and_a_confirmation(db: Connection) -> None:
-    prepare(db, "rampdown")
     db.execute("update crossfade.settings set value = '3600' where name = 'stage_bake_s'")
     assert codes(db, "complete") == {"bake_time", "v1_written"}
     db.execute("update crossfade.settings set value = '0' where name = 'stage_bake_s'")
@@ -164,8 +164,8 @@ def test_going_back_needs_only_a_reason_and_loses_nothing(
         assert differences(db) == []
 
 
+@begins_with(prepare, "rampdown")
 def test_going_back_takes_no_table_lock(db: Connection, connect: Connect) -> None:
-    prepare(db, "rampdown")
     reader = connect()
     reader.execute("begin")
     reader.execute("lock table public.notes, public.notes_v2 in access share mode")
@@ -180,15 +180,15 @@ def test_going_back_takes_no_table_lock(db: Connection, connect: Connect) -> Non
     reader.execute("rollback")
 
 
+@begins_with(prepare, "live")
 def test_going_back_starts_again_at_zero_percent(db: Connection) -> None:
-    prepare(db, "live")
     percentage(db, 75)
     stage(db, "shadow")
     assert rows(db, "select percentage from crossfade.cohorts") == [(0,)]
 
 
+@begins_with(create_notes, mirror=False)
 def test_a_reason_is_required(db: Connection) -> None:
-    create_notes(db, mirror=False)
     with pytest.raises(psycopg.Error) as refused:
         db.execute("select crossfade.set_stage('notes', 'dualwrite', '  ')")
     assert '"CF007"' in (refused.value.diag.message_detail or "")
@@ -197,8 +197,8 @@ def test_a_reason_is_required(db: Connection) -> None:
 # Complete and the way back ------------------------------------------------------------
 
 
+@begins_with(prepare, "complete")
 def test_complete_makes_v1_a_read_only_archive(db: Connection) -> None:
-    prepare(db, "complete")
     with pytest.raises(psycopg.Error) as refused:
         db.execute("insert into public.notes (id, body) values (5, 'a')")
     assert '"CF_ARCHIVED"' in (refused.value.diag.message_detail or "")
@@ -206,8 +206,8 @@ def test_complete_makes_v1_a_read_only_archive(db: Connection) -> None:
     assert rows(db, "select count(*) from public.notes where id = 77") == [(0,)]
 
 
+@begins_with(prepare, "complete")
 def test_way_back_from_complete_needs_a_reverse_backfill_and_a_clean_verify(db: Connection) -> None:
-    prepare(db, "complete")
     db.execute("""insert into public.notes_v2 (id, parts) values (77, '["only v2"]')""")
     db.execute("""update public.notes_v2 set parts = '["edited"]' where id = 1""")
     db.execute("delete from public.notes_v2 where id = 2")
@@ -235,16 +235,16 @@ def test_way_back_from_complete_needs_a_reverse_backfill_and_a_clean_verify(db: 
 
 
 @pytest.mark.parametrize("value", [101, -1, 33.3333, "abc", None])
+@begins_with(prepare, "live")
 def test_percentages_that_cannot_be_kept_are_refused(db: Connection, value: object) -> None:
-    prepare(db, "live")
     with pytest.raises(psycopg.Error) as refused:
         percentage(db, value)
     assert '"CF004"' in (refused.value.diag.message_detail or "")
     assert rows(db, "select percentage from crossfade.cohorts") == [(0,)]
 
 
+@begins_with(prepare, "shadow")
 def test_raising_is_refused_outside_live_and_while_latched(db: Connection) -> None:
-    prepare(db, "shadow")
     with pytest.raises(psycopg.Error) as refused:
         percentage(db, 5)
     assert '"CF005"' in (refused.value.diag.message_detail or "")
@@ -258,14 +258,14 @@ def test_raising_is_refused_outside_live_and_while_latched(db: Connection) -> No
     assert rows(db, "select percentage from crossfade.cohorts") == [(5,)]
 
 
+@begins_with(prepare, "live")
 def test_unknown_cohort_field_is_named(db: Connection) -> None:
-    prepare(db, "live")
     with pytest.raises(psycopg.Error, match='Unknown cohort field "percent"'):
         db.execute("select crossfade.set_cohort('notes', '{\"percent\": 5}', 'test')")
 
 
+@begins_with(prepare, "live")
 def test_every_change_raises_the_version_and_is_audited(db: Connection) -> None:
-    prepare(db, "live")
     (before,) = rows(db, "select crossfade.flags_version()")
     percentage(db, 25)
     (after,) = rows(db, "select crossfade.flags_version()")

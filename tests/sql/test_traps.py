@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.sql.conftest import Connect, Connection
+from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import call, in_background, one, open_v2, refused
 from tests.sql.notes_pair import REGISTER, TABLES, create_notes, differences, rows
 from tests.sql.things_pair import ADA, LONG, acting_as, failures, pair_of, verify
@@ -227,10 +227,10 @@ def notes(scratch: Connection) -> Connection:
 
 
 @pytest.mark.parametrize("table", ["notes", "notes_v2"])
+@begins_with(create_notes, options='{"failure_policy": "raise"}')
 def test_guard_works_in_a_fresh_session_after_use_and_after_an_error(
     db: Connection, connect: Connect, table: str
 ) -> None:
-    create_notes(db, options='{"failure_policy": "raise"}')
     column, value = ("body", "'a'") if table == "notes" else ("parts", "'[\"a\"]'")
     insert = f"insert into public.{table} ({column}) values ({value})"
     session = connect()
@@ -255,8 +255,8 @@ def test_mirror_triggers_are_immediate_and_ordinary(notes: Connection) -> None:
     assert found == [(False, "O")]
 
 
+@begins_with(create_notes)
 def test_a_deferred_trigger_added_later_does_not_loop(db: Connection) -> None:
-    create_notes(db)
     db.execute("""
         create function public.late() returns trigger language plpgsql as $$
         begin
@@ -380,8 +380,8 @@ def test_a_trigger_on_mirrored_rows_may_change_rows_whose_turn_comes_later(
 
 
 @pytest.mark.parametrize("count", [1, 30])
+@begins_with(create_notes)
 def test_an_equal_row_is_not_written_again(db: Connection, count: int) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (body) select 'n' from generate_series(1, %s)", [count])
     before = rows(db, "select id, xmin::text from public.notes_v2 order by id")
     db.execute("update public.notes set body = body")
@@ -391,11 +391,11 @@ def test_an_equal_row_is_not_written_again(db: Connection, count: int) -> None:
 # 6.2 Locks. A mirror writes two tables, so it can deadlock or queue where one write could not.
 
 
+@begins_with(create_notes)
 def test_the_loser_of_a_deadlock_is_told_and_nothing_is_lost(
     db: Connection, connect: Connect
 ) -> None:
     # Recorded instead, its write would be committed in one table and undo the winner's in repair.
-    create_notes(db)
     db.execute("insert into public.notes (id, body) values (1, 'n'), (2, 'n')")
     first, second = connect(), connect()
     writes = {
@@ -433,8 +433,8 @@ def locks(db: Connection) -> set[tuple[str, str]]:
     return {(table, mode) for table, mode in found}
 
 
+@begins_with(create_notes)
 def test_registering_lets_readers_pass(db: Connection, connect: Connect) -> None:
-    create_notes(db)
     reader = connect()
     reader.execute("begin")
     reader.execute("select from public.notes, public.notes_v2")
@@ -445,16 +445,16 @@ def test_registering_lets_readers_pass(db: Connection, connect: Connect) -> None
         reader.execute("select from public.notes, public.notes_v2")
 
 
+@begins_with(create_notes, mirror=False)
 def test_only_removing_locks_readers_out(db: Connection) -> None:
-    create_notes(db, mirror=False)
     with db.transaction(force_rollback=True):
         call(db, "unregister_pair", "notes", "over")
         for table in ("notes", "notes_v2"):
             assert (table, "AccessExclusiveLock") in locks(db)
 
 
+@begins_with(create_notes)
 def test_stages_and_rollback_take_no_lock_on_tables(db: Connection) -> None:
-    create_notes(db)
     db.execute("update crossfade.settings set value = '0' where name = 'shadow_min_reads'")
     weak = {"AccessShareLock", "RowShareLock"}
     for act in (
@@ -479,10 +479,10 @@ def test_statements_that_change_tables_give_up_waiting(notes: Connection) -> Non
 # 6.3 Backfill beside live writers.
 
 
+@begins_with(create_notes, mirror=False)
 def test_an_updater_with_an_old_snapshot_fails_instead_of_leaving_a_stale_copy(
     db: Connection, connect: Connect
 ) -> None:
-    create_notes(db, mirror=False)
     db.execute("insert into public.notes (id, body) select g, 'n' from generate_series(1, 5) g")
     call(db, "set_stage", "notes", "dualwrite", "test")
     run = call(db, "start_backfill", "notes")["run"]["id"]

@@ -8,7 +8,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
-from tests.sql.conftest import ROOT, Connection, on_debian_15
+from tests.sql.conftest import ROOT, Connection, begins_with, on_debian_15
 from tests.sql.control import call, one, refused, unmirrored
 from tests.sql.notes_pair import REGISTER, create_notes, differences, rows
 from tests.sql.things_pair import acting_as, create_ignore_case, failures, pair_of, verify
@@ -47,8 +47,8 @@ def test_identity_outside_the_key_is_mirrored(scratch: Connection) -> None:
     assert one(scratch, "select count(distinct serial) from public.things") == 20
 
 
+@begins_with(create_notes)
 def test_a_column_added_later_is_never_silently_lost(db: Connection) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (id, body) values (1, 'before')")
     db.execute("alter table public.notes_v2 add column colour text")
     # The converter no longer makes a whole row, and every write says so.
@@ -449,8 +449,8 @@ def test_a_converter_that_raises_stops_nobody(notes: Connection, count: int) -> 
 
 # PostgreSQL 15 does not count them.
 @pytest.mark.parametrize("template", ["18", "16"], indirect=True, scope="session")
+@begins_with(create_notes)
 def test_many_rows_cost_few_subtransactions(db: Connection) -> None:
-    create_notes(db)
     count = (
         "select s.subxact_count from pg_stat_get_backend_idset() b "
         "cross join lateral pg_stat_get_backend_subxact(b) s "
@@ -472,8 +472,8 @@ def test_many_rows_cost_few_subtransactions(db: Connection) -> None:
 # Plans: PL/pgSQL keeps them per session, and a plan made for 40,000 rows scans the table for one.
 
 
+@begins_with(create_notes)
 def test_single_rows_are_fast_after_many_rows(db: Connection) -> None:
-    create_notes(db)
     singles: list[Callable[[int], str]] = [
         lambda n: f"update public.notes set body = 'v1 {n}' where id = {n}",
         lambda n: f"""update public.notes_v2 set parts = '["v2 {n}"]' where id = {n}""",

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .notes_pair import behind_the_mirror, create_notes, differences, rows
 
 
@@ -38,8 +38,8 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("ranges", [1, 3])
+@begins_with(prepare)
 def test_equal_tables_are_clean(db: Connection, ranges: int) -> None:
-    prepare(db)
     assert verify(db, ranges=ranges)["mismatches"] == 0
     assert rows(db, "select last_clean_verify_at is not null from crossfade.pairs") == [(True,)]
 
@@ -56,16 +56,16 @@ def test_verify_names_the_row_and_columns_that_differ(db: Connection, kind: str)
     assert rows(db, "select last_clean_verify_at from crossfade.pairs") == [(None,)]
 
 
+@begins_with(prepare)
 def test_null_and_empty_string_differ(db: Connection) -> None:
-    prepare(db)
     db.execute("update public.notes set tag = '' where id = 7")
     behind_the_mirror(db, "update public.notes_v2 set tag = null where id = 7")
     assert verify(db)["mismatches"] == 1
 
 
 @pytest.mark.parametrize("kind", DIFFERENCES)
+@begins_with(prepare)
 def test_repair_makes_v1_win_while_it_leads(db: Connection, kind: str) -> None:
-    prepare(db)
     behind_the_mirror(db, DIFFERENCES[kind][0])
     verify(db)
     before = rows(db, "select * from public.notes order by id")
@@ -77,8 +77,8 @@ def test_repair_makes_v1_win_while_it_leads(db: Connection, kind: str) -> None:
     assert rows(db, "select count(*) from crossfade.audit where action = 'repair.row'") == [(1,)]
 
 
+@begins_with(prepare)
 def test_repair_makes_v2_win_in_rampdown(db: Connection) -> None:
-    prepare(db)
     db.execute("update crossfade.pairs set stage = 'rampdown'")
     behind_the_mirror(db, "update public.notes_v2 set tag = 'v2 wins' where id = 7")
     verify(db)
@@ -86,8 +86,8 @@ def test_repair_makes_v2_win_in_rampdown(db: Connection) -> None:
     assert rows(db, "select tag from public.notes where id = 7") == [("v2 wins",)]
 
 
+@begins_with(prepare)
 def test_recorded_failure_says_which_side_was_written(db: Connection) -> None:
-    prepare(db)
     db.execute(
         "alter table public.notes add constraint no_long_tag check (length(tag) < 5) not valid"
     )
@@ -105,8 +105,8 @@ def test_recorded_failure_says_which_side_was_written(db: Connection) -> None:
     assert rows(db, "select tag from public.notes where id = 7") == [("too long",)]
 
 
+@begins_with(prepare)
 def test_repair_keeps_what_it_deletes(db: Connection) -> None:
-    prepare(db)
     behind_the_mirror(
         db, "insert into public.notes_v2 (id, parts) values (9999, '[\"only here\"]')"
     )
@@ -118,8 +118,8 @@ def test_repair_keeps_what_it_deletes(db: Connection) -> None:
     ) == [('["only here"]', "test")]
 
 
+@begins_with(prepare)
 def test_clean_pass_settles_older_findings(db: Connection) -> None:
-    prepare(db)
     behind_the_mirror(db, "update public.notes_v2 set tag = 'x' where id = 7")
     verify(db)
     db.execute("update public.notes set tag = 'mended' where id = 7")
@@ -127,8 +127,8 @@ def test_clean_pass_settles_older_findings(db: Connection) -> None:
     assert rows(db, "select resolution from crossfade.mismatches") == [("equal",)]
 
 
+@begins_with(prepare)
 def test_verify_of_a_row_somebody_holds_does_not_hang(db: Connection, connect: Connect) -> None:
-    prepare(db)
     behind_the_mirror(db, "update public.notes_v2 set tag = 'x' where id = 7")
     holder = connect()
     holder.execute("begin")
@@ -137,8 +137,8 @@ def test_verify_of_a_row_somebody_holds_does_not_hang(db: Connection, connect: C
     holder.execute("rollback")
 
 
+@begins_with(prepare)
 def test_backfill_batch_refuses_a_verify_run(db: Connection) -> None:
-    prepare(db)
     (started,) = rows(db, "select crossfade.start_verify('notes')")
     with pytest.raises(psycopg.Error) as refused:
         db.execute("select crossfade.backfill_batch(%s)", [started[0]["run"]["id"]])

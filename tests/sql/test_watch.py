@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from .conftest import Connect, Connection
+from .conftest import Connect, Connection, begins_with
 from .notes_pair import behind_the_mirror, create_notes, differences, rows
 from .test_stages import codes, prepare
 
@@ -31,8 +31,8 @@ def repair(db: Connection) -> dict[str, Any]:
 # log_only -----------------------------------------------------------------------------------------
 
 
+@begins_with(create_notes)
 def test_log_only_notes_keys_and_repair_drains_them(db: Connection) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (id, body) select g, 'n' from generate_series(1, 20) g")
     db.execute("update public.notes_v2 set pinned = true where id = 5")
     mirror(db, "log_only")
@@ -57,8 +57,8 @@ def test_log_only_notes_keys_and_repair_drains_them(db: Connection) -> None:
     assert rows(db, "select id from public.notes_v2 where pinned") == [(60,)]
 
 
+@begins_with(prepare, "shadow")
 def test_log_only_survives_the_step_to_shadow_and_blocks_live(db: Connection) -> None:
-    prepare(db, "shadow")
     mirror(db, "log_only")
     assert "mirror_paused" in codes(db, "live")
     db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
@@ -72,8 +72,8 @@ def test_the_mirror_cannot_be_paused_while_users_read_v2(db: Connection) -> None
     assert json.loads(refused.value.diag.message_detail or "{}")["code"] == "CF005"
 
 
+@begins_with(create_notes)
 def test_unknown_mirror_mode_is_named(db: Connection) -> None:
-    create_notes(db)
     with pytest.raises(psycopg.Error, match='Unknown mirror mode "off"'):
         mirror(db, "off")
 
@@ -87,15 +87,15 @@ def look(db: Connection, max_rows: int = 10) -> dict[str, Any]:
     return found
 
 
+@begins_with(prepare, "shadow")
 def test_verify_some_goes_round_and_round(db: Connection) -> None:
-    prepare(db, "shadow")
     db.execute("insert into public.notes (id, body) select g, 'n' from generate_series(10, 34) g")
     passes = [look(db)["passes"] for _ in range(6)]
     assert passes == [0, 0, 1, 1, 1, 2]
 
 
+@begins_with(prepare, "shadow")
 def test_what_verify_some_finds_blocks_the_next_stage(db: Connection) -> None:
-    prepare(db, "shadow")
     assert look(db)["mismatches"] == 0
     behind_the_mirror(db, "update public.notes_v2 set tag = 'x' where id = 1")
     assert look(db)["mismatches"] == 1
@@ -119,15 +119,15 @@ def check_rls(connection: Connection) -> list[dict[str, Any]]:
     return found
 
 
+@begins_with(create_notes)
 def test_equal_policies_show_every_user_the_same_rows(db: Connection) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (body, owner_id) values ('a', %s), ('b', %s)", [ONE, TWO])
     assert check_rls(db) == []
     assert rows(db, "select current_user") == [("postgres",)]
 
 
+@begins_with(prepare, "shadow")
 def test_a_policy_that_shows_more_in_v2_blocks_live(db: Connection) -> None:
-    prepare(db, "shadow")
     db.execute("insert into public.notes (id, body, owner_id) values (70, 'a', %s)", [ONE])
     db.execute("""create policy "too much" on public.notes_v2 to authenticated using (true)""")
     seen = [d for d in check_rls(db) if d["key"] == {"id": 70}]
@@ -140,8 +140,8 @@ def test_a_policy_that_shows_more_in_v2_blocks_live(db: Connection) -> None:
     assert db.execute("select crossfade.set_stage('notes', 'live', 'test')").fetchone()
 
 
+@begins_with(create_notes)
 def test_check_rls_works_for_the_service_role(db: Connection, connect: Connect) -> None:
-    create_notes(db)
     db.execute("insert into public.notes (body, owner_id) values ('a', %s)", [ONE])
     service = connect("service_role")
     assert check_rls(service) == []

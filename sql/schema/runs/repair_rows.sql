@@ -8,11 +8,13 @@ as $$
   select array(
     select f.key from crossfade.mirror_failures f
     where f.pair = replaced_keys.pair and f.key = any (keys) and f.resolved_at is null
-      and f.written_side = replaced_keys.side and f.operation = 'DELETE');
+      and f.written_side = replaced_keys.side and f.operation = 'DELETE'
+      -- What is mirrored makes a new row a counterpart of its own.
+      and f.error_code = 'LOGGED');
 $$;
 
 comment on function crossfade_private.replaced_keys is
-  'Keys whose row was deleted on that side: if there is one again, it is another row, and the counterpart is the old one''s.';
+  'Keys whose row was deleted on that side while writes were only noted: if there is one again, it is another row, and the counterpart is the old one''s.';
 
 create or replace function crossfade_private.look_at_keys(
   pieces jsonb, keys jsonb[], replaced jsonb[]

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import psycopg
 import pytest
 
 from tests.sql.cases.pairs import dualwrite
-from tests.sql.conftest import Connection, Template, copied
-
-
-@pytest.fixture(scope="module")
-def prepared(template: Template) -> Iterator[str]:
-    """The name of a database in which the plain pair is in dualwrite, and V2 open to everybody."""
-    with copied(template, template.database) as name:
-        with psycopg.connect(template.url(name), autocommit=True) as db:
-            dualwrite(db)
-        yield name
+from tests.sql.conftest import Connection, Template, prepared
 
 
 @pytest.fixture
-def original(request: pytest.FixtureRequest, template: Template) -> str:
-    """What the test's database is a copy of: of the prepared one where it asks for that."""
-    if "mirrored" not in request.fixturenames:
-        return template.database
-    name: str = request.getfixturevalue("prepared")
-    return name
+def original(request: pytest.FixtureRequest, template: Template, original: str) -> str:
+    """Also for tests that ask for it by the name of its connection."""
+    if "mirrored" in request.fixturenames:
+        return prepared(template, dualwrite, (), {})
+    return original
 
 
 @pytest.fixture
 def mirrored(db: Connection) -> Connection:
-    """One autocommit connection, as db, to a copy of the prepared database."""
+    """One autocommit connection; the plain pair is in dualwrite, V2 open to everybody."""
     return db

@@ -18,7 +18,7 @@ from tests.sql.cases.pairs import (
     to_stage,
     unseen,
 )
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, begins_with
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
@@ -199,10 +199,10 @@ CONFLICTS = {
 
 @pytest.mark.parametrize("count", [1, 8, 17])
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, SHAPE)
 def test_edits_that_contradict_each_other_leave_both_tables_equal(
     db: Connection, side: int, count: int
 ) -> None:
-    dualwrite(db, SHAPE)
     s, t = ("public.things", "public.things_v2")[:: 1 if side == 1 else -1]
     wrong = {}
     for name, statement in CONFLICTS.items():
@@ -250,10 +250,10 @@ def test_an_application_that_writes_both_tables_by_hand_is_not_in_the_way(
 
 @pytest.mark.parametrize("count", [1, 30])
 @pytest.mark.parametrize("first", ["public.things", "public.things_v2"])
+@begins_with(dualwrite)
 def test_the_same_row_inserted_into_both_tables_by_one_statement_is_one_row(
     db: Connection, first: str, count: int
 ) -> None:
-    dualwrite(db)
     second = "public.things_v2" if first == "public.things" else "public.things"
     db.execute(
         f"with a as (insert into {first} (id, body) "
@@ -290,8 +290,8 @@ end $$
 """
 
 
+@begins_with(dualwrite, SHAPE)
 def test_a_function_that_edits_both_tables_reaches_both(db: Connection) -> None:
-    dualwrite(db, SHAPE)
     db.execute(BY_FUNCTION)
     fresh(db)
     # Once a statement, and many times in one.
@@ -327,8 +327,8 @@ def test_a_merge_that_answers_what_it_did_feeds_an_edit_of_the_other_table(db: C
     settled(db, "id, body, note")
 
 
+@begins_with(dualwrite)
 def test_repair_finds_nothing_to_undo_after_edits_of_both_tables(db: Connection) -> None:
-    dualwrite(db)
     db.execute("insert into public.things values (1, 'old'), (2, 'old')")
     db.execute(
         "with a as (update public.things set body = 'new' where id = 1 returning id) "

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.sql.cases.pairs import backfill, repair
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, begins_with
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -61,10 +61,10 @@ ORDERS = [("parents", "children"), ("children", "parents")]
 
 @pytest.mark.parametrize("order", ORDERS, ids=["parent first", "child first"])
 @pytest.mark.parametrize("where", ["both", "V2 only"])
+@begins_with(pair, "parents", registered=False)
 def test_a_child_is_not_copied_before_its_parent(
     db: Connection, order: tuple[str, str], where: str
 ) -> None:
-    pair(db, "parents", registered=False)
     pair(
         db, "children",
         "references public.parents{v}" if where == "both" else "",
@@ -87,8 +87,8 @@ def test_a_child_is_not_copied_before_its_parent(
     equal(db, "parents", "children")
 
 
+@begins_with(pair, "parents")
 def test_the_status_of_a_child_names_the_parent_it_waits_for(db: Connection) -> None:
-    pair(db, "parents")
     pair(db, "children", "references public.parents{v}")
     dualwrite(db, "parents", "children")
     status = str(call(db, "pair_status", "children"))
@@ -97,8 +97,8 @@ def test_the_status_of_a_child_names_the_parent_it_waits_for(db: Connection) -> 
     backfill(db, "children")
 
 
+@begins_with(pair, "parents")
 def test_grandchildren_and_children_of_two_parents_wait_for_all_of_them(db: Connection) -> None:
-    pair(db, "parents")
     pair(db, "others")
     pair(db, "children", "references public.parents{v}")
     pair(db, "grandchildren", "references public.children{v}")
@@ -149,8 +149,8 @@ def test_a_table_that_points_at_itself_waits_for_nobody(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("table", ["", "_v2"])
+@begins_with(pair, "parents")
 def test_cascades_reach_the_children_of_both_tables(db: Connection, table: str) -> None:
-    pair(db, "parents")
     pair(db, "children", "references public.parents{v} on delete cascade on update cascade")
     dualwrite(db, "parents", "children")
     backfill(db, "parents")
@@ -169,10 +169,10 @@ def test_cascades_reach_the_children_of_both_tables(db: Connection, table: str) 
 
 
 @pytest.mark.parametrize("table", ["", "_v2"])
+@begins_with(pair, "parents")
 def test_a_parent_with_its_children_in_one_statement_reaches_both(
     db: Connection, table: str
 ) -> None:
-    pair(db, "parents")
     pair(db, "children", "references public.parents{v}")
     dualwrite(db, "parents", "children")
     backfill(db, "parents")
@@ -192,10 +192,10 @@ def test_a_parent_with_its_children_in_one_statement_reaches_both(
     assert one(db, "select count(*) from public.children") == 0
 
 
+@begins_with(pair, "parents")
 def test_a_parent_switched_off_under_its_child_costs_only_what_repair_brings_back(
     db: Connection,
 ) -> None:
-    pair(db, "parents")
     pair(db, "children", "references public.parents{v}")
     dualwrite(db, "parents", "children")
     backfill(db, "parents")
@@ -212,9 +212,9 @@ def test_a_parent_switched_off_under_its_child_costs_only_what_repair_brings_bac
 
 
 @pytest.mark.parametrize("policy", ["record", "raise"])
+@begins_with(pair, "parents", registered=False)
 def test_what_the_wrong_order_cost_is_repaired(db: Connection, policy: str) -> None:
     # Live writes reach a child's pair while the parents that were there before are not copied yet.
-    pair(db, "parents", registered=False)
     pair(db, "children", "references public.parents{v}", registered=False)
     db.execute(FILL)
     for name in ("parents", "children"):

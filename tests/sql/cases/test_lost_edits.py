@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.sql.cases.pairs import Shape, both, dualwrite, repair, settled
-from tests.sql.conftest import Connect, Connection, on_both_ends
+from tests.sql.conftest import Connect, Connection, begins_with, on_both_ends
 from tests.sql.control import one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -125,10 +125,10 @@ def test_no_acknowledged_edit_is_lost(
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@begins_with(prepare)
 def test_no_acknowledged_edit_is_lost_under_a_snapshot(
     db: Connection, connect: Connect, isolation: str
 ) -> None:
-    prepare(db)
     clients = [
         Client(connect(), adding("things", "a", isolation=isolation)),
         Client(connect(), adding("things_v2", "b", isolation=isolation)),
@@ -198,10 +198,10 @@ KINDS: dict[str, list[tuple[str, Callable[[Connection, int], object]]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@begins_with(prepare)
 def test_no_acknowledged_edit_is_lost_by_other_statements(
     db: Connection, connect: Connect, kind: str
 ) -> None:
-    prepare(db)
     clients = [Client(connect(), write) for _, write in KINDS[kind]]
     play(*clients)
     found = {row[0]: {"a": row[1], "b": row[2]} for row in settled(db, "id, a, b")}
@@ -215,10 +215,10 @@ def test_no_acknowledged_edit_is_lost_by_other_statements(
             assert found[row][column] == wanted, (column, row)
 
 
+@begins_with(prepare)
 def test_a_row_that_is_deleted_and_edited_at_once_is_in_both_tables_or_in_none(
     db: Connection, connect: Connect
 ) -> None:
-    prepare(db)
 
     def delete_and_insert(session: Connection, row: int) -> object:
         session.execute("delete from public.things where id = %s", [row])
@@ -234,10 +234,10 @@ def test_a_row_that_is_deleted_and_edited_at_once_is_in_both_tables_or_in_none(
     assert len(settled(db, "id, a, b")) == 3
 
 
+@begins_with(prepare)
 def test_the_victim_of_a_deadlock_is_told_and_nothing_of_it_is_stored(
     db: Connection, connect: Connect
 ) -> None:
-    prepare(db)
     first, second = connect(), connect()
     first.execute("begin")
     second.execute("begin")

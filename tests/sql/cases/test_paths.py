@@ -23,7 +23,7 @@ from tests.sql.cases.pairs import (
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connection, on_both_ends
+from tests.sql.conftest import Connection, begins_with, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.things_pair import failures
 
@@ -94,8 +94,8 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("table", ["things", "things_v2"])
+@begins_with(dualwrite)
 def test_many_good_rows_take_few_steps(db: Connection, table: str) -> None:
-    dualwrite(db)
     db.execute(f"insert into public.things select g, 'n' from generate_series(1, {ROWS}) g")
     taken = {}
     for statement in STATEMENTS:
@@ -116,10 +116,10 @@ BAD = PLAIN.but(
 
 @pytest.mark.parametrize("refused", [1, 3])
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, BAD)
 def test_few_bad_rows_of_many_are_not_paid_for_by_each_good_one(
     db: Connection, side: int, refused: int
 ) -> None:
-    dualwrite(db, BAD)
     table, value = ("things", "bad for V2") if side == 1 else ("things_v2", "bad for V1")
     every = ROWS // refused
     case = f"case when g % {every} = 7 then '{value}' else '{{}}' end"
@@ -145,8 +145,8 @@ def test_few_bad_rows_of_many_are_not_paid_for_by_each_good_one(
     assert len(settled(db)) == ROWS
 
 
+@begins_with(dualwrite)
 def test_an_edit_of_what_only_v2_holds_takes_nothing_of_v1(db: Connection) -> None:
-    dualwrite(db)
     db.execute(f"insert into public.things select g, 'n' from generate_series(1, {ROWS}) g")
     reads = (
         "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) from pg_stat_xact_user_tables "

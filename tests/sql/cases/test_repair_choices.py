@@ -19,7 +19,7 @@ from tests.sql.cases.pairs import (
     to_stage,
     unseen,
 )
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, begins_with
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -96,8 +96,8 @@ def test_the_operator_chooses_what_becomes_of_it(db: Connection, who: str, choic
     del leader
 
 
+@begins_with(dualwrite)
 def test_an_unknown_choice_is_refused(db: Connection) -> None:
-    dualwrite(db)
     for choice in ("remove", "", "DELETE"):
         with pytest.raises(psycopg.Error) as caught:
             repair(db, follower_only=choice)
@@ -125,10 +125,10 @@ NOTED: dict[str, tuple[str, dict[int, str | None]]] = {
 
 @pytest.mark.parametrize("side", [1, 2])
 @pytest.mark.parametrize("kind", NOTED)
+@begins_with(led_by, "V1 leads")
 def test_what_was_noted_is_settled_from_the_side_that_was_written(
     db: Connection, kind: str, side: int
 ) -> None:
-    led_by(db, "V1 leads")
     db.execute("update public.things_v2 set pinned = true")
     mirror(db, "log_only")
     table = "public.things" if side == 1 else "public.things_v2"
@@ -147,8 +147,8 @@ def test_what_was_noted_is_settled_from_the_side_that_was_written(
         assert one(db, lost + "and id <= 20 and body = 'n'") == 0
 
 
+@begins_with(led_by, "V1 leads")
 def test_both_sides_are_settled_each_from_where_it_was_written(db: Connection) -> None:
-    led_by(db, "V1 leads")
     mirror(db, "log_only")
     db.execute("update public.things set body = 'by V1' where id <= 5")
     db.execute("update public.things_v2 set body = 'by V2' where id between 6 and 10")
@@ -222,8 +222,8 @@ def test_the_plan_says_by_key_what_will_be_done_and_does_nothing(db: Connection,
     settled(db)
 
 
+@begins_with(led_by, "V1 leads")
 def test_the_plan_is_bounded_and_counts_the_rest(db: Connection) -> None:
-    led_by(db, "V1 leads")
     mirror(db, "log_only")
     db.execute("update public.things set body = 'edited'")
     mirror(db, "both")
@@ -233,8 +233,8 @@ def test_the_plan_is_bounded_and_counts_the_rest(db: Connection) -> None:
     assert len(plan(db)["rows"]) == 20
 
 
+@begins_with(dualwrite)
 def test_an_operator_may_read_the_plan_and_nobody_else(db: Connection) -> None:
-    dualwrite(db)
     for role in ("anon", "authenticated"):
         db.execute(f"set role {role}")
         with pytest.raises(psycopg.Error):
@@ -252,8 +252,8 @@ HOPELESS = PLAIN.but(
 
 @pytest.mark.parametrize("how", ["failures", "mismatches"])
 @pytest.mark.parametrize("place", ["before", "after", "between"])
+@begins_with(dualwrite, HOPELESS)
 def test_rows_that_cannot_be_repaired_starve_nobody(db: Connection, place: str, how: str) -> None:
-    dualwrite(db, HOPELESS)
     bad = {"before": "1, 60", "after": "2001, 2060", "between": "1005, 1064"}[place]
     good = "select g, 'soon' from generate_series(1000, 1004) g union all " \
         "select g, 'soon' from generate_series(1065, 1070) g"  # fmt: skip
@@ -283,8 +283,8 @@ def test_rows_that_cannot_be_repaired_starve_nobody(db: Connection, place: str, 
     assert len(settled(db)) >= 71
 
 
+@begins_with(dualwrite, HOPELESS)
 def test_a_row_that_fails_says_why_and_how_often(db: Connection) -> None:
-    dualwrite(db, HOPELESS)
     db.execute("insert into public.things values (1, 'bad')")
     for _ in range(3):
         assert repair(db)["failed"] == 1
@@ -295,8 +295,8 @@ def test_a_row_that_fails_says_why_and_how_often(db: Connection) -> None:
     assert "fine" in message
 
 
+@begins_with(dualwrite)
 def test_a_locked_row_keeps_nobody_else_waiting(db: Connection) -> None:
-    dualwrite(db)
     db.execute("insert into public.things select g, 'n' from generate_series(1, 5) g")
     mirror(db, "log_only")
     db.execute("update public.things set body = 'edited'")

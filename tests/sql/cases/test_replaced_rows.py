@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sql.cases.pairs import TWO_SIDED, dualwrite, mirror, repair, settled
-from tests.sql.conftest import Connection
+from tests.sql.cases.pairs import TWO_SIDED, dualwrite, mirror, repair, settled, unseen
+from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import call
 from tests.sql.notes_pair import rows
+from tests.sql.things_pair import failures
 
 # What the transaction did to rows 1 to {n} before; {s} is the table of the statement.
 BEFORE = {
@@ -26,8 +27,8 @@ SIDES = [("things", "things_v2", "pinned"), ("things_v2", "things", "draft")]
 
 
 @pytest.mark.parametrize("before", BEFORE)
+@begins_with(dualwrite, SHAPE)
 def test_a_row_that_replaces_another_one_inherits_nothing(db: Connection, before: str) -> None:
-    dualwrite(db, SHAPE)
     for table, other, only in SIDES:
         for many in (1, 20):
             db.execute("delete from public.things")
@@ -64,10 +65,10 @@ NOTED = {
 
 
 @pytest.mark.parametrize("noted", NOTED)
+@begins_with(dualwrite, SHAPE)
 def test_a_row_that_was_replaced_while_changes_were_noted_inherits_nothing(
     db: Connection, noted: str
 ) -> None:
-    dualwrite(db, SHAPE)
     for table, other, only in SIDES:
         db.execute("delete from public.things")
         db.execute("insert into public.things values (1, 'b', 'd'), (2, 'b', 'd')")
@@ -87,9 +88,9 @@ def test_a_row_that_was_replaced_while_changes_were_noted_inherits_nothing(
         settled(db)
 
 
+@begins_with(dualwrite, SHAPE)
 def test_an_edit_of_the_old_counterpart_after_the_delete_wins(db: Connection) -> None:
     """Of two edits that were only noted the last one wins, here that of V2."""
-    dualwrite(db, SHAPE)
     db.execute("insert into public.things values (1, 'b', 'd')")
     db.execute("update public.things_v2 set pinned = 'p'")
     mirror(db, "log_only")
@@ -100,3 +101,22 @@ def test_an_edit_of_the_old_counterpart_after_the_delete_wins(db: Connection) ->
     assert repair(db)["remaining"] == 0
     assert rows(db, "select * from public.things_v2") == [(1, "last", "p")]
     assert settled(db) == [(1, "last")]
+
+
+def test_a_delete_that_is_still_open_costs_a_new_row_that_was_mirrored_nothing(
+    db: Connection, connect: Connect
+) -> None:
+    """A transaction with an old snapshot cannot know whether it deletes a counterpart."""
+    dualwrite(db, SHAPE)
+    db.execute("insert into public.things values (1, 'b', 'd')")
+    with unseen(db):
+        db.execute("delete from public.things_v2")
+    old = connect()
+    old.execute("begin isolation level repeatable read")
+    old.execute("delete from public.things where id = 1")
+    old.execute("commit")
+    assert failures(db) == [({"id": 1}, "DELETE", "CF017")]
+    db.execute("insert into public.things values (1, 'new')")
+    db.execute("update public.things_v2 set pinned = 'mine'")
+    assert repair(db)["remaining"] == 0
+    assert rows(db, "select * from public.things_v2") == [(1, "new", "mine")]

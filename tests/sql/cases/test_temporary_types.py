@@ -26,7 +26,7 @@ from tests.sql.cases.pairs import (
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection, on_both_ends
+from tests.sql.conftest import Connect, Connection, begins_with, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.operators import ROLES, add_operators, sign_in
 from tests.sql.test_pair_new import text_of, write
@@ -161,10 +161,10 @@ RIGHTS = {
 
 @pytest.mark.parametrize("names", [TYPES, NAMES, TABLES], ids=["types", "functions", "tables"])
 @pytest.mark.parametrize("right", RIGHTS)
+@begins_with(prepare)
 def test_one_right_on_one_table_runs_nobodys_code_as_the_owner(
     db: Connection, connect: Connect, right: str, names: str
 ) -> None:
-    prepare(db)
     to_stage(db, "dualwrite")
     backfill(db)
     select = ", select" if right in ("update", "delete") else ""
@@ -252,10 +252,10 @@ BY_KIND = {
 
 
 @pytest.mark.parametrize("role", ["hostile", "anon", *ROLES, "service_role"])
+@begins_with(prepare, BAD)
 def test_no_function_runs_code_of_its_caller_as_somebody_else(
     db: Connection, connect: Connect, role: str
 ) -> None:
-    prepare(db, BAD)
     to_stage(db, "dualwrite")
     backfill(db)
     add_operators(db)

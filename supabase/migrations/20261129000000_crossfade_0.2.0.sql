@@ -307,6 +307,8 @@ begin
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text, jsonb)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
+-- crossfade_private.is_noted_delete(text, integer, jsonb)
+-- crossfade_private.forget_noted_delete(text, jsonb)
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.refuse_blind_truncate(text, text)
 -- crossfade_private.move_failure(text, jsonb, jsonb)
@@ -6058,6 +6060,35 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
+create or replace function crossfade_private.is_noted_delete(pair text, side integer, key jsonb)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = is_noted_delete.pair and f.key = is_noted_delete.key and f.resolved_at is null
+      and f.written_side = is_noted_delete.side and f.operation = 'DELETE'
+      -- What is mirrored makes a new row a counterpart of its own.
+      and f.error_code = 'LOGGED');
+$$;
+
+comment on function crossfade_private.is_noted_delete is
+  'Whether the row of a key was deleted on a side while writes were only noted: if there is one again, it is another row, and the counterpart is the old one''s.';
+
+create or replace function crossfade_private.forget_noted_delete(pair text, key jsonb)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.mirror_failures f set operation = 'MOVE'
+  where f.pair = forget_noted_delete.pair and f.key = forget_noted_delete.key
+    and f.resolved_at is null and f.operation = 'DELETE';
+$$;
+
+comment on function crossfade_private.forget_noted_delete is
+  'The counterpart of a deleted row is gone: what has its key now has one of its own.';
+
 create or replace function crossfade_private.note_unseen(
   pair text, side integer, operation text, keys jsonb[]
 )
@@ -7081,6 +7112,10 @@ declare
   cf_further jsonb;
   cf_constraint text;
   cf_refused integer[] := '{}'::integer[];
+  -- Keys are followed also while all else is only noted, and then no client is refused for it.
+  cf_noting constant boolean := {state} = 'log';
+  cf_is_another boolean;
+  cf_is_stale boolean;
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -7090,8 +7125,19 @@ begin
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when {same_key_moved};
+    cf_is_another := cf_noting
+      and crossfade_private.is_noted_delete({pair_literal}, {side}, {key_json_from});
+    cf_is_stale := cf_noting
+      and crossfade_private.is_noted_delete({pair_literal}, {side}, {key_json_to});
     perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
     begin
+      if cf_is_stale then
+        -- The row that had the key was deleted, which was only noted: its counterpart goes now.
+        delete from {target} cf_t where {same_key_t_to};
+        if not cf_is_another then
+          perform crossfade_private.forget_noted_delete({pair_literal}, {key_json_to});
+        end if;
+      end if;
       -- A trigger of the owner's may have made a row for the new key in this very statement. One
       -- that was there before is another row.
       delete from {target} cf_t using {source} cf_s
@@ -7118,12 +7164,17 @@ begin
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
-      if sqlstate = '23505' and cf_constraint = any ({target_key_names})
-        or crossfade_private.is_transient(sqlstate) then
+      if crossfade_private.is_transient(sqlstate)
+        or not cf_noting and sqlstate = '23505' and cf_constraint = any ({target_key_names}) then
         raise;
       end if;
-      perform crossfade_private.refuse_or_record(
-        {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      if cf_noting then
+        perform crossfade_private.record_failure(
+          {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm);
+      else
+        perform crossfade_private.refuse_or_record(
+          {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      end if;
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
         {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm, {key_json_to});
@@ -10569,15 +10620,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select array(
-    select f.key from crossfade.mirror_failures f
-    where f.pair = replaced_keys.pair and f.key = any (keys) and f.resolved_at is null
-      and f.written_side = replaced_keys.side and f.operation = 'DELETE'
-      -- What is mirrored makes a new row a counterpart of its own.
-      and f.error_code = 'LOGGED');
+    select k from unnest(keys) k where crossfade_private.is_noted_delete(pair, side, k));
 $$;
 
 comment on function crossfade_private.replaced_keys is
-  'Keys whose row was deleted on that side while writes were only noted: if there is one again, it is another row, and the counterpart is the old one''s.';
+  'Those of the keys that is_noted_delete names.';
 
 create or replace function crossfade_private.look_at_keys(
   pieces jsonb, keys jsonb[], replaced jsonb[]

@@ -257,6 +257,35 @@ $$;
 comment on function crossfade_private.note_keys is
   'Mirror mode log_only: note the keys of written rows as open failures, which repair drains.';
 
+create or replace function crossfade_private.is_noted_delete(pair text, side integer, key jsonb)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = is_noted_delete.pair and f.key = is_noted_delete.key and f.resolved_at is null
+      and f.written_side = is_noted_delete.side and f.operation = 'DELETE'
+      -- What is mirrored makes a new row a counterpart of its own.
+      and f.error_code = 'LOGGED');
+$$;
+
+comment on function crossfade_private.is_noted_delete is
+  'Whether the row of a key was deleted on a side while writes were only noted: if there is one again, it is another row, and the counterpart is the old one''s.';
+
+create or replace function crossfade_private.forget_noted_delete(pair text, key jsonb)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  update crossfade.mirror_failures f set operation = 'MOVE'
+  where f.pair = forget_noted_delete.pair and f.key = forget_noted_delete.key
+    and f.resolved_at is null and f.operation = 'DELETE';
+$$;
+
+comment on function crossfade_private.forget_noted_delete is
+  'The counterpart of a deleted row is gone: what has its key now has one of its own.';
+
 create or replace function crossfade_private.note_unseen(
   pair text, side integer, operation text, keys jsonb[]
 )

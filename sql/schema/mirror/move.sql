@@ -15,6 +15,10 @@ declare
   cf_further jsonb;
   cf_constraint text;
   cf_refused integer[] := '{}'::integer[];
+  -- Keys are followed also while all else is only noted, and then no client is refused for it.
+  cf_noting constant boolean := {state} = 'log';
+  cf_is_another boolean;
+  cf_is_stale boolean;
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -24,8 +28,19 @@ begin
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when {same_key_moved};
+    cf_is_another := cf_noting
+      and crossfade_private.is_noted_delete({pair_literal}, {side}, {key_json_from});
+    cf_is_stale := cf_noting
+      and crossfade_private.is_noted_delete({pair_literal}, {side}, {key_json_to});
     perform crossfade_private.move_failure({pair_literal}, {key_json_from}, {key_json_to});
     begin
+      if cf_is_stale then
+        -- The row that had the key was deleted, which was only noted: its counterpart goes now.
+        delete from {target} cf_t where {same_key_t_to};
+        if not cf_is_another then
+          perform crossfade_private.forget_noted_delete({pair_literal}, {key_json_to});
+        end if;
+      end if;
       -- A trigger of the owner's may have made a row for the new key in this very statement. One
       -- that was there before is another row.
       delete from {target} cf_t using {source} cf_s
@@ -52,12 +67,17 @@ begin
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
-      if sqlstate = '23505' and cf_constraint = any ({target_key_names})
-        or crossfade_private.is_transient(sqlstate) then
+      if crossfade_private.is_transient(sqlstate)
+        or not cf_noting and sqlstate = '23505' and cf_constraint = any ({target_key_names}) then
         raise;
       end if;
-      perform crossfade_private.refuse_or_record(
-        {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      if cf_noting then
+        perform crossfade_private.record_failure(
+          {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm);
+      else
+        perform crossfade_private.refuse_or_record(
+          {pair_literal}, {side}, {key_json_to}, 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      end if;
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
         {pair_literal}, {side}, {key_json_from}, 'MOVE', sqlstate, sqlerrm, {key_json_to});

@@ -6,15 +6,11 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select array(
-    select f.key from crossfade.mirror_failures f
-    where f.pair = replaced_keys.pair and f.key = any (keys) and f.resolved_at is null
-      and f.written_side = replaced_keys.side and f.operation = 'DELETE'
-      -- What is mirrored makes a new row a counterpart of its own.
-      and f.error_code = 'LOGGED');
+    select k from unnest(keys) k where crossfade_private.is_noted_delete(pair, side, k));
 $$;
 
 comment on function crossfade_private.replaced_keys is
-  'Keys whose row was deleted on that side while writes were only noted: if there is one again, it is another row, and the counterpart is the old one''s.';
+  'Those of the keys that is_noted_delete names.';
 
 create or replace function crossfade_private.look_at_keys(
   pieces jsonb, keys jsonb[], replaced jsonb[]

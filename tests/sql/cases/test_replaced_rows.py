@@ -120,3 +120,34 @@ def test_a_delete_that_is_still_open_costs_a_new_row_that_was_mirrored_nothing(
     db.execute("update public.things_v2 set pinned = 'mine'")
     assert repair(db)["remaining"] == 0
     assert rows(db, "select * from public.things_v2") == [(1, "new", "mine")]
+
+
+@pytest.mark.parametrize("policy", ["record", "raise"])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_row_may_take_the_key_of_a_deleted_one_while_changes_are_noted(
+    db: Connection, policy: str, *, together: bool
+) -> None:
+    """Nobody is refused meanwhile, and what only the other table holds goes with its row."""
+    dualwrite(db, SHAPE, failure_policy=policy)
+    for table, other, only in SIDES:
+        mirror(db, "both")
+        db.execute("delete from public.things")
+        db.execute("insert into public.things select g, 'b' || g from generate_series(1, 6) g")
+        db.execute(f"update {other} set {only} = 'of ' || id")
+        mirror(db, "log_only")
+        if together:
+            db.execute(
+                f"with gone as (delete from {table} where id = 3 returning id) "
+                f"update {table} set id = 3 from gone where {table}.id = 5"
+            )
+        else:
+            db.execute(f"delete from {table} where id = 3")
+            db.execute(f"update {table} set id = 3 where id = 5")
+            db.execute(f"update {table} set body = 'b6!' where id = 6")
+            db.execute(f"insert into {table} (id, body) values (5, 'new')")
+        mirror(db, "both")
+        assert repair(db)["remaining"] == 0
+        wanted = [(1, "b1", "of 1"), (2, "b2", "of 2"), (3, "b5", "of 5"), (4, "b4", "of 4")]
+        wanted += [(6, "b6", "of 6")] if together else [(5, "new", None), (6, "b6!", "of 6")]
+        assert rows(db, f"select id, body, {only} from {other} order by id") == wanted
+        settled(db)

@@ -18,6 +18,11 @@ declare
   cf_further jsonb;
   cf_constraint text;
   cf_refused integer[] := '{}'::integer[];
+  -- Keys are followed also while all else is only noted, and then no client is refused for it.
+  cf_noting constant boolean := case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
+    else crossfade_private.read_state('notes', 2) end = 'log';
+  cf_is_another boolean;
+  cf_is_stale boolean;
 begin
   -- In the order in which the statement moved them: at each step the new key was free.
   for cf_move in
@@ -27,8 +32,19 @@ begin
     cf_from := cf_move.cf_o;
     cf_to := cf_move.cf_n;
     continue when (cf_from).id = (cf_to).id;
+    cf_is_another := cf_noting
+      and crossfade_private.is_noted_delete('notes', 2, jsonb_build_object('id', (cf_from).id));
+    cf_is_stale := cf_noting
+      and crossfade_private.is_noted_delete('notes', 2, jsonb_build_object('id', (cf_to).id));
     perform crossfade_private.move_failure('notes', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
     begin
+      if cf_is_stale then
+        -- The row that had the key was deleted, which was only noted: its counterpart goes now.
+        delete from called.notes cf_t where (cf_t).id = (cf_to).id;
+        if not cf_is_another then
+          perform crossfade_private.forget_noted_delete('notes', jsonb_build_object('id', (cf_to).id));
+        end if;
+      end if;
       -- A trigger of the owner's may have made a row for the new key in this very statement. One
       -- that was there before is another row.
       delete from called.notes cf_t using called.notes_v2 cf_s
@@ -61,12 +77,17 @@ begin
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
-      if sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[])
-        or crossfade_private.is_transient(sqlstate) then
+      if crossfade_private.is_transient(sqlstate)
+        or not cf_noting and sqlstate = '23505' and cf_constraint = any ('{notes_pkey}'::text[]) then
         raise;
       end if;
-      perform crossfade_private.refuse_or_record(
-        'notes', 2, jsonb_build_object('id', (cf_to).id), 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      if cf_noting then
+        perform crossfade_private.record_failure(
+          'notes', 2, jsonb_build_object('id', (cf_to).id), 'MOVE', sqlstate, sqlerrm);
+      else
+        perform crossfade_private.refuse_or_record(
+          'notes', 2, jsonb_build_object('id', (cf_to).id), 'MOVE', sqlstate, sqlerrm, cf_constraint);
+      end if;
       -- The row under the old key is left behind: repair has to hear of it as well.
       perform crossfade_private.record_failure(
         'notes', 2, jsonb_build_object('id', (cf_from).id), 'MOVE', sqlstate, sqlerrm, jsonb_build_object('id', (cf_to).id));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.sql.cases.pairs import TWO_SIDED, dualwrite, mirror, repair, settled, unseen
@@ -147,7 +149,12 @@ def test_a_row_may_take_the_key_of_a_deleted_one_while_changes_are_noted(
             db.execute(f"insert into {table} (id, body) values (5, 'new')")
         mirror(db, "both")
         assert repair(db)["remaining"] == 0
-        wanted = [(1, "b1", "of 1"), (2, "b2", "of 2"), (3, "b5", "of 5"), (4, "b4", "of 4")]
+        wanted: list[tuple[Any, ...]] = [
+            (1, "b1", "of 1"),
+            (2, "b2", "of 2"),
+            (3, "b5", "of 5"),
+            (4, "b4", "of 4"),
+        ]
         wanted += [(6, "b6", "of 6")] if together else [(5, "new", None), (6, "b6!", "of 6")]
         assert rows(db, f"select id, body, {only} from {other} order by id") == wanted
         settled(db)

@@ -150,11 +150,8 @@ def test_a_row_may_take_the_key_of_a_deleted_one_while_changes_are_noted(
         mirror(db, "both")
         assert repair(db)["remaining"] == 0
         wanted: list[tuple[Any, ...]] = [
-            (1, "b1", "of 1"),
-            (2, "b2", "of 2"),
-            (3, "b5", "of 5"),
-            (4, "b4", "of 4"),
-        ]
+            (1, "b1", "of 1"), (2, "b2", "of 2"), (3, "b5", "of 5"), (4, "b4", "of 4"),
+        ]  # fmt: skip
         wanted += [(6, "b6", "of 6")] if together else [(5, "new", None), (6, "b6!", "of 6")]
         assert rows(db, f"select id, body, {only} from {other} order by id") == wanted
         settled(db)

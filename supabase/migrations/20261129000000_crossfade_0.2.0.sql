@@ -297,7 +297,7 @@ begin
 -- crossfade.describe_table(text, integer)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
--- crossfade_private.is_written_after(xid, cid, cid, xid)
+-- crossfade_private.is_written_beside(xid, cid, cid)
 -- crossfade_private.begin_engine_write(text)
 -- crossfade_private.end_engine_write(text)
 -- crossfade_private.is_engine_write(text)
@@ -5830,21 +5830,19 @@ $$;
 comment on function crossfade_private.is_of_this_transaction is
   'Whether the current transaction wrote a row, given its xmin.';
 
-create or replace function crossfade_private.is_written_after(
-  row_xmin xid, row_cmin cid, source_cmin cid, source_xmax xid
+create or replace function crossfade_private.is_written_beside(
+  row_xmin xid, row_cmin cid, source_cmin cid
 )
 returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a savepoint taken back has touched (it still has an xmax) may show a lower number. That is
-  -- safe for the row, which then passes for older, and not for the source.
-  select crossfade_private.is_of_this_transaction(row_xmin) and source_xmax = '0'
-    and row_cmin::text::bigint > source_cmin::text::bigint;
+  select pg_trigger_depth() > 1 and crossfade_private.is_of_this_transaction(row_xmin)
+    and row_cmin::text::bigint <= source_cmin::text::bigint;
 $$;
 
-comment on function crossfade_private.is_written_after is
-  'Whether the current transaction wrote a row by a later command than a row of the other table that it has just written, by their system columns: only then can it be the counterpart that was made of that one. One that was there before is somebody else''s, whoever has edited it since.';
+comment on function crossfade_private.is_written_beside is
+  'Whether a row may be the one whose trigger has just inserted a row of the other table with its key, as dual writes made by hand do. A row that was edited by what the mirror itself carried over is younger than that one, and somebody else''s.';
 
 create or replace function crossfade_private.begin_engine_write(pair text)
 returns void
@@ -6731,14 +6729,15 @@ begin
     return;
   end if;
   begin
-    -- SAFETY: a row that only the other table had is somebody else's. Writing over it would hand it
-    -- to whoever inserted this one.
+    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
     select {key_json_s} into cf_taken
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not {written_after} and ({differs})
+    where not {written_beside} and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -6747,7 +6746,7 @@ begin
     update {target} cf_t set {whole}
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
-    where {same_key_t_s} and {written_after}
+    where {same_key_t_s} and {written_beside}
       and exists (select from lateral {convert} cf_c where {differs});
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
@@ -7138,12 +7137,12 @@ begin
           perform crossfade_private.forget_noted_delete({pair_literal}, {key_json_to});
         end if;
       end if;
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One
-      -- that was there before is another row.
+      -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
+      -- this transaction and does not differ. One that was there before is another row.
       delete from {target} cf_t using {source} cf_s
-      where {same_key_t_to} and {same_key_s_to} and ({written_after}
-        or crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and exists (select from lateral {convert} cf_c where not ({differs})))
+      where {same_key_t_to} and {same_key_s_to}
+        and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from lateral {convert} cf_c where not ({differs}))
         and exists (select from {target} cf_t where {same_key_t_from});
       {drop_what_is_left_out}
       {move_statement}
@@ -7287,10 +7286,9 @@ begin
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart written after that row is its own.
+      -- A counterpart that was already made of that row does not differ.
       delete from {target} cf_t using cf_old cf_r, {source} cf_s
       where {same_key_t_r} and {same_key_s_r}
-        and not {written_after}
         and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
@@ -7890,8 +7888,8 @@ as $$
     'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
     'same_key_t_from', crossfade_private.key_sql(
       '(cf_t)', target_key, '(cf_from)', key),
-    'written_after',
-      'crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)',
+    'written_beside',
+      'crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)',
     'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
     'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
     'same_key_moved', crossfade_private.key_sql(

@@ -92,8 +92,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation("whole rows on update", "_pieces$", r"\b[ed]\.edited\b", "'true'", when="before"),
     Mutation(
         "insert that updates a counterpart",
-        "^is_of_this_transaction$",
-        r"select case when .*? end;",
+        "^is_written_beside$",
+        r"select pg_trigger_depth.*?;",
         "select true;",
         when="before",
     ),

@@ -27,21 +27,19 @@ $$;
 comment on function crossfade_private.is_of_this_transaction is
   'Whether the current transaction wrote a row, given its xmin.';
 
-create or replace function crossfade_private.is_written_after(
-  row_xmin xid, row_cmin cid, source_cmin cid, source_xmax xid
+create or replace function crossfade_private.is_written_beside(
+  row_xmin xid, row_cmin cid, source_cmin cid
 )
 returns boolean
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- What a savepoint taken back has touched (it still has an xmax) may show a lower number. That is
-  -- safe for the row, which then passes for older, and not for the source.
-  select crossfade_private.is_of_this_transaction(row_xmin) and source_xmax = '0'
-    and row_cmin::text::bigint > source_cmin::text::bigint;
+  select pg_trigger_depth() > 1 and crossfade_private.is_of_this_transaction(row_xmin)
+    and row_cmin::text::bigint <= source_cmin::text::bigint;
 $$;
 
-comment on function crossfade_private.is_written_after is
-  'Whether the current transaction wrote a row by a later command than a row of the other table that it has just written, by their system columns: only then can it be the counterpart that was made of that one. One that was there before is somebody else''s, whoever has edited it since.';
+comment on function crossfade_private.is_written_beside is
+  'Whether a row may be the one whose trigger has just inserted a row of the other table with its key, as dual writes made by hand do. A row that was edited by what the mirror itself carried over is younger than that one, and somebody else''s.';
 
 create or replace function crossfade_private.begin_engine_write(pair text)
 returns void

@@ -52,10 +52,9 @@ begin
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart written after that row is its own.
+      -- A counterpart that was already made of that row does not differ.
       delete from {target} cf_t using cf_old cf_r, {source} cf_s
       where {same_key_t_r} and {same_key_s_r}
-        and not {written_after}
         and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);

@@ -41,12 +41,12 @@ begin
           perform crossfade_private.forget_noted_delete({pair_literal}, {key_json_to});
         end if;
       end if;
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One
-      -- that was there before is another row.
+      -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
+      -- this transaction and does not differ. One that was there before is another row.
       delete from {target} cf_t using {source} cf_s
-      where {same_key_t_to} and {same_key_s_to} and ({written_after}
-        or crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and exists (select from lateral {convert} cf_c where not ({differs})))
+      where {same_key_t_to} and {same_key_s_to}
+        and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from lateral {convert} cf_c where not ({differs}))
         and exists (select from {target} cf_t where {same_key_t_from});
       {drop_what_is_left_out}
       {move_statement}

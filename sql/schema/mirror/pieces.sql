@@ -90,8 +90,8 @@ as $$
     'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
     'same_key_t_from', crossfade_private.key_sql(
       '(cf_t)', target_key, '(cf_from)', key),
-    'written_after',
-      'crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)',
+    'written_beside',
+      'crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)',
     'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
     'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
     'same_key_moved', crossfade_private.key_sql(

@@ -19,14 +19,15 @@ begin
     return;
   end if;
   begin
-    -- SAFETY: a row that only the other table had is somebody else's. Writing over it would hand it
-    -- to whoever inserted this one.
+    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
     select {key_json_s} into cf_taken
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not {written_after} and ({differs})
+    where not {written_beside} and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -35,7 +36,7 @@ begin
     update {target} cf_t set {whole}
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
-    where {same_key_t_s} and {written_after}
+    where {same_key_t_s} and {written_beside}
       and exists (select from lateral {convert} cf_c where {differs});
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}

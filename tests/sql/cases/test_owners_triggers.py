@@ -510,6 +510,21 @@ def test_an_older_dual_write_of_the_owners_may_stay(db: Connection, side: int, p
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_an_older_dual_write_in_another_form_settles_both_tables(db: Connection, side: int) -> None:
+    """What it wrote last is what both tables hold; nobody is refused."""
+    table, other = BOTH if side == 1 else BOTH[::-1]
+    body = BY_HAND.replace("{o}", other).replace("new.body", "upper(new.body)")
+    made = trigger(
+        "dual_write", "after insert or update or delete on {t} for each row", body, (table,)
+    )
+    dualwrite(db, PLAIN.but(after=made))
+    db.execute(f"insert into public.{table} (id, body) select g, 'n' from generate_series(1, 9) g")
+    assert settled(db) == [(n, "N") for n in range(1, 10)]
+    db.execute(f"insert into public.{table} (id, body) values (20, 'v')")
+    assert settled(db)[-1] == (20, "V")
+
+
 # Rows that their triggers bring back or take away -------------------------------------------------
 
 

@@ -65,10 +65,9 @@ begin
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart written after that row is its own.
+      -- A counterpart that was already made of that row does not differ.
       delete from called.notes_v2 cf_t using cf_old cf_r, called.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
-        and not crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
         and not exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen));
       perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::called.notes
         from called.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);

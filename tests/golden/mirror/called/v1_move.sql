@@ -45,12 +45,12 @@ begin
           perform crossfade_private.forget_noted_delete('notes', jsonb_build_object('id', (cf_to).id));
         end if;
       end if;
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One
-      -- that was there before is another row.
+      -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
+      -- this transaction and does not differ. One that was there before is another row.
       delete from called.notes_v2 cf_t using called.notes cf_s
-      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id and (crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
-        or crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen)))
+      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id
+        and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen))
         and exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_from).id);
       -- A row that the converter leaves out under its new key has no counterpart any more.
       if exists (select from called.notes cf_s where (cf_s).id = (cf_to).id) and not exists (

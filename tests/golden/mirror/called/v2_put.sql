@@ -21,14 +21,15 @@ begin
     return;
   end if;
   begin
-    -- SAFETY: a row that only the other table had is somebody else's. Writing over it would hand it
-    -- to whoever inserted this one.
+    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
     join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
     join called.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral called.notes_to_v1(cf_s, cf_t) cf_c
-    where not crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -37,7 +38,7 @@ begin
     update called.notes cf_t set (body) = (select cf_c.body from lateral called.notes_to_v1(cf_s, cf_t) cf_c)
     from unnest(cf_rows) cf_r
     join called.notes_v2 cf_s on (cf_s).id = (cf_r).id
-    where (cf_t).id = (cf_s).id and crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
+    where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
       and exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body);
     insert into called.notes (id, body) overriding system value
     select cf_c.id, cf_c.body

@@ -40,12 +40,12 @@ begin
           perform crossfade_private.forget_noted_delete('notes', jsonb_build_object('id', (cf_to).id));
         end if;
       end if;
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One
-      -- that was there before is another row.
+      -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
+      -- this transaction and does not differ. One that was there before is another row.
       delete from select_list.notes cf_t using select_list.notes_v2 cf_s
-      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id and (crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
-        or crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag)))
+      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id
+        and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag))
         and exists (select from select_list.notes cf_t where (cf_t).id = (cf_from).id);
       
       update select_list.notes cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;

@@ -40,12 +40,12 @@ begin
           perform crossfade_private.forget_noted_delete('notes', jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
         end if;
       end if;
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One
-      -- that was there before is another row.
+      -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
+      -- this transaction and does not differ. One that was there before is another row.
       delete from settled.notes_v2 cf_t using settled.notes cf_s
-      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page and (crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
-        or crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits)))
+      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page
+        and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits))
         and exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
       
       perform set_config('crossfade.key_notes_v2', (jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page))::text, true);

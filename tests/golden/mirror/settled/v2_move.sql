@@ -40,12 +40,12 @@ begin
           perform crossfade_private.forget_noted_delete('notes', jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
         end if;
       end if;
-      -- A trigger of the owner's may have made a row for the new key in this very statement. One
-      -- that was there before is another row.
+      -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
+      -- this transaction and does not differ. One that was there before is another row.
       delete from settled.notes cf_t using settled.notes_v2 cf_s
-      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page and (crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
-        or crossfade_private.is_of_this_transaction(cf_t.xmin)
-          and exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at)))
+      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page
+        and crossfade_private.is_of_this_transaction(cf_t.xmin)
+        and exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at))
         and exists (select from settled.notes cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
       
       update settled.notes cf_t set book = (cf_to).book, page = (cf_to).page where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;

@@ -65,10 +65,9 @@ begin
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart written after that row is its own.
+      -- A counterpart that was already made of that row does not differ.
       delete from with_from.notes_v2 cf_t using cf_old cf_r, with_from.notes cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
-        and not crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
         and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,

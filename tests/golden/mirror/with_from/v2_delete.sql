@@ -65,10 +65,9 @@ begin
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart written after that row is its own.
+      -- A counterpart that was already made of that row does not differ.
       delete from with_from.notes cf_t using cf_old cf_r, with_from.notes_v2 cf_s
       where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
-        and not crossfade_private.is_written_after(cf_t.xmin, cf_t.cmin, cf_s.cmin, cf_s.xmax)
         and not exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels));
       perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::with_from.notes_v2

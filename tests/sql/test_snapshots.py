@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.sql.conftest import begins_with
 from tests.sql.control import Connection, call, create_pair, one, ready_for_live, refused
 
 FENCE = "disable_v2_messages"
@@ -48,8 +47,8 @@ def control_state(db: Connection) -> Any:
     )
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_a_snapshot_holds_flags_switches_cohorts_and_pairs(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     answer = call(db, "take_snapshot", "before")
     assert answer["snapshot"]["reason"] == "before"
     state = one(db, "select state from crossfade.snapshots where id = %s", answer["snapshot"]["id"])
@@ -67,8 +66,8 @@ def test_a_snapshot_without_a_reason_is_refused(db: Connection) -> None:
         call(db, "take_snapshot", "")
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_restoring_brings_everything_back(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     call(db, "set_cohort", "orders", {"enabled_user_ids": ["u"]}, "test")
     number, before = snapshot(db), control_state(db)
     call(db, "set_flag", "enable_caching", {"enabled": True, "allow_user_ids": ["x"]}, "test")
@@ -79,8 +78,8 @@ def test_restoring_brings_everything_back(db: Connection) -> None:
     assert control_state(db) == before
 
 
-@begins_with(create_pair, stage="shadow")
 def test_restoring_goes_back_and_forward_through_the_stages(db: Connection) -> None:
+    create_pair(db, stage="shadow")
     ready_for_live(db, "orders")
     shadow = snapshot(db)
     call(db, "set_stage", "orders", "live", "test")
@@ -93,8 +92,8 @@ def test_restoring_goes_back_and_forward_through_the_stages(db: Connection) -> N
     assert control_state(db) == before
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_restoring_is_refused_like_set_stage_and_then_changes_nothing(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     number = snapshot(db)
     call(db, "set_stage", "orders", "shadow", "test")
     call(db, "set_flag", "enable_caching", {"enabled": True}, "test")
@@ -105,8 +104,8 @@ def test_restoring_is_refused_like_set_stage_and_then_changes_nothing(db: Connec
     assert control_state(db) == before
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_a_latched_pair_must_be_rearmed_before_it_goes_forward(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     ready_for_live(db, "orders")
     number = call(db, "rollback", "COMPLETE", "orders", "bad", True)["snapshot"]
     with refused("CF006", 409):
@@ -132,8 +131,8 @@ def test_a_switch_engaged_after_the_snapshot_stays_engaged(db: Connection) -> No
     assert engaged(db, FENCE)
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_the_switch_that_the_rollback_engaged_is_released_with_it(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     ready_for_live(db, "orders")
     number = call(db, "rollback", "EMERGENCY", "orders", "bad")["snapshot"]
     assert engaged(db, EMERGENCY)
@@ -142,8 +141,8 @@ def test_the_switch_that_the_rollback_engaged_is_released_with_it(db: Connection
     assert one(db, "select stage from crossfade.pairs") == "live"
 
 
-@begins_with(create_pair, stage="shadow")
 def test_a_switch_engaged_again_since_the_rollback_stays_engaged(db: Connection) -> None:
+    create_pair(db, stage="shadow")
     number = call(db, "rollback", "EMERGENCY", "orders", "bad")["snapshot"]
     call(db, "release_kill_switch", EMERGENCY, "over")
     call(db, "engage_kill_switch", EMERGENCY, "something else")
@@ -171,8 +170,8 @@ def test_restoring_can_be_undone(db: Connection) -> None:
     assert control_state(db) == changed
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_restoring_the_present_state_changes_no_row(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     number = snapshot(db)
     version = call(db, "flags_version")
     assert restore(db, number)["flags_version"] == version

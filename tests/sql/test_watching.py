@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.sql.conftest import begins_with
 from tests.sql.control import Connection, call, create_pair, one, refused
 from tests.sql.rollouts import TWO, beat, start
 
@@ -30,15 +29,15 @@ def sample(db: Connection) -> Any:
 # Memory ------------------------------------------------------------------------------------
 
 
-@begins_with(create_pair)
 def test_reports_of_memory_are_seen_newest_first(db: Connection) -> None:
+    create_pair(db)
     call(db, "record_requests", [event(memory_bytes=10), event(), event(memory_bytes=20)])
     assert sample(db)["memory_bytes"] == [20, 10]
     assert one(db, "select sum(requests) from crossfade.request_minutes") == 3
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_old_reports_and_those_of_the_step_before_do_not_count(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     call(db, "record_requests", [event(memory_bytes=10)])
     db.execute("update crossfade.memory_reports set at = clock_timestamp() - interval '61 s'")
     assert sample(db)["memory_bytes"] == []
@@ -48,8 +47,8 @@ def test_old_reports_and_those_of_the_step_before_do_not_count(db: Connection) -
     assert sample(db)["memory_bytes"] == []
 
 
-@begins_with(create_pair)
 def test_reports_are_forgotten_after_an_hour(db: Connection) -> None:
+    create_pair(db)
     call(db, "record_requests", [event(memory_bytes=10)])
     db.execute("update crossfade.memory_reports set at = clock_timestamp() - interval '61 min'")
     call(db, "record_requests", [event(memory_bytes=20)])
@@ -57,8 +56,8 @@ def test_reports_are_forgotten_after_an_hour(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "10", True, 10**17])
-@begins_with(create_pair)
 def test_memory_that_is_none_is_refused_and_named(db: Connection, value: Any) -> None:
+    create_pair(db)
     with refused("CF012", 400) as refusal:
         call(db, "record_requests", [event(memory_bytes=value)])
     assert refusal.detail["field"] == "memory_bytes"
@@ -67,8 +66,8 @@ def test_memory_that_is_none_is_refused_and_named(db: Connection, value: Any) ->
 # The baseline ------------------------------------------------------------------------------
 
 
-@begins_with(create_pair)
 def test_how_v1_answered_is_kept_when_mirroring_begins(db: Connection) -> None:
+    create_pair(db)
     call(db, "record_requests", [event(50), event(10, latency_ms=200), event(9, backend_version=2)])
     assert sample(db)["baseline"] is None
     call(db, "set_stage", "orders", "dualwrite", "test")
@@ -78,8 +77,8 @@ def test_how_v1_answered_is_kept_when_mirroring_begins(db: Connection) -> None:
     assert kept["p95_ms"] == pytest.approx(200, rel=0.2)
 
 
-@begins_with(create_pair)
 def test_too_few_requests_are_no_baseline_and_a_better_one_replaces_it(db: Connection) -> None:
+    create_pair(db)
     call(db, "record_requests", [event(49)])
     call(db, "set_stage", "orders", "dualwrite", "test")
     assert sample(db)["baseline"] is None
@@ -90,8 +89,8 @@ def test_too_few_requests_are_no_baseline_and_a_better_one_replaces_it(db: Conne
     assert sample(db)["baseline"]["requests"] == 70
 
 
-@begins_with(create_pair)
 def test_requests_while_mirrored_do_not_change_the_baseline(db: Connection) -> None:
+    create_pair(db)
     call(db, "record_requests", [event(50)])
     call(db, "set_stage", "orders", "dualwrite", "test")
     kept = sample(db)["baseline"]
@@ -102,8 +101,8 @@ def test_requests_while_mirrored_do_not_change_the_baseline(db: Connection) -> N
 # The rest of a sample ----------------------------------------------------------------------
 
 
-@begins_with(create_pair, stage="live")
 def test_rows_in_one_table_only_are_lost_and_different_ones_are_not(db: Connection) -> None:
+    create_pair(db, stage="live")
     for key, kind in ((1, "missing_v1"), (2, "missing_v2"), (3, "different")):
         db.execute(
             "insert into crossfade.mismatches (pair, key, kind) values ('orders', %s, %s)",
@@ -115,8 +114,8 @@ def test_rows_in_one_table_only_are_lost_and_different_ones_are_not(db: Connecti
     assert sample(db)["lost_rows"] == 0
 
 
-@begins_with(create_pair, stage="live", percentage=25)
 def test_the_whole_step_is_counted_beyond_an_hour(db: Connection) -> None:
+    create_pair(db, stage="live", percentage=25)
     db.execute("update crossfade.pairs set step_started_at = now() - interval '3 days'")
     call(db, "record_requests", [event(100, backend_version=2, outcome="fallback")])
     db.execute("update crossfade.request_minutes set minute = minute - interval '2 days'")
@@ -125,8 +124,8 @@ def test_the_whole_step_is_counted_beyond_an_hour(db: Connection) -> None:
     assert (found["requests"], found["whole"]) == (60, {"requests": 160, "errors": 100})
 
 
-@begins_with(create_pair, stage="live")
 def test_the_last_verify_run_is_seen_also_when_it_is_over(db: Connection) -> None:
+    create_pair(db, stage="live")
     assert sample(db)["checked"] is None
     run = call(db, "start_verify", "orders")["run"]["id"]
     while call(db, "verify_batch", run)["state"] == "running":

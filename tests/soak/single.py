@@ -196,6 +196,8 @@ class Player:
             crash(self._place.server)
             self._place.server.start()
             self.outcome.counts["restarts"] += 1
+            # Numbers that only a transaction without a commit had taken are given out again.
+            self._seen = max((entry.seq for entry in self._entries), default=0)
         elif work == RESTORE:
             self._client.close()
             problems = restore.move(self._place, self._rng)

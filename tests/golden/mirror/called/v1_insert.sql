@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_insert()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'called', 'pg_temp'
+ SET jit TO 'off'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'

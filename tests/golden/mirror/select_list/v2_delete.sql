@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v2_delete()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'select_list', 'pg_temp'
+ SET jit TO 'off'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows deleted from V2.
 #variable_conflict use_column

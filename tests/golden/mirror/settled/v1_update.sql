@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'settled', 'pg_temp'
+ SET jit TO 'off'
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": rows updated in V1.
 #variable_conflict use_column

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_update()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'extensions', 'with_from', 'pg_temp'
+ SET jit TO 'off'
  SET "TimeZone" TO 'UTC'
  SET "DateStyle" TO 'ISO, MDY'
  SET "IntervalStyle" TO 'postgres'

@@ -160,6 +160,8 @@ begin
     truncate {target};
     return null;
   end if;
+  perform crossfade_private.settle_emptied({pair_literal}, {side});
+  perform crossfade_private.check_references_at_once({target_literal}::regclass);
   begin
     -- DELETE takes no exclusive lock on the other table and knows its cascades.
     delete from {target} cf_t using {source} cf_s where {same_key_s_t};

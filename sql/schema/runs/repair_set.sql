@@ -113,9 +113,8 @@ declare
   v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
   v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
     array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
-  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys,
-    case when has_failure then crossfade_private.replaced_keys(v_name, side, v_keys)
-      else '{}' end);
+  v_plan constant jsonb := crossfade_private.judge_keys(
+    v_pieces, v_keys, crossfade_private.replaced_keys(v_name, side, v_keys));
   v_left jsonb[];
   v_settled jsonb[];
 begin

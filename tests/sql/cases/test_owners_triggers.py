@@ -463,7 +463,6 @@ def test_what_a_trigger_writes_beside_a_row_that_we_make_is_in_both_tables(
     if how == "backfill":
         backfill(db, direction="v1_to_v2" if source == "things" else "v2_to_v1")
     else:
-        call(db, "set_setting", "shadow_min_reads", "0", "test")
         assert verify(db, "things") == 2
         repair(db, follower_only="copy")
     assert settled(db) == [
@@ -523,6 +522,28 @@ def test_an_older_dual_write_in_another_form_settles_both_tables(db: Connection,
     assert settled(db) == [(n, "N") for n in range(1, 10)]
     db.execute(f"insert into public.{table} (id, body) values (20, 'v')")
     assert settled(db)[-1] == (20, "V")
+
+
+@pytest.mark.parametrize("table", BOTH)
+def test_nothing_is_compiled_for_what_the_mirror_writes(db: Connection, table: str) -> None:
+    """A row that triggers write one by one is planned as if it were many, and compiled as that."""
+    other = BOTH[1 - BOTH.index(table)]
+    seen = "begin insert into public.seen values (tg_op, current_setting('jit')); return null; end"
+    made = "create table public.seen (op text, jit text);" + trigger(
+        "see", "after insert or update or delete on {t} for each row", seen, (other,)
+    )
+    dualwrite(db, PLAIN.but(after=made))
+    db.execute("set jit = on")
+    db.execute(f"insert into public.{table} (id, body) select g, 'a' from generate_series(1, 20) g")
+    db.execute(f"update public.{table} set body = 'b'")
+    db.execute(f"delete from public.{table} where id > 10")
+    db.execute(f"truncate public.{table}")
+    assert rows(db, "select op, jit, count(*) from public.seen group by 1, 2 order by 1") == [
+        ("DELETE", "off", 20),
+        ("INSERT", "off", 20),
+        ("UPDATE", "off", 20),
+    ]
+    assert rows(db, "show jit") == [("on",)]
 
 
 # Rows that their triggers bring back or take away -------------------------------------------------

@@ -48,6 +48,8 @@ begin
     truncate called.notes_v2;
     return null;
   end if;
+  perform crossfade_private.settle_emptied('notes', 1);
+  perform crossfade_private.check_references_at_once('called.notes_v2'::regclass);
   begin
     -- DELETE takes no exclusive lock on the other table and knows its cascades.
     delete from called.notes_v2 cf_t using called.notes cf_s where (cf_s).id = (cf_t).id;

@@ -48,6 +48,8 @@ begin
     truncate called.notes;
     return null;
   end if;
+  perform crossfade_private.settle_emptied('notes', 2);
+  perform crossfade_private.check_references_at_once('called.notes'::regclass);
   begin
     -- DELETE takes no exclusive lock on the other table and knows its cascades.
     delete from called.notes cf_t using called.notes_v2 cf_s where (cf_s).id = (cf_t).id;

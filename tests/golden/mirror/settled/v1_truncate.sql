@@ -43,6 +43,8 @@ begin
     truncate settled.notes_v2;
     return null;
   end if;
+  perform crossfade_private.settle_emptied('notes', 1);
+  perform crossfade_private.check_references_at_once('settled.notes_v2'::regclass);
   begin
     -- DELETE takes no exclusive lock on the other table and knows its cascades.
     delete from settled.notes_v2 cf_t using settled.notes cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;

@@ -43,6 +43,8 @@ begin
     truncate settled.notes;
     return null;
   end if;
+  perform crossfade_private.settle_emptied('notes', 2);
+  perform crossfade_private.check_references_at_once('settled.notes'::regclass);
   begin
     -- DELETE takes no exclusive lock on the other table and knows its cascades.
     delete from settled.notes cf_t using settled.notes_v2 cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;

@@ -121,14 +121,10 @@ class FollowerOnly(StrEnum):
 
 
 class RepairAction(StrEnum):
-    """What a repair would do to a row. ``CHOOSE``: only a person knows (``FollowerOnly``).
-
-    ``REPLACE``: the row it was made of was deleted, and the one with its key is another one.
-    """
+    """What a repair would do to a row. ``CHOOSE``: only a person knows (``FollowerOnly``)."""
 
     INSERT = "insert"
     UPDATE = "update"
-    REPLACE = "replace"
     DELETE = "delete"
     CHOOSE = "choose"
 

@@ -18,6 +18,7 @@ wanted as (
     values
     ('crossfade_mirror_insert', 'insert', true), ('crossfade_mirror_update', 'update', true),
     ('crossfade_mirror_delete', 'delete', true), ('crossfade_mirror_truncate', 'truncate', true),
+    ('~crossfade_truncate', 'truncate', true),
     -- What a trigger of the owner's may change before the row is stored is put back after it.
     ('!crossfade_first', 'first', crossfade_private.has_triggers(s.tab, 'before row')),
     ('~crossfade_last', 'last', crossfade_private.has_triggers(s.tab, 'before row')),

@@ -311,8 +311,6 @@ begin
 -- crossfade_private.forget_noted_delete(text, jsonb)
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.refuse_blind_truncate(text, text)
--- crossfade_private.settle_emptied(text, integer)
--- crossfade_private.check_references_at_once(regclass)
 -- crossfade_private.move_failure(text, jsonb, jsonb)
 -- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
@@ -456,9 +454,8 @@ begin
 -- crossfade_private.repair_counts(crossfade.pairs)
 -- crossfade_private.mark_tried(text, jsonb, boolean)
 -- crossfade_private.same_error(jsonb[], text)
--- crossfade_private.replaced_keys(text, integer, jsonb[])
--- crossfade_private.look_at_keys(jsonb, jsonb[], jsonb[])
--- crossfade_private.judge_keys(jsonb, jsonb[], jsonb[])
+-- crossfade_private.look_at_keys(jsonb, jsonb[])
+-- crossfade_private.judge_keys(jsonb, jsonb[])
 -- crossfade_private.target_rows(jsonb, jsonb[])
 -- crossfade_private.put_sql(text)
 -- crossfade_private.put_keys(jsonb, text, jsonb[])
@@ -1197,6 +1194,15 @@ create table if not exists crossfade_private.tombstones (
 
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
+
+create unlogged table if not exists crossfade_private.truncated_keys (
+  pair text not null,
+  side smallint not null,
+  key jsonb not null
+);
+
+comment on table crossfade_private.truncated_keys is
+  'Keys of the counterparts of rows that a TRUNCATE under way empties. A transaction sees its own ones only, and leaves none.';
 
 -- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
 -- these, and a release that waits for a client who waits for its end would never refresh a pair.
@@ -6140,47 +6146,6 @@ end $$;
 comment on function crossfade_private.refuse_blind_truncate is
   'Raises 55000 unless every row of the pair is known to be in both tables: a snapshot tells no counterpart from a row that was never copied.';
 
-create or replace function crossfade_private.settle_emptied(pair text, emptied_side integer)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade.mirror_failures f
-  set resolved_at = clock_timestamp(), resolution = 'repaired'
-  where f.pair = settle_emptied.pair and f.resolved_at is null and f.operation = 'TRUNCATE'
-    and f.written_side <> emptied_side;
-$$;
-
-comment on function crossfade_private.settle_emptied is
-  'A table is emptied: rows of it that a truncate of the other one could not delete, for children of theirs stood in the way, go with it.';
-
-create or replace function crossfade_private.check_references_at_once(tab regclass)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_constraint record;
-begin
-  if not exists (
-    select from pg_catalog.pg_locks l
-    where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.relation = tab
-      and l.mode = 'AccessExclusiveLock')
-  then
-    return;
-  end if;
-  for v_constraint in
-    select c.connamespace::regnamespace as space, c.conname as name
-    from pg_catalog.pg_constraint c
-    where c.confrelid = tab and c.contype = 'f' and c.condeferrable
-  loop
-    execute format('set constraints %s.%I immediate', v_constraint.space, v_constraint.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.check_references_at_once is
-  'For a table that the TRUNCATE under way may empty as well: a check of deleted rows that waited for COMMIT would look for them in a file that is gone. The table''s deferrable foreign keys are immediate from here on, until the transaction ends.';
-
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile
@@ -6702,6 +6667,7 @@ declare
   cf_state text;
   cf_nested boolean;
   cf_context text;
+  cf_stale jsonb[];
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
@@ -6737,6 +6703,22 @@ begin
   end if;
   cf_nested := {nested};
   if cf_state = 'log' then
+    -- The row that had the key was deleted, which was only noted: its counterpart goes now, or this
+    -- row would inherit what only the other table held of that one.
+    cf_stale := array(select cf_key from (select {key_json_x} as cf_key from cf_new cf_x) cf_q
+      where crossfade_private.is_noted_delete({pair_literal}, {side}, cf_key));
+    if cardinality(cf_stale) > 0 then
+      begin
+        delete from {target} cf_t using {new_rows} cf_r
+        where {same_key_t_r} and {key_json_r} = any (cf_stale);
+        perform crossfade_private.forget_noted_delete({pair_literal}, cf_key)
+        from unnest(cf_stale) cf_key;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;
@@ -7428,34 +7410,47 @@ begin
     return null;
   end if;
   cf_nested := {nested};
-  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
-  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
-  -- noted: afterwards there is no key to note.
+  -- Also while changes are only noted: afterwards there is no key to note.
+  if tg_when = 'BEFORE' then
+    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
+    -- that is not copied yet, or was refused, is nobody's to empty.
+    if current_setting('transaction_isolation') <> 'read committed' then
+      perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
+    else
+      insert into crossfade_private.truncated_keys (pair, side, key)
+      select {pair_literal}, {side}, {key_json_t}
+      from {target} cf_t join {source} cf_s on {same_key_s_t};
+    end if;
+    return null;
+  end if;
   if current_setting('transaction_isolation') <> 'read committed' then
-    perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate {target};
     return null;
   end if;
-  perform crossfade_private.settle_emptied({pair_literal}, {side});
-  perform crossfade_private.check_references_at_once({target_literal}::regclass);
   begin
-    -- DELETE takes no exclusive lock on the other table and knows its cascades.
-    delete from {target} cf_t using {source} cf_s where {same_key_s_t};
+    -- After the files are emptied: checks that wait for COMMIT look for no row of theirs. DELETE
+    -- takes no exclusive lock on the other table and knows its cascades.
+    delete from {target} cf_t using crossfade_private.truncated_keys cf_k
+    where cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t}
+      and not exists (select from {source} cf_s where {same_key_s_t});
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
-    from {target} cf_t join {source} cf_s on {same_key_s_t};
+    from {target} cf_t join crossfade_private.truncated_keys cf_k
+      on cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t};
   end;
+  delete from crossfade_private.truncated_keys cf_k
+  where cf_k.pair = {pair_literal} and cf_k.side = {side};
   return null;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_truncate_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which deletes the counterparts of the rows that are there, and no other row.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which notes the counterparts of the rows that are there, and AFTER TRUNCATE trigger, which deletes them, and no other row.';
 
 -- mirror/settle.sql -------------------------------------------------------------------------------
 
@@ -8221,11 +8216,13 @@ begin
       v_function.name, v_function.signature, v_pieces, v_path);
   end loop;
   perform crossfade_private.make_mirror_trigger('crossfade_mirror_' || t.name,
-    format('%s on {source} %s for each statement', t.event, t.referencing), t.name, v_pieces)
-  from (values ('insert', 'after insert', 'referencing new table as cf_new'),
-    ('update', 'after update', 'referencing old table as cf_old new table as cf_new'),
-    ('delete', 'after delete', 'referencing old table as cf_old'),
-    ('truncate', 'before truncate', '')) t(name, event, referencing);
+    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, v_pieces)
+  from (values ('insert', 'referencing new table as cf_new'),
+    ('update', 'referencing old table as cf_old new table as cf_new'),
+    ('delete', 'referencing old table as cf_old'), ('truncate', '')) t(name, referencing);
+  -- By its name the last one: what triggers of the owner's write before is emptied as well.
+  perform crossfade_private.make_mirror_trigger('~crossfade_truncate',
+    'before truncate on {source} for each statement', 'truncate', v_pieces);
   perform crossfade_private.install_settling(pair, v_pieces, v_source);
   if side = 2 then
     execute crossfade_private.render(
@@ -10660,21 +10657,7 @@ comment on function crossfade_private.same_error is
 
 -- Repair of a set of rows: make one table what the other says; the audit keeps what is replaced.
 
-create or replace function crossfade_private.replaced_keys(pair text, side integer, keys jsonb[])
-returns jsonb[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select array(
-    select k from unnest(keys) k where crossfade_private.is_noted_delete(pair, side, k));
-$$;
-
-comment on function crossfade_private.replaced_keys is
-  'Those of the keys that is_noted_delete names.';
-
-create or replace function crossfade_private.look_at_keys(
-  pieces jsonb, keys jsonb[], replaced jsonb[]
-)
+create or replace function crossfade_private.look_at_keys(pieces jsonb, keys jsonb[])
 returns table (key jsonb, action text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10692,7 +10675,6 @@ begin
         select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
         then case when cf_b.cf_here then 'delete' end
       when cf_b.cf_here is null then 'insert'
-      when cf_z.key = any ($2) then 'replace'
       when {rows_differ} then 'update' end
     from unnest($1) cf_z(key)
     left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
@@ -10706,15 +10688,13 @@ begin
       select cf_e.*
       from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
       where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
-  $sql$, pieces) using keys, replaced;
+  $sql$, pieces) using keys;
 end $$;
 
 comment on function crossfade_private.look_at_keys is
-  'What makes the target agree with the source, by key: insert, update, replace (by a row that inherits nothing; of replaced, see replaced_keys), delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
+  'What makes the target agree with the source, by key: insert, update, delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
 
-create or replace function crossfade_private.judge_keys(
-  pieces jsonb, keys jsonb[], replaced jsonb[]
-)
+create or replace function crossfade_private.judge_keys(pieces jsonb, keys jsonb[])
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10728,7 +10708,7 @@ begin
     return (
       select coalesce(jsonb_object_agg(
         l.key::text, jsonb_build_object('action', l.action)), '{}')
-      from crossfade_private.look_at_keys(pieces, keys, replaced) l);
+      from crossfade_private.look_at_keys(pieces, keys) l);
   exception when others or assert_failure then
     if v_size = 1 then
       return jsonb_build_object(keys[1]::text, jsonb_build_object(
@@ -10736,8 +10716,7 @@ begin
     end if;
   end;
   for v_at in 1..v_size by v_step loop
-    v_plan := v_plan || crossfade_private.judge_keys(
-      pieces, keys[v_at : v_at + v_step - 1], replaced);
+    v_plan := v_plan || crossfade_private.judge_keys(pieces, keys[v_at : v_at + v_step - 1]);
   end loop;
   return v_plan;
 end $$;
@@ -10923,9 +10902,7 @@ begin
   -- Deletes first: they may free what the others need.
   foreach v_action in array array['delete', 'update', 'insert'] loop
     v_errors := v_errors || crossfade_private.put_keys(pieces, v_action, array(
-      select p.key::jsonb from jsonb_each(plan) p
-      where p.value ->> 'action' = v_action
-        or p.value ->> 'action' = 'replace' and v_action <> 'update' and not v_errors ? p.key));
+      select p.key::jsonb from jsonb_each(plan) p where p.value ->> 'action' = v_action));
   end loop;
   v_after := crossfade_private.target_rows(pieces, v_keys);
   perform crossfade_private.audit('repair.row',
@@ -10936,7 +10913,7 @@ begin
     select coalesce(jsonb_object_agg(j.key, coalesce(j.value ->> 'error',
       'the rows still differ after the repair')), '{}')
     from jsonb_each(crossfade_private.judge_keys(
-      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text), '{}')) j
+      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text))) j
     where j.value ->> 'action' is not null);
 end $$;
 
@@ -10957,8 +10934,7 @@ declare
   v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
   v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
     array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
-  v_plan constant jsonb := crossfade_private.judge_keys(
-    v_pieces, v_keys, crossfade_private.replaced_keys(v_name, side, v_keys));
+  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
   v_left jsonb[];
   v_settled jsonb[];
 begin
@@ -11096,8 +11072,7 @@ begin
   ),
   plan as materialized (
     select g.side, crossfade_private.judge_keys(crossfade_private.run_pieces(
-      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys,
-      crossfade_private.replaced_keys(plan_repair.pair, g.side, g.keys)) as plan
+      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys) as plan
     from (select t.side, array_agg(t.key) as keys from turn t group by t.side) g
   )
   select coalesce(jsonb_agg(jsonb_build_object(
@@ -11108,8 +11083,6 @@ begin
       when q.error is not null then format('%s; cannot be compared: %s', q.why, q.error)
       when q.action = 'gone' and not q.has_failure
         then format('only V%s has it, and nothing says which side was written', 3 - q.side)
-      when q.action = 'replace'
-        then q.why || '; the row is another one by now, so its counterpart inherits nothing'
       when q.action = 'delete' then q.why || '; the converter gives no row for it'
       else q.why end) order by q.n), '[]')
   into v_rows
@@ -11124,7 +11097,7 @@ begin
 end $$;
 
 comment on function crossfade.plan_repair is
-  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|replace|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
+  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
 
 -- runs/repair.sql ---------------------------------------------------------------------------------
 
@@ -16767,7 +16740,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'd8e5394ec11c532eba70e092c6e8b0de4fdcc910ef8800a532b17c0c0e7c04b6'),
+      'e05564934dc95f6c8fc182c9ac554dd67af675afb7a44630282f8e13edc7d683'),
     ('v1_dependents',
       '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
 $$;

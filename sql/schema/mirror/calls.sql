@@ -335,47 +335,6 @@ end $$;
 comment on function crossfade_private.refuse_blind_truncate is
   'Raises 55000 unless every row of the pair is known to be in both tables: a snapshot tells no counterpart from a row that was never copied.';
 
-create or replace function crossfade_private.settle_emptied(pair text, emptied_side integer)
-returns void
-language sql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-  update crossfade.mirror_failures f
-  set resolved_at = clock_timestamp(), resolution = 'repaired'
-  where f.pair = settle_emptied.pair and f.resolved_at is null and f.operation = 'TRUNCATE'
-    and f.written_side <> emptied_side;
-$$;
-
-comment on function crossfade_private.settle_emptied is
-  'A table is emptied: rows of it that a truncate of the other one could not delete, for children of theirs stood in the way, go with it.';
-
-create or replace function crossfade_private.check_references_at_once(tab regclass)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_constraint record;
-begin
-  if not exists (
-    select from pg_catalog.pg_locks l
-    where l.pid = pg_backend_pid() and l.locktype = 'relation' and l.relation = tab
-      and l.mode = 'AccessExclusiveLock')
-  then
-    return;
-  end if;
-  for v_constraint in
-    select c.connamespace::regnamespace as space, c.conname as name
-    from pg_catalog.pg_constraint c
-    where c.confrelid = tab and c.contype = 'f' and c.condeferrable
-  loop
-    execute format('set constraints %s.%I immediate', v_constraint.space, v_constraint.name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.check_references_at_once is
-  'For a table that the TRUNCATE under way may empty as well: a check of deleted rows that waited for COMMIT would look for them in a file that is gone. The table''s deferrable foreign keys are immediate from here on, until the transaction ends.';
-
 create or replace function crossfade_private.move_failure(pair text, from_key jsonb, to_key jsonb)
 returns void
 language sql volatile

@@ -151,31 +151,44 @@ begin
     return null;
   end if;
   cf_nested := {nested};
-  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
-  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
-  -- noted: afterwards there is no key to note.
+  -- Also while changes are only noted: afterwards there is no key to note.
+  if tg_when = 'BEFORE' then
+    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
+    -- that is not copied yet, or was refused, is nobody's to empty.
+    if current_setting('transaction_isolation') <> 'read committed' then
+      perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
+    else
+      insert into crossfade_private.truncated_keys (pair, side, key)
+      select {pair_literal}, {side}, {key_json_t}
+      from {target} cf_t join {source} cf_s on {same_key_s_t};
+    end if;
+    return null;
+  end if;
   if current_setting('transaction_isolation') <> 'read committed' then
-    perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate {target};
     return null;
   end if;
-  perform crossfade_private.settle_emptied({pair_literal}, {side});
-  perform crossfade_private.check_references_at_once({target_literal}::regclass);
   begin
-    -- DELETE takes no exclusive lock on the other table and knows its cascades.
-    delete from {target} cf_t using {source} cf_s where {same_key_s_t};
+    -- After the files are emptied: checks that wait for COMMIT look for no row of theirs. DELETE
+    -- takes no exclusive lock on the other table and knows its cascades.
+    delete from {target} cf_t using crossfade_private.truncated_keys cf_k
+    where cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t}
+      and not exists (select from {source} cf_s where {same_key_s_t});
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
-    from {target} cf_t join {source} cf_s on {same_key_s_t};
+    from {target} cf_t join crossfade_private.truncated_keys cf_k
+      on cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t};
   end;
+  delete from crossfade_private.truncated_keys cf_k
+  where cf_k.pair = {pair_literal} and cf_k.side = {side};
   return null;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_truncate_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which deletes the counterparts of the rows that are there, and no other row.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which notes the counterparts of the rows that are there, and AFTER TRUNCATE trigger, which deletes them, and no other row.';

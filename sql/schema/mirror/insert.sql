@@ -14,6 +14,7 @@ declare
   cf_state text;
   cf_nested boolean;
   cf_context text;
+  cf_stale jsonb[];
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
@@ -49,6 +50,22 @@ begin
   end if;
   cf_nested := {nested};
   if cf_state = 'log' then
+    -- The row that had the key was deleted, which was only noted: its counterpart goes now, or this
+    -- row would inherit what only the other table held of that one.
+    cf_stale := array(select cf_key from (select {key_json_x} as cf_key from cf_new cf_x) cf_q
+      where crossfade_private.is_noted_delete({pair_literal}, {side}, cf_key));
+    if cardinality(cf_stale) > 0 then
+      begin
+        delete from {target} cf_t using {new_rows} cf_r
+        where {same_key_t_r} and {key_json_r} = any (cf_stale);
+        perform crossfade_private.forget_noted_delete({pair_literal}, cf_key)
+        from unnest(cf_stale) cf_key;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
     return null;

@@ -186,11 +186,13 @@ begin
       v_function.name, v_function.signature, v_pieces, v_path);
   end loop;
   perform crossfade_private.make_mirror_trigger('crossfade_mirror_' || t.name,
-    format('%s on {source} %s for each statement', t.event, t.referencing), t.name, v_pieces)
-  from (values ('insert', 'after insert', 'referencing new table as cf_new'),
-    ('update', 'after update', 'referencing old table as cf_old new table as cf_new'),
-    ('delete', 'after delete', 'referencing old table as cf_old'),
-    ('truncate', 'before truncate', '')) t(name, event, referencing);
+    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, v_pieces)
+  from (values ('insert', 'referencing new table as cf_new'),
+    ('update', 'referencing old table as cf_old new table as cf_new'),
+    ('delete', 'referencing old table as cf_old'), ('truncate', '')) t(name, referencing);
+  -- By its name the last one: what triggers of the owner's write before is emptied as well.
+  perform crossfade_private.make_mirror_trigger('~crossfade_truncate',
+    'before truncate on {source} for each statement', 'truncate', v_pieces);
   perform crossfade_private.install_settling(pair, v_pieces, v_source);
   if side = 2 then
     execute crossfade_private.render(

@@ -26,8 +26,7 @@ begin
   ),
   plan as materialized (
     select g.side, crossfade_private.judge_keys(crossfade_private.run_pieces(
-      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys,
-      crossfade_private.replaced_keys(plan_repair.pair, g.side, g.keys)) as plan
+      v_pair, case g.side when 1 then 'v1_to_v2' else 'v2_to_v1' end), g.keys) as plan
     from (select t.side, array_agg(t.key) as keys from turn t group by t.side) g
   )
   select coalesce(jsonb_agg(jsonb_build_object(
@@ -38,8 +37,6 @@ begin
       when q.error is not null then format('%s; cannot be compared: %s', q.why, q.error)
       when q.action = 'gone' and not q.has_failure
         then format('only V%s has it, and nothing says which side was written', 3 - q.side)
-      when q.action = 'replace'
-        then q.why || '; the row is another one by now, so its counterpart inherits nothing'
       when q.action = 'delete' then q.why || '; the converter gives no row for it'
       else q.why end) order by q.n), '[]')
   into v_rows
@@ -54,4 +51,4 @@ begin
 end $$;
 
 comment on function crossfade.plan_repair is
-  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|replace|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';
+  'What repair would do to the next max_rows (1 to 10000) keys: {"rows": [{"key", "table": which is written, "action": insert|update|delete|choose, "why"}], "remaining": open keys}. choose: only the follower has the row, and no record explains it. Keys whose rows agree by now are left out. Reads only. CF001, CF012.';

@@ -1,20 +1,6 @@
 -- Repair of a set of rows: make one table what the other says; the audit keeps what is replaced.
 
-create or replace function crossfade_private.replaced_keys(pair text, side integer, keys jsonb[])
-returns jsonb[]
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select array(
-    select k from unnest(keys) k where crossfade_private.is_noted_delete(pair, side, k));
-$$;
-
-comment on function crossfade_private.replaced_keys is
-  'Those of the keys that is_noted_delete names.';
-
-create or replace function crossfade_private.look_at_keys(
-  pieces jsonb, keys jsonb[], replaced jsonb[]
-)
+create or replace function crossfade_private.look_at_keys(pieces jsonb, keys jsonb[])
 returns table (key jsonb, action text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -32,7 +18,6 @@ begin
         select from {convert} cf_a.cf_row {with} cf_b.cf_row {converted} cf_e)
         then case when cf_b.cf_here then 'delete' end
       when cf_b.cf_here is null then 'insert'
-      when cf_z.key = any ($2) then 'replace'
       when {rows_differ} then 'update' end
     from unnest($1) cf_z(key)
     left join lateral (select cf_t as cf_row, true as cf_here from {source} cf_t
@@ -46,15 +31,13 @@ begin
       select cf_e.*
       from {convert_back} cf_b.cf_row {with_back} cf_a.cf_row {converted_back} cf_e
       where cf_a.cf_here and cf_b.cf_here offset 0) cf_d on true
-  $sql$, pieces) using keys, replaced;
+  $sql$, pieces) using keys;
 end $$;
 
 comment on function crossfade_private.look_at_keys is
-  'What makes the target agree with the source, by key: insert, update, replace (by a row that inherits nothing; of replaced, see replaced_keys), delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
+  'What makes the target agree with the source, by key: insert, update, delete (the converter gives no row), gone (only the target has a row, which it ought to have from the source), or null when both agree.';
 
-create or replace function crossfade_private.judge_keys(
-  pieces jsonb, keys jsonb[], replaced jsonb[]
-)
+create or replace function crossfade_private.judge_keys(pieces jsonb, keys jsonb[])
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -68,7 +51,7 @@ begin
     return (
       select coalesce(jsonb_object_agg(
         l.key::text, jsonb_build_object('action', l.action)), '{}')
-      from crossfade_private.look_at_keys(pieces, keys, replaced) l);
+      from crossfade_private.look_at_keys(pieces, keys) l);
   exception when others or assert_failure then
     if v_size = 1 then
       return jsonb_build_object(keys[1]::text, jsonb_build_object(
@@ -76,8 +59,7 @@ begin
     end if;
   end;
   for v_at in 1..v_size by v_step loop
-    v_plan := v_plan || crossfade_private.judge_keys(
-      pieces, keys[v_at : v_at + v_step - 1], replaced);
+    v_plan := v_plan || crossfade_private.judge_keys(pieces, keys[v_at : v_at + v_step - 1]);
   end loop;
   return v_plan;
 end $$;

@@ -79,9 +79,7 @@ begin
   -- Deletes first: they may free what the others need.
   foreach v_action in array array['delete', 'update', 'insert'] loop
     v_errors := v_errors || crossfade_private.put_keys(pieces, v_action, array(
-      select p.key::jsonb from jsonb_each(plan) p
-      where p.value ->> 'action' = v_action
-        or p.value ->> 'action' = 'replace' and v_action <> 'update' and not v_errors ? p.key));
+      select p.key::jsonb from jsonb_each(plan) p where p.value ->> 'action' = v_action));
   end loop;
   v_after := crossfade_private.target_rows(pieces, v_keys);
   perform crossfade_private.audit('repair.row',
@@ -92,7 +90,7 @@ begin
     select coalesce(jsonb_object_agg(j.key, coalesce(j.value ->> 'error',
       'the rows still differ after the repair')), '{}')
     from jsonb_each(crossfade_private.judge_keys(
-      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text), '{}')) j
+      pieces, array(select k from unnest(v_keys) k where not v_errors ? k::text))) j
     where j.value ->> 'action' is not null);
 end $$;
 
@@ -113,8 +111,7 @@ declare
   v_errors jsonb := crossfade_private.unreadable_keys(v_pieces, keys);
   v_keys constant jsonb[] := crossfade_private.workable_keys(v_name, v_pieces,
     array(select k from unnest(keys) k where not v_errors ? k::text), side, has_failure);
-  v_plan constant jsonb := crossfade_private.judge_keys(
-    v_pieces, v_keys, crossfade_private.replaced_keys(v_name, side, v_keys));
+  v_plan constant jsonb := crossfade_private.judge_keys(v_pieces, v_keys);
   v_left jsonb[];
   v_settled jsonb[];
 begin

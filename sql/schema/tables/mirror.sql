@@ -76,6 +76,15 @@ create table if not exists crossfade_private.tombstones (
 comment on table crossfade_private.tombstones is
   'Keys deleted while a backfill runs. A deleter above READ COMMITTED may not see the copy made meanwhile; the final sweep removes it.';
 
+create unlogged table if not exists crossfade_private.truncated_keys (
+  pair text not null,
+  side smallint not null,
+  key jsonb not null
+);
+
+comment on table crossfade_private.truncated_keys is
+  'Keys of the counterparts of rows that a TRUNCATE under way empties. A transaction sees its own ones only, and leaves none.';
+
 -- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
 -- these, and a release that waits for a client who waits for its end would never refresh a pair.
 do $$

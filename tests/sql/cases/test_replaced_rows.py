@@ -80,10 +80,7 @@ def test_a_row_that_was_replaced_while_changes_were_noted_inherits_nothing(
             db.execute(statement.format(s=table))
         mirror(db, "both")
         plan = call(db, "plan_repair", "things")["rows"]
-        assert [(row["key"]["id"], row["action"]) for row in plan] == [
-            (1, "replace"),
-            (2, "update"),
-        ]
+        assert [(row["key"]["id"], row["action"]) for row in plan] == [(1, "insert"), (2, "update")]
         assert repair(db)["remaining"] == 0
         found = rows(db, f"select id, body, {only} from {other} order by id")
         assert found == [(1, "new", None), (2, "edited", only[0])]
@@ -91,18 +88,61 @@ def test_a_row_that_was_replaced_while_changes_were_noted_inherits_nothing(
 
 
 @begins_with(dualwrite, SHAPE)
-def test_an_edit_of_the_old_counterpart_after_the_delete_wins(db: Connection) -> None:
-    """Of two edits that were only noted the last one wins, here that of V2."""
+def test_the_counterpart_of_a_deleted_row_is_gone_once_another_row_has_the_key(
+    db: Connection,
+) -> None:
+    """An edit of it would be lost: it finds nothing, and says so."""
     db.execute("insert into public.things values (1, 'b', 'd')")
     db.execute("update public.things_v2 set pinned = 'p'")
     mirror(db, "log_only")
     db.execute("delete from public.things where id = 1")
+    assert db.execute("update public.things_v2 set pinned = 'q' where id = 1").rowcount == 1
     db.execute("insert into public.things values (1, 'new')")
-    db.execute("update public.things_v2 set body = 'last' where id = 1")
+    assert db.execute("update public.things_v2 set pinned = 'r' where id = 1").rowcount == 0
     mirror(db, "both")
     assert repair(db)["remaining"] == 0
-    assert rows(db, "select * from public.things_v2") == [(1, "last", "p")]
-    assert settled(db) == [(1, "last")]
+    assert rows(db, "select * from public.things_v2") == [(1, "new", None)]
+
+
+# What happens to row 1 after changes were only noted, and what V2 holds in the end.
+AFTERWARDS: dict[str, tuple[list[str], list[str]]] = {
+    "replaced again": (
+        ["delete from things where id = 1", "insert into things (id, body) values (1, 'new')"],
+        ["delete from things where id = 1", "insert into things (id, body) values (1, 'newer')",
+         "update things_v2 set pinned = 'mine' where id = 1"],
+    ),
+    "a row of V2's own": (
+        ["delete from things where id = 1"],
+        ["delete from things_v2 where id = 1",
+         "insert into things_v2 (id, body, pinned) values (1, 'newer', 'mine')"],
+    ),
+    "edited before repair": (
+        ["delete from things where id = 1", "insert into things (id, body) values (1, 'new')"],
+        ["update things set body = 'newer' where id = 1", "insert into likes_v2 values (1)",
+         "update things_v2 set pinned = 'mine' where id = 1"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", AFTERWARDS)
+def test_repair_of_noted_changes_undoes_nothing_that_was_mirrored_since(
+    db: Connection, kind: str
+) -> None:
+    likes = "create table public.likes_v2 (id bigint references public.things_v2 on delete cascade)"
+    dualwrite(db, SHAPE.but(after=likes))
+    db.execute("insert into public.things values (1, 'b'), (2, 'b')")
+    noted, mirrored = AFTERWARDS[kind]
+    mirror(db, "log_only")
+    for statement in noted:
+        db.execute(statement)
+    mirror(db, "both")
+    for statement in mirrored:
+        db.execute(statement)
+    before = rows(db, "select * from public.likes_v2")
+    assert repair(db)["remaining"] == 0
+    assert rows(db, "select * from public.things_v2 where id = 1") == [(1, "newer", "mine")]
+    assert rows(db, "select * from public.likes_v2") == before
+    settled(db)
 
 
 def test_a_delete_that_is_still_open_costs_a_new_row_that_was_mirrored_nothing(

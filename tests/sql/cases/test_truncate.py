@@ -127,3 +127,86 @@ def test_a_child_that_holds_a_counterpart_fast_is_told_and_nothing_is_lost(db: C
     db.execute("delete from public.likes_v2")
     assert repair(db)["remaining"] == 0
     assert both(db) == []
+
+
+# Tables beside the pair, rows in them, and a valid statement.
+DEEPER = {
+    "a child of both": (
+        "create table public.k (t bigint references public.things, "
+        "id bigint primary key references public.things_v2 on delete cascade); "
+        "create table public.g (id bigint references public.k deferrable)",
+        "truncate public.things cascade",
+    ),
+    "a grandchild": (
+        "create table public.k "
+        "(id bigint primary key references public.things_v2 on delete cascade); "
+        "create table public.g (id bigint references public.k deferrable)",
+        "truncate public.things, public.things_v2 cascade",
+    ),
+    "a key of two columns": (
+        "create table public.k (id bigint primary key, t bigint references public.things, "
+        "v2 bigint references public.things_v2 on delete set null, unique (id, v2)); "
+        "create table public.g (id bigint, v2 bigint, "
+        "foreign key (id, v2) references public.k (id, v2) deferrable)",
+        "truncate public.things cascade",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEEPER)
+def test_checks_that_wait_for_commit_find_what_they_look_for(db: Connection, kind: str) -> None:
+    made, statement = DEEPER[kind]
+    create(db, SHAPE.but(after=made))
+    register(db)
+    to_stage(db, "dualwrite")
+    db.execute("insert into public.things select g, 'b' from generate_series(1, 3) g")
+    column = ", v2" if "set null" in made else ""
+    db.execute(f"insert into public.k (id{column}) select id{', id' if column else ''} from things")
+    db.execute(f"insert into public.g (id{column}) select id{', id' if column else ''} from things")
+    with db.transaction():
+        db.execute("set constraints all deferred")
+        db.execute(statement)
+    assert both(db) == []
+    assert failures(db) == []
+
+
+def test_a_client_may_empty_everything_and_load_children_first(db: Connection) -> None:
+    create(db, SHAPE.but(after=CHILDREN))
+    register(db)
+    to_stage(db, "dualwrite")
+    db.execute("insert into public.things values (1, 'b')")
+    with db.transaction():
+        db.execute("set constraints all deferred")
+        db.execute("truncate public.things, public.things_v2, public.likes, public.likes_v2")
+        db.execute("insert into public.likes_v2 values (7)")
+        db.execute("insert into public.things_v2 values (7, 'new')")
+    assert both(db) == [(7, "new")]
+
+
+WRITES = {
+    "before the truncate": ("before truncate on {t} for each statement", "{t} values (50, 'z')"),
+    "for each deleted counterpart": (
+        "after delete on {o} for each row when (old.id < 100)",
+        "{o} values (old.id + 100, 'z')",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRITES)
+@pytest.mark.parametrize(("table", "other"), SIDES)
+def test_what_the_owners_triggers_write_meanwhile_is_in_both_tables_or_in_none(
+    db: Connection, table: str, other: str, kind: str
+) -> None:
+    when, what = (text.format(t=f"public.{table}", o=f"public.{other}") for text in WRITES[kind])
+    made = (
+        "create function public.write() returns trigger language plpgsql as $$ begin "
+        f"insert into {what} on conflict do nothing; return null; end $$; "
+        f"create trigger zz_write {when} execute function public.write()"
+    )
+    create(db, SHAPE.but(after=made))
+    register(db)
+    to_stage(db, "dualwrite")
+    db.execute("insert into public.things select g, 'b' from generate_series(1, 3) g")
+    db.execute(f"truncate public.{table}")
+    assert len(both(db)) == (0 if kind.startswith("before") else 3)
+    assert failures(db) == []

@@ -17,11 +17,12 @@ declare
   cf_state text;
   cf_nested boolean;
   cf_context text;
+  cf_stale jsonb[];
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_insert() line 20 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_insert() line 21 at SQL statement' then
       return null;
     end if;
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
@@ -68,6 +69,22 @@ begin
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
   if cf_state = 'log' then
+    -- The row that had the key was deleted, which was only noted: its counterpart goes now, or this
+    -- row would inherit what only the other table held of that one.
+    cf_stale := array(select cf_key from (select jsonb_build_object('id', cf_x.id) as cf_key from cf_new cf_x) cf_q
+      where crossfade_private.is_noted_delete('notes', 1, cf_key));
+    if cardinality(cf_stale) > 0 then
+      begin
+        delete from called.notes_v2 cf_t using cf_new cf_r
+        where (cf_t).id = (cf_r).id and jsonb_build_object('id', cf_r.id) = any (cf_stale);
+        perform crossfade_private.forget_noted_delete('notes', cf_key)
+        from unnest(cf_stale) cf_key;
+      exception when others or assert_failure then
+        if crossfade_private.is_transient(sqlstate) then
+          raise;
+        end if;
+      end;
+    end if;
     perform crossfade_private.note_keys('notes', 1, tg_op,
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
     return null;

@@ -34,27 +34,40 @@ begin
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
-  -- Before the rows are gone, for only they tell which rows of the other table have a counterpart:
-  -- one that is not copied yet, or was refused, is nobody's to empty. Also while changes are only
-  -- noted: afterwards there is no key to note.
+  -- Also while changes are only noted: afterwards there is no key to note.
+  if tg_when = 'BEFORE' then
+    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
+    -- that is not copied yet, or was refused, is nobody's to empty.
+    if current_setting('transaction_isolation') <> 'read committed' then
+      perform crossfade_private.refuse_blind_truncate('notes', 'settled.notes');
+    else
+      insert into crossfade_private.truncated_keys (pair, side, key)
+      select 'notes', 1, jsonb_build_object('book', cf_t.book, 'page', cf_t.page)
+      from settled.notes_v2 cf_t join settled.notes cf_s on (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;
+    end if;
+    return null;
+  end if;
   if current_setting('transaction_isolation') <> 'read committed' then
-    perform crossfade_private.refuse_blind_truncate('notes', 'settled.notes');
     -- It also removes rows younger than the snapshot, which DELETE would not see.
     truncate settled.notes_v2;
     return null;
   end if;
-  perform crossfade_private.settle_emptied('notes', 1);
-  perform crossfade_private.check_references_at_once('settled.notes_v2'::regclass);
   begin
-    -- DELETE takes no exclusive lock on the other table and knows its cascades.
-    delete from settled.notes_v2 cf_t using settled.notes cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;
+    -- After the files are emptied: checks that wait for COMMIT look for no row of theirs. DELETE
+    -- takes no exclusive lock on the other table and knows its cascades.
+    delete from settled.notes_v2 cf_t using crossfade_private.truncated_keys cf_k
+    where cf_k.pair = 'notes' and cf_k.side = 1 and cf_k.key = jsonb_build_object('book', cf_t.book, 'page', cf_t.page)
+      and not exists (select from settled.notes cf_s where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page);
   exception when others or assert_failure then
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
     perform crossfade_private.record_failure(
       'notes', 1, jsonb_build_object('book', cf_t.book, 'page', cf_t.page), tg_op, sqlstate, sqlerrm)
-    from settled.notes_v2 cf_t join settled.notes cf_s on (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page;
+    from settled.notes_v2 cf_t join crossfade_private.truncated_keys cf_k
+      on cf_k.pair = 'notes' and cf_k.side = 1 and cf_k.key = jsonb_build_object('book', cf_t.book, 'page', cf_t.page);
   end;
+  delete from crossfade_private.truncated_keys cf_k
+  where cf_k.pair = 'notes' and cf_k.side = 1;
   return null;
 end $function$

@@ -333,12 +333,14 @@ begin
 -- crossfade_private.refuse_fenced_write()
 -- crossfade_private.mirror_insert_text()
 -- crossfade_private.mirror_put_text()
+-- crossfade_private.refuse_taken_text()
 -- crossfade_private.mirror_update_text()
 -- crossfade_private.update_many_text(boolean)
 -- crossfade_private.read_differs_many_text()
 -- crossfade_private.fast_update_text()
 -- crossfade_private.single_update_text()
 -- crossfade_private.mirror_edit_text()
+-- crossfade_private.raise_left_out_text()
 -- crossfade_private.edit_statement_text(boolean)
 -- crossfade_private.named_tail_text()
 -- crossfade_private.mirror_move_text()
@@ -6668,6 +6670,9 @@ declare
   cf_nested boolean;
   cf_context text;
   cf_stale jsonb[];
+  cf_rows {source}[];
+  cf_taken jsonb;
+  cf_constraint text;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
@@ -6719,8 +6724,21 @@ begin
         end if;
       end;
     end if;
+    -- Waits for whoever notes the same key at this moment, and sees that row below.
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
+    begin
+      cf_rows := array(select row(cf_r.*)::{source} from {new_rows} cf_r
+        where {key_json_r} <> all (cf_stale));
+      {refuse_taken}
+    exception when others or assert_failure then
+      get stacked diagnostics cf_constraint = constraint_name;
+      -- A row that cannot be converted is no concern of the client's: repair will hear of it.
+      if sqlstate = '23505' and cf_constraint = 'crossfade_one_key'
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
     return null;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
@@ -6747,6 +6765,7 @@ as $text$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_taken jsonb;
   cf_constraint text;
 begin
@@ -6754,25 +6773,26 @@ begin
     return;
   end if;
   begin
-    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
-    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
-    -- already made of this row does not differ.
-    select {key_json_s} into cf_taken
-    from unnest(cf_rows) cf_r
-    join {source} cf_s on {same_key_s_r}
-    join {target} cf_t on {same_key_t_s}
-    cross join lateral {convert} cf_c
-    where not {written_beside} and ({differs})
-    limit 1;
-    if cf_taken is not null then
-      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, {target_literal});
+    if current_setting('transaction_isolation') <> 'read committed' then
+      -- 40001 where the snapshot shows a row that another transaction has deleted since.
+      perform from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}
+      for no key update of cf_t;
     end if;
+    {refuse_taken}
     update {target} cf_t set {whole}
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
     where {same_key_t_s} and {written_beside}
       and exists (select from lateral {convert} cf_c where {differs});
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r
+        join {source} cf_s on {same_key_s_r}
+        join {target} cf_t on {same_key_t_s}
+        cross join lateral {convert} cf_c
+        where {differs}) then
+      {raise_dropped}
+    end if;
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from unnest(cf_rows) cf_r
@@ -6784,8 +6804,7 @@ begin
     cross join lateral {convert_now} cf_c
     where not exists (select from {target} cf_t where {same_key_t_s});
     if found then
-      raise exception using errcode = 'CF017',
-        message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
+      {raise_dropped}
     end if;
     return;
   exception when others or assert_failure then
@@ -6808,6 +6827,30 @@ $text$;
 
 comment on function crossfade_private.mirror_put_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.refuse_taken_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
+    select {key_json_s} into cf_taken
+    from unnest(cf_rows) cf_r
+    join {source} cf_s on {same_key_s_r}
+    join {target} cf_t on {same_key_t_s}
+    cross join lateral {convert} cf_c
+    where not {written_beside} and ({differs})
+    limit 1;
+    if cf_taken is not null then
+      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
+        message = format('duplicate key %s: %s has a row with it', cf_taken, {target_literal});
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.refuse_taken_text is
+  'The part of the texts for INSERT that raises 23505 (constraint crossfade_one_key) where the other table has a row with the key that is not made of the inserted one.';
 
 -- mirror/update.sql -------------------------------------------------------------------------------
 
@@ -6862,7 +6905,7 @@ begin
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_given_s_o}
       where {read_differs}) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg({key_x}) as keys from cf_old cf_x) cf_a,
@@ -6920,7 +6963,8 @@ as $text$
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join $body$ || case when from_new_rows
       then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
-    || $body$ cf_s on {same_key_s_o}
+    || $body$ cf_s on $body$
+    || case when from_new_rows then '{same_key_given_s_o}' else '{same_key_s_o}' end || $body$
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
@@ -6934,7 +6978,7 @@ set search_path = pg_catalog, pg_temp
 as $text$
   select $body$select exists (
       select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_given_s_o}
       where {read_differs})$body$;
 $text$;
 
@@ -6962,8 +7006,14 @@ as $text$
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
+          select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+          where {without_counterpart})
+        -- Not edited because a trigger of the owner's dropped the write.
+        and not exists (
+          select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+          join {source} cf_s on {same_key_s_o}
+          join {target} cf_t on {same_key_t_s}
+          where {edited}) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -6983,7 +7033,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$elsif {is_plain} then
-    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    select not ({same_key_given_s_o}), {flags} into cf_moved, {flag_names}
     from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
     cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
     where not exists (select from cf_old offset 1);
@@ -7031,15 +7081,25 @@ declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
   cf_rows {source}[];
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     {edit_statement}
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join {source} cf_s on {same_key_s_n}
+        join {target} cf_t on {same_key_t_s}
+        where {edited}) then
+      {raise_dropped}
+    end if;
     delete from {target} cf_t
     using unnest(cf_news) cf_r
     where {same_key_t_r} and not exists (
       select from {source} cf_s
       where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+    {raise_left_out}
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -7077,6 +7137,24 @@ $text$;
 
 comment on function crossfade_private.mirror_edit_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_edit(cf_olds, cf_news, cf_nested): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.raise_left_out_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if exists (
+        select from unnest(cf_news) cf_r
+        join {target} cf_t on {same_key_t_r}
+        where not exists (
+          select from {source} cf_s
+          where {same_key_s_r} and exists (select from lateral {convert} cf_c))) then
+      {raise_dropped}
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.raise_left_out_text is
+  'The part of mirror_edit_text that looks, for converters that may give no row, whether the counterpart is gone.';
 
 create or replace function crossfade_private.edit_statement_text(by_column boolean)
 returns text
@@ -7172,6 +7250,9 @@ begin
       {drop_what_is_left_out}
       {move_statement}
       if not found then
+        if exists (select from {target} cf_t where {same_key_t_from}) then
+          {raise_dropped}
+        end if;
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
         if current_setting('transaction_isolation') <> 'read committed' then
@@ -7189,7 +7270,7 @@ begin
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if crossfade_private.is_transient(sqlstate)
-        or not cf_noting and sqlstate = '23505' and cf_constraint = any ({target_key_names}) then
+        or sqlstate = '23505' and cf_constraint = any ({target_key_names}) then
         raise;
       end if;
       if cf_noting then
@@ -7222,6 +7303,9 @@ as $text$
         select from {source} cf_s cross join lateral {convert_now} cf_c
         where {same_key_s_to}) then
         delete from {target} cf_t where {same_key_t_from};
+        if exists (select from {target} cf_t where {same_key_t_from}) then
+          {raise_dropped}
+        end if;
         continue;
       end if;$body$;
 $text$;
@@ -7317,6 +7401,11 @@ begin
         and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+      if exists (
+          select from cf_old cf_r join {target} cf_t on {same_key_t_r}
+          where not exists (select from {source} cf_s where {same_key_s_r})) then
+        {raise_dropped}
+      end if;
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(
@@ -7359,11 +7448,18 @@ as $text$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}
+        where not exists (select from {source} cf_s where {same_key_s_r})) then
+      {raise_dropped}
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
@@ -7397,6 +7493,7 @@ declare
   cf_state text;
   cf_nested boolean;
   cf_context text;
+  cf_constraint text;
 begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
@@ -7424,8 +7521,11 @@ begin
     return null;
   end if;
   if current_setting('transaction_isolation') <> 'read committed' then
-    -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate {target};
+    -- It also removes rows younger than the snapshot, which DELETE would not see. The same command
+    -- may have emptied both tables.
+    if pg_relation_size({target_literal}) > 0 then
+      truncate {target};
+    end if;
     return null;
   end if;
   begin
@@ -7434,12 +7534,19 @@ begin
     delete from {target} cf_t using crossfade_private.truncated_keys cf_k
     where cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t}
       and not exists (select from {source} cf_s where {same_key_s_t});
+    if exists (
+        select from {target} cf_t join crossfade_private.truncated_keys cf_k
+        on cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t}
+        where not exists (select from {source} cf_s where {same_key_s_t})) then
+      {raise_dropped}
+    end if;
   exception when others or assert_failure then
+    get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
-    perform crossfade_private.record_failure(
-      {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
+    perform crossfade_private.refuse_or_record(
+      {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm, cf_constraint)
     from {target} cf_t join crossfade_private.truncated_keys cf_k
       on cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t};
   end;
@@ -7865,6 +7972,8 @@ as $$
     'source', t.names[side], 'target', t.names[3 - side],
     'source_literal', quote_literal(t.names[side]),
     'target_literal', quote_literal(t.names[3 - side]),
+    'raise_dropped', format('raise exception using errcode = ''CF017'', message = %L;', format(
+      'a trigger or rule of %s dropped a mirrored write', t.names[3 - side])),
     'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
     'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
       (pair).name),
@@ -7921,17 +8030,18 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'same_key_t_s', crossfade_private.key_sql('(cf_t)', target_key, '(cf_s)', key),
-    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
-    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key),
-    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key),
+    'same_key_given_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key) || r.is_real,
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key) || r.is_real,
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key) || r.is_real,
     'same_key_t_r', crossfade_private.key_sql('(cf_t)', target_key, '(cf_r)', key),
-    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key) || r.is_real,
     'same_key_t_from', crossfade_private.key_sql(
       '(cf_t)', target_key, '(cf_from)', key),
     'written_beside',
       'crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)',
     'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
-    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key) || r.is_real,
     'same_key_moved', crossfade_private.key_sql(
       '(cf_from)', key, '(cf_to)', key),
     'key_x', crossfade_private.row_key_sql('cf_x', key),
@@ -7944,11 +8054,15 @@ as $$
     'key_json_from', crossfade_private.key_to_json(
       names, source, key, '(cf_from)'),
     'key_json_to', crossfade_private.key_to_json(
-      names, source, key, '(cf_to)'));
+      names, source, key, '(cf_to)'))
+  -- SAFETY: what stands under a key that this transaction wrote is of this transaction. Above READ
+  -- COMMITTED its snapshot may show beside that a row which another one has deleted since.
+  from (select ' and (current_setting(''transaction_isolation'') = ''read committed'''
+    || ' or crossfade_private.is_of_this_transaction(cf_s.xmin))' as is_real) r;
 $$;
 
 comment on function crossfade_private.key_pieces is
-  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
+  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now (given: of a transition table), o before, n after, r of a list; t the counterpart.';
 
 create or replace function crossfade_private.mirror_pieces(
   pair crossfade.pairs, side integer, conversions jsonb
@@ -8095,6 +8209,9 @@ begin
       crossfade_private.render(crossfade_private.read_differs_many_text(), v_pieces)),
     'drop_what_is_left_out', case when v_filters then crossfade_private.render(
       crossfade_private.drop_what_is_left_out_text(), v_pieces) else '' end,
+    'refuse_taken', crossfade_private.render(crossfade_private.refuse_taken_text(), v_pieces),
+    'raise_left_out', case when v_filters then crossfade_private.render(
+      crossfade_private.raise_left_out_text(), v_pieces) else '' end,
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),

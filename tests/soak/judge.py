@@ -195,6 +195,8 @@ class _Row:
         found = []
         for name in (*LISTS[side], *NUMBERS[side]):
             own = name in _OWN[side]
+            if own and self.known.put_back == 3 - side:
+                continue
             if (not own and (self.open or self.failed)) or len(self.failed) == 2:
                 continue
             if name in LISTS[side]:

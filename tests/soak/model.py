@@ -44,6 +44,8 @@ class Known:
         keys: every key it ever had, as V1 spells it.
         clips: ids of the clips that refer to it.
         early: a trigger of another row wrote it before its own INSERT was written down.
+        put_back: the side on which it was inserted again after it was deleted, or 0: what only the
+            other side holds may be kept or not (LIMITS.md).
     """
 
     alive: bool
@@ -53,6 +55,7 @@ class Known:
     keys: set[Key] = field(default_factory=set)
     clips: set[int] = field(default_factory=set)
     early: bool = False
+    put_back: int = 0
 
 
 def key_of(world: World, side: int, row: Image) -> Key:
@@ -102,6 +105,7 @@ def _bear(known: Known, side: int, row: Image) -> None:
     last = {name: values[name] for name in LAST}
     if not known.early:  # put back after it was deleted
         known.lists, known.numbers, known.last = _unborn().lists, _unborn().numbers, {}
+        known.put_back = side
     known.last = last | known.last
     for name in LISTS[side]:
         known.lists[name] += Counter(row[name])

@@ -18,6 +18,22 @@ select (select coalesce(bool_and(p.stage = 'complete'), false) from crossfade.pa
   (select p.last_backfill_at is not null from crossfade.pairs p)
 """
 
+_HISTORY = """
+with image as (
+  select a.seq, a.side, r ->> 'birth' as birth, (
+    select string_agg(r ->> k, ' ' order by n)
+    from unnest(array['space', 'id', 'room', 'item', 'card_id']) with ordinality u(k, n)) as key
+  from soak.audit a cross join lateral unnest(array[a.old, a.new]) r where a.side < 3
+)
+select concat_ws(' ', '--', a.seq, a.transaction, a.source, 'side', a.side, a.op, a.who,
+  a.old, '->', a.new, 'by', a.statement)
+from soak.audit a
+where a.seq in (
+  select i.seq from image i
+  where i.birth = any (%s) or i.key in (select o.key from image o where o.birth = any (%s)))
+order by a.seq
+"""
+
 
 def look(shared: Shared, *, final: bool) -> list[Problem]:
     """Judge everything that the round did; open failures, and nothing else, are excuses."""
@@ -37,16 +53,12 @@ def look(shared: Shared, *, final: bool) -> list[Problem]:
 
 
 def history(shared: Shared, problems: Sequence[Problem]) -> list[str]:
-    """Return what was written to the rows that the first problems name."""
-    births = {problem.text.split(": ")[0] for problem in problems[:3]}
+    """Return what was written to the rows that the first problems name, and under their keys."""
+    births = [problem.text.split(": ")[0] for problem in problems[:3]]
     client = Client(shared.place.connect, returning=False)
-    entries = peek(client).entries
+    lines = client.send(_HISTORY, [births, births])
     client.close()
-    return [
-        f"-- {e.seq} {e.source} side {e.side} {e.op} {e.who}: {e.old} -> {e.new}"
-        for e in entries
-        if births & {row.get("birth") for row in (e.old, e.new) if row}
-    ]
+    return [line for (line,) in lines]
 
 
 def settle(shared: Shared) -> None:

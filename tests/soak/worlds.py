@@ -99,9 +99,6 @@ def choose(rng: random.Random, version: int) -> World:
     deferrable = rng.random() < 0.04
     identities = ("none", "none", "by default", "always")
     triggers = () if bare else tuple(t for t in TRIGGERS if rng.random() < share)
-    if "complete_row" in triggers:
-        # What is put back and edited again by its own trigger inherits: see LIMITS.md.
-        triggers = tuple(t for t in triggers if t != "keep")
     return World(
         two_keys=rng.random() < 0.3,
         identity=(rng.choice(identities), rng.choice(identities)),

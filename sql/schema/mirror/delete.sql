@@ -58,6 +58,11 @@ begin
         and not exists (select from lateral {convert} cf_c where not ({differs}));
       perform {function}_put(array(select row(cf_s.*)::{source}
         from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+      if exists (
+          select from cf_old cf_r join {target} cf_t on {same_key_t_r}
+          where not exists (select from {source} cf_s where {same_key_s_r})) then
+        {raise_dropped}
+      end if;
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(
@@ -100,11 +105,18 @@ as $text$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     delete from {target} cf_t using unnest(cf_rows) cf_r
     where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}
+        where not exists (select from {source} cf_s where {same_key_s_r})) then
+      {raise_dropped}
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
@@ -138,6 +150,7 @@ declare
   cf_state text;
   cf_nested boolean;
   cf_context text;
+  cf_constraint text;
 begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
@@ -165,8 +178,11 @@ begin
     return null;
   end if;
   if current_setting('transaction_isolation') <> 'read committed' then
-    -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate {target};
+    -- It also removes rows younger than the snapshot, which DELETE would not see. The same command
+    -- may have emptied both tables.
+    if pg_relation_size({target_literal}) > 0 then
+      truncate {target};
+    end if;
     return null;
   end if;
   begin
@@ -175,12 +191,19 @@ begin
     delete from {target} cf_t using crossfade_private.truncated_keys cf_k
     where cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t}
       and not exists (select from {source} cf_s where {same_key_s_t});
+    if exists (
+        select from {target} cf_t join crossfade_private.truncated_keys cf_k
+        on cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t}
+        where not exists (select from {source} cf_s where {same_key_s_t})) then
+      {raise_dropped}
+    end if;
   exception when others or assert_failure then
+    get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
-    perform crossfade_private.record_failure(
-      {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm)
+    perform crossfade_private.refuse_or_record(
+      {pair_literal}, {side}, {key_json_t}, tg_op, sqlstate, sqlerrm, cf_constraint)
     from {target} cf_t join crossfade_private.truncated_keys cf_k
       on cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = {key_json_t};
   end;

@@ -14,15 +14,25 @@ declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
   cf_rows {source}[];
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     {edit_statement}
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join {source} cf_s on {same_key_s_n}
+        join {target} cf_t on {same_key_t_s}
+        where {edited}) then
+      {raise_dropped}
+    end if;
     delete from {target} cf_t
     using unnest(cf_news) cf_r
     where {same_key_t_r} and not exists (
       select from {source} cf_s
       where {same_key_s_r} and exists (select from lateral {convert} cf_c));
+    {raise_left_out}
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -60,6 +70,24 @@ $text$;
 
 comment on function crossfade_private.mirror_edit_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_edit(cf_olds, cf_news, cf_nested): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.raise_left_out_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$if exists (
+        select from unnest(cf_news) cf_r
+        join {target} cf_t on {same_key_t_r}
+        where not exists (
+          select from {source} cf_s
+          where {same_key_s_r} and exists (select from lateral {convert} cf_c))) then
+      {raise_dropped}
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.raise_left_out_text is
+  'The part of mirror_edit_text that looks, for converters that may give no row, whether the counterpart is gone.';
 
 create or replace function crossfade_private.edit_statement_text(by_column boolean)
 returns text

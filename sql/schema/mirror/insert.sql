@@ -15,6 +15,9 @@ declare
   cf_nested boolean;
   cf_context text;
   cf_stale jsonb[];
+  cf_rows {source}[];
+  cf_taken jsonb;
+  cf_constraint text;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
@@ -66,8 +69,21 @@ begin
         end if;
       end;
     end if;
+    -- Waits for whoever notes the same key at this moment, and sees that row below.
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from cf_new cf_x));
+    begin
+      cf_rows := array(select row(cf_r.*)::{source} from {new_rows} cf_r
+        where {key_json_r} <> all (cf_stale));
+      {refuse_taken}
+    exception when others or assert_failure then
+      get stacked diagnostics cf_constraint = constraint_name;
+      -- A row that cannot be converted is no concern of the client's: repair will hear of it.
+      if sqlstate = '23505' and cf_constraint = 'crossfade_one_key'
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
     return null;
   end if;
   perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);

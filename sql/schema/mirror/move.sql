@@ -51,6 +51,9 @@ begin
       {drop_what_is_left_out}
       {move_statement}
       if not found then
+        if exists (select from {target} cf_t where {same_key_t_from}) then
+          {raise_dropped}
+        end if;
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move({moves}, {key_json_from}, {key_json_to});
         if current_setting('transaction_isolation') <> 'read committed' then
@@ -68,7 +71,7 @@ begin
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if crossfade_private.is_transient(sqlstate)
-        or not cf_noting and sqlstate = '23505' and cf_constraint = any ({target_key_names}) then
+        or sqlstate = '23505' and cf_constraint = any ({target_key_names}) then
         raise;
       end if;
       if cf_noting then
@@ -101,6 +104,9 @@ as $text$
         select from {source} cf_s cross join lateral {convert_now} cf_c
         where {same_key_s_to}) then
         delete from {target} cf_t where {same_key_t_from};
+        if exists (select from {target} cf_t where {same_key_t_from}) then
+          {raise_dropped}
+        end if;
         continue;
       end if;$body$;
 $text$;

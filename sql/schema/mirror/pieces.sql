@@ -27,6 +27,8 @@ as $$
     'source', t.names[side], 'target', t.names[3 - side],
     'source_literal', quote_literal(t.names[side]),
     'target_literal', quote_literal(t.names[3 - side]),
+    'raise_dropped', format('raise exception using errcode = ''CF017'', message = %L;', format(
+      'a trigger or rule of %s dropped a mirrored write', t.names[3 - side])),
     'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
     'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
       (pair).name),
@@ -83,17 +85,18 @@ set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'same_key_t_s', crossfade_private.key_sql('(cf_t)', target_key, '(cf_s)', key),
-    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
-    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key),
-    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key),
+    'same_key_given_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key),
+    'same_key_s_o', crossfade_private.key_sql('(cf_s)', key, '(cf_o)', key) || r.is_real,
+    'same_key_s_n', crossfade_private.key_sql('(cf_s)', key, '(cf_n)', key) || r.is_real,
+    'same_key_s_r', crossfade_private.key_sql('(cf_s)', key, '(cf_r)', key) || r.is_real,
     'same_key_t_r', crossfade_private.key_sql('(cf_t)', target_key, '(cf_r)', key),
-    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key),
+    'same_key_s_t', crossfade_private.key_sql('(cf_s)', key, '(cf_t)', target_key) || r.is_real,
     'same_key_t_from', crossfade_private.key_sql(
       '(cf_t)', target_key, '(cf_from)', key),
     'written_beside',
       'crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)',
     'same_key_t_to', crossfade_private.key_sql('(cf_t)', target_key, '(cf_to)', key),
-    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key),
+    'same_key_s_to', crossfade_private.key_sql('(cf_s)', key, '(cf_to)', key) || r.is_real,
     'same_key_moved', crossfade_private.key_sql(
       '(cf_from)', key, '(cf_to)', key),
     'key_x', crossfade_private.row_key_sql('cf_x', key),
@@ -106,11 +109,15 @@ as $$
     'key_json_from', crossfade_private.key_to_json(
       names, source, key, '(cf_from)'),
     'key_json_to', crossfade_private.key_to_json(
-      names, source, key, '(cf_to)'));
+      names, source, key, '(cf_to)'))
+  -- SAFETY: what stands under a key that this transaction wrote is of this transaction. Above READ
+  -- COMMITTED its snapshot may show beside that a row which another one has deleted since.
+  from (select ' and (current_setting(''transaction_isolation'') = ''read committed'''
+    || ' or crossfade_private.is_of_this_transaction(cf_s.xmin))' as is_real) r;
 $$;
 
 comment on function crossfade_private.key_pieces is
-  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now, o before, n after, r of a list; t the counterpart.';
+  'Whether two rows have the same key, and keys as JSON, for every alias in the texts: s the source''s row now (given: of a transition table), o before, n after, r of a list; t the counterpart.';
 
 create or replace function crossfade_private.mirror_pieces(
   pair crossfade.pairs, side integer, conversions jsonb

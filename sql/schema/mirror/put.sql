@@ -12,6 +12,7 @@ as $text$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_taken jsonb;
   cf_constraint text;
 begin
@@ -19,25 +20,26 @@ begin
     return;
   end if;
   begin
-    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
-    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
-    -- already made of this row does not differ.
-    select {key_json_s} into cf_taken
-    from unnest(cf_rows) cf_r
-    join {source} cf_s on {same_key_s_r}
-    join {target} cf_t on {same_key_t_s}
-    cross join lateral {convert} cf_c
-    where not {written_beside} and ({differs})
-    limit 1;
-    if cf_taken is not null then
-      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
-        message = format('duplicate key %s: %s has a row with it', cf_taken, {target_literal});
+    if current_setting('transaction_isolation') <> 'read committed' then
+      -- 40001 where the snapshot shows a row that another transaction has deleted since.
+      perform from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}
+      for no key update of cf_t;
     end if;
+    {refuse_taken}
     update {target} cf_t set {whole}
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}
     where {same_key_t_s} and {written_beside}
       and exists (select from lateral {convert} cf_c where {differs});
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r
+        join {source} cf_s on {same_key_s_r}
+        join {target} cf_t on {same_key_t_s}
+        cross join lateral {convert} cf_c
+        where {differs}) then
+      {raise_dropped}
+    end if;
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}
     from unnest(cf_rows) cf_r
@@ -49,8 +51,7 @@ begin
     cross join lateral {convert_now} cf_c
     where not exists (select from {target} cf_t where {same_key_t_s});
     if found then
-      raise exception using errcode = 'CF017',
-        message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
+      {raise_dropped}
     end if;
     return;
   exception when others or assert_failure then
@@ -73,3 +74,27 @@ $text$;
 
 comment on function crossfade_private.mirror_put_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+
+create or replace function crossfade_private.refuse_taken_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
+    select {key_json_s} into cf_taken
+    from unnest(cf_rows) cf_r
+    join {source} cf_s on {same_key_s_r}
+    join {target} cf_t on {same_key_t_s}
+    cross join lateral {convert} cf_c
+    where not {written_beside} and ({differs})
+    limit 1;
+    if cf_taken is not null then
+      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
+        message = format('duplicate key %s: %s has a row with it', cf_taken, {target_literal});
+    end if;$body$;
+$text$;
+
+comment on function crossfade_private.refuse_taken_text is
+  'The part of the texts for INSERT that raises 23505 (constraint crossfade_one_key) where the other table has a row with the key that is not made of the inserted one.';

@@ -49,7 +49,7 @@ begin
   select cf_a.number, cf_a.keys is distinct from cf_b.keys,
     case when cf_a.number < 9 then exists (
       select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_given_s_o}
       where {read_differs}) end
   into cf_count, cf_moved, cf_changed
   from (select count(*) as number, array_agg({key_x}) as keys from cf_old cf_x) cf_a,
@@ -107,7 +107,8 @@ as $text$
         from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
         join $body$ || case when from_new_rows
       then '(select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x)' else '{source}' end
-    || $body$ cf_s on {same_key_s_o}
+    || $body$ cf_s on $body$
+    || case when from_new_rows then '{same_key_given_s_o}' else '{same_key_s_o}' end || $body$
         where {same_key_t_s} and ({edited})$body$;
 $text$;
 
@@ -121,7 +122,7 @@ set search_path = pg_catalog, pg_temp
 as $text$
   select $body$select exists (
       select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
-      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_s_o}
+      join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q on {same_key_given_s_o}
       where {read_differs})$body$;
 $text$;
 
@@ -149,8 +150,14 @@ as $text$
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
-        where {without_counterpart}) then
+          select from (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
+          where {without_counterpart})
+        -- Not edited because a trigger of the owner's dropped the write.
+        and not exists (
+          select from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
+          join {source} cf_s on {same_key_s_o}
+          join {target} cf_t on {same_key_t_s}
+          where {edited}) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -170,7 +177,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
   select $body$elsif {is_plain} then
-    select not ({same_key_s_o}), {flags} into cf_moved, {flag_names}
+    select not ({same_key_given_s_o}), {flags} into cf_moved, {flag_names}
     from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
     cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
     where not exists (select from cf_old offset 1);

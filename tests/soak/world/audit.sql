@@ -14,7 +14,10 @@ create table soak.audit (
   op text not null,
   who text,
   old jsonb,
-  new jsonb
+  new jsonb,
+  -- For people who read what went wrong.
+  transaction xid8 default pg_current_xact_id(),
+  statement text default left(current_query(), 160)
 );
 grant insert on soak.audit to authenticated, service_role;
 
@@ -43,8 +46,10 @@ language sql volatile security definer set search_path = pg_catalog, pg_temp as 
     'v1', soak.rows_of(v1),
     'v2', soak.rows_of(v2),
     'clips', (select coalesce(json_agg(to_jsonb(t)), '[]') from soak.clips t),
-    'audit', (select coalesce(json_agg(to_jsonb(t) order by t.seq), '[]') from soak.audit t
-      where t.seq > peek.after),
+    'audit', (
+      select coalesce(
+        json_agg(to_jsonb(t) - 'transaction' - 'statement' order by t.seq), '[]')
+      from soak.audit t where t.seq > peek.after),
     'failures', (select coalesce(json_agg(to_jsonb(f)), '[]') from crossfade.mirror_failures f)
   )::text
 $$;

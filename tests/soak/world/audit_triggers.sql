@@ -1,5 +1,13 @@
 -- An owner's audit: who changed which row, and whether a client, the owner's code or the engine
 -- did.
+create function soak.who_and_where(written jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(name, written -> name)
+  from unnest(array['owner_id', 'org', 'birth', 'id', 'space', 'card_id', 'room', 'item']) name
+  where written ? name
+$$;
+
 create function soak.audit_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -19,12 +27,8 @@ begin
   values (
     case when v_engine then 'engine' when v_caller is null then 'client' else 'owner' end,
     v_side, left(tg_op, 1), soak.who(),
-    case when v_engine
-      then jsonb_build_object('owner_id', v_old -> 'owner_id', 'org', v_old -> 'org')
-      else v_old end,
-    case when v_engine
-      then jsonb_build_object('owner_id', v_new -> 'owner_id', 'org', v_new -> 'org')
-      else v_new end);
+    case when v_engine then soak.who_and_where(v_old) else v_old end,
+    case when v_engine then soak.who_and_where(v_new) else v_new end);
   return null;
 end $$;
 

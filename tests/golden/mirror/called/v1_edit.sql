@@ -15,22 +15,39 @@ declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
   cf_rows called.notes[];
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     update called.notes_v2 cf_t set (body, seen) = (select case when (row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) then cf_c.body else (cf_t).body end, case when cf_b.seen is distinct from cf_c.seen then cf_c.seen else (cf_t).seen end from lateral called.notes_to_v2(cf_s, cf_t) cf_c left join lateral called.notes_to_v2(cf_o, cf_t) cf_b on true)
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join called.notes cf_s on (cf_s).id = (cf_n).id
+    join called.notes cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     where (cf_t).id = (cf_s).id and (exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c left join lateral called.notes_to_v2(cf_o, cf_t) cf_b on true where ((row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text))) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_b.seen is distinct from cf_c.seen) and (cf_t).seen is distinct from cf_c.seen));
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join called.notes cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+        join called.notes_v2 cf_t on (cf_t).id = (cf_s).id
+        where exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c left join lateral called.notes_to_v2(cf_o, cf_t) cf_b on true where ((row((cf_b.body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and (cf_b.body is distinct from cf_c.body or (cf_b.body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text))) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_b.seen is distinct from cf_c.seen) and (cf_t).seen is distinct from cf_c.seen)) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes_v2 dropped a mirrored write';
+    end if;
     delete from called.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
       select from called.notes cf_s
-      where (cf_s).id = (cf_r).id and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c));
+      where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c));
+    if exists (
+        select from unnest(cf_news) cf_r
+        join called.notes_v2 cf_t on (cf_t).id = (cf_r).id
+        where not exists (
+          select from called.notes cf_s
+          where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c))) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes_v2 dropped a mirrored write';
+    end if;
     insert into called.notes_v2 (id, body, seen) overriding system value
     select cf_c.id, cf_c.body, cf_c.seen
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join called.notes cf_s on (cf_s).id = (cf_n).id
+    join called.notes cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral called.notes_to_v2(cf_s, null::called.notes_v2) cf_c
     where not exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_s).id)
       -- Its counterpart is there, under a key that it could not leave.

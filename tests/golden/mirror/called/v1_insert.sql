@@ -18,11 +18,14 @@ declare
   cf_nested boolean;
   cf_context text;
   cf_stale jsonb[];
+  cf_rows called.notes[];
+  cf_taken jsonb;
+  cf_constraint text;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_insert() line 21 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_insert() line 24 at SQL statement' then
       return null;
     end if;
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
@@ -85,8 +88,34 @@ begin
         end if;
       end;
     end if;
+    -- Waits for whoever notes the same key at this moment, and sees that row below.
     perform crossfade_private.note_keys('notes', 1, tg_op,
       array(select jsonb_build_object('id', cf_x.id) from cf_new cf_x));
+    begin
+      cf_rows := array(select row(cf_r.*)::called.notes from cf_new cf_r
+        where jsonb_build_object('id', cf_r.id) <> all (cf_stale));
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
+    select jsonb_build_object('id', cf_s.id) into cf_taken
+    from unnest(cf_rows) cf_r
+    join called.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+    join called.notes_v2 cf_t on (cf_t).id = (cf_s).id
+    cross join lateral called.notes_to_v2(cf_s, cf_t) cf_c
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen)
+    limit 1;
+    if cf_taken is not null then
+      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'called.notes_v2');
+    end if;
+    exception when others or assert_failure then
+      get stacked diagnostics cf_constraint = constraint_name;
+      -- A row that cannot be converted is no concern of the client's: repair will hear of it.
+      if sqlstate = '23505' and cf_constraint = 'crossfade_one_key'
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
     return null;
   end if;
   perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::called.notes from cf_new cf_x), tg_op);

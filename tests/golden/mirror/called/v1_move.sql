@@ -48,19 +48,25 @@ begin
       -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
       -- this transaction and does not differ. One that was there before is another row.
       delete from called.notes_v2 cf_t using called.notes cf_s
-      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id
+      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen))
         and exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_from).id);
       -- A row that the converter leaves out under its new key has no counterpart any more.
-      if exists (select from called.notes cf_s where (cf_s).id = (cf_to).id) and not exists (
+      if exists (select from called.notes cf_s where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))) and not exists (
         select from called.notes cf_s cross join lateral called.notes_to_v2(cf_s, null::called.notes_v2) cf_c
-        where (cf_s).id = (cf_to).id) then
+        where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))) then
         delete from called.notes_v2 cf_t where (cf_t).id = (cf_from).id;
+        if exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_from).id) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes_v2 dropped a mirrored write';
+        end if;
         continue;
       end if;
       update called.notes_v2 cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
+        if exists (select from called.notes_v2 cf_t where (cf_t).id = (cf_from).id) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes_v2 dropped a mirrored write';
+        end if;
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
         if current_setting('transaction_isolation') <> 'read committed' then
@@ -71,14 +77,14 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_to).id));
       if cf_further is not null
-        and not exists (select from called.notes cf_s where (cf_s).id = (cf_to).id)
+        and not exists (select from called.notes cf_s where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))
         and exists (select from called.notes cf_s where (cf_s).id = (cf_further ->> 'id')::text) then
         update called.notes_v2 cf_t set id = (cf_further ->> 'id')::text where (cf_t).id = (cf_to).id;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if crossfade_private.is_transient(sqlstate)
-        or not cf_noting and sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
+        or sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
         raise;
       end if;
       if cf_noting then

@@ -15,7 +15,7 @@ begin
   update called.notes cf_s set (body) = (select cf_c.body from lateral called.notes_to_v1(cf_t, cf_s) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join called.notes_v2 cf_t on (cf_t).id = (cf_r).id
-  where (cf_s).id = (cf_t).id and exists (select from lateral called.notes_to_v1(cf_t, cf_s) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body);
+  where (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral called.notes_to_v1(cf_t, cf_s) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;

@@ -17,6 +17,7 @@ declare
   cf_state text;
   cf_nested boolean;
   cf_context text;
+  cf_constraint text;
 begin
   cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
@@ -48,13 +49,16 @@ begin
     else
       insert into crossfade_private.truncated_keys (pair, side, key)
       select 'notes', 2, jsonb_build_object('id', cf_t.id)
-      from called.notes cf_t join called.notes_v2 cf_s on (cf_s).id = (cf_t).id;
+      from called.notes cf_t join called.notes_v2 cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin));
     end if;
     return null;
   end if;
   if current_setting('transaction_isolation') <> 'read committed' then
-    -- It also removes rows younger than the snapshot, which DELETE would not see.
-    truncate called.notes;
+    -- It also removes rows younger than the snapshot, which DELETE would not see. The same command
+    -- may have emptied both tables.
+    if pg_relation_size('called.notes') > 0 then
+      truncate called.notes;
+    end if;
     return null;
   end if;
   begin
@@ -62,13 +66,20 @@ begin
     -- takes no exclusive lock on the other table and knows its cascades.
     delete from called.notes cf_t using crossfade_private.truncated_keys cf_k
     where cf_k.pair = 'notes' and cf_k.side = 2 and cf_k.key = jsonb_build_object('id', cf_t.id)
-      and not exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_t).id);
+      and not exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));
+    if exists (
+        select from called.notes cf_t join crossfade_private.truncated_keys cf_k
+        on cf_k.pair = 'notes' and cf_k.side = 2 and cf_k.key = jsonb_build_object('id', cf_t.id)
+        where not exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes dropped a mirrored write';
+    end if;
   exception when others or assert_failure then
+    get stacked diagnostics cf_constraint = constraint_name;
     if crossfade_private.is_transient(sqlstate) then
       raise;
     end if;
-    perform crossfade_private.record_failure(
-      'notes', 2, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm)
+    perform crossfade_private.refuse_or_record(
+      'notes', 2, jsonb_build_object('id', cf_t.id), tg_op, sqlstate, sqlerrm, cf_constraint)
     from called.notes cf_t join crossfade_private.truncated_keys cf_k
       on cf_k.pair = 'notes' and cf_k.side = 2 and cf_k.key = jsonb_build_object('id', cf_t.id);
   end;

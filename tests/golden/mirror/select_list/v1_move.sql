@@ -43,13 +43,16 @@ begin
       -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
       -- this transaction and does not differ. One that was there before is another row.
       delete from select_list.notes_v2 cf_t using select_list.notes cf_s
-      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id
+      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where not ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned))
         and exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_from).id);
       
       update select_list.notes_v2 cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
+        if exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_from).id) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes_v2 dropped a mirrored write';
+        end if;
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
         if current_setting('transaction_isolation') <> 'read committed' then
@@ -60,14 +63,14 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_to).id));
       if cf_further is not null
-        and not exists (select from select_list.notes cf_s where (cf_s).id = (cf_to).id)
+        and not exists (select from select_list.notes cf_s where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))
         and exists (select from select_list.notes cf_s where (cf_s).id = (cf_further ->> 'id')::bigint) then
         update select_list.notes_v2 cf_t set id = (cf_further ->> 'id')::bigint where (cf_t).id = (cf_to).id;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if crossfade_private.is_transient(sqlstate)
-        or not cf_noting and sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
+        or sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
         raise;
       end if;
       if cf_noting then

@@ -10,7 +10,7 @@ begin
   update select_list.notes cf_s set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id
-  where (cf_s).id = (cf_t).id and exists (select from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).tag collate pg_catalog."C" is distinct from cf_c.tag);
+  where (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).tag collate pg_catalog."C" is distinct from cf_c.tag);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;

@@ -9,6 +9,7 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_taken jsonb;
   cf_constraint text;
 begin
@@ -16,12 +17,17 @@ begin
     return;
   end if;
   begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+      -- 40001 where the snapshot shows a row that another transaction has deleted since.
+      perform from unnest(cf_rows) cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id
+      for no key update of cf_t;
+    end if;
     -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
     -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
     -- already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
     where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned)
@@ -32,22 +38,30 @@ begin
     end if;
     update select_list.notes_v2 cf_t set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
     from unnest(cf_rows) cf_r
-    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
       and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned);
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r
+        join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+        join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
+        cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
+        where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes_v2 dropped a mirrored write';
+    end if;
     insert into select_list.notes_v2 (id, parts, tag, pinned) overriding system value
     select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned
     from unnest(cf_rows) cf_r
-    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
     where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join select_list.notes cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
     where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id);
     if found then
-      raise exception using errcode = 'CF017',
-        message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes_v2 dropped a mirrored write';
     end if;
     return;
   exception when others or assert_failure then

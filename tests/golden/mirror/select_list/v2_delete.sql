@@ -53,20 +53,25 @@ begin
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
       delete from select_list.notes cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id);
+      where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));
     else
       execute 'delete from select_list.notes cf_t using cf_old cf_r
-      where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id)';
+      where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting(''transaction_isolation'') = ''read committed'' or crossfade_private.is_of_this_transaction(cf_s.xmin)))';
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
       -- A counterpart that was already made of that row does not differ.
       delete from select_list.notes cf_t using cf_old cf_r, select_list.notes_v2 cf_s
-      where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id
+      where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         and not exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag));
       perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::select_list.notes_v2
-        from select_list.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id), tg_op);
+        from select_list.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+      if exists (
+          select from cf_old cf_r join select_list.notes cf_t on (cf_t).id = (cf_r).id
+          where not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
+        raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes dropped a mirrored write';
+      end if;
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(

@@ -9,6 +9,7 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_taken jsonb;
   cf_constraint text;
 begin
@@ -16,12 +17,17 @@ begin
     return;
   end if;
   begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+      -- 40001 where the snapshot shows a row that another transaction has deleted since.
+      perform from unnest(cf_rows) cf_r join select_list.notes cf_t on (cf_t).id = (cf_r).id
+      for no key update of cf_t;
+    end if;
     -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
     -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
     -- already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join select_list.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
     where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag)
@@ -32,22 +38,30 @@ begin
     end if;
     update select_list.notes cf_t set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c)
     from unnest(cf_rows) cf_r
-    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
       and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag);
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r
+        join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+        join select_list.notes cf_t on (cf_t).id = (cf_s).id
+        cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
+        where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes dropped a mirrored write';
+    end if;
     insert into select_list.notes (id, body, tag) overriding system value
     select cf_c.id, cf_c.body, cf_c.tag
     from unnest(cf_rows) cf_r
-    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
     where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
     where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id);
     if found then
-      raise exception using errcode = 'CF017',
-        message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes dropped a mirrored write';
     end if;
     return;
   exception when others or assert_failure then

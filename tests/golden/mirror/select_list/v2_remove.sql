@@ -9,11 +9,18 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     delete from select_list.notes cf_t using unnest(cf_rows) cf_r
-    where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id);
+    where (cf_t).id = (cf_r).id and not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r join select_list.notes cf_t on (cf_t).id = (cf_r).id
+        where not exists (select from select_list.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes dropped a mirrored write';
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

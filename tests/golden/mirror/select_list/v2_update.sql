@@ -43,7 +43,7 @@ begin
         -- also by foreign keys, has mirrored the other one by now.
         update select_list.notes cf_t set body = case when cf_e1 then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when cf_e2 then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::select_list.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).id = (cf_s).id and ((cf_e1) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or (cf_e2) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text);
         if found then
           return null;
@@ -104,7 +104,7 @@ begin
         -- also by foreign keys, has mirrored the other one by now.
         update select_list.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::select_list.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
@@ -117,13 +117,19 @@ begin
         join (select row(cf_x.*)::select_list.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).id = (cf_o).id
         where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text)' else 'update select_list.notes cf_t set body = case when (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)) then ((((cf_s).parts ->> 0))::text)::text else (cf_t).body end, tag = case when (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag then (((cf_s).tag)::text)::text else (cf_t).tag end
         from (select row(cf_x.*)::select_list.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting(''transaction_isolation'') = ''read committed'' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).id = (cf_s).id and (((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::select_list.notes_v2 as cf_s from cf_new cf_x) cf_q
-        where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id)) then
+          select from (select row(cf_x.*)::select_list.notes_v2 as cf_s from cf_new cf_x) cf_q
+          where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id))
+        -- Not edited because a trigger of the owner's dropped the write.
+        and not exists (
+          select from (select row(cf_x.*)::select_list.notes_v2 as cf_o from cf_old cf_x) cf_p
+          join select_list.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join select_list.notes cf_t on (cf_t).id = (cf_s).id
+          where ((row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).parts ->> 0))::text)::text or ((cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag) and (cf_t).tag collate pg_catalog."C" is distinct from (((cf_s).tag)::text)::text) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -153,7 +159,7 @@ begin
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
     cf_left := array(select row(cf_s.*)::select_list.notes_v2
-      from unnest(cf_olds) cf_r join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id
+      from unnest(cf_olds) cf_r join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
       where not exists (select from select_list.notes cf_t where (cf_t).id = (cf_s).id));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);

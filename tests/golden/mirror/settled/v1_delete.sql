@@ -53,20 +53,25 @@ begin
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
       delete from settled.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page);
+      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));
     else
       execute 'delete from settled.notes_v2 cf_t using cf_old cf_r
-      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page)';
+      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting(''transaction_isolation'') = ''read committed'' or crossfade_private.is_of_this_transaction(cf_s.xmin)))';
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
       -- Another row has the key now: it must not inherit what only the other table held of the old.
       -- A counterpart that was already made of that row does not differ.
       delete from settled.notes_v2 cf_t using cf_old cf_r, settled.notes cf_s
-      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         and not exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits));
       perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::settled.notes
-        from settled.notes cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page), tg_op);
+        from settled.notes cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+      if exists (
+          select from cf_old cf_r join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
+          where not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
+        raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
+      end if;
     end if;
     if cardinality(cf_unseen) > 0 then
       perform crossfade_private.note_unseen(

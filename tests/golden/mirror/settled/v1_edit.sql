@@ -10,32 +10,42 @@ declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
   cf_rows settled.notes[];
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     execute coalesce((
       select 'update settled.notes_v2 cf_t set ' || string_agg(cf_text, ', ' order by cf_place) || '
     from (select unnest($1) as cf_o, unnest($2) as cf_n) cf_q
-    join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
+    join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page and (current_setting(''transaction_isolation'') = ''read committed'' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).body is distinct from ((to_jsonb((cf_s).body))::jsonb)::jsonb or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)'
       from (
         select array[bool_or(((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).body is distinct from ((to_jsonb((cf_s).body))::jsonb)::jsonb or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb::text))), bool_or(((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)] as cf_edited
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-        join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
+        join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         join settled.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
       ) cf_e
       -- Only columns that were edited are named: triggers of the owner's are for some columns.
       cross join unnest(cf_edited, array['body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then ((to_jsonb((cf_s).body))::jsonb)::jsonb else (cf_t).body end', 'updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end']::text[]) with ordinality cf_u(cf_is, cf_text, cf_place)
       where cf_is having count(*) > 0), 'select') using cf_olds, cf_news;
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+        join settled.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
+        where ((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb)::record and ((cf_t).body is distinct from ((to_jsonb((cf_s).body))::jsonb)::jsonb or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (((to_jsonb((cf_s).body))::jsonb)::jsonb)::jsonb::text)) or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
+    end if;
     delete from settled.notes_v2 cf_t
     using unnest(cf_news) cf_r
     where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (
       select from settled.notes cf_s
-      where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c));
+      where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c));
+    
     insert into settled.notes_v2 (page, book, body, updated_at, edits) overriding system value
     select cf_c.page, cf_c.book, cf_c.body, cf_c.updated_at, cf_c.edits
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page
+    join settled.notes cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_c
     where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page)
       -- Its counterpart is there, under a key that it could not leave.

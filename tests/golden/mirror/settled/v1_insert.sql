@@ -13,11 +13,14 @@ declare
   cf_nested boolean;
   cf_context text;
   cf_stale jsonb[];
+  cf_rows settled.notes[];
+  cf_taken jsonb;
+  cf_constraint text;
 begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_insert() line 21 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_insert() line 24 at SQL statement' then
       return null;
     end if;
   elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() and crossfade_private.mirror_notes_v1_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
@@ -80,8 +83,34 @@ begin
         end if;
       end;
     end if;
+    -- Waits for whoever notes the same key at this moment, and sees that row below.
     perform crossfade_private.note_keys('notes', 1, tg_op,
       array(select jsonb_build_object('book', cf_x.book, 'page', cf_x.page) from cf_new cf_x));
+    begin
+      cf_rows := array(select row(cf_r.*)::settled.notes from cf_new cf_r
+        where jsonb_build_object('book', cf_r.book, 'page', cf_r.page) <> all (cf_stale));
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
+    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
+    -- already made of this row does not differ.
+    select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) into cf_taken
+    from unnest(cf_rows) cf_r
+    join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+    join settled.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
+    cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits)
+    limit 1;
+    if cf_taken is not null then
+      raise exception using errcode = '23505', constraint = 'crossfade_one_key',
+        message = format('duplicate key %s: %s has a row with it', cf_taken, 'settled.notes_v2');
+    end if;
+    exception when others or assert_failure then
+      get stacked diagnostics cf_constraint = constraint_name;
+      -- A row that cannot be converted is no concern of the client's: repair will hear of it.
+      if sqlstate = '23505' and cf_constraint = 'crossfade_one_key'
+        or crossfade_private.is_transient(sqlstate) then
+        raise;
+      end if;
+    end;
     return null;
   end if;
   perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::settled.notes from cf_new cf_x), tg_op);

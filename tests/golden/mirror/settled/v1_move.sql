@@ -43,7 +43,7 @@ begin
       -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
       -- this transaction and does not differ. One that was there before is another row.
       delete from settled.notes_v2 cf_t using settled.notes cf_s
-      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page
+      where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page and (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c where not ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits))
         and exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page);
@@ -51,6 +51,9 @@ begin
       perform set_config('crossfade.key_notes_v2', (jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page))::text, true);
       update settled.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;
       if not found then
+        if exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
+        end if;
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v1', jsonb_build_object('book', (cf_from).book, 'page', (cf_from).page), jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
         if current_setting('transaction_isolation') <> 'read committed' then
@@ -61,7 +64,7 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v1', jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page));
       if cf_further is not null
-        and not exists (select from settled.notes cf_s where (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page)
+        and not exists (select from settled.notes cf_s where (cf_s).book = (cf_to).book and (cf_s).page = (cf_to).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))
         and exists (select from settled.notes cf_s where (cf_s).book = (cf_further ->> 'book')::bigint and (cf_s).page = (cf_further ->> 'page')::integer) then
         perform set_config('crossfade.key_notes_v2', cf_further::text, true);
         update settled.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page;
@@ -69,7 +72,7 @@ begin
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if crossfade_private.is_transient(sqlstate)
-        or not cf_noting and sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
+        or sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
         raise;
       end if;
       if cf_noting then

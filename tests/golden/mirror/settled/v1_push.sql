@@ -10,7 +10,7 @@ begin
   update settled.notes cf_s set (body, updated_at) = (select cf_c.body, cf_c.updated_at from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
-  where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page and exists (select from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).updated_at is distinct from cf_c.updated_at);
+  where (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral (select ((cf_t).book)::bigint as book, ((cf_t).page)::integer as page, (((cf_t).body #>> '{}'::text[]))::text as body, ((cf_t).updated_at)::timestamp with time zone as updated_at) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).updated_at is distinct from cf_c.updated_at);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then
     raise;

@@ -9,11 +9,18 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     delete from settled.notes_v2 cf_t using unnest(cf_rows) cf_r
-    where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page);
+    where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
+        where not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

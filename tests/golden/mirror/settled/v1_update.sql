@@ -94,7 +94,7 @@ begin
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
     cf_left := array(select row(cf_s.*)::settled.notes
-      from unnest(cf_olds) cf_r join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+      from unnest(cf_olds) cf_r join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
       where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v1_push(cf_olds, cf_news);

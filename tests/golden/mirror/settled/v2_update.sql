@@ -43,7 +43,7 @@ begin
         -- also by foreign keys, has mirrored the other one by now.
         update settled.notes cf_t set body = case when cf_e1 then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when cf_e2 then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::settled.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
+        join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and ((cf_e1) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or (cf_e2) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone);
         if found then
           return null;
@@ -104,7 +104,7 @@ begin
         -- also by foreign keys, has mirrored the other one by now.
         update settled.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> '{}'::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::settled.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
+        join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone);
       else
         -- Planned for the number of rows at hand. Where nobody has written the other table in this
@@ -117,13 +117,19 @@ begin
         join (select row(cf_x.*)::settled.notes_v2 as cf_s from cf_new cf_x) cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
         where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> ''{}''::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)' else 'update settled.notes cf_t set body = case when (row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text)) then ((((cf_s).body #>> ''{}''::text[]))::text)::text else (cf_t).body end, updated_at = case when (cf_o).updated_at is distinct from (cf_s).updated_at then (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone else (cf_t).updated_at end
         from (select row(cf_x.*)::settled.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page
+        join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page and (current_setting(''transaction_isolation'') = ''read committed'' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page and (((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> ''{}''::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::settled.notes_v2 as cf_s from cf_new cf_x) cf_q
-        where not exists (select from settled.notes cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page)) then
+          select from (select row(cf_x.*)::settled.notes_v2 as cf_s from cf_new cf_x) cf_q
+          where not exists (select from settled.notes cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page))
+        -- Not edited because a trigger of the owner's dropped the write.
+        and not exists (
+          select from (select row(cf_x.*)::settled.notes_v2 as cf_o from cf_old cf_x) cf_p
+          join settled.notes_v2 cf_s on (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join settled.notes cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
+          where ((row(((cf_o).body)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).body)::jsonb)::record and ((cf_o).body is distinct from (cf_s).body or ((cf_o).body)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).body)::jsonb::text))) and (cf_t).body collate pg_catalog."C" is distinct from ((((cf_s).body #>> '{}'::text[]))::text)::text or ((cf_o).updated_at is distinct from (cf_s).updated_at) and (cf_t).updated_at is distinct from (((cf_s).updated_at)::timestamp with time zone)::timestamp with time zone) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -153,7 +159,7 @@ begin
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
     cf_left := array(select row(cf_s.*)::settled.notes_v2
-      from unnest(cf_olds) cf_r join settled.notes_v2 cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page
+      from unnest(cf_olds) cf_r join settled.notes_v2 cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
       where not exists (select from settled.notes cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);

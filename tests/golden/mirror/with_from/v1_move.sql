@@ -48,7 +48,7 @@ begin
       -- Where a trigger of the owner's wrote the moved row, a counterpart was made of it: it is of
       -- this transaction and does not differ. One that was there before is another row.
       delete from with_from.notes_v2 cf_t using with_from.notes cf_s
-      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id
+      where (cf_t).id = (cf_to).id and (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         and crossfade_private.is_of_this_transaction(cf_t.xmin)
         and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
@@ -59,7 +59,7 @@ begin
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))))
         and exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_from).id);
       -- A row that the converter leaves out under its new key has no counterpart any more.
-      if exists (select from with_from.notes cf_s where (cf_s).id = (cf_to).id) and not exists (
+      if exists (select from with_from.notes cf_s where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))) and not exists (
         select from with_from.notes cf_s cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -67,12 +67,18 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-        where (cf_s).id = (cf_to).id) then
+        where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))) then
         delete from with_from.notes_v2 cf_t where (cf_t).id = (cf_from).id;
+        if exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_from).id) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes_v2 dropped a mirrored write';
+        end if;
         continue;
       end if;
       update with_from.notes_v2 cf_t set id = (cf_to).id where (cf_t).id = (cf_from).id;
       if not found then
+        if exists (select from with_from.notes_v2 cf_t where (cf_t).id = (cf_from).id) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes_v2 dropped a mirrored write';
+        end if;
         -- An outer statement has still to bring it here: it looks for this note.
         perform crossfade_private.note_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_from).id), jsonb_build_object('id', (cf_to).id));
         if current_setting('transaction_isolation') <> 'read committed' then
@@ -83,14 +89,14 @@ begin
       end if;
       cf_further := crossfade_private.noted_move('crossfade.moves_notes_v1', jsonb_build_object('id', (cf_to).id));
       if cf_further is not null
-        and not exists (select from with_from.notes cf_s where (cf_s).id = (cf_to).id)
+        and not exists (select from with_from.notes cf_s where (cf_s).id = (cf_to).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))
         and exists (select from with_from.notes cf_s where (cf_s).id = (cf_further ->> 'id')::uuid) then
         update with_from.notes_v2 cf_t set id = (cf_further ->> 'id')::uuid where (cf_t).id = (cf_to).id;
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;
       if crossfade_private.is_transient(sqlstate)
-        or not cf_noting and sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
+        or sqlstate = '23505' and cf_constraint = any ('{notes_v2_pkey}'::text[]) then
         raise;
       end if;
       if cf_noting then

@@ -16,7 +16,7 @@ begin
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id
-  where (cf_s).id = (cf_t).id and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+  where (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).labels collate pg_catalog."C" is distinct from cf_c.labels);
 exception when others or assert_failure then
   if crossfade_private.is_transient(sqlstate) then

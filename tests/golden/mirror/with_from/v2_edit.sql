@@ -15,25 +15,36 @@ declare
   cf_size constant integer := cardinality(cf_news);
   cf_step constant integer := greatest(1, cf_size / 16);
   cf_rows with_from.notes_v2[];
+  cf_written bigint;
   cf_constraint text;
 begin
   begin
     update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+        join with_from.notes cf_t on (cf_t).id = (cf_s).id
+        where ((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
+    end if;
     delete from with_from.notes cf_t
     using unnest(cf_news) cf_r
     where (cf_t).id = (cf_r).id and not exists (
       select from with_from.notes_v2 cf_s
-      where (cf_s).id = (cf_r).id and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+      where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c));
+    
     insert into with_from.notes (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id)

@@ -14,6 +14,7 @@ AS $function$
 declare
   cf_size constant integer := cardinality(cf_rows);
   cf_step constant integer := greatest(1, cf_size / 16);
+  cf_written bigint;
   cf_taken jsonb;
   cf_constraint text;
 begin
@@ -21,12 +22,17 @@ begin
     return;
   end if;
   begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+      -- 40001 where the snapshot shows a row that another transaction has deleted since.
+      perform from unnest(cf_rows) cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id
+      for no key update of cf_t;
+    end if;
     -- SAFETY: a row that only the other table had is somebody else's, whoever has edited it since.
     -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
     -- already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join with_from.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
@@ -39,25 +45,34 @@ begin
     update with_from.notes cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
     from unnest(cf_rows) cf_r
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
       and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels);
+    get diagnostics cf_written = row_count;
+    if cf_written < cf_size and exists (
+        select from unnest(cf_rows) cf_r
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+        join with_from.notes cf_t on (cf_t).id = (cf_s).id
+        cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
+        where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels) then
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
+    end if;
     insert into with_from.notes (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels
     from unnest(cf_rows) cf_r
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id);
     perform from unnest(cf_rows) cf_r
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id);
     if found then
-      raise exception using errcode = 'CF017',
-        message = 'the mirrored row is missing after the write (a trigger or rule may drop it)';
+      raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
     end if;
     return;
   exception when others or assert_failure then

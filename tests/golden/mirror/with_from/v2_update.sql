@@ -49,7 +49,7 @@ begin
         update with_from.notes cf_t set body = case when cf_e1 then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when cf_e2 then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
         from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).id = (cf_s).id and ((cf_e1) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or (cf_e2) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
         if found then
@@ -112,7 +112,7 @@ begin
         update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
         from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text);
       else
@@ -129,14 +129,21 @@ begin
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text)' else 'update with_from.notes cf_t set body = case when (cf_o).body collate pg_catalog."C" is distinct from (cf_s).body then (((cf_s).body)::text)::text else (cf_t).body end, labels = case when (row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text)) then ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text else (cf_t).labels end
         from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
-        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id
+        join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting(''transaction_isolation'') = ''read committed'' or crossfade_private.is_of_this_transaction(cf_s.xmin))
         where (cf_t).id = (cf_s).id and (((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, '',''::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text)' end;
       end if;
       get diagnostics cf_written = row_count;
       if cf_written = cf_count or not exists (
-        select from (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_q
-        where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id)) then
+          select from (select row(cf_x.*)::with_from.notes_v2 as cf_s from cf_new cf_x) cf_q
+          where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id))
+        -- Not edited because a trigger of the owner's dropped the write.
+        and not exists (
+          select from (select row(cf_x.*)::with_from.notes_v2 as cf_o from cf_old cf_x) cf_p
+          join with_from.notes_v2 cf_s on (cf_s).id = (cf_o).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join with_from.notes cf_t on (cf_t).id = (cf_s).id
+          where ((cf_o).body collate pg_catalog."C" is distinct from (cf_s).body) and (cf_t).body collate pg_catalog."C" is distinct from (((cf_s).body)::text)::text or ((row(((cf_o).labels)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).labels)::jsonb)::record and ((cf_o).labels is distinct from (cf_s).labels or ((cf_o).labels)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).labels)::jsonb::text))) and (cf_t).labels collate pg_catalog."C" is distinct from ((( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text)::text) then
         return null;
       end if;
     exception when others or assert_failure then
@@ -166,7 +173,7 @@ begin
     -- A statement that writes both tables may have put a row here under a key that was left, with
     -- what it wrote into the counterpart before that followed.
     cf_left := array(select row(cf_s.*)::with_from.notes_v2
-      from unnest(cf_olds) cf_r join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id
+      from unnest(cf_olds) cf_r join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
       where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id));
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);

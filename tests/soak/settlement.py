@@ -56,7 +56,7 @@ def history(shared: Shared, problems: Sequence[Problem]) -> list[str]:
     """Return what was written to the rows that the first problems name, and under their keys."""
     births = [problem.text.split(": ")[0] for problem in problems[:3]]
     client = Client(shared.place.connect, returning=False)
-    lines = client.send(_HISTORY, [births, births])
+    lines = client.send(_HISTORY, (births, births))
     client.close()
     return [line for (line,) in lines]
 

@@ -80,9 +80,9 @@ returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$-- SAFETY: a row that only the other table had is somebody else's, whoever edited it since.
-    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
-    -- already made of this row does not differ.
+  select $body$-- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
+    -- trigger has already made of this row does not differ.
     select {key_json_s} into cf_taken
     from unnest(cf_rows) cf_r
     join {source} cf_s on {same_key_s_r}

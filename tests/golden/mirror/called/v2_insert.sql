@@ -94,9 +94,9 @@ begin
     begin
       cf_rows := array(select row(cf_r.*)::called.notes_v2 from cf_new cf_r
         where jsonb_build_object('id', cf_r.id) <> all (cf_stale));
-      -- SAFETY: a row that only the other table had is somebody else's, whoever edited it since.
-    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
-    -- already made of this row does not differ.
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
+    -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
     from unnest(cf_rows) cf_r
     join called.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))

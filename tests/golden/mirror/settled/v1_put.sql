@@ -22,9 +22,9 @@ begin
       perform from unnest(cf_rows) cf_r join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
       for no key update of cf_t;
     end if;
-    -- SAFETY: a row that only the other table had is somebody else's, whoever edited it since.
-    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
-    -- already made of this row does not differ.
+    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
+    -- trigger has already made of this row does not differ.
     select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) into cf_taken
     from unnest(cf_rows) cf_r
     join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))

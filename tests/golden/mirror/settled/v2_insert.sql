@@ -89,9 +89,9 @@ begin
     begin
       cf_rows := array(select row(cf_r.*)::settled.notes_v2 from cf_new cf_r
         where jsonb_build_object('book', cf_r.book, 'page', cf_r.page) <> all (cf_stale));
-      -- SAFETY: a row that only the other table had is somebody else's, whoever edited it since.
-    -- Writing over it would hand it to whoever inserted this one. A counterpart that a trigger has
-    -- already made of this row does not differ.
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
+    -- trigger has already made of this row does not differ.
     select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) into cf_taken
     from unnest(cf_rows) cf_r
     join settled.notes_v2 cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))

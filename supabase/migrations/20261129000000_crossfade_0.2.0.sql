@@ -6601,10 +6601,6 @@ as $$
 declare
   v_pair text := tg_argv[0];
 begin
-  -- What a trigger or a foreign key writes belongs to the statement that fired it.
-  if pg_trigger_depth() > 1 then
-    return null;
-  end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
   -- also when they went through a SECURITY DEFINER function of the project.
   if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
@@ -8342,8 +8338,9 @@ begin
     'before truncate on {source} for each statement', 'truncate', v_pieces);
   perform crossfade_private.install_settling(pair, v_pieces, v_source);
   if side = 2 then
+    -- What a trigger or a foreign key writes belongs to the statement that fired it.
     execute crossfade_private.render(
-      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement execute function crossfade_private.refuse_fenced_write({pair_literal})',
+      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when (pg_trigger_depth() = 0) execute function crossfade_private.refuse_fenced_write({pair_literal})',
       v_pieces);
   end if;
 end $$;

@@ -9,10 +9,6 @@ as $$
 declare
   v_pair text := tg_argv[0];
 begin
-  -- What a trigger or a foreign key writes belongs to the statement that fired it.
-  if pg_trigger_depth() > 1 then
-    return null;
-  end if;
   -- current_user is the owner in here; the role setting still names who came through the Data API,
   -- also when they went through a SECURITY DEFINER function of the project.
   if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',

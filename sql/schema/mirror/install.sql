@@ -198,8 +198,9 @@ begin
     'before truncate on {source} for each statement', 'truncate', v_pieces);
   perform crossfade_private.install_settling(pair, v_pieces, v_source);
   if side = 2 then
+    -- What a trigger or a foreign key writes belongs to the statement that fired it.
     execute crossfade_private.render(
-      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement execute function crossfade_private.refuse_fenced_write({pair_literal})',
+      'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when (pg_trigger_depth() = 0) execute function crossfade_private.refuse_fenced_write({pair_literal})',
       v_pieces);
   end if;
 end $$;

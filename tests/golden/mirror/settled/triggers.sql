@@ -6,7 +6,7 @@ CREATE TRIGGER crossfade_mirror_update AFTER UPDATE ON settled.notes REFERENCING
 CREATE TRIGGER "~crossfade_last" BEFORE INSERT OR UPDATE ON settled.notes FOR EACH ROW WHEN (((pg_trigger_depth() > 0) OR (COALESCE(current_setting('crossfade.mark_notes'::text, true), ''::text) = 'engine'::text))) EXECUTE FUNCTION crossfade_private.mirror_notes_v1_last();
 CREATE TRIGGER "~crossfade_truncate" BEFORE TRUNCATE ON settled.notes FOR EACH STATEMENT EXECUTE FUNCTION crossfade_private.mirror_notes_v1_truncate();
 CREATE TRIGGER "!crossfade_first" BEFORE INSERT OR UPDATE ON settled.notes_v2 FOR EACH ROW WHEN (((pg_trigger_depth() > 0) OR (COALESCE(current_setting('crossfade.mark_notes'::text, true), ''::text) = 'engine'::text))) EXECUTE FUNCTION crossfade_private.mirror_notes_v2_first();
-CREATE TRIGGER crossfade_fence BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON settled.notes_v2 FOR EACH STATEMENT EXECUTE FUNCTION crossfade_private.refuse_fenced_write('notes');
+CREATE TRIGGER crossfade_fence BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON settled.notes_v2 FOR EACH STATEMENT WHEN ((pg_trigger_depth() = 0)) EXECUTE FUNCTION crossfade_private.refuse_fenced_write('notes');
 CREATE TRIGGER crossfade_mirror_delete AFTER DELETE ON settled.notes_v2 REFERENCING OLD TABLE AS cf_old FOR EACH STATEMENT EXECUTE FUNCTION crossfade_private.mirror_notes_v2_delete();
 CREATE TRIGGER crossfade_mirror_insert AFTER INSERT ON settled.notes_v2 REFERENCING NEW TABLE AS cf_new FOR EACH STATEMENT EXECUTE FUNCTION crossfade_private.mirror_notes_v2_insert();
 CREATE TRIGGER crossfade_mirror_truncate AFTER TRUNCATE ON settled.notes_v2 FOR EACH STATEMENT EXECUTE FUNCTION crossfade_private.mirror_notes_v2_truncate();

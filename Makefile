@@ -54,7 +54,7 @@ down: $(STAMP)  ## stop the embedded Supabase
 test: $(STAMP)  ## run all tests (ARGS='-k name' for some)
 	@tests/install-debian-packages
 	@$(BIN)/python -m tests.dashboard.browser
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 # Needs a running `supabase start` and its CLI on the PATH.
 test-hosted: $(STAMP)  ## run the project's story against the official local stack

@@ -4,8 +4,26 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 
 def pytest_configure() -> None:
     """Before anything is imported that may read the environment."""
     os.environ["CROSSFADE_TOKEN_STORE"] = "file"
     os.environ["CROSSFADE_CONFIG_DIR"] = str(Path(tempfile.gettempdir(), "crossfade-no-sign-in"))
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist looks for groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a project that takes seconds to start.
+
+    Each worker that gets one of these tests starts it for itself.
+    """
+    for item in items:
+        fixtures: dict[str, list[pytest.FixtureDef[object]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+        # The chat function's project goes from stage to stage.
+        shares = "project" in fixtures or any(
+            f.scope == "module" for found in fixtures.values() for f in found
+        )
+        if "integration" in item.path.parts and shares:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -668,7 +668,7 @@ def test_promtool_accepts_what_the_endpoint_serves(served: Served, project: Proj
     ours = "pair = 'messages' and backend_version = 2 and outcome = 'ok'"
     counts: tuple[float, float] | None = None
     deadline = time.monotonic() + 10  # what is served was looked up a moment ago
-    while counts is None or counts[0] != counts[1] and time.monotonic() < deadline:
+    while counts is None or (counts[0] != counts[1] and time.monotonic() < deadline):
         (requests,) = project.sql(
             f"select (select coalesce(sum(requests), 0) from crossfade.request_totals where {ours})"
             f" + (select sum(requests) from crossfade.request_minutes where {ours}"

@@ -15,10 +15,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist looks for groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a project that takes seconds to start.
+    """Keep together what shares a project that takes seconds to start, and begin with long tests.
 
-    Each worker that gets one of these tests starts it for itself.
+    Each worker that gets one of these tests starts it for itself; one that has nothing left to do
+    waits for the other.
     """
+    items.sort(key=lambda item: "integration" not in item.path.parts)
     for item in items:
         fixtures: dict[str, list[pytest.FixtureDef[object]]] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
         # The chat function's project goes from stage to stage.

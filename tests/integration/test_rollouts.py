@@ -162,8 +162,14 @@ def approve(gateway: SupabaseGateway, pair: str) -> None:
 
 def breaks_requests(gateway: SupabaseGateway, monitor: Monitor, edge: EdgeDouble) -> float:
     """Every V2 request fails: back, latched, nothing advances; mended, it goes on from there."""
-    until(monitor, "breaks", lambda view, _: view.requests >= 0)
+    gateway.control_rollout("breaks", "hold", reason="look")  # so that it cannot slip by
     began, edge.broken = time.monotonic(), True
+    for _ in range(2):  # with the second report the first one is known
+        failed = edge.served[2, "error"]
+        while edge.served[2, "error"] == failed:
+            assert time.monotonic() < began + 20, "the edge reports nothing"
+            time.sleep(0.02)
+    gateway.control_rollout("breaks", "resume", reason="look")
     view = until(monitor, "breaks", lambda _, tick: tick.rolled_back is not None)
     decided = time.monotonic() - began
     edge.broken = False

@@ -25,20 +25,23 @@ begin
       perform from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}
       for no key update of cf_t;
     end if;
-    {refuse_taken}
-    update {target} cf_t set {whole}
-    from unnest(cf_rows) cf_r
-    join {source} cf_s on {same_key_s_r}
-    where {same_key_t_s} and {written_beside}
-      and exists (select from lateral {convert} cf_c where {differs});
-    get diagnostics cf_written = row_count;
-    if cf_written < cf_size and exists (
-        select from unnest(cf_rows) cf_r
-        join {source} cf_s on {same_key_s_r}
-        join {target} cf_t on {same_key_t_s}
-        cross join lateral {convert} cf_c
-        where {differs}) then
-      {raise_dropped}
+    -- New rows have none as a rule.
+    if exists (select from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}) then
+      {refuse_taken}
+      update {target} cf_t set {whole}
+      from unnest(cf_rows) cf_r
+      join {source} cf_s on {same_key_s_r}
+      where {same_key_t_s} and {written_beside}
+        and exists (select from lateral {convert} cf_c where {differs});
+      get diagnostics cf_written = row_count;
+      if cf_written < cf_size and exists (
+          select from unnest(cf_rows) cf_r
+          join {source} cf_s on {same_key_s_r}
+          join {target} cf_t on {same_key_t_s}
+          cross join lateral {convert} cf_c
+          where {differs}) then
+        {raise_dropped}
+      end if;
     end if;
     insert into {target} ({target_columns}) overriding system value
     select {made_columns}

@@ -27,7 +27,9 @@ begin
       perform from unnest(cf_rows) cf_r join called.notes_v2 cf_t on (cf_t).id = (cf_r).id
       for no key update of cf_t;
     end if;
-    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- New rows have none as a rule.
+    if exists (select from unnest(cf_rows) cf_r join called.notes_v2 cf_t on (cf_t).id = (cf_r).id) then
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
     -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
     -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
@@ -41,19 +43,20 @@ begin
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
         message = format('duplicate key %s: %s has a row with it', cf_taken, 'called.notes_v2');
     end if;
-    update called.notes_v2 cf_t set (body, seen) = (select cf_c.body, cf_c.seen from lateral called.notes_to_v2(cf_s, cf_t) cf_c)
-    from unnest(cf_rows) cf_r
-    join called.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-    where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
-      and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen);
-    get diagnostics cf_written = row_count;
-    if cf_written < cf_size and exists (
-        select from unnest(cf_rows) cf_r
-        join called.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-        join called.notes_v2 cf_t on (cf_t).id = (cf_s).id
-        cross join lateral called.notes_to_v2(cf_s, cf_t) cf_c
-        where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen) then
-      raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes_v2 dropped a mirrored write';
+      update called.notes_v2 cf_t set (body, seen) = (select cf_c.body, cf_c.seen from lateral called.notes_to_v2(cf_s, cf_t) cf_c)
+      from unnest(cf_rows) cf_r
+      join called.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+      where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
+        and exists (select from lateral called.notes_to_v2(cf_s, cf_t) cf_c where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen);
+      get diagnostics cf_written = row_count;
+      if cf_written < cf_size and exists (
+          select from unnest(cf_rows) cf_r
+          join called.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join called.notes_v2 cf_t on (cf_t).id = (cf_s).id
+          cross join lateral called.notes_to_v2(cf_s, cf_t) cf_c
+          where (row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).seen is distinct from cf_c.seen) then
+        raise exception using errcode = 'CF017', message = 'a trigger or rule of called.notes_v2 dropped a mirrored write';
+      end if;
     end if;
     insert into called.notes_v2 (id, body, seen) overriding system value
     select cf_c.id, cf_c.body, cf_c.seen

@@ -22,7 +22,9 @@ begin
       perform from unnest(cf_rows) cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id
       for no key update of cf_t;
     end if;
-    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- New rows have none as a rule.
+    if exists (select from unnest(cf_rows) cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id) then
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
     -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
     -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
@@ -36,19 +38,20 @@ begin
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
         message = format('duplicate key %s: %s has a row with it', cf_taken, 'select_list.notes_v2');
     end if;
-    update select_list.notes_v2 cf_t set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
-    from unnest(cf_rows) cf_r
-    join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-    where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
-      and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned);
-    get diagnostics cf_written = row_count;
-    if cf_written < cf_size and exists (
-        select from unnest(cf_rows) cf_r
-        join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-        join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
-        cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
-        where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned) then
-      raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes_v2 dropped a mirrored write';
+      update select_list.notes_v2 cf_t set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
+      from unnest(cf_rows) cf_r
+      join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+      where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
+        and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned);
+      get diagnostics cf_written = row_count;
+      if cf_written < cf_size and exists (
+          select from unnest(cf_rows) cf_r
+          join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
+          cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
+          where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned) then
+        raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes_v2 dropped a mirrored write';
+      end if;
     end if;
     insert into select_list.notes_v2 (id, parts, tag, pinned) overriding system value
     select cf_c.id, cf_c.parts, cf_c.tag, cf_c.pinned

@@ -27,7 +27,9 @@ begin
       perform from unnest(cf_rows) cf_r join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id
       for no key update of cf_t;
     end if;
-    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- New rows have none as a rule.
+    if exists (select from unnest(cf_rows) cf_r join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id) then
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
     -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
     -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
@@ -47,37 +49,38 @@ begin
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
         message = format('duplicate key %s: %s has a row with it', cf_taken, 'with_from.notes_v2');
     end if;
-    update with_from.notes_v2 cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+      update with_from.notes_v2 cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c)
-    from unnest(cf_rows) cf_r
-    join with_from.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-    where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
-      and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+      from unnest(cf_rows) cf_r
+      join with_from.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+      where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
+        and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)));
-    get diagnostics cf_written = row_count;
-    if cf_written < cf_size and exists (
-        select from unnest(cf_rows) cf_r
-        join with_from.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-        join with_from.notes_v2 cf_t on (cf_t).id = (cf_s).id
-        cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
+      get diagnostics cf_written = row_count;
+      if cf_written < cf_size and exists (
+          select from unnest(cf_rows) cf_r
+          join with_from.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join with_from.notes_v2 cf_t on (cf_t).id = (cf_s).id
+          cross join lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
      COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-        where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) then
-      raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes_v2 dropped a mirrored write';
+          where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))) then
+        raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes_v2 dropped a mirrored write';
+      end if;
     end if;
     insert into with_from.notes_v2 (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels

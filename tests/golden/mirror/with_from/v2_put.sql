@@ -27,7 +27,9 @@ begin
       perform from unnest(cf_rows) cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id
       for no key update of cf_t;
     end if;
-    -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+    -- New rows have none as a rule.
+    if exists (select from unnest(cf_rows) cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id) then
+      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
     -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
     -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
@@ -42,22 +44,23 @@ begin
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
         message = format('duplicate key %s: %s has a row with it', cf_taken, 'with_from.notes');
     end if;
-    update with_from.notes cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+      update with_from.notes cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
-    from unnest(cf_rows) cf_r
-    join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-    where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
-      and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+      from unnest(cf_rows) cf_r
+      join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+      where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
+        and exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels);
-    get diagnostics cf_written = row_count;
-    if cf_written < cf_size and exists (
-        select from unnest(cf_rows) cf_r
-        join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-        join with_from.notes cf_t on (cf_t).id = (cf_s).id
-        cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+      get diagnostics cf_written = row_count;
+      if cf_written < cf_size and exists (
+          select from unnest(cf_rows) cf_r
+          join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          join with_from.notes cf_t on (cf_t).id = (cf_s).id
+          cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
-        where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels) then
-      raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
+          where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels) then
+        raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
+      end if;
     end if;
     insert into with_from.notes (id, body, labels) overriding system value
     select cf_c.id, cf_c.body, cf_c.labels

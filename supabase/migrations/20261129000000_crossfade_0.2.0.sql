@@ -6712,6 +6712,10 @@ begin
       begin
         delete from {target} cf_t using {new_rows} cf_r
         where {same_key_t_r} and {key_json_r} = any (cf_stale);
+        if exists (select from {new_rows} cf_r join {target} cf_t on {same_key_t_r}
+            where {key_json_r} = any (cf_stale)) then
+          {raise_dropped}
+        end if;
         perform crossfade_private.forget_noted_delete({pair_literal}, cf_key)
         from unnest(cf_stale) cf_key;
       exception when others or assert_failure then

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.sql.cases.pairs import backfill, both, create, like, register, repair, to_stage
+from tests.sql.cases.pairs import backfill, both, create, like, mirror, register, repair, to_stage
 from tests.sql.conftest import Connection
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -164,6 +164,14 @@ def test_a_trigger_for_some_columns_that_drops_is_noticed(
     db.execute(f"delete from public.{table}")
     assert open_keys(db) == [1, 2]
     assert rows(db, f"select id from public.{other} order by id") == [(1,), (2,)]
+
+
+def test_a_dropped_delete_of_a_noted_one_stays_noted(db: Connection) -> None:
+    begin(db, "things_v2")
+    mirror(db, "log_only")
+    db.execute("delete from public.things where id = 7")
+    db.execute("insert into public.things values (7, 'another')")
+    assert ({"id": 7}, "DELETE", "LOGGED") in failures(db)
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

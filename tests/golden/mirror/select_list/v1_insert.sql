@@ -68,6 +68,10 @@ begin
       begin
         delete from select_list.notes_v2 cf_t using cf_new cf_r
         where (cf_t).id = (cf_r).id and jsonb_build_object('id', cf_r.id) = any (cf_stale);
+        if exists (select from cf_new cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id
+            where jsonb_build_object('id', cf_r.id) = any (cf_stale)) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of select_list.notes_v2 dropped a mirrored write';
+        end if;
         perform crossfade_private.forget_noted_delete('notes', cf_key)
         from unnest(cf_stale) cf_key;
       exception when others or assert_failure then

@@ -75,6 +75,10 @@ begin
       begin
         delete from settled.notes_v2 cf_t using cf_new cf_r
         where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and jsonb_build_object('book', cf_r.book, 'page', cf_r.page) = any (cf_stale);
+        if exists (select from cf_new cf_r join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
+            where jsonb_build_object('book', cf_r.book, 'page', cf_r.page) = any (cf_stale)) then
+          raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
+        end if;
         perform crossfade_private.forget_noted_delete('notes', cf_key)
         from unnest(cf_stale) cf_key;
       exception when others or assert_failure then

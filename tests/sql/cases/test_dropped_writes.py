@@ -5,7 +5,17 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.sql.cases.pairs import backfill, both, create, like, mirror, register, repair, to_stage
+from tests.sql.cases.pairs import (
+    Shape,
+    backfill,
+    both,
+    create,
+    like,
+    mirror,
+    register,
+    repair,
+    to_stage,
+)
 from tests.sql.conftest import Connection
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -50,8 +60,10 @@ KEEP = """
 """
 
 
-def begin(db: Connection, other: str, trigger: str = KEEP, **options: str) -> None:
-    create(db, SHAPE)
+def begin(
+    db: Connection, other: str, trigger: str = KEEP, shape: Shape = SHAPE, **options: str
+) -> None:
+    create(db, shape)
     register(db, **options)
     to_stage(db, "dualwrite")
     db.execute(
@@ -200,3 +212,43 @@ def test_a_mirrored_truncate_obeys_policy_raise(db: Connection) -> None:
     with pytest.raises(psycopg.errors.ForeignKeyViolation), db.transaction():
         db.execute("truncate public.things_v2")
     assert len(both(db)) == 40
+
+
+# Statements after which the converter gives no row for things that had a counterpart.
+LEFT_OUT = {
+    "of one": ("update public.things set body = 'none' where id = 7", [7]),
+    "of some": ("update public.things set body = 'none' where id between 5 and 9", [7, 8, 9]),
+    "of many": ("update public.things set body = 'none'", [7, 8, 9]),
+    "by a move of one": ("update public.things set id = 107, body = 'none' where id = 7", [7, 107]),
+    "by a move of some": (
+        "update public.things set id = id + 100, body = 'none' where id between 5 and 9",
+        [7, 107, 8, 108, 9, 109],
+    ),
+}
+SIEVE = SHAPE.but(to_v2="a.* where a.body <> 'none'")
+
+
+@pytest.mark.parametrize("statement", LEFT_OUT)
+def test_a_counterpart_that_should_go_but_is_kept_is_an_open_failure(
+    db: Connection, statement: str
+) -> None:
+    text, keys = LEFT_OUT[statement]
+    begin(db, "things_v2", shape=SIEVE)
+    db.execute(text)
+    assert {code for _, _, code in failures(db)} == {"CF017"}
+    assert open_keys(db) == sorted(keys)
+    db.execute("drop trigger keep on public.things_v2")
+    assert repair(db, follower_only="delete")["remaining"] == 0
+    assert verify(db, "things") == 0
+
+
+@pytest.mark.parametrize("statement", LEFT_OUT)
+def test_a_counterpart_that_should_go_but_is_kept_is_told_by_policy_raise(
+    db: Connection, statement: str
+) -> None:
+    begin(db, "things_v2", shape=SIEVE, failure_policy="raise")
+    before = both(db)
+    with pytest.raises(psycopg.Error) as error, db.transaction():
+        db.execute(LEFT_OUT[statement][0])
+    assert error.value.sqlstate == "CF017"
+    assert both(db) == before

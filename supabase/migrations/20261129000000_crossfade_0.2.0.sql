@@ -365,6 +365,7 @@ begin
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
 -- crossfade_private.own_frame(text, integer, text, text, text)
+-- crossfade_private.raise_dropped_sql(text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer, jsonb)
@@ -7324,17 +7325,29 @@ as $text$
   select $body$
 -- {made_by}: what triggers wrote into V{other} under the old key comes back to V{side}.
 #variable_conflict use_column
+declare
+  cf_wanted bigint;
+  cf_written bigint;
+  cf_constraint text;
 begin
+  select count(*) into cf_wanted
+  from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r} join {source} cf_s on {same_key_s_t}
+  where exists (select from lateral {convert_back} cf_c where {differs_back});
   update {source} cf_s set {whole_back}
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
+  get diagnostics cf_written = row_count;
+  if cf_written < cf_wanted then
+    {raise_dropped_back}
+  end if;
 exception when others or assert_failure then
+  get stacked diagnostics cf_constraint = constraint_name;
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
-  perform crossfade_private.record_failure(
-    {pair_literal}, {other}, {key_json_x}, 'MOVE', sqlstate, sqlerrm)
+  perform crossfade_private.refuse_or_record(
+    {pair_literal}, {other}, {key_json_x}, 'MOVE', sqlstate, sqlerrm, cf_constraint)
   from unnest(cf_news) cf_x;
 end $body$;
 $text$;
@@ -7964,6 +7977,18 @@ $$;
 comment on function crossfade_private.own_frame is
   'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
 
+create or replace function crossfade_private.raise_dropped_sql(target_table text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('raise exception using errcode = ''CF017'', message = %L;',
+    format('a trigger or rule of %s dropped a mirrored write', target_table));
+$$;
+
+comment on function crossfade_private.raise_dropped_sql is
+  'The statement that tells that fewer rows were written than should have been.';
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -7975,8 +8000,8 @@ as $$
     'source', t.names[side], 'target', t.names[3 - side],
     'source_literal', quote_literal(t.names[side]),
     'target_literal', quote_literal(t.names[3 - side]),
-    'raise_dropped', format('raise exception using errcode = ''CF017'', message = %L;', format(
-      'a trigger or rule of %s dropped a mirrored write', t.names[3 - side])),
+    'raise_dropped', crossfade_private.raise_dropped_sql(t.names[3 - side]),
+    'raise_dropped_back', crossfade_private.raise_dropped_sql(t.names[side]),
     'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
     'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
       (pair).name),

@@ -122,17 +122,29 @@ as $text$
   select $body$
 -- {made_by}: what triggers wrote into V{other} under the old key comes back to V{side}.
 #variable_conflict use_column
+declare
+  cf_wanted bigint;
+  cf_written bigint;
+  cf_constraint text;
 begin
+  select count(*) into cf_wanted
+  from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r} join {source} cf_s on {same_key_s_t}
+  where exists (select from lateral {convert_back} cf_c where {differs_back});
   update {source} cf_s set {whole_back}
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join {target} cf_t on {same_key_t_r}
   where {same_key_s_t} and exists (select from lateral {convert_back} cf_c where {differs_back});
+  get diagnostics cf_written = row_count;
+  if cf_written < cf_wanted then
+    {raise_dropped_back}
+  end if;
 exception when others or assert_failure then
+  get stacked diagnostics cf_constraint = constraint_name;
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
-  perform crossfade_private.record_failure(
-    {pair_literal}, {other}, {key_json_x}, 'MOVE', sqlstate, sqlerrm)
+  perform crossfade_private.refuse_or_record(
+    {pair_literal}, {other}, {key_json_x}, 'MOVE', sqlstate, sqlerrm, cf_constraint)
   from unnest(cf_news) cf_x;
 end $body$;
 $text$;

@@ -16,6 +16,18 @@ $$;
 comment on function crossfade_private.own_frame is
   'The outermost line of the call stack while a mirror trigger runs its common statement, which is the one behind a marker in its text. Where a line is not the same (other words for messages, names with line breaks) is_own_write finds out more slowly.';
 
+create or replace function crossfade_private.raise_dropped_sql(target_table text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('raise exception using errcode = ''CF017'', message = %L;',
+    format('a trigger or rule of %s dropped a mirrored write', target_table));
+$$;
+
+comment on function crossfade_private.raise_dropped_sql is
+  'The statement that tells that fewer rows were written than should have been.';
+
 create or replace function crossfade_private.name_pieces(pair crossfade.pairs, side integer)
 returns jsonb
 language sql immutable
@@ -27,8 +39,8 @@ as $$
     'source', t.names[side], 'target', t.names[3 - side],
     'source_literal', quote_literal(t.names[side]),
     'target_literal', quote_literal(t.names[3 - side]),
-    'raise_dropped', format('raise exception using errcode = ''CF017'', message = %L;', format(
-      'a trigger or rule of %s dropped a mirrored write', t.names[3 - side])),
+    'raise_dropped', crossfade_private.raise_dropped_sql(t.names[3 - side]),
+    'raise_dropped_back', crossfade_private.raise_dropped_sql(t.names[side]),
     'function', format('crossfade_private.mirror_%s_v%s', (pair).name, side),
     'made_by', format('crossfade %s: mirror of pair "%s"', crossfade_private.generator(),
       (pair).name),

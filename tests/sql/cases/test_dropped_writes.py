@@ -252,3 +252,41 @@ def test_a_counterpart_that_should_go_but_is_kept_is_told_by_policy_raise(
         db.execute(LEFT_OUT[statement][0])
     assert error.value.sqlstate == "CF017"
     assert both(db) == before
+
+
+BACK = """
+  create function public.beside() returns trigger language plpgsql as $$ begin
+    update public.things_v2 set body = 'beside' where id = old.id;
+    return null;
+  end $$;
+  create trigger beside after update on public.things for each row
+  when (pg_trigger_depth() = 0) execute function public.beside();
+  create function public.keep() returns trigger language plpgsql as $$ begin
+    return case when new.body = 'beside' then null else new end;
+  end $$;
+  create trigger keep before update on public.things
+  for each row execute function public.keep()
+"""
+
+
+@pytest.mark.parametrize("dropping", [True, False])
+def test_what_a_trigger_wrote_beside_a_move_comes_back_or_is_an_open_failure(
+    db: Connection, dropping: bool
+) -> None:
+    begin(db, "things_v2", BACK)
+    if not dropping:
+        db.execute("drop trigger keep on public.things")
+    db.execute("update public.things set id = 107 where id = 7")
+    expected = ("kept", [107]) if dropping else ("beside", [])
+    assert rows(db, "select body from public.things where id = 107") == [expected[:1]]
+    assert rows(db, "select body from public.things_v2 where id = 107") == [("beside",)]
+    assert open_keys(db) == expected[1]
+
+
+def test_what_a_trigger_wrote_beside_a_move_obeys_policy_raise(db: Connection) -> None:
+    begin(db, "things_v2", BACK, failure_policy="raise")
+    before = both(db)
+    with pytest.raises(psycopg.Error, match="trigger or rule of public.things dropped") as error:
+        db.execute("update public.things set id = 107 where id = 7")
+    assert error.value.sqlstate == "CF017"
+    assert both(db) == before

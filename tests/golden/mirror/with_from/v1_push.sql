@@ -11,18 +11,31 @@ CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_push(cf_olds with_f
 AS $function$
 -- crossfade 0.2.0: mirror of pair "notes": what triggers wrote into V2 under the old key comes back to V1.
 #variable_conflict use_column
+declare
+  cf_wanted bigint;
+  cf_written bigint;
+  cf_constraint text;
 begin
+  select count(*) into cf_wanted
+  from unnest(cf_news) cf_r join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id join with_from.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  where exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+            FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).labels collate pg_catalog."C" is distinct from cf_c.labels);
   update with_from.notes cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q
   join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id
   where (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)) and exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).labels collate pg_catalog."C" is distinct from cf_c.labels);
+  get diagnostics cf_written = row_count;
+  if cf_written < cf_wanted then
+    raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
+  end if;
 exception when others or assert_failure then
+  get stacked diagnostics cf_constraint = constraint_name;
   if crossfade_private.is_transient(sqlstate) then
     raise;
   end if;
-  perform crossfade_private.record_failure(
-    'notes', 2, jsonb_build_object('id', cf_x.id), 'MOVE', sqlstate, sqlerrm)
+  perform crossfade_private.refuse_or_record(
+    'notes', 2, jsonb_build_object('id', cf_x.id), 'MOVE', sqlstate, sqlerrm, cf_constraint)
   from unnest(cf_news) cf_x;
 end $function$

@@ -7331,7 +7331,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r} join {source} cf_s on {same_key_s_t}
+  from unnest(cf_news) cf_r
+  join {target} cf_t on {same_key_t_r} join {source} cf_s on {same_key_s_t}
   where exists (select from lateral {convert_back} cf_c where {differs_back});
   update {source} cf_s set {whole_back}
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q

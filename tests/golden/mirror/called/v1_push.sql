@@ -17,7 +17,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join called.notes_v2 cf_t on (cf_t).id = (cf_r).id join called.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  from unnest(cf_news) cf_r
+  join called.notes_v2 cf_t on (cf_t).id = (cf_r).id join called.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
   where exists (select from lateral called.notes_to_v1(cf_t, cf_s) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body);
   update called.notes cf_s set (body) = (select cf_c.body from lateral called.notes_to_v1(cf_t, cf_s) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q

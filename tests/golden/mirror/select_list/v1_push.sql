@@ -12,7 +12,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id join select_list.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  from unnest(cf_news) cf_r
+  join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id join select_list.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
   where exists (select from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).tag collate pg_catalog."C" is distinct from cf_c.tag);
   update select_list.notes cf_s set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_t).id)::bigint as id, (((cf_t).parts ->> 0))::text as body, ((cf_t).tag)::text as tag) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q

@@ -12,7 +12,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join select_list.notes cf_t on (cf_t).id = (cf_r).id join select_list.notes_v2 cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  from unnest(cf_news) cf_r
+  join select_list.notes cf_t on (cf_t).id = (cf_r).id join select_list.notes_v2 cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
   where exists (select from lateral (select ((cf_t).id)::bigint as id, (jsonb_build_array((cf_t).body))::jsonb as parts, pg_catalog."varchar"(((cf_t).tag)::character varying, 24, false) as tag, (COALESCE((cf_s).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where (row(((cf_s).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_s).parts is distinct from cf_c.parts or ((cf_s).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_s).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_s).pinned is distinct from cf_c.pinned);
   update select_list.notes_v2 cf_s set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_t).id)::bigint as id, (jsonb_build_array((cf_t).body))::jsonb as parts, pg_catalog."varchar"(((cf_t).tag)::character varying, 24, false) as tag, (COALESCE((cf_s).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q

@@ -12,7 +12,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join settled.notes cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page join settled.notes_v2 cf_s on (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  from unnest(cf_news) cf_r
+  join settled.notes cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page join settled.notes_v2 cf_s on (cf_s).book = (cf_t).book and (cf_s).page = (cf_t).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
   where exists (select from lateral (select ((cf_t).page)::integer as page, ((cf_t).book)::bigint as book, (to_jsonb((cf_t).body))::jsonb as body, ((cf_t).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_s).edits, 0))::integer as edits) cf_c where (row(((cf_s).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_s).body is distinct from cf_c.body or ((cf_s).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_s).updated_at is distinct from cf_c.updated_at or (cf_s).edits is distinct from cf_c.edits);
   update settled.notes_v2 cf_s set (body, updated_at, edits) = (select cf_c.body, cf_c.updated_at, cf_c.edits from lateral (select ((cf_t).page)::integer as page, ((cf_t).book)::bigint as book, (to_jsonb((cf_t).body))::jsonb as body, ((cf_t).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_s).edits, 0))::integer as edits) cf_c)
   from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_r) cf_q

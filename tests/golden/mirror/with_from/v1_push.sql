@@ -17,7 +17,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id join with_from.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  from unnest(cf_news) cf_r
+  join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id join with_from.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
   where exists (select from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_t).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where (cf_s).body collate pg_catalog."C" is distinct from cf_c.body or (cf_s).labels collate pg_catalog."C" is distinct from cf_c.labels);
   update with_from.notes cf_s set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select ((cf_t).id)::uuid as id, ((cf_t).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg

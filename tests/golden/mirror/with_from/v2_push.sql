@@ -17,7 +17,8 @@ declare
   cf_constraint text;
 begin
   select count(*) into cf_wanted
-  from unnest(cf_news) cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id join with_from.notes_v2 cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+  from unnest(cf_news) cf_r
+  join with_from.notes cf_t on (cf_t).id = (cf_r).id join with_from.notes_v2 cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
   where exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, cf_s as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,

@@ -29,3 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if "integration" in item.path.parts and shares:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find out when pytest-xdist does not keep tests together: it would only take longer."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if session.config.getoption("loadgroup", False) and not all("@" in i.nodeid for i in grouped):
+        pytest.exit("pytest-xdist does not name groups: it does not fit this pytest", returncode=4)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from crossfade.local.postgres import PostgresServer
 from tests.folders import memory_folder
@@ -94,10 +95,11 @@ def template(request: pytest.FixtureRequest) -> Iterator[Template]:
     ) as folder:
         Path(folder).chmod(0o755)
         data_dir = Path(folder) / f"pg{version}"
-        server = (
-            PostgresServer(data_dir, bin_dir=DEBIAN_15, durable=False)
-            if version == "15"
-            else PostgresServer(data_dir, version=int(version), durable=False)
+        server = PostgresServer(
+            data_dir,
+            None if version == "15" else int(version),
+            bin_dir=DEBIAN_15 if version == "15" else None,
+            durable=False,
         )
         with server:
             yield migrated(server)
@@ -163,6 +165,17 @@ def database(template: Template, original: str) -> Iterator[str]:
     """The URL of a fresh database with bootstrap and all migrations."""
     with copied(template, original) as name:
         yield template.url(name)
+
+
+@pytest.fixture
+def quick_deadlocks(template: Template, database: str) -> None:
+    """Let the test's sessions find deadlocks at once, where they are what it is about.
+
+    Not for tests of runs: those give way before a client would be chosen as the victim.
+    """
+    with psycopg.connect(template.url("postgres", "supabase_admin"), autocommit=True) as admin:
+        name = conninfo_to_dict(database)["dbname"]
+        admin.execute(f"alter database {name} set deadlock_timeout = '10ms'")
 
 
 @pytest.fixture(scope="module")

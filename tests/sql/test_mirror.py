@@ -334,6 +334,7 @@ def test_repeated_failure_of_a_key_stays_one_open_row(db: Connection) -> None:
 
 
 @begins_with(create_notes)
+@pytest.mark.usefixtures("quick_deadlocks")
 def test_writers_of_both_tables_end_equal_whatever_deadlocks(
     db: Connection, connect: Connect
 ) -> None:

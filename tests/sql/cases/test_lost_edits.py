@@ -18,7 +18,7 @@ from tests.sql.control import one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
-pytestmark = on_both_ends
+pytestmark = [on_both_ends, pytest.mark.usefixtures("quick_deadlocks")]
 
 COUNTERS = Shape(
     v1="id bigint primary key, a bigint not null default 0, b bigint not null default 0, x bigint",
@@ -82,12 +82,6 @@ def adding(table: str, column: str, *, isolation: str = "") -> Callable[[Connect
 
 
 def prepare(db: Connection, **options: str) -> None:
-    # Deadlocks are what this is about: the sessions that come find them at once.
-    info = db.info
-    with psycopg.connect(
-        host=info.host, port=info.port, dbname=info.dbname, user="supabase_admin", autocommit=True
-    ) as admin:
-        admin.execute(f"alter database {info.dbname} set deadlock_timeout = '10ms'")
     dualwrite(db, COUNTERS, **options)
     db.execute("insert into public.things (id, x) select g, 0 from generate_series(1, 3) g")
     db.execute("update public.things_v2 set y = 0")

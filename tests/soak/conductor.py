@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from .engine import Operator, RefusedError, active_run, batch, verify_pass, way_back
 from .session import Session
 from .shared import Shared
+from .works import IGNORE_SQL
 
 STAGES = ("off", "dualwrite", "shadow", "live", "rampdown", "complete")
 
@@ -132,6 +133,8 @@ class Conductor(threading.Thread):
             self.operator.call(
                 """select crossfade.set_cohort('notes', '{"percentage": 100}', 'soak')"""
             )
+        if wanted == "complete":
+            self.operator.call(IGNORE_SQL)
         self._shared.archived |= wanted == "complete"
         self._shared.count("stage changes", self._set_stage(wanted))
         if wanted == "complete":

@@ -129,7 +129,7 @@ def way_back(operator: Operator, shared: Shared) -> bool:
             if not batch(operator, "backfill"):
                 time.sleep(0.005)
         for _ in range(5):
-            operator.call("select crossfade.repair('notes', 5000, 'soak')")
+            operator.call("select crossfade.repair('notes', 5000, 'soak', 'delete')")
             if verify_pass(operator, shared) == 0:
                 break
         operator.call("select crossfade.set_stage('notes', 'rampdown', 'soak')")

@@ -10,9 +10,10 @@ from .judge import Excuses, Problem, Tables, read_tables
 from .model import Entry, Key
 from .worlds import TABLES, World
 
-# What a row may be refused for, what log_only notes, and a row that an old snapshot does not show.
-# Anything else is the engine's mistake, or passing trouble that must reach the writer.
-_RECORDED = ("22", "23", "LOGGED", "CF017")
+# What a row may be refused for, what log_only notes, a row that an old snapshot does not show, and
+# the archive, which refuses triggers of its own table on the way back. Anything else is a mistake
+# of the engine's, or passing trouble that must reach the writer.
+_RECORDED = ("22", "23", "LOGGED", "CF017", "PT409")
 
 
 @dataclass(frozen=True)

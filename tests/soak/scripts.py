@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from . import statements
+from . import statements, wide
 from .plans import KEYS, Habits, Plan, Step, make_plan
 from .works import CRASH, RESTORE
 from .worlds import World
@@ -87,11 +87,18 @@ class _Script:
         """Up to some stage and back, also through the archive."""
         for work in _LADDER[: self._rng.choice((1, 4, 6, 7, 7))]:
             yield engine(work)
+            if work == "complete" and {"signup", "hidden"} & set(self._world.triggers):
+                yield self._signup()  # its trigger still writes what is an archive now
             yield from self._plans(self._rng.randint(1, 6), (1, 2))
             if self._rng.random() < 0.7:
                 yield from (engine("repair"), engine("verify"))
-        for work in ("back", "repair", "verify", "rampdown", "dualwrite"):
+        for work in ("back", "verify", "clear", "verify", "rampdown", "dualwrite"):
             yield engine(work)
+
+    def _signup(self) -> Plan:
+        self._number += 1
+        writer = Writer(self._world, 1, "O", f"O:s.{self._number}.0", self._rng)
+        return Plan(steps=(Step(wide.signup(writer, self._rng.choice(KEYS))),))
 
     def _jolt(self) -> Iterator[Plan]:
         yield engine(self._rng.choice((CRASH, RESTORE, RESTORE)))

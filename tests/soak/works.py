@@ -10,6 +10,15 @@ from .judge import Excuses
 _SWITCH = "(select min(name) from crossfade.kill_switches where fences and name like 'disable_v2%')"
 
 
+# The owner knows what is left of V1: the archive is tried with triggers that still write it.
+IGNORE_SQL = """
+select crossfade.ignore_dependents('notes',
+  array(select d.object from crossfade_private.v1_dependents(p) d), 'soak')
+from crossfade.pairs p
+where exists (select from crossfade_private.v1_dependents(p))
+"""
+
+
 def stage_sql(stage: str) -> str:
     return f"select crossfade.set_stage('notes', '{stage}', 'soak', true)"
 
@@ -24,11 +33,13 @@ WORKS = {
     "live": stage_sql("live"),
     "everybody": """select crossfade.set_cohort('notes', '{"percentage": 100}', 'soak')""",
     "rampdown": stage_sql("rampdown"),
-    "complete": stage_sql("complete"),
+    "complete": f"{IGNORE_SQL};\n{stage_sql('complete')}",
     "backfill": "select soak.backfill('v1_to_v2')",
     "back": "select soak.backfill('v2_to_v1')",
     "verify": "select soak.verify()",
     "repair": "select crossfade.repair('notes', 5000, 'soak')",
+    # What V2 has deleted while V1 was an archive is still there.
+    "clear": "select crossfade.repair('notes', 5000, 'soak', 'delete')",
     "log_only": mirror_sql("log_only"),
     "both": mirror_sql("both"),
     "engage": f"select crossfade.engage_kill_switch({_SWITCH}, 'soak')",

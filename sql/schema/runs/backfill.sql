@@ -29,9 +29,16 @@ begin
   if found then
     return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
   end if;
-  if (select m.mirror from crossfade_private.mirror_state m
-    where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
-      v_pair.stage = 'complete' and direction = 'v2_to_v1') then
+  if v_pair.stage = 'complete' and direction = 'v1_to_v2' then
+    perform crossfade_private.fail(409, 'CF005',
+      format(
+        'Cannot backfill "%s" from version 1: it is an archive (stage complete), and rows that version 2 has deleted since would come back',
+        pair),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage, 'direction', direction),
+        'crossfade backfill run PAIR --direction v2_to_v1 brings version 1 up to date.');
+  end if;
+  if v_pair.stage <> 'complete' and (select m.mirror from crossfade_private.mirror_state m
+    where m.pair = start_backfill.pair) <> 'both' then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),

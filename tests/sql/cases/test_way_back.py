@@ -1,0 +1,88 @@
+"""The way back from complete: V2 leads until V1 is current again, whatever the operator tries."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sql.cases.pairs import (
+    PLAIN,
+    backfill,
+    both,
+    create,
+    dualwrite,
+    register,
+    repair,
+    to_stage,
+)
+from tests.sql.conftest import Connection, begins_with
+from tests.sql.control import call, refused
+from tests.sql.notes_pair import rows
+from tests.sql.things_pair import failures, verify
+
+
+def begin(db: Connection) -> None:
+    """V1 is an archive of five rows, of which V2 has deleted one and changed another."""
+    dualwrite(db)
+    db.execute("insert into public.things select g, 'n' from generate_series(1, 5) g")
+    to_stage(db, "complete")
+    db.execute("delete from public.things_v2 where id = 3")
+    db.execute("update public.things_v2 set body = 'new' where id = 4")
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["archive", "on the way back"])
+@begins_with(begin)
+def test_what_v2_has_deleted_never_comes_back_from_the_archive(
+    db: Connection, reverse: bool
+) -> None:
+    if reverse:
+        backfill(db, direction="v2_to_v1")
+    before = rows(db, "select * from public.things_v2 order by id")
+    with refused("CF005", 409) as refusal:
+        call(db, "start_backfill", "things", "v1_to_v2")
+    assert "rows that version 2 has deleted since would come back" in refusal.message
+    verify(db, "things")
+    repair(db)
+    assert rows(db, "select * from public.things_v2 order by id") == before
+
+
+@begins_with(begin)
+def test_back_in_rampdown_both_tables_are_what_v2_was(db: Connection) -> None:
+    before = rows(db, "select id, body from public.things_v2 order by id")
+    backfill(db, direction="v2_to_v1")
+    assert verify(db, "things") == 2
+    assert repair(db, follower_only="delete")["remaining"] == 0
+    assert verify(db, "things") == 0
+    call(db, "set_stage", "things", "rampdown", "test")
+    assert both(db, "id, body") == before
+    backfill(db)
+    assert both(db, "id, body") == before
+
+
+SIBLING = """
+  create function public.tell() returns trigger language plpgsql as $$ begin
+    update public.things set body = 'told' where id = 1;
+    return null;
+  end $$;
+  create trigger tell after update on public.things for each row
+  when (new.id <> 1) execute function public.tell()
+"""
+
+
+@pytest.mark.parametrize("policy", ["record", "raise"])
+def test_what_the_archive_refuses_on_the_way_back_fails_no_writer_of_v2(
+    db: Connection, policy: str
+) -> None:
+    create(db, PLAIN)
+    db.execute(SIBLING)
+    register(db, failure_policy=policy)
+    db.execute("insert into public.things select g, 'n' from generate_series(1, 5) g")
+    to_stage(db, "complete")
+    backfill(db, direction="v2_to_v1")
+    db.execute("update public.things_v2 set body = 'by v2' where id = 2")
+    assert failures(db) == [({"id": 2}, "UPDATE", "PT409")]
+    assert repair(db)["remaining"] == 0
+    verify(db, "things")
+    assert repair(db)["remaining"] == 0
+    assert verify(db, "things") == 0
+    call(db, "set_stage", "things", "rampdown", "test")
+    assert both(db, "id, body")[:2] == [(1, "n"), (2, "by v2")]

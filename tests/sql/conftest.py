@@ -60,8 +60,16 @@ def begins_with(
     """The test's database is a copy of one in which ``build(db, ...)`` has run.
 
     It runs once for tests that stand together: registering a pair takes longer than most of them.
+    Where it hangs on a parameter of the test, its value is Its("name of the parameter").
     """
     return pytest.mark.begins_with(build, values, options)
+
+
+@dataclass(frozen=True)
+class Its:
+    """A value of begins_with: what the test's own parameter of this name is."""
+
+    parameter: str
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,19 @@ def prepared(
 def original(request: pytest.FixtureRequest, template: Template) -> str:
     """What the test's database is a copy of."""
     mark = request.node.get_closest_marker("begins_with")
-    return template.database if mark is None else prepared(template, *mark.args)
+    if mark is None:
+        return template.database
+    build, values, options = mark.args
+
+    def known(value: object) -> object:
+        return request.node.callspec.params[value.parameter] if isinstance(value, Its) else value
+
+    return prepared(
+        template,
+        build,
+        tuple(known(value) for value in values),
+        {name: known(value) for name, value in options.items()},
+    )
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.sql.cases.pairs import (
     to_stage,
 )
 
-from .conftest import ROOT, Connect, Connection
+from .conftest import ROOT, Connect, Connection, begins_with
 from .control import call, one, refused
 from .notes_pair import rows
 from .things_pair import verify
@@ -52,15 +52,13 @@ def watched(db: Connection, bake_s: str = "3600") -> None:
     call(db, "set_setting", "stage_bake_s", bake_s, "test")
 
 
-@pytest.fixture
-def pair(db: Connection) -> Connection:
+def pair(db: Connection) -> None:
     """Twenty rows, stage rampdown, a bake time of an hour that has been waited for."""
     create(db, CHILDREN)
     db.execute("insert into public.things select g, 'n', 1 + g % 4 from generate_series(1, 20) g")
     register(db)
     to_stage(db, "rampdown")
     watched(db)
-    return db
 
 
 def noted(db: Connection) -> list[tuple[Any, ...]]:
@@ -93,24 +91,25 @@ WRITES = {
 
 
 @pytest.mark.parametrize("kind", WRITES)
+@begins_with(pair)
 def test_a_direct_write_is_noted_and_blocks_complete(
-    pair: Connection, connect: Connect, kind: str
+    db: Connection, connect: Connect, kind: str
 ) -> None:
-    assert blockers(pair, "complete") == {}
+    assert blockers(db, "complete") == {}
     client = connect()
     client.execute("set application_name = 'old app'")
     client.execute("begin")
     client.execute(WRITES[kind])
     client.execute("commit")
-    assert noted(pair) == [("postgres", "old app", None)]
-    found = blockers(pair, "complete")
+    assert noted(db) == [("postgres", "old app", None)]
+    found = blockers(db, "complete")
     assert list(found) == ["v1_written"]
     assert 'by role postgres (application "old app"' in found["v1_written"]
     with refused("CF005", 409):
-        call(pair, "set_stage", "things", "complete", "test", True)
+        call(db, "set_stage", "things", "complete", "test", True)
     # The bake time over, it is history.
-    pair.execute("update crossfade_private.v1_writes set at = now() - interval '2 hours'")
-    assert blockers(pair, "complete") == {}
+    db.execute("update crossfade_private.v1_writes set at = now() - interval '2 hours'")
+    assert blockers(db, "complete") == {}
 
 
 NOT_COUNTED = {
@@ -127,44 +126,48 @@ NOT_COUNTED = {
 
 
 @pytest.mark.parametrize("kind", NOT_COUNTED)
+@begins_with(pair)
 def test_what_the_mirror_and_foreign_keys_write_is_not_counted(
-    pair: Connection, connect: Connect, kind: str
+    db: Connection, connect: Connect, kind: str
 ) -> None:
     client = connect("authenticated") if kind != "reading" else connect()
     if kind == "truncate of V2":
         client = connect()
     client.execute(NOT_COUNTED[kind])
-    assert noted(pair) == []
-    assert blockers(pair, "complete").keys() <= {"open_failures"}
-    settled(pair, "id, body, chat")
+    assert noted(db) == []
+    assert blockers(db, "complete").keys() <= {"open_failures"}
+    settled(db, "id, body, chat")
 
 
-def test_what_the_engine_writes_is_not_counted(pair: Connection) -> None:
-    pair.execute("alter table public.things disable trigger user")
-    pair.execute("update public.things set body = 'behind' where id = 1")
-    pair.execute("alter table public.things enable trigger user")
-    verify(pair, "things")
-    call(pair, "repair", "things", reason="test")
-    backfill(pair)
-    assert noted(pair) == []
-    settled(pair, "id, body, chat")
+@begins_with(pair)
+def test_what_the_engine_writes_is_not_counted(db: Connection) -> None:
+    db.execute("alter table public.things disable trigger user")
+    db.execute("update public.things set body = 'behind' where id = 1")
+    db.execute("alter table public.things enable trigger user")
+    verify(db, "things")
+    call(db, "repair", "things", reason="test")
+    backfill(db)
+    assert noted(db) == []
+    settled(db, "id, body, chat")
 
 
-def test_a_parent_of_a_parent_is_known_too(pair: Connection, connect: Connect) -> None:
-    pair.execute("""
+@begins_with(pair)
+def test_a_parent_of_a_parent_is_known_too(db: Connection, connect: Connect) -> None:
+    db.execute("""
         create table public.rooms (id bigint primary key); insert into public.rooms values (1);
         alter table public.chats add room bigint references public.rooms on delete cascade;
         update public.chats set room = 1 where id = 1;
         grant all on public.rooms to authenticated""")
     connect("authenticated").execute("delete from public.rooms")
-    assert noted(pair) == []
-    settled(pair, "id, body, chat")
+    assert noted(db) == []
+    settled(db, "id, body, chat")
 
 
+@begins_with(pair)
 def test_a_trigger_of_another_table_is_named_with_its_function(
-    pair: Connection, connect: Connect
+    db: Connection, connect: Connect
 ) -> None:
-    pair.execute("""
+    db.execute("""
         create function public.welcome() returns trigger language plpgsql security definer
         as $$ begin
           insert into public.things values (new.id, 'welcome', 1);
@@ -173,13 +176,14 @@ def test_a_trigger_of_another_table_is_named_with_its_function(
         create trigger welcome after insert on public.signups for each row
         execute function public.welcome()""")
     connect("authenticated").execute("insert into public.signups values (300)")
-    assert noted(pair) == [("authenticated", "", "welcome()")]
-    assert "by welcome()" in blockers(pair, "complete")["v1_written"]
-    settled(pair, "id, body, chat")
+    assert noted(db) == [("authenticated", "", "welcome()")]
+    assert "by welcome()" in blockers(db, "complete")["v1_written"]
+    settled(db, "id, body, chat")
 
 
+@begins_with(pair)
 def test_each_session_is_noted_once_in_a_while_and_waits_for_nobody(
-    pair: Connection, connect: Connect
+    db: Connection, connect: Connect
 ) -> None:
     first, second = connect("authenticated"), connect("service_role")
     first.execute("begin")
@@ -187,28 +191,29 @@ def test_each_session_is_noted_once_in_a_while_and_waits_for_nobody(
     second.execute("set lock_timeout = '200ms'")
     second.execute("update public.things set body = 'b' where id = 2")
     second.execute("update public.things set body = 'c' where id = 2")
-    assert [role for role, _, _ in noted(pair)] == ["service_role"]
+    assert [role for role, _, _ in noted(db)] == ["service_role"]
     first.execute("commit")
-    before = rows(pair, "select role, at from crossfade_private.v1_writes order by 1")
+    before = rows(db, "select role, at from crossfade_private.v1_writes order by 1")
     first.execute("update public.things set body = 'd' where id = 1")
-    assert rows(pair, "select role, at from crossfade_private.v1_writes order by 1") == before
-    pair.execute("update crossfade_private.v1_writes set at = at - interval '11 seconds'")
+    assert rows(db, "select role, at from crossfade_private.v1_writes order by 1") == before
+    db.execute("update crossfade_private.v1_writes set at = at - interval '11 seconds'")
     first.execute("update public.things set body = 'e' where id = 1")
-    assert one(pair, "select count(*) from crossfade_private.v1_writes "
+    assert one(db, "select count(*) from crossfade_private.v1_writes "
                      "where at > clock_timestamp() - interval '5 seconds'") == 1  # fmt: skip
     first.execute("begin")
-    pair.execute("delete from crossfade_private.v1_writes")
+    db.execute("delete from crossfade_private.v1_writes")
     first.execute("update public.things set body = 'f' where id = 1")
     first.execute("rollback")
-    assert noted(pair) == []
+    assert noted(db) == []
 
 
-def test_no_setting_of_a_session_hides_its_writes(pair: Connection, connect: Connect) -> None:
+@begins_with(pair)
+def test_no_setting_of_a_session_hides_its_writes(db: Connection, connect: Connect) -> None:
     client = connect()
     client.execute("set crossfade.mark_things = 'engine'")
     client.execute("set application_name = 'x'")
     client.execute("update public.things set body = 'x' where id = 1")
-    assert noted(pair) == [("postgres", "x", None)]
+    assert noted(db) == [("postgres", "x", None)]
 
 
 def test_a_session_that_has_the_table_locked_when_watching_begins_is_seen(
@@ -239,15 +244,16 @@ def test_nothing_is_noted_before_rampdown(db: Connection, stage: str) -> None:
     assert noted(db) == []
 
 
-def test_going_back_ends_the_watch_and_the_next_time_it_begins_anew(pair: Connection) -> None:
-    pair.execute("update public.things set body = 'x' where id = 1")
-    call(pair, "set_stage", "things", "live", "test")
-    pair.execute("delete from crossfade_private.v1_writes")
-    pair.execute("update public.things set body = 'y' where id = 1")
-    assert noted(pair) == []
-    call(pair, "set_stage", "things", "rampdown", "test")
-    assert "have been watched since" in blockers(pair, "complete")["v1_written"]
-    settled(pair, "id, body, chat")
+@begins_with(pair)
+def test_going_back_ends_the_watch_and_the_next_time_it_begins_anew(db: Connection) -> None:
+    db.execute("update public.things set body = 'x' where id = 1")
+    call(db, "set_stage", "things", "live", "test")
+    db.execute("delete from crossfade_private.v1_writes")
+    db.execute("update public.things set body = 'y' where id = 1")
+    assert noted(db) == []
+    call(db, "set_stage", "things", "rampdown", "test")
+    assert "have been watched since" in blockers(db, "complete")["v1_written"]
+    settled(db, "id, body, chat")
 
 
 def test_a_watch_that_is_too_young_blocks_complete(db: Connection) -> None:
@@ -317,35 +323,36 @@ DEPENDENTS = {
 
 
 @pytest.mark.parametrize("kind", DEPENDENTS)
+@begins_with(pair)
 def test_everything_that_depends_on_v1_is_named_until_it_is_settled_or_ignored(
-    pair: Connection, kind: str
+    db: Connection, kind: str
 ) -> None:
     statement, (word, name), settles = DEPENDENTS[kind]
-    pair.execute(statement)
-    ((found_kind, found_name, owner, ignored, command),) = dependents(pair)
+    db.execute(statement)
+    ((found_kind, found_name, owner, ignored, command),) = dependents(db)
     assert (found_kind, found_name, owner, ignored) == (word, name, "postgres", False)
-    assert call(pair, "plan_pair", "things")["dependents"][0]["object"] == name
-    message = blockers(pair, "complete")["v1_dependents"]
+    assert call(db, "plan_pair", "things")["dependents"][0]["object"] == name
+    message = blockers(db, "complete")["v1_dependents"]
     assert name in message
     assert "owner postgres" in message
     for part in command.split(";"):
         if part.strip():
-            pair.execute(part)  # the way out runs as printed
+            db.execute(part)  # the way out runs as printed
     if settles:
-        assert dependents(pair) == []
-        assert blockers(pair, "complete") == {}
-        settled(pair, "id, body, chat")
+        assert dependents(db) == []
+        assert blockers(db, "complete") == {}
+        settled(db, "id, body, chat")
         return
-    answer = call_ignore(pair, name)
+    answer = call_ignore(db, name)
     assert (answer["before"], answer["after"]) == ([], [name])
-    assert blockers(pair, "complete") == {}
-    assert dependents(pair)[0][3] is True
-    register(pair)  # the pair's file is applied again
-    assert blockers(pair, "complete") == {}
-    assert call_ignore(pair)["after"] == []
-    assert list(blockers(pair, "complete")) == ["v1_dependents"]
-    call_ignore(pair, name)
-    call(pair, "set_stage", "things", "complete", "test", True)
+    assert blockers(db, "complete") == {}
+    assert dependents(db)[0][3] is True
+    register(db)  # the pair's file is applied again
+    assert blockers(db, "complete") == {}
+    assert call_ignore(db)["after"] == []
+    assert list(blockers(db, "complete")) == ["v1_dependents"]
+    call_ignore(db, name)
+    call(db, "set_stage", "things", "complete", "test", True)
 
 
 def call_ignore(db: Connection, *names: str) -> dict[str, Any]:
@@ -387,17 +394,19 @@ def test_a_foreign_key_of_two_columns_is_pointed_to_v2_by_the_printed_command(
     assert blockers(db, "complete") == {}
 
 
-def test_a_name_that_depends_on_nothing_is_refused_with_those_that_do(pair: Connection) -> None:
-    pair.execute("create view public.shown as select * from public.things")
+@begins_with(pair)
+def test_a_name_that_depends_on_nothing_is_refused_with_those_that_do(db: Connection) -> None:
+    db.execute("create view public.shown as select * from public.things")
     with pytest.raises(psycopg.Error, match="does not depend on version 1") as caught:
-        call_ignore(pair, "public.show")
+        call_ignore(db, "public.show")
     assert json.loads(caught.value.diag.message_detail or "{}")["known"] == ["public.shown"]
     with pytest.raises(psycopg.Error):
-        pair.execute("select crossfade.ignore_dependents('things', '{public.shown}', ' ')")
+        db.execute("select crossfade.ignore_dependents('things', '{public.shown}', ' ')")
 
 
-def test_names_that_only_look_alike_are_not_found(pair: Connection) -> None:
-    pair.execute("""
+@begins_with(pair)
+def test_names_that_only_look_alike_are_not_found(db: Connection) -> None:
+    db.execute("""
         create schema other; create table other.things (id bigint);
         create function public.a() returns bigint language sql
           as 'select count(*) from other.things';
@@ -410,7 +419,7 @@ def test_names_that_only_look_alike_are_not_found(pair: Connection) -> None:
         create trigger own after insert on public.things for each row
           execute function public.on_v1();
         create table public.parts (thing bigint references public.things_v2)""")
-    assert dependents(pair) == []
+    assert dependents(db) == []
 
 
 ODD = '"My app"."a.b(c) + d"'
@@ -457,13 +466,14 @@ def test_an_archive_may_depend_on_an_archive(db: Connection) -> None:
     call(db, "set_stage", "owners", "complete", "test", True)
 
 
-def test_jobs_of_cron_are_named(pair: Connection) -> None:
-    pair.execute("""
+@begins_with(pair)
+def test_jobs_of_cron_are_named(db: Connection) -> None:
+    db.execute("""
         create schema cron; create table cron.job (
           jobid bigint, jobname text, command text, username text);
         insert into cron.job values (1, 'nightly', 'delete from public.things', 'postgres'),
           (2, null, 'select 1 from things', 'postgres'), (3, 'other', 'vacuum', 'postgres')""")
-    assert [(kind, name) for kind, name, *_ in dependents(pair)] == [
+    assert [(kind, name) for kind, name, *_ in dependents(db)] == [
         ("cron job", "2"), ("cron job", "nightly"),
     ]  # fmt: skip
 
@@ -471,23 +481,23 @@ def test_jobs_of_cron_are_named(pair: Connection) -> None:
 # The archive --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def archive(pair: Connection) -> Connection:
+def archive(db: Connection) -> None:
     """Complete, although a child points to V1."""
-    pair.execute("""create table public.parts (thing bigint references public.things
+    pair(db)
+    db.execute("""create table public.parts (thing bigint references public.things
         on delete cascade on update cascade); grant all on public.parts to authenticated""")
-    call_ignore(pair, "parts_thing_fkey of public.parts")
-    call(pair, "set_stage", "things", "complete", "test", True)
-    return pair
+    call_ignore(db, "parts_thing_fkey of public.parts")
+    call(db, "set_stage", "things", "complete", "test", True)
 
 
-def test_children_of_the_archive_can_be_written(archive: Connection, connect: Connect) -> None:
+@begins_with(archive)
+def test_children_of_the_archive_can_be_written(db: Connection, connect: Connect) -> None:
     client = connect("authenticated")
     client.execute("insert into public.parts values (1), (2)")
     client.execute("update public.parts set thing = 3 where thing = 2")
     client.execute("delete from public.chats where id = 4")  # takes 3, 7, ... and parts of them
-    assert rows(archive, "select thing from public.parts") == [(1,)]
-    both(archive, "id, chat")
+    assert rows(db, "select thing from public.parts") == [(1,)]
+    both(db, "id, chat")
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         client.execute("insert into public.parts values (3)")
 
@@ -504,19 +514,20 @@ FORGED = {
 
 @pytest.mark.parametrize("name", ["forge", '"for ge"', '"f""( ge"', '"my schema"."f"'])
 @pytest.mark.parametrize("kind", FORGED)
+@begins_with(archive)
 def test_a_statement_that_looks_like_a_foreign_keys_is_refused_all_the_same(
-    archive: Connection, kind: str, name: str
+    db: Connection, kind: str, name: str
 ) -> None:
-    archive.execute('create schema "my schema"')
+    db.execute('create schema "my schema"')
     function = name if "." in name else f"public.{name}"
-    archive.execute(f"""
+    db.execute(f"""
         create function {function}() returns trigger language plpgsql as $f$ {FORGED[kind]} $f$;
         create trigger forge after insert on public.signups for each statement
         execute function {function}()""")
-    before = rows(archive, "select * from public.things order by 1")
+    before = rows(db, "select * from public.things order by 1")
     with refused("CF_ARCHIVED", 409):
-        archive.execute("insert into public.signups values (1)")
-    assert rows(archive, "select * from public.things order by 1") == before
+        db.execute("insert into public.signups values (1)")
+    assert rows(db, "select * from public.things order by 1") == before
 
 
 def test_a_child_of_v1_is_named_once_by_plan_and_doctor(db: Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sql.conftest import VERSIONS
+from tests.sql.conftest import VERSIONS, begins_with
 from tests.sql.control import Connection, call, create_pair, one
 from tests.sql.rollouts import beat, judge, plan, start, step
 
@@ -67,9 +67,8 @@ select jsonb_build_object(
 """
 
 
-def prepared(connect: Any) -> Connection:
+def prepare(db: Connection) -> None:
     """Two pairs live, one with a rollout, an unmirrored row, and bombs on every table."""
-    db: Connection = connect()
     for name in ("orders", "bills"):
         create_pair(db, name, stage="live", gate_flag=FLAG)
     beat(db)
@@ -85,7 +84,6 @@ def prepared(connect: Any) -> Connection:
     )
     with admin:
         admin.execute(BOMB)
-    return db
 
 
 def attempt(connect: Any, way: str, at: int, *call_of: Any) -> tuple[bool, int]:
@@ -107,10 +105,10 @@ def attempt(connect: Any, way: str, at: int, *call_of: Any) -> tuple[bool, int]:
     ("level", "scope"),
     [("FEATURE", FLAG), ("PARTIAL", "orders"), ("COMPLETE", "orders"), ("EMERGENCY", "*")],
 )
+@begins_with(prepare)
 def test_a_rollback_that_dies_at_any_row_has_not_happened_and_then_happens_once(
-    connect: Any, level: str, scope: str, way: str
+    db: Connection, connect: Any, level: str, scope: str, way: str
 ) -> None:
-    db = prepared(connect)
     before = one(db, STATE)
     seen = call(db, "rollout_status", "orders")["step"] if scope == "orders" else None
     rollback = ("rollback", level, scope, "R1: it broke", True, False, seen)
@@ -133,8 +131,10 @@ def test_a_rollback_that_dies_at_any_row_has_not_happened_and_then_happens_once(
 
 
 @pytest.mark.parametrize("way", ["raise", "terminate"])
-def test_a_restore_that_dies_at_any_row_has_not_happened(connect: Any, way: str) -> None:
-    db = prepared(connect)
+@begins_with(prepare)
+def test_a_restore_that_dies_at_any_row_has_not_happened(
+    db: Connection, connect: Any, way: str
+) -> None:
     done = call(db, "rollback", "PARTIAL", "orders", "test")
     before = one(db, STATE)
     deaths = 0
@@ -149,10 +149,11 @@ def test_a_restore_that_dies_at_any_row_has_not_happened(connect: Any, way: str)
 
 
 @pytest.mark.parametrize("way", ["raise", "terminate"])
+@begins_with(prepare)
 def test_a_step_that_dies_at_any_row_has_not_been_taken_and_then_is_taken_once(
-    connect: Any, way: str
+    db: Connection, connect: Any, way: str
 ) -> None:
-    db = prepared(connect)
+    beat(db)  # the last one may be long ago
     call(db, "control_rollout", "orders", "abort", "test", None, True)
     more = {"enable_caching": True, "enable_streaming_responses": 50}
     start(db, plan(step("forty", 40), step("ninety", 90, flags=more), name="more"))

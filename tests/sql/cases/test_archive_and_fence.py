@@ -21,7 +21,7 @@ from tests.sql.cases.pairs import (
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection, on_both_ends
+from tests.sql.conftest import Connect, Connection, begins_with, on_both_ends
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
@@ -53,10 +53,21 @@ def family(delete: str, update: str = "cascade") -> Shape:
 def filled(db: Connection, shape: Shape, stage: str) -> None:
     create(db, shape)
     db.execute("insert into public.things select g, 'n', 1 + g % 4 from generate_series(1, 20) g")
+    enter(db, stage)
+
+
+def enter(db: Connection, stage: str) -> None:
     register(db)
     to_stage(db, stage)
     if stage == "dualwrite":
         backfill(db)
+
+
+def some(db: Connection, count: int, stage: str, shape: Shape = PLAIN) -> None:
+    """So many rows in a stage."""
+    create(db, shape)
+    db.execute("insert into public.things select g, 'n' from generate_series(1, %s) g", [count])
+    enter(db, stage)
 
 
 ACTIONS = {
@@ -197,12 +208,7 @@ grant all on public.other, public.ruled, public.{t}_view to authenticated
 
 def with_doors(db: Connection, target: str, stage: str) -> None:
     """Five rows in a stage, and more ways into one table than its name."""
-    create(db, PLAIN)
-    db.execute("insert into public.things select g, 'n' from generate_series(1, 5) g")
-    register(db)
-    to_stage(db, stage)
-    if stage == "dualwrite":
-        backfill(db)
+    some(db, 5, stage)
     db.execute(DOORS.format(t=target))
 
 
@@ -251,6 +257,7 @@ def test_every_way_for_a_client_into_the_archive_is_refused(
 
 
 @pytest.mark.parametrize("write", ["insert", "update", "delete", "upsert"])
+@begins_with(some, 1, "dualwrite")
 def test_a_kill_stops_no_trigger_of_another_table(
     db: Connection, connect: Connect, write: str
 ) -> None:
@@ -261,19 +268,14 @@ def test_a_kill_stops_no_trigger_of_another_table(
         "upsert": "insert into public.things_v2 (id, body) values (new.id, 'by a trigger') "
         "on conflict (id) do update set body = excluded.body",
     }[write]
-    create(db, PLAIN)
     db.execute(f"""
         create table public.orders (id bigint);
         create function public.on_order() returns trigger language plpgsql security definer
         as $$ begin {statement}; return null; end $$;
         create trigger on_order after insert on public.orders
         for each row execute function public.on_order();
-        grant insert on public.orders to authenticated;
-        insert into public.things values (1, 'n')
+        grant insert on public.orders to authenticated
     """)
-    register(db)
-    to_stage(db, "dualwrite")
-    backfill(db)
     call(db, "engage_kill_switch", KILL, "incident")
     key = 2 if write == "insert" else 1
     connect("authenticated").execute(f"insert into public.orders values ({key})")
@@ -285,7 +287,7 @@ def test_a_kill_stops_no_trigger_of_another_table(
 
 # The end of V1's writes ---------------------------------------------------------------------------
 
-SIGN_UPS = "create table public.signups (id bigint primary key, name text)"
+SIGNED_UP = PLAIN.but(after="create table public.signups (id bigint primary key, name text)")
 WRITER = """
 create function public.handle_new_user() returns trigger language {language}
 {more} as $$ {body} $$;
@@ -327,16 +329,14 @@ begin atomic insert into public.things (id, body) values (write_profile.id, 'new
 
 
 @pytest.mark.parametrize("kind", WRITERS)
+@begins_with(some, 0, "rampdown", SIGNED_UP)
 def test_a_trigger_that_writes_v1_is_named_before_it_becomes_an_archive(
     db: Connection, kind: str
 ) -> None:
     language, more, body = WRITERS[kind]
-    create(db, PLAIN.but(after=SIGN_UPS))
     if "calls" in kind:
         db.execute(CALLED)
     db.execute(WRITER.format(language=language, more=more, body=body))
-    register(db)
-    to_stage(db, "rampdown")
     found = blockers(db, "complete")
     named = " ".join(found.get(code, "") for code in ("v1_writers", "v1_dependents"))
     assert "handle_new_user" in named or "write_profile" in named, found
@@ -361,21 +361,19 @@ HIDDEN = {
 
 @pytest.mark.parametrize("rows_or_statement", ["row", "statement"])
 @pytest.mark.parametrize("kind", HIDDEN)
+@begins_with(some, 5, "rampdown", SIGNED_UP)
 def test_a_trigger_that_nobody_could_see_is_refused_and_stores_nothing_in_one_table(
     db: Connection, connect: Connect, kind: str, rows_or_statement: str
 ) -> None:
     body = HIDDEN[kind] if rows_or_statement == "row" else HIDDEN[kind].replace("new.id", "7")
-    create(db, PLAIN.but(after=SIGN_UPS))
     db.execute(f"""
         create function public.hidden() returns trigger language plpgsql security definer
         as $$ begin {body}; return null; end $$;
         create trigger on_signup after insert on public.signups
         for each {rows_or_statement} execute function public.hidden();
-        grant all on public.signups to authenticated;
-        insert into public.things select g, 'n' from generate_series(1, 5) g
+        grant all on public.signups to authenticated
     """)
-    register(db)
-    to_stage(db, "complete")
+    call(db, "set_stage", "things", "complete", "test", True)
     before = both(db)
     for session in (db, connect("authenticated")):
         with refused("CF_ARCHIVED", 409):

@@ -16,7 +16,7 @@ from tests.sql.cases.pairs import (
     repair,
     to_stage,
 )
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, Its, begins_with
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
@@ -79,11 +79,11 @@ def open_keys(db: Connection) -> list[int]:
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 @pytest.mark.parametrize(("table", "other"), SIDES)
+@begins_with(begin, Its("other"))
 def test_what_is_dropped_is_an_open_failure_and_the_rest_is_mirrored(
     db: Connection, table: str, other: str, statement: str
 ) -> None:
     text, keys = STATEMENTS[statement]
-    begin(db, other)
     db.execute(text.format(table))
     assert open_keys(db) == sorted(keys)
     assert {code for _, _, code in failures(db)} == {"CF017"}
@@ -102,10 +102,10 @@ def test_what_is_dropped_is_an_open_failure_and_the_rest_is_mirrored(
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 @pytest.mark.parametrize(("table", "other"), SIDES)
+@begins_with(begin, Its("other"), failure_policy="raise")
 def test_by_policy_raise_the_writer_hears_of_it_and_nothing_is_half_done(
     db: Connection, table: str, other: str, statement: str
 ) -> None:
-    begin(db, other, failure_policy="raise")
     before = both(db)
     with pytest.raises(psycopg.Error) as error, db.transaction():
         db.execute(STATEMENTS[statement][0].format(table))
@@ -187,8 +187,8 @@ def test_a_dropped_delete_of_a_noted_one_stays_noted(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@begins_with(begin, "things")
 def test_both_tables_are_truncated_above_read_committed(db: Connection, isolation: str) -> None:
-    begin(db, "things")
     db.execute("drop trigger keep on public.things")
     backfill(db)
     db.execute(f"begin isolation level {isolation}")
@@ -229,11 +229,11 @@ SIEVE = SHAPE.but(to_v2="a.* where a.body <> 'none'")
 
 
 @pytest.mark.parametrize("statement", LEFT_OUT)
+@begins_with(begin, "things_v2", shape=SIEVE)
 def test_a_counterpart_that_should_go_but_is_kept_is_an_open_failure(
     db: Connection, statement: str
 ) -> None:
     text, keys = LEFT_OUT[statement]
-    begin(db, "things_v2", shape=SIEVE)
     db.execute(text)
     assert {code for _, _, code in failures(db)} == {"CF017"}
     assert open_keys(db) == sorted(keys)
@@ -243,10 +243,10 @@ def test_a_counterpart_that_should_go_but_is_kept_is_an_open_failure(
 
 
 @pytest.mark.parametrize("statement", LEFT_OUT)
+@begins_with(begin, "things_v2", shape=SIEVE, failure_policy="raise")
 def test_a_counterpart_that_should_go_but_is_kept_is_told_by_policy_raise(
     db: Connection, statement: str
 ) -> None:
-    begin(db, "things_v2", shape=SIEVE, failure_policy="raise")
     before = both(db)
     with pytest.raises(psycopg.Error) as error, db.transaction():
         db.execute(LEFT_OUT[statement][0])
@@ -270,10 +270,10 @@ BACK = """
 
 
 @pytest.mark.parametrize("dropping", [True, False])
+@begins_with(begin, "things_v2", BACK)
 def test_what_a_trigger_wrote_beside_a_move_comes_back_or_is_an_open_failure(
     db: Connection, dropping: bool
 ) -> None:
-    begin(db, "things_v2", BACK)
     if not dropping:
         db.execute("drop trigger keep on public.things")
     db.execute("update public.things set id = 107 where id = 7")

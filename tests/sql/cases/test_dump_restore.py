@@ -28,7 +28,7 @@ from tests.sql.cases.pairs import (
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connection, Template, on_both_ends
+from tests.sql.conftest import Connection, Template, begins_with, on_both_ends
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -99,8 +99,8 @@ def source(template: Template, database: str) -> Place:
     return Place(template.server, database.rsplit("/", 1)[1])
 
 
-def use_up_transactions(db: Connection, count: int = 5_000) -> None:
-    """Make this cluster's numbers far larger than a new one's."""
+def use_up_transactions(db: Connection, count: int = 50_000) -> None:
+    """Make this cluster's numbers far larger than a new one's, also after some restores."""
     db.execute("create temp table used (n integer)")
     db.execute(f"""
         do $$ begin
@@ -113,6 +113,13 @@ def use_up_transactions(db: Connection, count: int = 5_000) -> None:
           end loop;
         end $$
     """)
+
+
+def numbers_are_larger_than(db: Connection, server: PostgresServer) -> bool:
+    """Whether the pair was switched on by a transaction that the other cluster is far from."""
+    with psycopg.connect(server.dsn(SUPERUSER), autocommit=True) as other:
+        given_out = one(other, "select pg_current_xact_id()::text::bigint")
+    return bool(one(db, "select stage_xid::text::bigint from crossfade.pairs") > given_out + 5_000)
 
 
 Way = Callable[[Place, Place, Path], None]
@@ -231,13 +238,14 @@ def goes_on(db: Connection, stage: str = "dualwrite") -> None:
         *((way, "another cluster") for way in WAYS),
     ],
 )
+@begins_with(prepare)
 def test_a_pair_comes_back_as_it_was_dumped_and_goes_on(
     source: Place, elsewhere: PostgresServer, tmp_path: Path, way: str, where: str
 ) -> None:
-    with source.connect() as db:
-        prepare(db)
-        before = dumped(db)
     server = source.server if where == "the same cluster" else elsewhere
+    with source.connect() as db:
+        assert numbers_are_larger_than(db, elsewhere)
+        before = dumped(db)
     with made(server, f"restored_{source.database}") as target:
         WAYS[way](source, target, tmp_path)
         with target.connect() as db:
@@ -248,11 +256,12 @@ def test_a_pair_comes_back_as_it_was_dumped_and_goes_on(
 
 @pytest.mark.parametrize("way", ["whole", "schema, then data as a replica",
                                  "data with triggers disabled"])  # fmt: skip
+@begins_with(prepare, shape=TOUCHED)
 def test_rows_that_the_owners_triggers_would_change_come_back_unchanged(
     source: Place, elsewhere: PostgresServer, tmp_path: Path, way: str
 ) -> None:
     with source.connect() as db:
-        prepare(db, shape=TOUCHED)
+        assert numbers_are_larger_than(db, elsewhere)
         before = dumped(db)
     with made(elsewhere, f"restored_{source.database}") as target:
         WAYS[way](source, target, tmp_path)
@@ -329,11 +338,12 @@ def test_a_backfill_that_was_dumped_in_the_middle_goes_on(
             assert len(settled(db, "id, body, at")) == 299
 
 
+@begins_with(prepare)
 def test_what_was_only_noted_and_what_failed_comes_back_and_is_repaired(
     source: Place, elsewhere: PostgresServer, tmp_path: Path
 ) -> None:
     with source.connect() as db:
-        prepare(db)
+        assert numbers_are_larger_than(db, elsewhere)
         db.execute("alter table public.things_v2 add constraint fine check (body <> 'bad')")
         db.execute("update public.things set body = 'bad' where id = 7")
         mirror(db, "log_only")
@@ -358,9 +368,9 @@ def test_what_was_only_noted_and_what_failed_comes_back_and_is_repaired(
                 assert one(db, "select pinned from public.things_v2 where id = 90") == "only in V2"
 
 
+@begins_with(prepare)
 def test_a_copy_by_template_goes_on(source: Place) -> None:
     with source.connect() as db:
-        prepare(db)
         before = dumped(db)
     name = f"copied_{source.database}"
     with psycopg.connect(source.server.dsn(SUPERUSER), autocommit=True) as admin:
@@ -373,10 +383,10 @@ def test_a_copy_by_template_goes_on(source: Place) -> None:
             admin.execute(f"drop database {name} with (force)")
 
 
+@begins_with(prepare)
 def test_writes_that_were_made_as_a_replica_are_found_by_verify(source: Place) -> None:
     # A restore fires nothing of ours; whoever writes so by hand hears of it.
     with source.connect() as db:
-        prepare(db)
         with source.connect(SUPERUSER) as admin:
             admin.execute("set session_replication_role = replica")
             admin.execute("update public.things set body = 'as a replica' where id = 3")

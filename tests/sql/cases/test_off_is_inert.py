@@ -14,7 +14,7 @@ from tests.sql.cases.pairs import (
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection, on_both_ends
+from tests.sql.conftest import Connect, Connection, Its, begins_with, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
@@ -53,11 +53,7 @@ HARM = {
 }
 
 
-@pytest.mark.parametrize("ever_on", [False, True], ids=["never on", "on before"])
-@pytest.mark.parametrize("harm", HARM)
-def test_v1_goes_on_whatever_becomes_of_v2(
-    db: Connection, connect: Connect, harm: str, ever_on: bool
-) -> None:
+def off(db: Connection, ever_on: bool) -> None:
     create(db, PLAIN)
     db.execute("insert into public.things select g, 'old' from generate_series(1, 5) g")
     register(db)
@@ -66,6 +62,14 @@ def test_v1_goes_on_whatever_becomes_of_v2(
         backfill(db)
         db.execute("insert into public.things values (6, 'mirrored')")
         call(db, "set_stage", "things", "off", "given up")
+
+
+@pytest.mark.parametrize("ever_on", [False, True], ids=["never on", "on before"])
+@pytest.mark.parametrize("harm", HARM)
+@begins_with(off, Its("ever_on"))
+def test_v1_goes_on_whatever_becomes_of_v2(
+    db: Connection, connect: Connect, harm: str, ever_on: bool
+) -> None:
     cached = connect()  # has plans from before
     for write in WRITES[:4]:
         cached.execute("begin")
@@ -137,10 +141,10 @@ def test_a_writer_that_began_before_the_switch_is_mirrored_or_told(
 @pytest.mark.parametrize("policy", ["record", "raise"])
 @pytest.mark.parametrize("harm", ["dropped", "renamed", "a column dropped",
                                   "a constraint that nothing meets"])  # fmt: skip
+@begins_with(dualwrite, failure_policy=Its("policy"))
 def test_a_v2_that_goes_while_the_pair_is_on_is_recorded_or_raised(
     db: Connection, connect: Connect, harm: str, policy: str
 ) -> None:
-    dualwrite(db, failure_policy=policy)
     db.execute("insert into public.things select g, 'old' from generate_series(1, 5) g")
     db.execute(HARM[harm])
     writes = [

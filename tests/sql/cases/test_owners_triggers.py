@@ -23,7 +23,7 @@ from tests.sql.cases.pairs import (
     to_stage,
     unseen,
 )
-from tests.sql.conftest import Connection
+from tests.sql.conftest import Connection, Its, begins_with
 from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -222,25 +222,26 @@ def test_what_only_this_table_holds_stays_as_its_trigger_computed_it(db: Connect
     ]
 
 
+def dropping(db: Connection, side: int) -> None:
+    """A row of this side may be dropped by a trigger of the other one."""
+    made = trigger(
+        "drop_it",
+        BEFORE_ROW,
+        "begin if new.body = 'unwanted' then return null; end if; return new; end",
+        (BOTH[2 - side],),
+    )
+    create(db, PLAIN.but(after=made))
+    register(db)
+    to_stage(db, "dualwrite")
+
+
 @pytest.mark.parametrize("count", [1, 30])
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(dropping, Its("side"))
 def test_a_before_trigger_that_drops_the_mirrored_row_is_recorded(
     db: Connection, side: int, count: int
 ) -> None:
     other = BOTH[2 - side]
-    create(
-        db,
-        PLAIN.but(
-            after=trigger(
-                "drop_it",
-                BEFORE_ROW,
-                "begin if new.body = 'unwanted' then return null; end if; return new; end",
-                (other,),
-            )
-        ),
-    )
-    register(db)
-    to_stage(db, "dualwrite")
     written = f"public.{BOTH[side - 1]}"
     db.execute(
         f"insert into {written} (id, body) "
@@ -342,13 +343,7 @@ begin
 end"""
 
 
-@pytest.mark.parametrize("policy", ["record", "raise"])
-@pytest.mark.parametrize("name", ["a_count", "zz_count"])
-@pytest.mark.parametrize("count", [1, 25])
-@pytest.mark.parametrize("each", ["row", "statement"])
-def test_a_counter_that_v1s_trigger_keeps_in_v2_does_not_undo_the_edit(
-    db: Connection, each: str, count: int, name: str, policy: str
-) -> None:
+def counting_in_v2(db: Connection, name: str, each: str, **options: str) -> None:
     made = (
         trigger(name, "after update on {t} for each row", ROUND, V1_ONLY)
         if each == "row"
@@ -359,7 +354,17 @@ def test_a_counter_that_v1s_trigger_keeps_in_v2_does_not_undo_the_edit(
             V1_ONLY,
         )
     )
-    dualwrite(db, COUNTING.but(after=made), failure_policy=policy)
+    dualwrite(db, COUNTING.but(after=made), **options)
+
+
+@pytest.mark.parametrize("policy", ["record", "raise"])
+@pytest.mark.parametrize("name", ["a_count", "zz_count"])
+@pytest.mark.parametrize("count", [1, 25])
+@pytest.mark.parametrize("each", ["row", "statement"])
+@begins_with(counting_in_v2, Its("name"), Its("each"), failure_policy=Its("policy"))
+def test_a_counter_that_v1s_trigger_keeps_in_v2_does_not_undo_the_edit(
+    db: Connection, each: str, count: int, name: str, policy: str
+) -> None:
     db.execute(f"insert into public.things select g, 'old' from generate_series(1, {count}) g")
     db.execute("update public.things set body = 'new'")
     assert settled(db) == [(n, "new") for n in range(1, count + 1)]
@@ -367,11 +372,10 @@ def test_a_counter_that_v1s_trigger_keeps_in_v2_does_not_undo_the_edit(
 
 
 @pytest.mark.parametrize("count", [1, 25])
+@begins_with(counting_in_v2, "a_count", "row")
 def test_a_counter_that_v1s_trigger_keeps_in_v2_ends_after_an_edit_of_v2(
     db: Connection, count: int
 ) -> None:
-    made = trigger("a_count", "after update on {t} for each row", ROUND, V1_ONLY)
-    dualwrite(db, COUNTING.but(after=made))
     db.execute(f"insert into public.things select g, 'old' from generate_series(1, {count}) g")
     db.execute("set statement_timeout = '20s'")
     db.execute("update public.things_v2 set body = 'by V2'")
@@ -384,23 +388,25 @@ def test_a_counter_that_v1s_trigger_keeps_in_v2_ends_after_an_edit_of_v2(
     assert settled(db)[0] == (1, "upsert")
 
 
+COUNTING_IN_V1 = Shape(
+    v1="id bigint primary key, body text, cnt integer",
+    v2="id bigint primary key, body text",
+    to_v2="a.id, a.body",
+    to_v1="b.id, b.body, coalesce(o.cnt, 0)",
+    after=trigger(
+        "a_count",
+        "after update on {t} for each row",
+        "begin update public.things set cnt = cnt + 1 where id = new.id; return null; end",
+        V2_ONLY,
+    ),
+)
+
+
 @pytest.mark.parametrize("count", [1, 25])
+@begins_with(dualwrite, COUNTING_IN_V1)
 def test_a_counter_that_v2s_trigger_keeps_in_v1_does_not_undo_the_edit(
     db: Connection, count: int
 ) -> None:
-    shape = Shape(
-        v1="id bigint primary key, body text, cnt integer",
-        v2="id bigint primary key, body text",
-        to_v2="a.id, a.body",
-        to_v1="b.id, b.body, coalesce(o.cnt, 0)",
-        after=trigger(
-            "a_count",
-            "after update on {t} for each row",
-            "begin update public.things set cnt = cnt + 1 where id = new.id; return null; end",
-            V2_ONLY,
-        ),
-    )
-    dualwrite(db, shape)
     db.execute(f"insert into public.things select g, 'old', 0 from generate_series(1, {count}) g")
     db.execute("set statement_timeout = '20s'")
     db.execute("update public.things_v2 set body = 'new'")
@@ -417,19 +423,16 @@ begin
 end"""
 
 
+def with_siblings(db: Connection, table: str) -> None:
+    when = "after insert on {t} for each row when (new.id < 1000)"
+    dualwrite(db, PLAIN.but(after=trigger("siblings", when, SIBLINGS, (table,))))
+
+
 @pytest.mark.parametrize("table", BOTH)
+@begins_with(with_siblings, Its("table"))
 def test_a_trigger_that_writes_sibling_rows_writes_them_in_both_tables(
     db: Connection, table: str
 ) -> None:
-    dualwrite(
-        db,
-        PLAIN.but(
-            after=trigger(
-                "siblings", "after insert on {t} for each row when (new.id < 1000)", SIBLINGS,
-                (table,),
-            )
-        ),
-    )  # fmt: skip
     t = f"public.{table}"
     db.execute(f"insert into {t} (id, body) values (1, 'a')")
     db.execute(f"insert into {t} (id, body) values (2, 'b'), (3, 'c')")
@@ -445,18 +448,10 @@ def test_a_trigger_that_writes_sibling_rows_writes_them_in_both_tables(
 
 @pytest.mark.parametrize("how", ["backfill", "repair"])
 @pytest.mark.parametrize(("table", "source"), [("things", "things_v2"), ("things_v2", "things")])
+@begins_with(with_siblings, Its("table"))
 def test_what_a_trigger_writes_beside_a_row_that_we_make_is_in_both_tables(
     db: Connection, table: str, source: str, how: str
 ) -> None:
-    dualwrite(
-        db,
-        PLAIN.but(
-            after=trigger(
-                "siblings", "after insert on {t} for each row when (new.id < 1000)", SIBLINGS,
-                (table,),
-            )
-        ),
-    )  # fmt: skip
     db.execute(f"insert into public.{source} (id, body) values (1, 'a')")
     with unseen(db):
         db.execute(f"insert into public.{source} (id, body) values (2, 'b'), (3, 'c')")
@@ -552,11 +547,7 @@ def test_nothing_is_compiled_for_what_the_mirror_writes(db: Connection, table: s
 UNDELETE = "begin insert into {t} (id, body) values (old.id, %s); return null; end"
 
 
-@pytest.mark.parametrize("count", [1, 25])
-@pytest.mark.parametrize("side", [1, 2])
-def test_a_row_that_an_after_delete_trigger_puts_back_is_in_both_tables(
-    db: Connection, side: int, count: int
-) -> None:
+def undeleting(db: Connection, side: int) -> None:
     made = trigger(
         "undelete",
         "after delete on {t} for each row when (old.body <> 'gone')",
@@ -564,6 +555,14 @@ def test_a_row_that_an_after_delete_trigger_puts_back_is_in_both_tables(
         (BOTH[side - 1],),
     )
     dualwrite(db, PLAIN.but(after=made))
+
+
+@pytest.mark.parametrize("count", [1, 25])
+@pytest.mark.parametrize("side", [1, 2])
+@begins_with(undeleting, Its("side"))
+def test_a_row_that_an_after_delete_trigger_puts_back_is_in_both_tables(
+    db: Connection, side: int, count: int
+) -> None:
     db.execute(f"insert into public.things select g, 'n' from generate_series(1, {count}) g")
     db.execute("insert into public.things values (100, 'gone')")
     db.execute(f"delete from public.{BOTH[side - 1]}")
@@ -645,16 +644,20 @@ execute function public.count_it(2);
 """
 
 
+def stamping(db: Connection, when: str) -> None:
+    made = trigger("a_stamp", when, f"begin {STAMP}; return null; end", BOTH)
+    dualwrite(db, STAMPS.but(after=made + LOG))
+
+
 @pytest.mark.parametrize("side", [1, 2])
 @pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize("when", ["after update of body on {t} for each row",
                                   "after update of body on {t} for each row when "
                                   "(old.body is distinct from new.body)"])  # fmt: skip
+@begins_with(stamping, Its("when"))
 def test_column_triggers_on_both_tables_come_to_an_end(
     db: Connection, when: str, count: int, side: int
 ) -> None:
-    made = trigger("a_stamp", when, f"begin {STAMP}; return null; end", BOTH)
-    dualwrite(db, STAMPS.but(after=made + LOG))
     db.execute(f"insert into public.things select g, 'a' from generate_series(1, {count}) g")
     db.execute("delete from public.fired")
     # The bound is the number of statements below; the timeout only ends what would never end.
@@ -667,14 +670,18 @@ def test_column_triggers_on_both_tables_come_to_an_end(
 
 
 @pytest.mark.parametrize("side", [1, 2])
+@begins_with(
+    dualwrite,
+    STAMPS.but(
+        after=trigger(
+            "a_stamp",
+            "after update on {t} for each row when (pg_trigger_depth() < 3)",
+            f"begin {STAMP}; return null; end",
+            BOTH,
+        )
+    ),
+)
 def test_triggers_that_touch_each_others_rows_come_to_an_end(db: Connection, side: int) -> None:
-    made = trigger(
-        "a_stamp",
-        "after update on {t} for each row when (pg_trigger_depth() < 3)",
-        f"begin {STAMP}; return null; end",
-        BOTH,
-    )
-    dualwrite(db, STAMPS.but(after=made))
     db.execute("insert into public.things select g, 'a' from generate_series(1, 5) g")
     db.execute("set statement_timeout = '20s'")
     db.execute(f"update public.{BOTH[side - 1]} set body = 'b' where id <= 3")

@@ -26,7 +26,7 @@ from tests.sql.cases.pairs import (
     settled,
     to_stage,
 )
-from tests.sql.conftest import Connect, Connection, begins_with, on_both_ends
+from tests.sql.conftest import Connect, Connection, Its, begins_with, on_both_ends
 from tests.sql.control import call, one
 from tests.sql.operators import ROLES, add_operators, sign_in
 from tests.sql.test_pair_new import text_of, write
@@ -149,6 +149,12 @@ def prepare(db: Connection, shape: Shape = PLAIN, **options: Any) -> None:
     register(db, **options)
 
 
+def mirrored_pair(db: Connection, shape: Shape = PLAIN) -> None:
+    prepare(db, shape)
+    to_stage(db, "dualwrite")
+    backfill(db)
+
+
 RIGHTS = {
     "update": ["update public.things set body = 'x' where false",
                "update public.things set body = 'x'"],
@@ -161,12 +167,10 @@ RIGHTS = {
 
 @pytest.mark.parametrize("names", [TYPES, NAMES, TABLES], ids=["types", "functions", "tables"])
 @pytest.mark.parametrize("right", RIGHTS)
-@begins_with(prepare)
+@begins_with(mirrored_pair)
 def test_one_right_on_one_table_runs_nobodys_code_as_the_owner(
     db: Connection, connect: Connect, right: str, names: str
 ) -> None:
-    to_stage(db, "dualwrite")
-    backfill(db)
     select = ", select" if right in ("update", "delete") else ""
     db.execute(f"grant {right}{select} on public.things to hostile")
     with no_alarm(db):
@@ -210,10 +214,10 @@ SITUATIONS = [
 
 
 @pytest.mark.parametrize(("situation", "policy"), SITUATIONS)
+@begins_with(prepare, BAD, failure_policy=Its("policy"))
 def test_no_write_in_any_situation_runs_code_of_the_writer(
     db: Connection, connect: Connect, situation: str, policy: str
 ) -> None:
-    prepare(db, BAD, failure_policy=policy)
     if situation == "closed":
         to_stage(db, "dualwrite")
     elif situation != "off":
@@ -252,12 +256,10 @@ BY_KIND = {
 
 
 @pytest.mark.parametrize("role", ["hostile", "anon", *ROLES, "service_role"])
-@begins_with(prepare, BAD)
+@begins_with(mirrored_pair, BAD)
 def test_no_function_runs_code_of_its_caller_as_somebody_else(
     db: Connection, connect: Connect, role: str
 ) -> None:
-    to_stage(db, "dualwrite")
-    backfill(db)
     add_operators(db)
     db.execute("insert into public.things values (50, 'bad'), (51, 'bad')")
     db.execute("create table public.shops (id bigint primary key, body text)")

@@ -223,6 +223,7 @@ RPCS: Final[tuple[str, ...]] = (
     "ignore_dependents",
     "judge_pair",
     "monitor_beat",
+    "my_backend",
     "operate",
     "overview",
     "pair_status",

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Final
 from crossfade.contract import FailurePolicy
 from crossfade.models import ConversionCheck, Violation
 
+CLIENT_POLICY: Final = '"crossfade clients"'
+"""The policy of client_policy, quoted."""
+
 if TYPE_CHECKING:
     from crossfade.ports import Pairs
 
@@ -147,6 +150,20 @@ LAWS: Final = {
     6: "the same row must give the same result, in every session and at any time",
     7: "what a converter makes must keep the constraints of its table",
 }
+
+
+def client_policy(pair: str, v2_table: str) -> str:
+    """Return SQL of the policy that keeps signed-in users from V2 until it serves them.
+
+    As one subselect it is asked once a statement. The database knows the text
+    (``client_policy_text``): it is no difference between the two tables' rights.
+    """
+    return (
+        f"-- Holds signed-in users to the version that serves them (pair {pair}). When version 2\n"
+        f"-- serves everybody for good: drop policy {CLIENT_POLICY} on {v2_table};\n"
+        f"create policy {CLIENT_POLICY} on {v2_table} as restrictive for all to authenticated\n"
+        f"using ((select crossfade.my_backend('{pair}') = 2));"
+    )
 
 
 def explain(violation: Violation) -> list[str]:

@@ -66,6 +66,9 @@ grant usage on schema crossfade to service_role, authenticated;
 -- private function is callable through the Data API, which does not expose their schema.
 grant execute on function crossfade.operate(text, jsonb) to authenticated;
 
+-- A user may ask about itself, and policies of tables ask for it.
+grant execute on function crossfade.my_backend(text) to authenticated;
+
 grant execute on function crossfade_private.operate(text, jsonb) to authenticated;
 
 grant execute on function crossfade_private.has_role(text) to authenticated;

@@ -245,6 +245,8 @@ begin
 -- crossfade_private.lock_control(boolean, text[])
 -- crossfade_private.backend_rules(text, jsonb)
 -- crossfade.choose_backend(text, jsonb)
+-- crossfade_private.compares_rights()
+-- crossfade.my_backend(text)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
 -- crossfade_private.triggers_met(regclass)
@@ -286,6 +288,8 @@ begin
 -- crossfade_private.renamed_name(text, jsonb, text, text)
 -- crossfade_private.renamed_sql(text, jsonb, text, text)
 -- crossfade_private.write_policies(regclass)
+-- crossfade_private.client_policy_text(text)
+-- crossfade_private.client_policies(text)
 -- crossfade_private.write_policy_warnings(crossfade.pairs)
 -- crossfade_private.parent_warnings(crossfade.pairs)
 -- crossfade_private.pair_warnings(crossfade.pairs)
@@ -1161,6 +1165,13 @@ create table if not exists crossfade_private.engine_writes (
 
 comment on table crossfade_private.engine_writes is
   'The pair whose tables a batch or repair is writing in this transaction, so that triggers know its rows for copies. A row is there for no longer than that; what a crash leaves names a transaction that is over.';
+
+create table if not exists crossfade_private.rights_checks (
+  transaction_id xid8 primary key
+);
+
+comment on table crossfade_private.rights_checks is
+  'Transactions in which check_rls compares the rights of users, whichever version serves them. A row is there for no longer than that, as in engine_writes.';
 
 create table if not exists crossfade.mirror_failures (
   id bigint generated always as identity primary key,
@@ -4240,6 +4251,37 @@ end $$;
 comment on function crossfade.choose_backend is
   'Which backend version serves the unit of context: {"backend": 1 or 2, "reason", "rule", "flags_version"}, and bucket and threshold when the percentage decided. CF001 unknown pair, CF012 context is not an object.';
 
+create or replace function crossfade_private.compares_rights()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade_private.rights_checks c
+    where c.transaction_id = pg_current_xact_id_if_assigned());
+$$;
+
+comment on function crossfade_private.compares_rights is
+  'Whether check_rls runs in this transaction. Written by functions of the secret key only, so that no user can say so.';
+
+create or replace function crossfade.my_backend(pair text)
+returns integer
+language sql stable
+-- Definer: users hold no right on the tables of crossfade.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  -- sub alone is taken from the token: every other claim may hold what the user has chosen.
+  -- check_rls asks who may see what at all.
+  select case when r.backend = 1 and crossfade_private.compares_rights() then 2 else r.backend end
+  from crossfade_private.backend_rules(my_backend.pair, jsonb_strip_nulls(
+    jsonb_build_object('user_id', crossfade_private.actor_id()))) r
+  where r.matched order by r.place limit 1;
+$$;
+
+comment on function crossfade.my_backend is
+  'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. The one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';
+
 -- pairs/triggers.sql ------------------------------------------------------------------------------
 
 -- Which release made a pair's functions, and which triggers of the owner's they must live with.
@@ -5455,6 +5497,32 @@ $$;
 comment on function crossfade_private.write_policies is
   'The policies of a table that decide about writes, one row a command and role.';
 
+create or replace function crossfade_private.client_policy_text(pair text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('( SELECT (crossfade.my_backend(%L::text) = 2))', pair);
+$$;
+
+comment on function crossfade_private.client_policy_text is
+  'How PostgreSQL prints the expression of the policy that "crossfade pair client-policy" drafts.';
+
+create or replace function crossfade_private.client_policies(pair text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%I on %s', l.polname, l.polrelid::regclass)
+  from pg_catalog.pg_policy l
+  where position(format('crossfade.my_backend(%L::text)', pair) in concat(
+    pg_get_expr(l.polqual, l.polrelid), pg_get_expr(l.polwithcheck, l.polrelid))) > 0
+  order by 1;
+$$;
+
+comment on function crossfade_private.client_policies is
+  'Policies that ask my_backend for this pair, as drop policy names them: without the pair they would fail for everybody.';
+
 create or replace function crossfade_private.write_policy_warnings(pair crossfade.pairs)
 returns setof text
 language plpgsql volatile
@@ -5489,6 +5557,10 @@ begin
       two as (
         select distinct p.command, p.role, p.permissive, p.using_text, p.check_text
         from crossfade_private.write_policies(v_2) p
+        -- It holds users to V1 for a while; V1 needs nothing like it.
+        where p.permissive
+          or p.using_text <> crossfade_private.client_policy_text((pair).name)
+          or p.check_text <> crossfade_private.client_policy_text((pair).name)
       ),
       differing as (
         (select 1 as side, o.* from one o except select 1, t.* from two t)
@@ -6035,8 +6107,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- On the way back from complete nobody is served from V1 yet: no writer of V2 fails for its sake.
   if (select m.failure_policy from crossfade_private.mirror_state m
-    where m.pair = refuse_or_record.pair) = 'raise' then
+    where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise' then
     -- Without the detail: that shows the other table's row, and the writer may not see all of it.
     raise exception using errcode = error_code, message = message,
       constraint = coalesce(constraint_name, '');
@@ -6045,7 +6118,7 @@ begin
 end $$;
 
 comment on function crossfade_private.refuse_or_record is
-  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded.';
+  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; on the way back from complete it is always recorded.';
 
 create or replace function crossfade_private.note_keys(
   pair text, side integer, operation text, keys jsonb[]
@@ -8594,6 +8667,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_policies constant text[] := array(select crossfade_private.client_policies(pair));
 begin
   perform crossfade_private.require_reason(reason, format('remove pair "%s"', pair));
   if v_pair.stage not in ('off', 'complete') then
@@ -8601,6 +8675,13 @@ begin
       format('Cannot remove pair "%s": it is in stage %s', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'Set the stage to off (or complete) first.');
+  end if;
+  if v_policies <> '{}' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot remove pair "%s": policies ask which backend serves a user of it: %s', pair,
+      array_to_string(v_policies, ', ')),
+      jsonb_build_object('pair', pair, 'policies', to_jsonb(v_policies)),
+      format('First: drop policy %s', v_policies[1]));
   end if;
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);
@@ -10487,9 +10568,16 @@ begin
   if found then
     return jsonb_build_object('run', crossfade_private.run_json(v_run), 'already', true);
   end if;
-  if (select m.mirror from crossfade_private.mirror_state m
-    where m.pair = start_backfill.pair) not in ('both', 'reverse') and not (
-      v_pair.stage = 'complete' and direction = 'v2_to_v1') then
+  if v_pair.stage = 'complete' and direction = 'v1_to_v2' then
+    perform crossfade_private.fail(409, 'CF005',
+      format(
+        'Cannot backfill "%s" from version 1: it is an archive (stage complete), and rows that version 2 has deleted since would come back',
+        pair),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage, 'direction', direction),
+        'crossfade backfill run PAIR --direction v2_to_v1 brings version 1 up to date.');
+  end if;
+  if v_pair.stage <> 'complete' and (select m.mirror from crossfade_private.mirror_state m
+    where m.pair = start_backfill.pair) <> 'both' then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
@@ -14491,13 +14579,15 @@ comment on function crossfade_private.row_pages_sql is
 
 create or replace function crossfade.rls_questions(pair text)
 returns jsonb
-language plpgsql stable
+language plpgsql volatile
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
+  insert into crossfade_private.rights_checks (transaction_id)
+  values (pg_current_xact_id()) on conflict on constraint rights_checks_pkey do nothing;
   return (
     select jsonb_build_object('pages', crossfade_private.row_pages_sql(v_pair))
       || jsonb_object_agg(r.name, jsonb_build_object(
@@ -14507,7 +14597,7 @@ begin
 end $$;
 
 comment on function crossfade.rls_questions is
-  'Texts of the queries of check_rls: {"pages": rows of both tables, for each role {"visible", "writable"}}. CF001.';
+  'Texts of the queries of check_rls: {"pages": rows of both tables, for each role {"visible", "writable"}}. Until the transaction ends or record_rls_check is called, my_backend keeps nobody from V2. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -14515,6 +14605,7 @@ language sql volatile
 security definer -- written by check_rls only
 set search_path = pg_catalog, pg_temp
 as $$
+  delete from crossfade_private.rights_checks c where c.transaction_id = pg_current_xact_id();
   insert into crossfade.rls_checks as r (pair, users, differences)
   values (record_rls_check.pair, record_rls_check.users, record_rls_check.differences)
   on conflict on constraint rls_checks_pkey do update
@@ -17367,6 +17458,9 @@ grant usage on schema crossfade to service_role, authenticated;
 -- Everybody who has signed in may knock; require_role refuses those who are no operators. Neither
 -- private function is callable through the Data API, which does not expose their schema.
 grant execute on function crossfade.operate(text, jsonb) to authenticated;
+
+-- A user may ask about itself, and policies of tables ask for it.
+grant execute on function crossfade.my_backend(text) to authenticated;
 
 grant execute on function crossfade_private.operate(text, jsonb) to authenticated;
 

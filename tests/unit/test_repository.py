@@ -20,6 +20,7 @@ DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
     "control/README.md",
+    "control/CLIENTS.md",
     "control/COPIES.md",
     "tests/README.md",
     "tests/examples/orders/README.md",

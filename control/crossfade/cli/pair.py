@@ -11,7 +11,14 @@ from crossfade.cli.session import gateway
 from crossfade.contract import FailurePolicy
 from crossfade.errors import InvalidValueError
 from crossfade.models import PairStatus
-from crossfade.pairs import CheckProgress, CheckReport, PairSpec, check_pair, explain
+from crossfade.pairs import (
+    CheckProgress,
+    CheckReport,
+    PairSpec,
+    check_pair,
+    client_policy,
+    explain,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Two tables and the functions between them.")
 
@@ -195,6 +202,20 @@ def refresh(
     done = opened.refresh_pair(pair)
     text = f"The mirror of {pair} is that of crossfade {done.after}"
     emit(done, as_json=as_json, render=lambda: text)
+
+
+@app.command("client-policy")
+def client_policy_(context: typer.Context, pair: PairName, as_json: AsJson = False) -> None:
+    """Print the policy for apps that call the tables themselves, without an edge function.
+
+    It keeps signed-in users from V2 until my_backend serves them from it, and at a kill switch. Put
+    it into a migration once V2 has its own policies. control/CLIENTS.md tells the whole story.
+
+    Example: crossfade pair client-policy notes > supabase/migrations/20260101000000_clients.sql
+    """
+    found = find_pair(gateway(context), pair)
+    text = client_policy(found.name, found.v2_table)
+    emit({"sql": text}, as_json=as_json, render=lambda: text)
 
 
 @app.command("ignore")

@@ -76,6 +76,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_policies constant text[] := array(select crossfade_private.client_policies(pair));
 begin
   perform crossfade_private.require_reason(reason, format('remove pair "%s"', pair));
   if v_pair.stage not in ('off', 'complete') then
@@ -83,6 +84,13 @@ begin
       format('Cannot remove pair "%s": it is in stage %s', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'Set the stage to off (or complete) first.');
+  end if;
+  if v_policies <> '{}' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot remove pair "%s": policies ask which backend serves a user of it: %s', pair,
+      array_to_string(v_policies, ', ')),
+      jsonb_build_object('pair', pair, 'policies', to_jsonb(v_policies)),
+      format('First: drop policy %s', v_policies[1]));
   end if;
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);

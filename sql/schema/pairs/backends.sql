@@ -71,3 +71,34 @@ end $$;
 
 comment on function crossfade.choose_backend is
   'Which backend version serves the unit of context: {"backend": 1 or 2, "reason", "rule", "flags_version"}, and bucket and threshold when the percentage decided. CF001 unknown pair, CF012 context is not an object.';
+
+create or replace function crossfade_private.compares_rights()
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade_private.rights_checks c
+    where c.transaction_id = pg_current_xact_id_if_assigned());
+$$;
+
+comment on function crossfade_private.compares_rights is
+  'Whether check_rls runs in this transaction. Written by functions of the secret key only, so that no user can say so.';
+
+create or replace function crossfade.my_backend(pair text)
+returns integer
+language sql stable
+-- Definer: users hold no right on the tables of crossfade.
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  -- sub alone is taken from the token: every other claim may hold what the user has chosen.
+  -- check_rls asks who may see what at all.
+  select case when r.backend = 1 and crossfade_private.compares_rights() then 2 else r.backend end
+  from crossfade_private.backend_rules(my_backend.pair, jsonb_strip_nulls(
+    jsonb_build_object('user_id', crossfade_private.actor_id()))) r
+  where r.matched order by r.place limit 1;
+$$;
+
+comment on function crossfade.my_backend is
+  'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. The one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';

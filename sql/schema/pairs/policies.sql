@@ -88,6 +88,32 @@ $$;
 comment on function crossfade_private.write_policies is
   'The policies of a table that decide about writes, one row a command and role.';
 
+create or replace function crossfade_private.client_policy_text(pair text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('( SELECT (crossfade.my_backend(%L::text) = 2))', pair);
+$$;
+
+comment on function crossfade_private.client_policy_text is
+  'How PostgreSQL prints the expression of the policy that "crossfade pair client-policy" drafts.';
+
+create or replace function crossfade_private.client_policies(pair text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%I on %s', l.polname, l.polrelid::regclass)
+  from pg_catalog.pg_policy l
+  where position(format('crossfade.my_backend(%L::text)', pair) in concat(
+    pg_get_expr(l.polqual, l.polrelid), pg_get_expr(l.polwithcheck, l.polrelid))) > 0
+  order by 1;
+$$;
+
+comment on function crossfade_private.client_policies is
+  'Policies that ask my_backend for this pair, as drop policy names them: without the pair they would fail for everybody.';
+
 create or replace function crossfade_private.write_policy_warnings(pair crossfade.pairs)
 returns setof text
 language plpgsql volatile
@@ -122,6 +148,10 @@ begin
       two as (
         select distinct p.command, p.role, p.permissive, p.using_text, p.check_text
         from crossfade_private.write_policies(v_2) p
+        -- It holds users to V1 for a while; V1 needs nothing like it.
+        where p.permissive
+          or p.using_text <> crossfade_private.client_policy_text((pair).name)
+          or p.check_text <> crossfade_private.client_policy_text((pair).name)
       ),
       differing as (
         (select 1 as side, o.* from one o except select 1, t.* from two t)

@@ -2,13 +2,15 @@
 
 create or replace function crossfade.rls_questions(pair text)
 returns jsonb
-language plpgsql stable
+language plpgsql volatile
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
+  insert into crossfade_private.rights_checks (transaction_id)
+  values (pg_current_xact_id()) on conflict on constraint rights_checks_pkey do nothing;
   return (
     select jsonb_build_object('pages', crossfade_private.row_pages_sql(v_pair))
       || jsonb_object_agg(r.name, jsonb_build_object(
@@ -18,7 +20,7 @@ begin
 end $$;
 
 comment on function crossfade.rls_questions is
-  'Texts of the queries of check_rls: {"pages": rows of both tables, for each role {"visible", "writable"}}. CF001.';
+  'Texts of the queries of check_rls: {"pages": rows of both tables, for each role {"visible", "writable"}}. Until the transaction ends or record_rls_check is called, my_backend keeps nobody from V2. CF001.';
 
 create or replace function crossfade.record_rls_check(pair text, users integer, differences integer)
 returns void
@@ -26,6 +28,7 @@ language sql volatile
 security definer -- written by check_rls only
 set search_path = pg_catalog, pg_temp
 as $$
+  delete from crossfade_private.rights_checks c where c.transaction_id = pg_current_xact_id();
   insert into crossfade.rls_checks as r (pair, users, differences)
   values (record_rls_check.pair, record_rls_check.users, record_rls_check.differences)
   on conflict on constraint rls_checks_pkey do update

@@ -40,6 +40,13 @@ create table if not exists crossfade_private.engine_writes (
 comment on table crossfade_private.engine_writes is
   'The pair whose tables a batch or repair is writing in this transaction, so that triggers know its rows for copies. A row is there for no longer than that; what a crash leaves names a transaction that is over.';
 
+create table if not exists crossfade_private.rights_checks (
+  transaction_id xid8 primary key
+);
+
+comment on table crossfade_private.rights_checks is
+  'Transactions in which check_rls compares the rights of users, whichever version serves them. A row is there for no longer than that, as in engine_writes.';
+
 create table if not exists crossfade.mirror_failures (
   id bigint generated always as identity primary key,
   pair text not null references crossfade.pairs on delete cascade on update cascade,

@@ -20,7 +20,7 @@ from crossfade.local.postgres import PostgresServer
 from tests.folders import memory_folder
 
 from .databases import make_server, ready
-from .report import explain, script, size, summary
+from .report import explain, never_done, script, size, summary
 from .rounds import Replays, Rounds
 from .shrink import Found, shrink
 
@@ -51,11 +51,13 @@ def servers(version: int) -> Iterator[tuple[PostgresServer, Callable[[], Postgre
         yield server, spare
 
 
-def soak(rounds: Rounds, seed: int, *, seconds: float, number: int) -> tuple[int, Found | None]:
+def soak(
+    rounds: Rounds, seed: int, *, seconds: float, number: int
+) -> tuple[int, Found | None, bool]:
     """Run rounds with seeds from ``seed`` on; stop at the first that fails; print the counts.
 
     Returns:
-        How many rounds ran, and the one that failed.
+        How many rounds ran, the one that failed, and whether the engine did all of its works.
     """
     total: collections.Counter[str] = collections.Counter()
     end = time.monotonic() + seconds
@@ -67,7 +69,9 @@ def soak(rounds: Rounds, seed: int, *, seconds: float, number: int) -> tuple[int
         failed = found if found.outcome.problems else None
     total["rounds"] = done
     print(summary(total, failed.outcome.problems if failed else ()), flush=True)
-    return done, failed
+    missed = never_done(total)
+    print(f"NEVER DONE: {', '.join(missed)}\n" if missed else "", end="", flush=True)
+    return done, failed, not missed
 
 
 def main() -> int:
@@ -84,9 +88,9 @@ def main() -> int:
     print(f"seed {given.seed}, PostgreSQL {given.version}", flush=True)
     with servers(given.version) as (server, spare):
         rounds = Rounds(server, given.version, spare, crowds=given.crowds)
-        done, found = soak(rounds, given.seed, seconds=given.seconds, number=given.rounds)
+        done, found, whole = soak(rounds, given.seed, seconds=given.seconds, number=given.rounds)
         if found is None:
-            return 0
+            return 0 if whole else 1
         seed = given.seed + done - 1
         print(explain(found, seed), flush=True)
         if found.items and not given.no_shrink:

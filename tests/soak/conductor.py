@@ -56,7 +56,9 @@ class Conductor(threading.Thread):
 
     def _set_stage(self, stage: str) -> bool:
         self.operator.call(f"select crossfade.set_stage('notes', '{stage}', 'soak', true)")
-        return self._stage() == stage
+        done = self._stage() == stage
+        self._shared.count(f"done {stage}", done)
+        return done
 
     def _start_backfill(self, direction: str = "v1_to_v2") -> bool:
         ranges = self._rng.choice((1, 3, 5))
@@ -119,7 +121,7 @@ class Conductor(threading.Thread):
         stage = self._stage()
         if stage in ("shadow", "live", "rampdown"):
             to = self._rng.choice(STAGES[1 : STAGES.index(stage)])
-            self._shared.count("stage changes", self._set_stage(to))
+            self._set_stage(to)
 
     def _forward(self) -> None:
         stage = self._stage()
@@ -136,7 +138,7 @@ class Conductor(threading.Thread):
         if wanted == "complete":
             self.operator.call(IGNORE_SQL)
         self._shared.archived |= wanted == "complete"
-        self._shared.count("stage changes", self._set_stage(wanted))
+        self._set_stage(wanted)
         if wanted == "complete":
             self._shared.stop.wait(self._rng.uniform(0.1, 0.6))
             self._until(lambda: way_back(self.operator, self._shared))

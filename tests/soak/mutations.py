@@ -119,14 +119,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         when="before",
     ),
     Mutation(
-        "ghosts mirrored",
-        "^key_pieces$",
-        r"or crossfade_private\.is_of_this_transaction\(cf_s\.xmin\)\)",
-        "or true)",
-        when="before",
-        crowds=1.0,
-    ),
-    Mutation(
         "replica-mode firing",
         sql="; ".join(
             f"alter table public.{table} enable always trigger crossfade_mirror_{operation}"

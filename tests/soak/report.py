@@ -8,14 +8,16 @@ from collections.abc import Iterable
 from .judge import KINDS, Problem
 from .plans import Plan
 from .shrink import Found
+from .works import WORKS
 from .worlds import create_sql
 
 _SHOWN = (
     "rounds", "statements", "commits", "rollbacks", "deadlocks", "serialization failures",
     "lock timeouts", "kills", "restarts", "restores", "lost connections", "failures recorded",
-    "repaired", "backfill batches", "verify batches", "stage changes", "engine deadlocks",
-    "engine conflicts", "engine timeouts",
+    "repaired", "backfill batches", "verify batches", "engine deadlocks", "engine conflicts",
+    "engine timeouts",
 )  # fmt: skip
+_MANY_ROUNDS = 60
 _NAMES = {
     "lost row": "lost rows", "lost edit": "lost edits", "foreign row": "foreign rows",
     "silent difference": "silent differences", "other problem": "other problems",
@@ -28,6 +30,12 @@ def summary(counts: collections.Counter[str], problems: Iterable[Problem]) -> st
     kinds = collections.Counter(problem.kind for problem in problems)
     lines = [f"{name:24} {counts[name]}" for name in names]
     return "\n".join([*lines, *(f"{_NAMES[kind]:24} {kinds[kind]}" for kind in KINDS)])
+
+
+def never_done(counts: collections.Counter[str]) -> list[str]:
+    """Return the works of the engine that many rounds should have seen done and have not."""
+    few = counts["rounds"] < _MANY_ROUNDS
+    return [] if few else [work for work in WORKS if not counts[f"done {work}"]]
 
 
 def explain(found: Found, seed: int) -> str:

@@ -232,6 +232,7 @@ class Player:
             self.outcome.counts["refused"] += 1
             self.outcome.log[-1] += f" -- {error.diag.message_primary}"
             return
+        self.outcome.counts[f"done {work}"] += 1
         answer = rows[0][0] if rows else None
         if work == "register":
             self._mutate(self._client.open(), "after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import random
 from collections.abc import Iterator
 
@@ -14,10 +15,11 @@ from .__main__ import servers
 from .databases import world_database
 from .mutations import Mutation, NotAppliedError
 from .plans import Habits, make_plan
-from .report import explain
+from .report import explain, never_done
 from .rounds import Rounds
-from .scripts import preload
+from .scripts import engine, preload
 from .single import Player, no_mutation
+from .works import WORKS
 from .worlds import TRIGGERS, World
 
 VERSIONS = [18] + ([15] if (DEBIAN_15 / "postgres").exists() else [])
@@ -61,6 +63,25 @@ def test_nothing_is_lost(rounds: Rounds, crowds: float) -> None:
         assert not found.outcome.problems, explain(found, seed)
         commits += found.outcome.counts["commits"]
     assert commits > 8
+
+
+def test_a_soak_in_which_the_engine_never_did_something_says_so() -> None:
+    counts = collections.Counter({f"done {work}": 1 for work in WORKS} | {"rounds": 100})
+    assert never_done(counts) == []
+    counts["done complete"] = 0
+    assert never_done(counts) == ["complete"]
+
+
+def test_complete_is_reached_and_left(server: PostgresServer, rounds: Rounds) -> None:
+    world = World(triggers=("signup", "hidden"))
+    works = ("register", "dualwrite", "backfill", "shadow", "verify", "live", "everybody",
+             "rampdown", "complete", "back", "clear", "verify", "rampdown")  # fmt: skip
+    with world_database(server, world) as place:
+        plans = [preload(random.Random(1), world), *(engine(work) for work in works)]
+        outcome = Player(place, world, no_mutation).play(plans)
+    assert outcome.problems == []
+    assert outcome.counts["refused"] == 0
+    assert outcome.counts["done rampdown"] == 2
 
 
 def test_mutation_that_does_not_apply_is_an_error(server: PostgresServer) -> None:

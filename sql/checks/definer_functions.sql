@@ -20,7 +20,8 @@ where
     r.rolname = 'authenticated'
     and p.oid in (
       to_regprocedure('crossfade_private.operate(text,jsonb)'),
-      to_regprocedure('crossfade_private.has_role(text)')
+      to_regprocedure('crossfade_private.has_role(text)'),
+      to_regprocedure('crossfade.my_backend(text)')
     )
   )
 order by object, problem;

@@ -1,5 +1,6 @@
 -- May anybody but service_role use crossfade, or may service_role do more than it needs? Signed-in
--- users may call crossfade.operate and read what the policies show; both ask for an operator.
+-- users may call crossfade.operate and read what the policies show, which both ask for an operator,
+-- and crossfade.my_backend.
 with ours as (
   select n.oid, n.nspname from pg_catalog.pg_namespace as n
   where n.nspname in ('crossfade', 'crossfade_private')
@@ -53,7 +54,7 @@ where
       or g.kind = 'table' and g.schema_name = 'crossfade' and g.privilege_type = 'SELECT'
       or g.object in (
         'crossfade.operate(text,jsonb)', 'crossfade_private.operate(text,jsonb)',
-        'crossfade_private.has_role(text)'
+        'crossfade_private.has_role(text)', 'crossfade.my_backend(text)'
       )
     ), false
   )

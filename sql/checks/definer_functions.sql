@@ -1,5 +1,5 @@
 -- Can anybody but service_role run a function that works with its owner's rights? Operators may run
--- the two that ask for their role first.
+-- the two that ask for their role first, and users the one that tells about themselves.
 select
   'definer_functions' as check_name, p.oid::regprocedure::text as object,
   format('%s may execute this SECURITY DEFINER function', r.rolname) as problem,
@@ -21,7 +21,7 @@ where
     and p.oid in (
       to_regprocedure('crossfade_private.operate(text,jsonb)'),
       to_regprocedure('crossfade_private.has_role(text)'),
-      to_regprocedure('crossfade.my_backend(text)')
+      to_regprocedure('crossfade_private.my_backend(text)')
     )
   )
 order by object, problem;

@@ -54,7 +54,8 @@ where
       or g.kind = 'table' and g.schema_name = 'crossfade' and g.privilege_type = 'SELECT'
       or g.object in (
         'crossfade.operate(text,jsonb)', 'crossfade_private.operate(text,jsonb)',
-        'crossfade_private.has_role(text)', 'crossfade.my_backend(text)'
+        'crossfade.my_backend(text)', 'crossfade_private.my_backend(text)',
+        'crossfade_private.has_role(text)'
       )
     ), false
   )

@@ -69,6 +69,8 @@ grant execute on function crossfade.operate(text, jsonb) to authenticated;
 -- A user may ask about itself, and policies of tables ask for it.
 grant execute on function crossfade.my_backend(text) to authenticated;
 
+grant execute on function crossfade_private.my_backend(text) to authenticated;
+
 grant execute on function crossfade_private.operate(text, jsonb) to authenticated;
 
 grant execute on function crossfade_private.has_role(text) to authenticated;

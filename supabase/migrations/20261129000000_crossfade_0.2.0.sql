@@ -246,6 +246,7 @@ begin
 -- crossfade_private.backend_rules(text, jsonb)
 -- crossfade.choose_backend(text, jsonb)
 -- crossfade_private.compares_rights()
+-- crossfade_private.my_backend(text)
 -- crossfade.my_backend(text)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
@@ -4264,10 +4265,11 @@ $$;
 comment on function crossfade_private.compares_rights is
   'Whether check_rls runs in this transaction. Written by functions of the secret key only, so that no user can say so.';
 
-create or replace function crossfade.my_backend(pair text)
+create or replace function crossfade_private.my_backend(pair text)
 returns integer
 language sql stable
--- Definer: users hold no right on the tables of crossfade.
+-- Definer: users hold no right on the tables of crossfade. Not in the exposed schema, so that
+-- crossfade.my_backend is the only way in.
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -4279,8 +4281,19 @@ as $$
   where r.matched order by r.place limit 1;
 $$;
 
+comment on function crossfade_private.my_backend is
+  'What crossfade.my_backend answers, for whoever asks.';
+
+create or replace function crossfade.my_backend(pair text)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+select crossfade_private.my_backend(pair);
+end;
+
 comment on function crossfade.my_backend is
-  'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. The one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';
+  'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. Beside operate the one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';
 
 -- pairs/triggers.sql ------------------------------------------------------------------------------
 
@@ -16956,7 +16969,7 @@ as $$
     ('converters',
       '52bd2547ed497a372a390e5e9eab860955b35ca3c919d2963561386daa6c17de'),
     ('definer_functions',
-      '458175738284620f56a5567cbbde0537dc37b3b62bc4653b7071cbb9a3686a79'),
+      '660ccec59838a75c5429937cbec2cc7f1eeae579bd0a8646df2e4b48a1bd8987'),
     ('drift',
       'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
@@ -16970,7 +16983,7 @@ as $$
     ('rights_missing',
       'f96209a9bf65d18b26c3a55cdea77be8396359e9238f0ff1bb8a6b969eca752a'),
     ('rights_too_wide',
-      '394b75d1907c549603fb3527bd72fb7330f47019e973b079816229620f636eb3'),
+      'ac55cc6e4b1348b6d601b16bed546f046381d0024885f0f0b0517e996ec75a62'),
     ('row_level_security',
       '041da40b397993ae4c4a344096c5d15d3adca478a5936e86c57b9d22d605eba6'),
     ('search_path',
@@ -17461,6 +17474,8 @@ grant execute on function crossfade.operate(text, jsonb) to authenticated;
 
 -- A user may ask about itself, and policies of tables ask for it.
 grant execute on function crossfade.my_backend(text) to authenticated;
+
+grant execute on function crossfade_private.my_backend(text) to authenticated;
 
 grant execute on function crossfade_private.operate(text, jsonb) to authenticated;
 

@@ -85,10 +85,11 @@ $$;
 comment on function crossfade_private.compares_rights is
   'Whether check_rls runs in this transaction. Written by functions of the secret key only, so that no user can say so.';
 
-create or replace function crossfade.my_backend(pair text)
+create or replace function crossfade_private.my_backend(pair text)
 returns integer
 language sql stable
--- Definer: users hold no right on the tables of crossfade.
+-- Definer: users hold no right on the tables of crossfade. Not in the exposed schema, so that
+-- crossfade.my_backend is the only way in.
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -100,5 +101,16 @@ as $$
   where r.matched order by r.place limit 1;
 $$;
 
+comment on function crossfade_private.my_backend is
+  'What crossfade.my_backend answers, for whoever asks.';
+
+create or replace function crossfade.my_backend(pair text)
+returns integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+select crossfade_private.my_backend(pair);
+end;
+
 comment on function crossfade.my_backend is
-  'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. The one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';
+  'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. Beside operate the one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';

@@ -104,16 +104,28 @@ def judge(
     return found
 
 
-def foreign(entries: Iterable[Entry]) -> list[Problem]:
-    """Return writes, by whomever, in a tenant's session to a row that is not the tenant's."""
+def foreign(entries: Iterable[Entry], dead: Iterable[str] = ()) -> list[Problem]:
+    """Return writes, by whomever, in a tenant's session to a row that is not the tenant's.
+
+    Args:
+        entries: what was written, in its order.
+        dead: births of rows that were deleted before: whoever takes the key of one that was only
+            noted as deleted lets the engine delete its counterpart.
+    """
     found = []
+    gone = set(dead)
     for entry in entries:
-        for row in (entry.old, entry.new):
-            owner = row and (row.get("owner_id") or row.get("org"))
-            if entry.side < 3 and entry.who in _LETTERS and owner not in (None, entry.who):
-                text = f"{_LETTERS[entry.who]} wrote ({entry.source}) side {entry.side}: {row}"
-                found.append(Problem("foreign row", text))
-                break
+        if entry.side == 3:
+            continue
+        birth = str((entry.new or entry.old or {}).get("birth"))
+        owners = {row.get("owner_id") or row.get("org") for row in (entry.old, entry.new) if row}
+        late = entry.source == "engine" and entry.op == "D" and birth in gone
+        if entry.who in _LETTERS and not owners <= {None, entry.who} and not late:
+            by = f"{_LETTERS[entry.who]} wrote ({entry.source}, audit {entry.seq})"
+            text = f"{birth}: {by} side {entry.side}: {entry.old} -> {entry.new}"
+            found.append(Problem("foreign row", text))
+        if entry.source != "engine":
+            (gone.add if entry.op == "D" else gone.discard)(birth)
     return found
 
 

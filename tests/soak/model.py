@@ -23,6 +23,7 @@ class Entry:
         side: 1, 2, or 3 for a clip.
         op: ``I``, ``U`` or ``D``.
         who: user id of the API client in whose session it was written.
+        archived: it wrote V1 while that was an archive.
     """
 
     seq: int
@@ -32,6 +33,15 @@ class Entry:
     who: str | None
     old: Image | None
     new: Image | None
+    archived: bool = False
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether V2 does not follow it: foreign keys and V1's own triggers write the archive.
+
+        Not new rows: nobody may make one there.
+        """
+        return self.archived and self.op != "I"
 
 
 @dataclass
@@ -70,7 +80,7 @@ def replay(world: World, entries: Iterable[Entry], state: dict[str, Known]) -> d
     held the row, in one of the tables, until the transaction ended.
     """
     for entry in entries:
-        if entry.source != "engine":
+        if entry.source != "engine" and not entry.is_left_behind:
             _apply(world, state, entry)
     return state
 

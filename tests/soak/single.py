@@ -174,21 +174,16 @@ class Player:
             text = f"{form}: {error.sqlstate} {error} {error.diag.context or ''}"
             raise FoundError([Problem("other problem", text, error.sqlstate or "")])
 
-    def _check(self, *, of_engine: bool = False, always: bool = False) -> None:
-        """Look at what the last statement did, or the last work of the engine."""
-        if not (self._watches or always):
+    def _check(self) -> None:
+        if not self._watches:
             return
         view = peek(self._client, self._seen)
-        new = [
-            e
-            for e in view.entries
-            if not (self._excuses.archived and _is_archive(e, of_engine=of_engine))
-        ]
         self._seen = max((entry.seq for entry in view.entries), default=self._seen)
-        self._entries += new
-        self._state = replay(self._world, new, self._state)
+        self._entries += view.entries
+        dead = [b for b, known in self._state.items() if not (known.alive or known.early)]
+        problems = foreign(view.entries, dead)
+        self._state = replay(self._world, view.entries, self._state)
         self._excuses = view.excuses(self._world, self._excuses)
-        problems = foreign(view.entries)
         problems += judge(self._world, self._state, view.tables, self._excuses)
         problems += view.wrong_failures()
         self.outcome.counts["failures recorded"] = len(view.failures)
@@ -211,10 +206,8 @@ class Player:
             if problems:
                 raise FoundError([Problem("other problem", text, "restore") for text in problems])
         else:
-            if work == "complete":
-                self._check(always=True)  # what comes later counts in V2 only
             self._call(work)
-        self._check(of_engine=True)
+        self._check()
 
     def _call(self, work: str) -> None:
         text = register_sql(self._world) if work == "register" else WORKS[work]
@@ -249,11 +242,3 @@ class Player:
             raise FoundError(
                 [Problem("other problem", f"verify finds {found} mismatches", "verify")]
             )
-
-
-def _is_archive(entry: Entry, *, of_engine: bool) -> bool:
-    """Whether the archive was written by what may, which V2 does not follow.
-
-    Referential actions, and the way back, at which triggers of V1 fire: V2 leads until it is done.
-    """
-    return entry.side == 1 and (of_engine or (entry.source == "client" and entry.op != "I"))

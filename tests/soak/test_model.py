@@ -134,6 +134,16 @@ def test_write_to_a_row_of_another_tenant_is_foreign(source: str) -> None:
     assert [problem.kind for problem in foreign([theirs, own])] == ["foreign row"]
 
 
+def test_the_counterpart_of_a_row_that_its_owner_has_deleted_goes_in_anybodys_session() -> None:
+    row = {"org": A, "birth": "b"}
+    gone = Entry(2, "engine", 2, "D", B, row, None)
+    assert [problem.kind for problem in foreign([gone])] == ["foreign row"]
+    assert foreign([gone], dead=["b"]) == []
+    assert foreign([Entry(1, "client", 1, "D", A, row, None), gone]) == []
+    back = Entry(1, "client", 1, "I", A, None, row)
+    assert [problem.kind for problem in foreign([back, gone], dead=["b"])] == ["foreign row"]
+
+
 def test_same_seed_makes_the_same_script() -> None:
     def text() -> list[str]:
         rng = random.Random(5)

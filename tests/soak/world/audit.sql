@@ -15,6 +15,9 @@ create table soak.audit (
   who text,
   old jsonb,
   new jsonb,
+  -- V1 is an archive: V2 does not follow what foreign keys do to it, nor what its own triggers do to
+  -- rows that the engine brings back.
+  archived boolean not null default false,
   -- For people who read what went wrong.
   transaction xid8 default pg_current_xact_id(),
   statement text default left(current_query(), 160)
@@ -27,6 +30,12 @@ create table soak.clips (
   birth text not null,
   <<columns_clips>>
 );
+
+create function soak.is_archive(side integer) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select side = 1
+    and exists (select from crossfade_private.mirror_state m where m.mirror in ('archived', 'reverse'))
+$$;
 
 create function soak.who() returns text language sql stable set search_path = pg_catalog, pg_temp
 as $$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' $$;

@@ -23,10 +23,10 @@ begin
   -- Cut, because triggers may be nested without end.
   v_caller := substring(left(v_context, 20000) from E'\n(?:PL/pgSQL|SQL) function "?([a-z0-9_.]+)');
   v_engine := v_caller ~ '^crossfade(_private)?\.';
-  insert into soak.audit (source, side, op, who, old, new)
+  insert into soak.audit (source, side, op, who, archived, old, new)
   values (
     case when v_engine then 'engine' when v_caller is null then 'client' else 'owner' end,
-    v_side, left(tg_op, 1), soak.who(),
+    v_side, left(tg_op, 1), soak.who(), soak.is_archive(v_side),
     case when v_engine then soak.who_and_where(v_old) else v_old end,
     case when v_engine then soak.who_and_where(v_new) else v_new end);
   return null;

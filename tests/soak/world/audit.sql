@@ -33,8 +33,8 @@ create table soak.clips (
 
 create function soak.is_archive(side integer) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select side = 1
-    and exists (select from crossfade_private.mirror_state m where m.mirror in ('archived', 'reverse'))
+  select side = 1 and exists (
+    select from crossfade_private.mirror_state m where m.mirror in ('archived', 'reverse'))
 $$;
 
 create function soak.who() returns text language sql stable set search_path = pg_catalog, pg_temp

@@ -15,8 +15,8 @@ create table soak.audit (
   who text,
   old jsonb,
   new jsonb,
-  -- V1 is an archive: V2 does not follow what foreign keys do to it, nor what its own triggers do to
-  -- rows that the engine brings back.
+  -- V1 is an archive: V2 does not follow what foreign keys do to it, nor what its own triggers do
+  -- to rows that the engine brings back.
   archived boolean not null default false,
   -- For people who read what went wrong.
   transaction xid8 default pg_current_xact_id(),

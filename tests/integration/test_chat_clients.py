@@ -1,7 +1,6 @@
 """The chat function as apps reach it: supabase-js in Deno and supabase-py, in V1 and in V2."""
 
 import json
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,8 @@ import httpx
 import pytest
 from supabase import Client, ClientOptions, FunctionsHttpError, create_client
 
-from crossfade.local.deno_runtime import deno_bin, deno_environment
-
 from .chat_project import Json, Project, User, content_of
+from .deno_scripts import told_by
 
 SCRIPT = Path(__file__).parent / "fixtures" / "chat_client.ts"
 
@@ -29,20 +27,8 @@ def streaming(project: Project, alice: User) -> Iterator[None]:
 
 def in_javascript(project: Project, version: int) -> Json:
     """Let supabase-js tell its story."""
-    done = subprocess.run(
-        [
-            str(deno_bin()),
-            *("run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "-A"),
-            *(str(SCRIPT), project.info.api_url, project.info.publishable_key, str(version)),
-        ],
-        capture_output=True,
-        text=True,
-        env=deno_environment(),
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told: Json = json.loads(done.stdout)
+    info = project.info
+    told: Json = told_by(SCRIPT, info.api_url, info.publishable_key, str(version))
     return told
 
 

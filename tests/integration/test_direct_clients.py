@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,9 @@ from typer.testing import CliRunner
 
 from crossfade.cli import app
 from crossfade.local import LocalStack
-from crossfade.local.deno_runtime import deno_bin, deno_environment
 from tests.sql.control import call, force
 
+from .deno_scripts import told_by
 from .documented import blocks
 
 PAGE = Path(__file__).parents[2] / "control" / "CLIENTS.md"
@@ -58,21 +57,11 @@ class App:
     def javascript(self, *words: str) -> Any:
         """Run the page's module for one action; return what it printed."""
         info = self.stack.info
-        done = subprocess.run(
-            [
-                str(deno_bin()),
-                *("run", "--quiet", "--no-prompt", "--no-config", "--no-lock", "-A"),
-                *(str(SCRIPT), str(self.folder / "notes.js"), info.api_url, info.publishable_key),
-                *(json.dumps(self.session), self.user, *words),
-            ],
-            capture_output=True,
-            text=True,
-            env=deno_environment(),
-            timeout=120,
-            check=False,
+        session = json.dumps(self.session)
+        module = str(self.folder / "notes.js")
+        return told_by(
+            SCRIPT, module, info.api_url, info.publishable_key, session, self.user, *words
         )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
     def backend(self) -> object:
         """What my_backend tells supabase-py."""

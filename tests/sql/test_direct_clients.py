@@ -7,6 +7,7 @@ import json
 import psycopg
 import pytest
 
+from crossfade.pairs import client_policy
 from tests.sql.cases.pairs import Shape, backfill, create, register, to_stage, warnings
 from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import call, force, one, refused
@@ -28,10 +29,7 @@ OWNED = Shape(
           using (owner_id = (select auth.uid()))
     """,
 )
-POLICY = """
-create policy "crossfade clients" on public.things_v2 as restrictive for all to authenticated
-using ((select crossfade.my_backend('things') = 2))
-"""
+POLICY = client_policy("things", "public.things_v2")
 
 
 def begin(db: Connection) -> None:

@@ -4267,19 +4267,27 @@ comment on function crossfade_private.compares_rights is
 
 create or replace function crossfade_private.my_backend(pair text)
 returns integer
-language sql stable
+language plpgsql stable
 -- Definer: users hold no right on the tables of crossfade. Not in the exposed schema, so that
 -- crossfade.my_backend is the only way in.
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  if not exists (select from crossfade.pairs p where p.name = my_backend.pair) then
+    -- Not get_pair: it names all pairs, which is no business of a user's.
+    perform crossfade_private.fail(404, 'CF001', format('Unknown pair "%s"', pair),
+      jsonb_build_object('pair', pair), '');
+  end if;
   -- sub alone is taken from the token: every other claim may hold what the user has chosen.
   -- check_rls asks who may see what at all.
-  select case when r.backend = 1 and crossfade_private.compares_rights() then 2 else r.backend end
-  from crossfade_private.backend_rules(my_backend.pair, jsonb_strip_nulls(
-    jsonb_build_object('user_id', crossfade_private.actor_id()))) r
-  where r.matched order by r.place limit 1;
-$$;
+  return (
+    select case when r.backend = 1 and crossfade_private.compares_rights() then 2
+      else r.backend end
+    from crossfade_private.backend_rules(my_backend.pair, jsonb_strip_nulls(
+      jsonb_build_object('user_id', crossfade_private.actor_id()))) r
+    where r.matched order by r.place limit 1);
+end $$;
 
 comment on function crossfade_private.my_backend is
   'What crossfade.my_backend answers, for whoever asks.';
@@ -5528,8 +5536,9 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('%I on %s', l.polname, l.polrelid::regclass)
   from pg_catalog.pg_policy l
-  where position(format('crossfade.my_backend(%L::text)', pair) in concat(
-    pg_get_expr(l.polqual, l.polrelid), pg_get_expr(l.polwithcheck, l.polrelid))) > 0
+  -- However the call is written: a name of a pair holds no special characters.
+  where concat(pg_get_expr(l.polqual, l.polrelid), pg_get_expr(l.polwithcheck, l.polrelid))
+    ~ format('my_backend\([^()]*''%s''::text', pair)
   order by 1;
 $$;
 
@@ -6120,7 +6129,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- On the way back from complete nobody is served from V1 yet: no writer of V2 fails for its sake.
+  -- On the way back from complete nobody is served from V1 yet: its rules stop no writer of V2.
   if (select m.failure_policy from crossfade_private.mirror_state m
     where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise' then
     -- Without the detail: that shows the other table's row, and the writer may not see all of it.
@@ -6131,7 +6140,7 @@ begin
 end $$;
 
 comment on function crossfade_private.refuse_or_record is
-  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; on the way back from complete it is always recorded.';
+  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; on the way back from complete it is recorded, save keys that are taken, which are refused before.';
 
 create or replace function crossfade_private.note_keys(
   pair text, side integer, operation text, keys jsonb[]
@@ -10575,7 +10584,9 @@ begin
       jsonb_build_object('direction', direction, 'ranges', ranges),
         'direction is v1_to_v2 or v2_to_v1, ranges 1 to 64.');
   end if;
-  perform from crossfade.pairs p where p.name = start_backfill.pair for no key update;
+  -- Read again: its stage may have changed while we waited.
+  select p.* into v_pair from crossfade.pairs p where p.name = start_backfill.pair
+  for no key update;
   select r.id into v_run from crossfade.runs r
   where r.pair = start_backfill.pair and r.kind = 'backfill' and r.state in ('running', 'paused');
   if found then
@@ -14599,6 +14610,10 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
+  -- What a call without the rest of the check, or another cluster, has left behind.
+  delete from crossfade_private.rights_checks c
+  where c.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+    or c.transaction_id > pg_current_xact_id();
   insert into crossfade_private.rights_checks (transaction_id)
   values (pg_current_xact_id()) on conflict on constraint rights_checks_pkey do nothing;
   return (

@@ -128,7 +128,7 @@ def cli_run(stack: LocalStack) -> Callable[..., str]:
     return run
 
 
-def test_two_users_go_through_all_stages_and_see_each_note_once(
+def test_two_users_see_each_note_once_from_off_to_rampdown_and_under_a_kill_switch(
     stack: LocalStack, sign_up: Callable[[str], App], cli_run: Callable[..., str]
 ) -> None:
     ada, bob = sign_up("ada"), sign_up("bob")

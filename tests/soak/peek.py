@@ -13,7 +13,8 @@ from .worlds import TABLES, World
 # What a row may be refused for, what log_only notes, a row that an old snapshot does not show, and
 # the archive, which refuses triggers of its own table on the way back. Anything else is a mistake
 # of the engine's, or passing trouble that must reach the writer.
-_RECORDED = ("22", "23", "LOGGED", "CF017", "PT409")
+_RECORDED = ("22", "23", "LOGGED", "CF017")
+_BY_THE_ARCHIVE = "Cannot write version 1 of"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class View:
             )
             for failure in self.failures
             if not failure["error_code"].startswith(_RECORDED)
+            and not failure["message"].startswith(_BY_THE_ARCHIVE)
         ]
 
 

@@ -141,8 +141,14 @@ def test_a_policy_asks_once_a_statement_and_keeps_the_index(
     assert "loops=20" not in plan
 
 
+@pytest.mark.parametrize("call_of", ["my_backend('things')", "my_backend(pair => 'things')"])
 @begins_with(begin)
-def test_a_pair_is_not_removed_under_a_policy_that_asks_for_it(db: Connection) -> None:
+def test_a_pair_is_not_removed_under_a_policy_that_asks_for_it(
+    db: Connection, call_of: str
+) -> None:
+    db.execute(
+        f'alter policy "crossfade clients" on public.things_v2 using (crossfade.{call_of} = 2)'
+    )
     to(db, "off")
     with refused("CF005", 409) as refusal:
         call(db, "unregister_pair", "things", "test")
@@ -184,5 +190,6 @@ def test_anonymous_visitors_and_unknown_pairs_get_an_error(
 ) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connect("anon").execute("select crossfade.my_backend('things')")
-    with refused("CF001", 404):
+    with refused("CF001", 404) as refusal:
         call(connect("authenticated", sub=ADA), "my_backend", "nothing")
+    assert refusal.detail == {"code": "CF001", "pair": "nothing"}, "and no other pair is named"

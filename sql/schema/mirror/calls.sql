@@ -221,7 +221,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- On the way back from complete nobody is served from V1 yet: no writer of V2 fails for its sake.
+  -- On the way back from complete nobody is served from V1 yet: its rules stop no writer of V2.
   if (select m.failure_policy from crossfade_private.mirror_state m
     where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise' then
     -- Without the detail: that shows the other table's row, and the writer may not see all of it.
@@ -232,7 +232,7 @@ begin
 end $$;
 
 comment on function crossfade_private.refuse_or_record is
-  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; on the way back from complete it is always recorded.';
+  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; on the way back from complete it is recorded, save keys that are taken, which are refused before.';
 
 create or replace function crossfade_private.note_keys(
   pair text, side integer, operation text, keys jsonb[]

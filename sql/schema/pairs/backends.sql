@@ -87,19 +87,27 @@ comment on function crossfade_private.compares_rights is
 
 create or replace function crossfade_private.my_backend(pair text)
 returns integer
-language sql stable
+language plpgsql stable
 -- Definer: users hold no right on the tables of crossfade. Not in the exposed schema, so that
 -- crossfade.my_backend is the only way in.
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+begin
+  if not exists (select from crossfade.pairs p where p.name = my_backend.pair) then
+    -- Not get_pair: it names all pairs, which is no business of a user's.
+    perform crossfade_private.fail(404, 'CF001', format('Unknown pair "%s"', pair),
+      jsonb_build_object('pair', pair), '');
+  end if;
   -- sub alone is taken from the token: every other claim may hold what the user has chosen.
   -- check_rls asks who may see what at all.
-  select case when r.backend = 1 and crossfade_private.compares_rights() then 2 else r.backend end
-  from crossfade_private.backend_rules(my_backend.pair, jsonb_strip_nulls(
-    jsonb_build_object('user_id', crossfade_private.actor_id()))) r
-  where r.matched order by r.place limit 1;
-$$;
+  return (
+    select case when r.backend = 1 and crossfade_private.compares_rights() then 2
+      else r.backend end
+    from crossfade_private.backend_rules(my_backend.pair, jsonb_strip_nulls(
+      jsonb_build_object('user_id', crossfade_private.actor_id()))) r
+    where r.matched order by r.place limit 1);
+end $$;
 
 comment on function crossfade_private.my_backend is
   'What crossfade.my_backend answers, for whoever asks.';

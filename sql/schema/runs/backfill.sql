@@ -23,7 +23,9 @@ begin
       jsonb_build_object('direction', direction, 'ranges', ranges),
         'direction is v1_to_v2 or v2_to_v1, ranges 1 to 64.');
   end if;
-  perform from crossfade.pairs p where p.name = start_backfill.pair for no key update;
+  -- Read again: its stage may have changed while we waited.
+  select p.* into v_pair from crossfade.pairs p where p.name = start_backfill.pair
+  for no key update;
   select r.id into v_run from crossfade.runs r
   where r.pair = start_backfill.pair and r.kind = 'backfill' and r.state in ('running', 'paused');
   if found then

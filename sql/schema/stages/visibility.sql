@@ -9,6 +9,10 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
 begin
+  -- What a call without the rest of the check, or another cluster, has left behind.
+  delete from crossfade_private.rights_checks c
+  where c.transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+    or c.transaction_id > pg_current_xact_id();
   insert into crossfade_private.rights_checks (transaction_id)
   values (pg_current_xact_id()) on conflict on constraint rights_checks_pkey do nothing;
   return (

@@ -395,6 +395,8 @@ begin
 -- crossfade_private.get_run(bigint)
 -- crossfade.run_status(bigint)
 -- crossfade.control_run(bigint, text, text)
+-- crossfade_private.run_pieces(crossfade.pairs, text)
+-- crossfade_private.converters_version(crossfade.pairs)
 -- crossfade_private.sessions(integer[])
 -- crossfade_private.prepared_transactions(xid[])
 -- crossfade_private.name_sessions(jsonb)
@@ -418,7 +420,6 @@ begin
 -- crossfade_private.next_batch_rows(bigint, numeric[], integer)
 -- crossfade_private.finish_batch(crossfade.run_ranges, bigint, bigint, bigint, numeric, numeric, integer)
 -- crossfade_private.check_unchanged(crossfade.runs, crossfade.pairs, crossfade.run_ranges)
--- crossfade_private.run_pieces(crossfade.pairs, text)
 -- crossfade_private.batch_json(bigint, text, jsonb)
 -- crossfade_private.batch_boundary(jsonb, crossfade.run_ranges, boolean)
 -- crossfade_private.claim_range(crossfade.runs)
@@ -2765,10 +2766,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_type pg_catalog.pg_type;
+  v_type record;
   v_element oid;
 begin
-  select y.* into v_type from pg_catalog.pg_type y where y.oid = type_id;
+  select y.typtype, y.typbasetype, y.typcategory, y.typelem into v_type
+  from pg_catalog.pg_type y where y.oid = type_id;
   if v_type.typtype = 'd' then
     return crossfade_private.base_type(v_type.typbasetype);
   end if;
@@ -2936,7 +2938,7 @@ as $$
     -- be the same: arrays that once held a null, NaN, numbers of an older release.
     else format('(%s and %s)', i.image, i.texts)
     end
-  from (select crossfade_private.base_type(type_id) id) b
+  from crossfade_private.base_type(type_id) b(id)
   cross join lateral (
     select format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
         one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as image,
@@ -2988,7 +2990,7 @@ as $$
       case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
     else crossfade_private.differs_sql(type_id, one_sql, other_sql)
     end
-  from (select crossfade_private.base_type(type_id) id) b
+  from crossfade_private.base_type(type_id) b(id)
   join pg_catalog.pg_type y on y.oid = b.id;
 $$;
 
@@ -3103,7 +3105,7 @@ as $$
       else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
   join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
-  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
+  cross join lateral crossfade_private.base_type(a.atttypid) b(id);
 $$;
 
 comment on function crossfade_private.key_from_json is
@@ -3165,16 +3167,12 @@ declare
   v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
   v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
-  v_source_columns text[];
   v_target_columns text[];
   -- PostgreSQL lets nobody update these.
-  v_source_identity text[] := crossfade_private.always_identity(v_source);
   v_target_identity text[] := crossfade_private.always_identity(v_target);
   v_name text;
-  v_alias text;
   v_pieces jsonb;
 begin
-  v_source_columns := crossfade_private.writable_columns(v_source, '{}');
   v_target_columns := crossfade_private.writable_columns(v_target, '{}');
   v_pieces := jsonb_build_object(
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
@@ -3200,12 +3198,7 @@ begin
        where c <> all (v_target_key) and c <> all (v_target_identity)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
-      format('%1$I = cf_c.%1$I', v_target_key[1])),
-    'source_set_list', coalesce(
-      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_source_columns) c
-       where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])));
+      format('%1$I = cf_c.%1$I', v_target_key[1])));
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -3213,36 +3206,27 @@ begin
     'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
     'skey_z',
     crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
-  -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
-  -- Aliases in templates begin with cf_: a column of the owner's with the same name would win
-  -- over a row.
-  foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new',
-    'old'] loop
-    v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
-    v_pieces := v_pieces || jsonb_build_object(
-      'skey_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
-      'tkey_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'tcolumns_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ')
-        from unnest(v_target_columns) c),
-      -- Keys travel as JSON with the V1 names, whichever side they were read from.
-      'skey_json_' || v_name,
-      crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),
-      'tkey_json_' || v_name,
-      crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, v_alias));
+  -- The key of a row by the alias that it has in templates. Aliases there begin with cf_: a column
+  -- of the owner's with the same name would win over a row.
+  foreach v_name in array array['n', 't', 's', 'a', 'b', 'd', 'sample'] loop
+    v_pieces := v_pieces || jsonb_build_object('skey_' || v_name,
+      (select string_agg(format('cf_%s.%I', v_name, c), ', ') from unnest(v_source_key) c));
   end loop;
-  return v_pieces || jsonb_build_object('move', case
-    -- The statement trigger that comes next inserts the row under its new key.
-    when v_target_identity && v_target_key then format('delete from %s cf_t where (%s) = (%s)',
-      v_pieces ->> 'target', v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
-    else format('update %s cf_t set %s where (%s) = (%s)', v_pieces ->> 'target', (
-      select string_agg(format('%I = new.%I', t.c, s.c), ', ')
-      from unnest(v_target_key) with ordinality t(c, n)
-      join unnest(v_source_key) with ordinality s(c, n) using (n)),
-      v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
-    end);
+  foreach v_name in array array['t', 'o', 'b', 'c'] loop
+    v_pieces := v_pieces || jsonb_build_object('tkey_' || v_name,
+      (select string_agg(format('cf_%s.%I', v_name, c), ', ') from unnest(v_target_key) c));
+  end loop;
+  -- Keys travel as JSON with the V1 names, whichever side they were read from.
+  return v_pieces || jsonb_build_object(
+    'skey_json_s',
+    crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, 'cf_s'),
+    'skey_json_a',
+    crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, 'cf_a'),
+    'tkey_json_t',
+    crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, 'cf_t'),
+    'tkey_json_b',
+    crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, 'cf_b'),
+    'tcolumns_c', (select string_agg(format('cf_c.%I', c), ', ') from unnest(v_target_columns) c));
 end $$;
 
 comment on function crossfade_private.make_pieces is
@@ -4369,14 +4353,14 @@ as $$
       when y.oid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
         or y.typname like 'reg%' and y.typnamespace = 'pg_catalog'::regnamespace
         or y.oid in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
-          'bytea'::regtype) and y.oid <> crossfade_private.base_type(type_id)
+          'bytea'::regtype) and y.oid <> b.id
         then 'whose text depends on the session''s settings'
       when y.typtype = 'c' or y.typcategory = 'A' or y.oid in ('json'::regtype, 'jsonb'::regtype)
         then 'whose values do not come back from JSON as they were'
       when y.typtype = 'b' and y.typnamespace <> 'pg_catalog'::regnamespace
         then 'a type of an extension, whose = is found by the search_path of the session only'
       -- A FULL JOIN of the rows of one key needs it.
-      when y.oid = crossfade_private.base_type(type_id) and exists (
+      when y.oid = b.id and exists (
         select from pg_catalog.pg_operator o
         where o.oprnamespace = 'pg_catalog'::regnamespace and o.oprname = '='
           and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
@@ -4384,6 +4368,7 @@ as $$
       end as reason
     from crossfade_private.type_parts(type_id) p(id)
     join pg_catalog.pg_type y on y.oid = p.id and y.typtype <> 'd'
+    cross join crossfade_private.base_type(type_id) b(id)
   ) q
   where q.reason is not null
   order by q.reason like 'whose text%' desc, q.id
@@ -4407,7 +4392,7 @@ as $$
         case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
   from pg_catalog.pg_attribute a
   cross join lateral crossfade_private.key_type_reason(a.atttypid) r
-  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
+  cross join lateral crossfade_private.base_type(a.atttypid) b(id)
   where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0;
 $$;
 
@@ -4446,10 +4431,8 @@ as $$
         else format('numeric of scale %s', (b.modifier - 4) & 2047) end
     -- These would be padded, rounded or cut by the other table.
     else format_type(b.id, b.modifier) end
-  from (
-    select crossfade_private.base_type(type_id) as id,
-      crossfade_private.base_type_modifier(type_id, modifier) as modifier
-  ) b;
+  from rows from (crossfade_private.base_type(type_id),
+    crossfade_private.base_type_modifier(type_id, modifier)) b(id, modifier);
 $$;
 
 comment on function crossfade_private.key_family is
@@ -4473,10 +4456,8 @@ as $$
     on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
   join pg_catalog.pg_attribute a2
     on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
-  cross join lateral (
-    select crossfade_private.base_type(a1.atttypid) as one,
-      crossfade_private.base_type(a2.atttypid) as two
-  ) b
+  cross join lateral rows from (crossfade_private.base_type(a1.atttypid),
+    crossfade_private.base_type(a2.atttypid)) b(one, two)
   where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
     <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
   union all
@@ -8928,6 +8909,36 @@ end $$;
 comment on function crossfade.control_run is
   'Pause, resume or cancel a run; a batch under way ends first. Safe to repeat. CF009, CF010 when it has ended, CF012.';
 
+create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
+  select q.pieces || jsonb_build_object('target_path',
+    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
+  from crossfade_private.pair_pieces q
+  where q.pair = (run_pieces.pair).name
+    and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
+$$;
+
+comment on function crossfade_private.run_pieces is
+  'SQL fragments of the pair with the source of the direction as the source.';
+
+create or replace function crossfade_private.converters_version(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid)
+  from pg_catalog.pg_proc p
+  where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+$$;
+
+comment on function crossfade_private.converters_version is
+  'Which rows of the catalog hold the two converters: another text once one was replaced. Cheaper than their hash, and blind to functions that they call.';
+
 -- runs/sessions.sql -------------------------------------------------------------------------------
 
 -- Naming the sessions that somebody has to wait for. Never what they execute: that holds values.
@@ -9403,7 +9414,6 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_side integer := case direction when 'v1_to_v2' then 1 else 2 end;
   v_problems text[] := array(select crossfade_private.mirror_problems(pair));
   v_pieces jsonb;
   v_rows bigint;
@@ -9430,22 +9440,21 @@ begin
       jsonb_build_object('pair', (pair).name),
       'Register the pair again: the mirror may still convert as it did then.');
   end if;
-  v_pieces := crossfade_private.make_pieces(pair, v_side);
+  v_pieces := crossfade_private.run_pieces(pair, direction);
   v_rows := crossfade_private.estimate_rows((v_pieces ->> 'source')::regclass);
   select * into v_v1 from crossfade_private.v1_answers((pair).name, clock_timestamp()
     - crossfade_private.setting_number('health_window_s') * interval '1 s');
   insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash,
     v1_requests, v1_p95_ms, v1_error_rate)
   values (start_run.kind, (pair).name, start_run.direction, v_rows,
-    crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1),
-    v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
+    (pair).fingerprint, (pair).converter_hash, v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
   returning id into v_run;
   insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key, batch_rows,
-    load_seen)
+    load_seen, converters_seen, converters_seen_at)
   select v_run, s.range, s.after_key, s.upto_key, s.after_key,
     crossfade_private.setting_number('batch_first_rows'),
-    crossfade_private.others_transactions(v_run)
+    crossfade_private.others_transactions(v_run),
+    crossfade_private.converters_version(pair), clock_timestamp()
   from crossfade_private.split_keys(
     v_pieces, start_run.ranges, start_run.kind = 'backfill',
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
@@ -9540,9 +9549,7 @@ begin
   if to_regclass((pair).v1_table) is not null and to_regclass((pair).v2_table) is not null
     and (run).fingerprint = crossfade_private.table_fingerprint(
       ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) then
-    select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid) into v_seen
-    from pg_catalog.pg_proc p
-    where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+    v_seen := crossfade_private.converters_version(pair);
     -- The hash takes longer than copying fifty rows: functions that the converters call are looked
     -- at once a second.
     if v_seen = (run_range).converters_seen
@@ -9565,23 +9572,6 @@ end $$;
 
 comment on function crossfade_private.check_unchanged is
   'CF011 when the tables or converters are not those the run began with. Returns the range with what was seen of the converters.';
-
-create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
-returns jsonb
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
-  -- be unpacked for each piece that is taken of it.
-  select q.pieces || jsonb_build_object('target_path',
-    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
-  from crossfade_private.pair_pieces q
-  where q.pair = (run_pieces.pair).name
-    and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
-$$;
-
-comment on function crossfade_private.run_pieces is
-  'SQL fragments of the pair with the source of the direction as the source.';
 
 create or replace function crossfade_private.batch_json(run bigint, state text, why jsonb)
 returns jsonb

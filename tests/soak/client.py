@@ -50,7 +50,7 @@ class Client:
         if self._connection is None or self._connection.closed:
             try:
                 self._connection = self._connect()
-                self._connection.execute("set statement_timeout = '8s'")
+                self._connection.execute("set statement_timeout = '20s'")
             except psycopg.OperationalError as error:
                 raise ConnectionLostError from error
             self.pid = self._connection.info.backend_pid

@@ -40,7 +40,7 @@ as $$
     -- be the same: arrays that once held a null, NaN, numbers of an older release.
     else format('(%s and %s)', i.image, i.texts)
     end
-  from (select crossfade_private.base_type(type_id) id) b
+  from crossfade_private.base_type(type_id) b(id)
   cross join lateral (
     select format('row((%1$s)::%3$s)::record operator(pg_catalog.*<>) row((%2$s)::%3$s)::record',
         one_sql, other_sql, pg_catalog.format_type(b.id, -1)) as image,
@@ -92,7 +92,7 @@ as $$
       case when y.typcollation <> 0 then ' collate pg_catalog."C"' else '' end)
     else crossfade_private.differs_sql(type_id, one_sql, other_sql)
     end
-  from (select crossfade_private.base_type(type_id) id) b
+  from crossfade_private.base_type(type_id) b(id)
   join pg_catalog.pg_type y on y.oid = b.id;
 $$;
 

@@ -13,14 +13,14 @@ as $$
       when y.oid in ('float4'::regtype, 'float8'::regtype, 'interval'::regtype, 'money'::regtype)
         or y.typname like 'reg%' and y.typnamespace = 'pg_catalog'::regnamespace
         or y.oid in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
-          'bytea'::regtype) and y.oid <> crossfade_private.base_type(type_id)
+          'bytea'::regtype) and y.oid <> b.id
         then 'whose text depends on the session''s settings'
       when y.typtype = 'c' or y.typcategory = 'A' or y.oid in ('json'::regtype, 'jsonb'::regtype)
         then 'whose values do not come back from JSON as they were'
       when y.typtype = 'b' and y.typnamespace <> 'pg_catalog'::regnamespace
         then 'a type of an extension, whose = is found by the search_path of the session only'
       -- A FULL JOIN of the rows of one key needs it.
-      when y.oid = crossfade_private.base_type(type_id) and exists (
+      when y.oid = b.id and exists (
         select from pg_catalog.pg_operator o
         where o.oprnamespace = 'pg_catalog'::regnamespace and o.oprname = '='
           and o.oprleft = y.oid and o.oprright = y.oid and not o.oprcanhash)
@@ -28,6 +28,7 @@ as $$
       end as reason
     from crossfade_private.type_parts(type_id) p(id)
     join pg_catalog.pg_type y on y.oid = p.id and y.typtype <> 'd'
+    cross join crossfade_private.base_type(type_id) b(id)
   ) q
   where q.reason is not null
   order by q.reason like 'whose text%' desc, q.id
@@ -51,7 +52,7 @@ as $$
         case when r.part <> b.id then format_type(r.part, -1) end), '') || ')'), r.reason)
   from pg_catalog.pg_attribute a
   cross join lateral crossfade_private.key_type_reason(a.atttypid) r
-  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b
+  cross join lateral crossfade_private.base_type(a.atttypid) b(id)
   where a.attrelid = tab and a.attname = any (key_columns) and a.attnum > 0;
 $$;
 
@@ -90,10 +91,8 @@ as $$
         else format('numeric of scale %s', (b.modifier - 4) & 2047) end
     -- These would be padded, rounded or cut by the other table.
     else format_type(b.id, b.modifier) end
-  from (
-    select crossfade_private.base_type(type_id) as id,
-      crossfade_private.base_type_modifier(type_id, modifier) as modifier
-  ) b;
+  from rows from (crossfade_private.base_type(type_id),
+    crossfade_private.base_type_modifier(type_id, modifier)) b(id, modifier);
 $$;
 
 comment on function crossfade_private.key_family is
@@ -117,10 +116,8 @@ as $$
     on a1.attrelid = ((pair).v1_table)::regclass and a1.attname = u.k1
   join pg_catalog.pg_attribute a2
     on a2.attrelid = ((pair).v2_table)::regclass and a2.attname = u.k2
-  cross join lateral (
-    select crossfade_private.base_type(a1.atttypid) as one,
-      crossfade_private.base_type(a2.atttypid) as two
-  ) b
+  cross join lateral rows from (crossfade_private.base_type(a1.atttypid),
+    crossfade_private.base_type(a2.atttypid)) b(one, two)
   where crossfade_private.key_family(a1.atttypid, a1.atttypmod)
     <> crossfade_private.key_family(a2.atttypid, a2.atttypmod)
   union all

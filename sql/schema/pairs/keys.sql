@@ -15,7 +15,7 @@ as $$
       else format_type(b.id, -1) end), ', ' order by u.n)
   from unnest(names, source_key) with ordinality u(name, source_name, n)
   join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = u.source_name
-  cross join lateral (select crossfade_private.base_type(a.atttypid) as id) b;
+  cross join lateral crossfade_private.base_type(a.atttypid) b(id);
 $$;
 
 comment on function crossfade_private.key_from_json is

@@ -10,16 +10,12 @@ declare
   v_target regclass := case side when 1 then pair.v2_table else pair.v1_table end::regclass;
   v_source_key text[] := case side when 1 then pair.key_columns else pair.v2_key_columns end;
   v_target_key text[] := case side when 1 then pair.v2_key_columns else pair.key_columns end;
-  v_source_columns text[];
   v_target_columns text[];
   -- PostgreSQL lets nobody update these.
-  v_source_identity text[] := crossfade_private.always_identity(v_source);
   v_target_identity text[] := crossfade_private.always_identity(v_target);
   v_name text;
-  v_alias text;
   v_pieces jsonb;
 begin
-  v_source_columns := crossfade_private.writable_columns(v_source, '{}');
   v_target_columns := crossfade_private.writable_columns(v_target, '{}');
   v_pieces := jsonb_build_object(
     'pair', pair.name, 'pair_literal', quote_literal(pair.name), 'side', side, 'other', 3 - side,
@@ -45,12 +41,7 @@ begin
        where c <> all (v_target_key) and c <> all (v_target_identity)),
       -- A target that is nothing but its key: setting a key column to itself keeps the
       -- statement valid.
-      format('%1$I = cf_c.%1$I', v_target_key[1])),
-    'source_set_list', coalesce(
-      (select string_agg(format('%1$I = cf_c.%1$I', c), ', ')
-        from unnest(v_source_columns) c
-       where c <> all (v_source_key) and c <> all (v_source_identity)),
-      format('%1$I = cf_c.%1$I', v_source_key[1])));
+      format('%1$I = cf_c.%1$I', v_target_key[1])));
   v_pieces := v_pieces || jsonb_build_object(
     'skey_desc', (select string_agg(format('cf_s.%I desc', c), ', ') from unnest(v_source_key) c),
     -- Keys that come in as JSON: parameters $1 and $2, and column key of a table cf_z.
@@ -58,36 +49,27 @@ begin
     'skey_2', crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, '$2'),
     'skey_z',
     crossfade_private.key_from_json(pair.key_columns, v_source, v_source_key, 'cf_z.key'));
-  -- Whatever alias a template uses for a row, it finds that row's key and comparison here.
-  -- Aliases in templates begin with cf_: a column of the owner's with the same name would win
-  -- over a row.
-  foreach v_name in array array['n', 't', 'o', 'c', 's', 'a', 'b', 'd', 'sample', 'v_row', 'new',
-    'old'] loop
-    v_alias := case when v_name in ('v_row', 'new', 'old') then v_name else 'cf_' || v_name end;
-    v_pieces := v_pieces || jsonb_build_object(
-      'skey_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_source_key) c),
-      'tkey_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ') from unnest(v_target_key) c),
-      'tcolumns_' || v_name,
-      (select string_agg(format('%s.%I', v_alias, c), ', ')
-        from unnest(v_target_columns) c),
-      -- Keys travel as JSON with the V1 names, whichever side they were read from.
-      'skey_json_' || v_name,
-      crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, v_alias),
-      'tkey_json_' || v_name,
-      crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, v_alias));
+  -- The key of a row by the alias that it has in templates. Aliases there begin with cf_: a column
+  -- of the owner's with the same name would win over a row.
+  foreach v_name in array array['n', 't', 's', 'a', 'b', 'd', 'sample'] loop
+    v_pieces := v_pieces || jsonb_build_object('skey_' || v_name,
+      (select string_agg(format('cf_%s.%I', v_name, c), ', ') from unnest(v_source_key) c));
   end loop;
-  return v_pieces || jsonb_build_object('move', case
-    -- The statement trigger that comes next inserts the row under its new key.
-    when v_target_identity && v_target_key then format('delete from %s cf_t where (%s) = (%s)',
-      v_pieces ->> 'target', v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
-    else format('update %s cf_t set %s where (%s) = (%s)', v_pieces ->> 'target', (
-      select string_agg(format('%I = new.%I', t.c, s.c), ', ')
-      from unnest(v_target_key) with ordinality t(c, n)
-      join unnest(v_source_key) with ordinality s(c, n) using (n)),
-      v_pieces ->> 'tkey_t', v_pieces ->> 'skey_old')
-    end);
+  foreach v_name in array array['t', 'o', 'b', 'c'] loop
+    v_pieces := v_pieces || jsonb_build_object('tkey_' || v_name,
+      (select string_agg(format('cf_%s.%I', v_name, c), ', ') from unnest(v_target_key) c));
+  end loop;
+  -- Keys travel as JSON with the V1 names, whichever side they were read from.
+  return v_pieces || jsonb_build_object(
+    'skey_json_s',
+    crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, 'cf_s'),
+    'skey_json_a',
+    crossfade_private.key_to_json(pair.key_columns, v_source, v_source_key, 'cf_a'),
+    'tkey_json_t',
+    crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, 'cf_t'),
+    'tkey_json_b',
+    crossfade_private.key_to_json(pair.key_columns, v_target, v_target_key, 'cf_b'),
+    'tcolumns_c', (select string_agg(format('cf_c.%I', c), ', ') from unnest(v_target_columns) c));
 end $$;
 
 comment on function crossfade_private.make_pieces is

@@ -8,10 +8,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_type pg_catalog.pg_type;
+  v_type record;
   v_element oid;
 begin
-  select y.* into v_type from pg_catalog.pg_type y where y.oid = type_id;
+  select y.typtype, y.typbasetype, y.typcategory, y.typelem into v_type
+  from pg_catalog.pg_type y where y.oid = type_id;
   if v_type.typtype = 'd' then
     return crossfade_private.base_type(v_type.typbasetype);
   end if;

@@ -78,9 +78,7 @@ begin
   if to_regclass((pair).v1_table) is not null and to_regclass((pair).v2_table) is not null
     and (run).fingerprint = crossfade_private.table_fingerprint(
       ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) then
-    select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid) into v_seen
-    from pg_catalog.pg_proc p
-    where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+    v_seen := crossfade_private.converters_version(pair);
     -- The hash takes longer than copying fifty rows: functions that the converters call are looked
     -- at once a second.
     if v_seen = (run_range).converters_seen
@@ -103,23 +101,6 @@ end $$;
 
 comment on function crossfade_private.check_unchanged is
   'CF011 when the tables or converters are not those the run began with. Returns the range with what was seen of the converters.';
-
-create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
-returns jsonb
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
-  -- be unpacked for each piece that is taken of it.
-  select q.pieces || jsonb_build_object('target_path',
-    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
-  from crossfade_private.pair_pieces q
-  where q.pair = (run_pieces.pair).name
-    and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
-$$;
-
-comment on function crossfade_private.run_pieces is
-  'SQL fragments of the pair with the source of the direction as the source.';
 
 create or replace function crossfade_private.batch_json(run bigint, state text, why jsonb)
 returns jsonb

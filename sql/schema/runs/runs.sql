@@ -93,3 +93,33 @@ end $$;
 
 comment on function crossfade.control_run is
   'Pause, resume or cancel a run; a batch under way ends first. Safe to repeat. CF009, CF010 when it has ended, CF012.';
+
+create or replace function crossfade_private.run_pieces(pair crossfade.pairs, direction text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- With the path that triggers of the owner's see. And not as it is stored: compressed, it would
+  -- be unpacked for each piece that is taken of it.
+  select q.pieces || jsonb_build_object('target_path',
+    crossfade_private.owner_search_path(to_regclass(q.pieces ->> 'target')))
+  from crossfade_private.pair_pieces q
+  where q.pair = (run_pieces.pair).name
+    and q.side = case run_pieces.direction when 'v1_to_v2' then 1 else 2 end;
+$$;
+
+comment on function crossfade_private.run_pieces is
+  'SQL fragments of the pair with the source of the direction as the source.';
+
+create or replace function crossfade_private.converters_version(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(p.oid || ' ' || p.xmin, ', ' order by p.oid)
+  from pg_catalog.pg_proc p
+  where p.oid in (to_regproc((pair).to_v2), to_regproc((pair).to_v1));
+$$;
+
+comment on function crossfade_private.converters_version is
+  'Which rows of the catalog hold the two converters: another text once one was replaced. Cheaper than their hash, and blind to functions that they call.';

@@ -66,7 +66,6 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_side integer := case direction when 'v1_to_v2' then 1 else 2 end;
   v_problems text[] := array(select crossfade_private.mirror_problems(pair));
   v_pieces jsonb;
   v_rows bigint;
@@ -93,22 +92,21 @@ begin
       jsonb_build_object('pair', (pair).name),
       'Register the pair again: the mirror may still convert as it did then.');
   end if;
-  v_pieces := crossfade_private.make_pieces(pair, v_side);
+  v_pieces := crossfade_private.run_pieces(pair, direction);
   v_rows := crossfade_private.estimate_rows((v_pieces ->> 'source')::regclass);
   select * into v_v1 from crossfade_private.v1_answers((pair).name, clock_timestamp()
     - crossfade_private.setting_number('health_window_s') * interval '1 s');
   insert into crossfade.runs (kind, pair, direction, rows_total, fingerprint, converter_hash,
     v1_requests, v1_p95_ms, v1_error_rate)
   values (start_run.kind, (pair).name, start_run.direction, v_rows,
-    crossfade_private.table_fingerprint(((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
-    crossfade_private.converter_hash((pair).to_v2, (pair).to_v1),
-    v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
+    (pair).fingerprint, (pair).converter_hash, v_v1.requests, v_v1.p95_ms, v_v1.error_rate)
   returning id into v_run;
   insert into crossfade.run_ranges (run, range, after_key, upto_key, cursor_key, batch_rows,
-    load_seen)
+    load_seen, converters_seen, converters_seen_at)
   select v_run, s.range, s.after_key, s.upto_key, s.after_key,
     crossfade_private.setting_number('batch_first_rows'),
-    crossfade_private.others_transactions(v_run)
+    crossfade_private.others_transactions(v_run),
+    crossfade_private.converters_version(pair), clock_timestamp()
   from crossfade_private.split_keys(
     v_pieces, start_run.ranges, start_run.kind = 'backfill',
     least(100, 2000000 / greatest(v_rows, 1))::real) s;

@@ -181,9 +181,15 @@ def both(db: Connection, v1: str = "id, body", v2: str | None = None) -> list[tu
     return left
 
 
-def settled(db: Connection, v1: str = "id, body", v2: str | None = None) -> list[tuple[Any, ...]]:
-    """As both, and the engine knows of nothing that is open either."""
+def agreed(db: Connection, v1: str = "id, body", v2: str | None = None) -> list[tuple[Any, ...]]:
+    """As both, and no failure is open: after each of many statements, and settled at their end."""
     found = both(db, v1, v2)
     assert failures(db) == []
+    return found
+
+
+def settled(db: Connection, v1: str = "id, body", v2: str | None = None) -> list[tuple[Any, ...]]:
+    """As agreed, and a verification of the engine finds nothing either."""
+    found = agreed(db, v1, v2)
     assert verify(db, "things") == 0
     return found

@@ -8,6 +8,7 @@ import pytest
 from tests.sql.cases.pairs import (
     PLAIN,
     TWO_SIDED,
+    agreed,
     both,
     create,
     dualwrite,
@@ -165,10 +166,11 @@ def test_edits_of_both_tables_in_one_statement_reach_both(
         db.execute(statement.format(**names))
         try:
             assert everything(db) == wanted(side, changed)
-            settled(db, "id, body, note")
+            agreed(db, "id, body, note")
         except AssertionError as error:
             wrong[name] = str(error)
     assert wrong == {}
+    settled(db, "id, body, note")
 
 
 # Where both say something about the same value, either may win; the tables must not differ.
@@ -214,10 +216,11 @@ def test_edits_that_contradict_each_other_leave_both_tables_equal(
             # The writer was told, and nothing has happened.
             assert everything(db) == before
         try:
-            settled(db, "id, body, note")
+            agreed(db, "id, body, note")
         except AssertionError as error:
             wrong[name] = str(error)
     assert wrong == {}
+    settled(db, "id, body, note")
 
 
 # An application that writes both tables by itself, from the time before the pair -----------------

@@ -50,11 +50,12 @@ def redact(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One reason why a stage cannot be entered."""
+    """One reason why a stage cannot be entered; ``pair`` where it may be that of another one."""
 
     code: str
     message: str
     hint: str | None = None
+    pair: str | None = None
 
 
 class CrossfadeError(Exception):

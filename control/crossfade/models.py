@@ -177,6 +177,34 @@ class PairStatus:
     last_runs: tuple[Run, ...] = ()
     next_stage: Stage | None = None
     blockers: tuple[Blocker, ...] = ()
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPair:
+    """Where one pair of a group stands."""
+
+    pair: str
+    stage: Stage
+    mirror: str
+    percentage: Decimal = Decimal(0)
+    last_backfill_at: datetime | None = None
+    last_clean_verify_at: datetime | None = None
+    needs_reverse_backfill: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """Pairs that change stage together, parents first.
+
+    ``stage`` is the lowest of theirs; ``blockers`` keep them from ``next_stage``, None at the end.
+    """
+
+    group: str
+    pairs: tuple[GroupPair, ...]
+    stage: Stage
+    next_stage: Stage | None = None
+    blockers: tuple[Blocker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +292,24 @@ class StageChanged:
     after: Stage
     flags_version: int
     step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PairMoved:
+    """The stage of one pair of a group before and after."""
+
+    pair: str
+    before: Stage
+    after: Stage
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMoved:
+    """The stages of a group before and after, parents first."""
+
+    pairs: tuple[PairMoved, ...]
+    flags_version: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,15 +341,25 @@ class Monitor:
 
     def _prepare(self, view: RolloutView) -> None:
         """Copy or compare rows when that is all the next step waits for."""
-        blockers = {wait.blocker for wait in view.waits if wait.blocker}
         if any(wait.code not in ("stage", "time") for wait in view.waits):
             return
-        if blockers & {"backfill_needed", "backfill_running"}:
-            run = self.gateway.start_backfill(view.pair, direction=Direction.V1_TO_V2, ranges=1).run
-            self._drive(run, self.gateway.backfill_batch)
-        elif blockers & {"verify_needed", "drift_since_verify"}:
-            run = self.gateway.start_verify(view.pair, ranges=1).run
-            self._drive(run, self.gateway.verify_batch)
+        blockers: dict[str, set[str]] = {}
+        for wait in view.waits:
+            if wait.blocker:
+                blockers.setdefault(wait.pair or view.pair, set()).add(wait.blocker)
+        # One pair of a group at a time, and no child before its parents.
+        for pair, found in blockers.items():
+            if found & {"backfill_needed", "backfill_running"}:
+                if "parent_backfill_needed" not in found:
+                    run = self.gateway.start_backfill(
+                        pair, direction=Direction.V1_TO_V2, ranges=1
+                    ).run
+                    self._drive(run, self.gateway.backfill_batch)
+                    return
+            elif found & {"verify_needed", "drift_since_verify"}:
+                run = self.gateway.start_verify(pair, ranges=1).run
+                self._drive(run, self.gateway.verify_batch)
+                return
 
     def _drive(self, run: Run, batch: _Batch) -> None:
         """Do batches for a part of the interval: judging must not wait for copying."""

@@ -29,6 +29,7 @@ class PairSpec:
     failure_policy: FailurePolicy | None = None
     gate_flag: str | None = None
     cohort_key: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ from crossfade.models import (
     CohortChanged,
     ConversionCheck,
     Driven,
+    GroupMoved,
+    GroupStatus,
     HealthSample,
     Ignored,
     Judged,
@@ -180,6 +182,14 @@ class Pairs(Protocol):
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
     ) -> StageChanged:
         """Move a pair to another stage."""
+
+    def group_status(self, name: str | None = None) -> tuple[GroupStatus, ...]:
+        """Return all groups, or the one of this name or with this pair."""
+
+    def set_group_stage(
+        self, name: str, stage: Stage, *, reason: str | None, confirm: bool
+    ) -> GroupMoved:
+        """Move all pairs of a group to a stage, or none."""
 
     def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
         """Pause the mirror (log_only: changed keys are only noted) or resume it (both)."""

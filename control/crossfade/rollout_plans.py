@@ -189,12 +189,13 @@ def _problem(step: PlanStep, before: PlanStep | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """One thing the next step waits for."""
+    """One thing the next step waits for; ``pair``: whose stage, of the pairs of a group."""
 
     code: str
     message: str
     blocker: str | None = None
     hint: str | None = None
+    pair: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

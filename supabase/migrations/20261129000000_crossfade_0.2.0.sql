@@ -272,6 +272,12 @@ begin
 -- crossfade_private.publication_problems(crossfade.pairs)
 -- crossfade_private.publication_warnings(crossfade.pairs)
 -- crossfade_private.table_problems(regclass, text, text[])
+-- crossfade_private.foreign_keys_between_pairs()
+-- crossfade_private.pair_ancestors()
+-- crossfade_private.pair_groups()
+-- crossfade_private.group_of(text)
+-- crossfade_private.find_group(text)
+-- crossfade_private.group_problems(crossfade.pairs)
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
@@ -414,7 +420,8 @@ begin
 -- crossfade_private.throttle(crossfade.runs)
 -- crossfade_private.release_reason(crossfade.pairs)
 -- crossfade_private.older_writers(crossfade.runs)
--- crossfade_private.split_keys(jsonb, integer, boolean, real)
+-- crossfade_private.split_keys(jsonb, integer, real)
+-- crossfade_private.bound_run(crossfade.runs, jsonb)
 -- crossfade_private.estimate_rows(regclass)
 -- crossfade_private.start_run(text, crossfade.pairs, text, integer)
 -- crossfade_private.next_batch_rows(bigint, numeric[], integer)
@@ -544,6 +551,8 @@ begin
 -- crossfade_private.data_blockers(crossfade.pairs)
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
+-- crossfade_private.own_blockers(crossfade.pairs, text)
+-- crossfade_private.group_blockers(crossfade.pairs, text)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
 -- crossfade_private.greatest_key(regclass, text)
 -- crossfade_private.advance_sequence(regclass, bigint)
@@ -553,10 +562,14 @@ begin
 -- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
+-- crossfade_private.check_group_way_back(crossfade.pairs, text)
 -- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_v1_writers(crossfade.pairs)
+-- crossfade_private.move_forward(crossfade.pairs[], text, boolean, boolean)
+-- crossfade_private.move_pairs(text[], text, text, boolean, boolean)
 -- crossfade.set_stage(text, text, text, boolean)
+-- crossfade.set_group_stage(text, text, text, boolean)
 -- crossfade_private.check_raise(crossfade.pairs, numeric)
 -- crossfade.set_cohort(text, jsonb, text)
 -- crossfade_private.is_engine()
@@ -636,6 +649,7 @@ begin
 -- crossfade.drive_monitor(boolean)
 -- crossfade_private.pair_json(crossfade.pairs)
 -- crossfade.pair_status(text)
+-- crossfade.group_status(text)
 -- crossfade_private.last_verdicts(text)
 -- crossfade_private.sees_rows()
 -- crossfade_private.overview_runs(text)
@@ -1135,12 +1149,13 @@ create table if not exists crossfade_private.mirror_state (
   tombstones boolean not null default false,
   opened boolean not null default false,
   watched_since timestamptz,
-  constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
+  constraint mirror_is_known check (
+    mirror in ('off', 'waiting', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
 
@@ -4938,6 +4953,180 @@ $$;
 comment on function crossfade_private.table_problems is
   'What keeps a table from being mirrored, one sentence a row.';
 
+-- pairs/groups.sql --------------------------------------------------------------------------------
+
+-- Pairs that change stage together: tied by foreign keys of either side, or by a name.
+
+create or replace function crossfade_private.foreign_keys_between_pairs()
+returns table (child text, parent text, side integer)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with tab as (
+    select p.name, s.side, to_regclass(case s.side when 1 then p.v1_table else p.v2_table end) as id
+    from crossfade.pairs p cross join (values (1), (2)) s(side)
+  )
+  select distinct c.name, p.name, c.side
+  from pg_catalog.pg_constraint k
+  join tab c on c.id = k.conrelid
+  join tab p on p.id = k.confrelid and p.side = c.side and p.name <> c.name
+  where k.contype = 'f';
+$$;
+
+comment on function crossfade_private.foreign_keys_between_pairs is
+  'Which pair''s table of which side (1, 2) refers to that of which other pair.';
+
+create or replace function crossfade_private.pair_ancestors()
+returns table (pair text, ancestor text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Pairs that refer to each other in a circle have no first one.
+  with recursive edge as (
+    select distinct k.child, k.parent from crossfade_private.foreign_keys_between_pairs() k
+  ),
+  above(pair, ancestor) as (
+    select e.child, e.parent from edge e
+    union
+    select a.pair, e.parent from above a join edge e on e.child = a.ancestor
+  )
+  select a.pair, a.ancestor from above a
+  where not exists (
+    select from above b where b.pair = a.ancestor and b.ancestor = a.pair);
+$$;
+
+comment on function crossfade_private.pair_ancestors is
+  'For each pair, all pairs to which its rows refer by foreign keys of either side, also through others; without those that refer back.';
+
+create or replace function crossfade_private.pair_groups()
+returns table (pair text, name text, place integer)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with recursive tie as (
+    select k.child as one, k.parent as other from crossfade_private.foreign_keys_between_pairs() k
+    union
+    select a.name, b.name
+    from crossfade.pairs a join crossfade.pairs b on b.options ->> 'group' = a.options ->> 'group'
+  ),
+  reached(pair, other) as (
+    select p.name, p.name from crossfade.pairs p
+    union
+    select r.pair, case r.other when t.one then t.other else t.one end
+    from reached r join tie t on r.other in (t.one, t.other)
+  ),
+  placed as (
+    -- Whoever has an ancestor has all of the ancestor's too, so the number of them is an order.
+    select p.name, p.options ->> 'group' as given, (
+      select count(*)::integer from crossfade_private.pair_ancestors() a where a.pair = p.name)
+      as place
+    from crossfade.pairs p
+  )
+  select r.pair, coalesce(min(o.given),
+      (array_agg(o.name order by o.place, o.name collate "C"))[1]),
+    (select s.place from placed s where s.name = r.pair)
+  from reached r join placed o on o.name = r.other
+  group by r.pair;
+$$;
+
+comment on function crossfade_private.pair_groups is
+  'The group of every pair: option group, or the name of the first pair of those that foreign keys of either side tie together, also through others; a pair that nothing ties is a group of its own. place: parents have a smaller one than their children.';
+
+create or replace function crossfade_private.group_of(pair text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select o.pair
+  from crossfade_private.pair_groups() g
+  join crossfade_private.pair_groups() o on o.name = g.name
+  where g.pair = group_of.pair
+  order by o.place, o.pair collate "C";
+$$;
+
+comment on function crossfade_private.group_of is
+  'The pairs of the group of a pair, itself included, parents first.';
+
+create or replace function crossfade_private.find_group(name text)
+returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pairs constant text[] := array(
+    select g.pair from crossfade_private.pair_groups() g
+    where g.name = (
+      select o.name from crossfade_private.pair_groups() o
+      where find_group.name in (o.name, o.pair)
+      order by o.name = find_group.name desc limit 1)
+    order by g.place, g.pair collate "C");
+begin
+  if v_pairs = '{}' then
+    perform crossfade_private.fail(404, 'CF001', format('Unknown group "%s"', name),
+      jsonb_build_object('group', name),
+      'A group has the name of option group or of its first pair; crossfade group list shows them.');
+  end if;
+  return v_pairs;
+end $$;
+
+comment on function crossfade_private.find_group is
+  'Names of the pairs of a group, parents first, by its name or that of a pair in it (CF001).';
+
+create or replace function crossfade_private.group_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with tied as (
+    select distinct g.name, o.options ->> 'group' as given
+    from crossfade.pairs q
+    join crossfade_private.pair_groups() g on g.pair = q.name
+    join crossfade_private.pair_groups() m on m.name = g.name
+    join crossfade.pairs o on o.name = m.pair
+    where q.name <> (group_problems.pair).name and o.name <> (group_problems.pair).name and exists (
+        select from pg_catalog.pg_constraint k
+        where k.contype = 'f' and (
+          (k.conrelid, k.confrelid) in (
+            (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
+            (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table)))
+          or (k.confrelid, k.conrelid) in (
+            (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
+            (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table)))))
+  ),
+  named as (
+    select t.given from tied t where t.given is not null
+    union
+    select (group_problems.pair).options ->> 'group'
+    where (group_problems.pair).options ->> 'group' is not null
+  )
+  select format('group "%s" is no name: use 1 to 40 of a-z, 0-9 and _, starting with a letter',
+    (group_problems.pair).options ->> 'group')
+  where (group_problems.pair).options ->> 'group' !~ '^[a-z][a-z0-9_]{0,39}$'
+  union all
+  select format(
+    'foreign keys tie it to pairs of several groups ("%s"), and pairs that are tied change stage together: register them all with one group, or with none',
+    string_agg(n.given, '", "' order by n.given))
+  from named n having count(*) > 1
+  union all
+  -- One word at a command must not mean two things.
+  select format('group "%s" has the name of a pair that is not in it', g.given)
+  from (
+    select (group_problems.pair).options ->> 'group' as given, (group_problems.pair).name as taken
+    union all
+    select q.options ->> 'group', q.name from crossfade.pairs q
+  ) g
+  join (
+    select q.name, q.options ->> 'group' as given from crossfade.pairs q
+    where q.name <> (group_problems.pair).name
+    union all
+    select (group_problems.pair).name, (group_problems.pair).options ->> 'group'
+  ) p on p.name = g.given and p.given is distinct from g.given
+  group by g.given;
+$$;
+
+comment on function crossfade_private.group_problems is
+  'What keeps a pair out of the group that its options or foreign keys put it in, one sentence each.';
+
 -- pairs/problems.sql ------------------------------------------------------------------------------
 
 -- What keeps a pair from being mirrored.
@@ -5022,6 +5211,9 @@ begin
       c.conname)
     from pg_catalog.pg_constraint c
     where c.contype = 'f' and (c.conrelid, c.confrelid) in ((v_1, v_2), (v_2, v_1));
+  if exists (select from crossfade.pairs q where q.name <> (pair).name) then
+    return query select crossfade_private.group_problems(pair);
+  end if;
   return query
     select format('table %s already belongs to pair "%s"', p.t, p.name)
     from (select q.name, unnest(array[q.v1_table, q.v2_table]) t from crossfade.pairs q) p
@@ -5294,18 +5486,15 @@ as $$
     select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
       c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
       coalesce(
-        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
-          where to_regclass(q.v1_table) = o.conrelid),
         crossfade_private.child_command(o.oid, pair),
         format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
     from v1
     join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
       and o.conrelid not in (v1.tab, v1.other)
     join pg_catalog.pg_class c on c.oid = o.conrelid
-    -- An archive may point to an archive.
+    -- An archive may point to an archive, and the pairs of a group become that together.
     where not exists (
-      select from crossfade.pairs q
-      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+      select from crossfade.pairs q where to_regclass(q.v1_table) = o.conrelid)
     union all
     select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
     -- Entering complete makes these sequences V2's.
@@ -6424,7 +6613,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when mirror = 'off' then 'off'
+    when mirror in ('off', 'waiting') then 'off'
     when mirror = 'both' then 'on'
     when mirror = 'log_only' then 'log'
     when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
@@ -9349,7 +9538,7 @@ comment on function crossfade_private.older_writers is
 -- Starting a run of any kind, with its ranges of keys.
 
 create or replace function crossfade_private.split_keys(
-  pieces jsonb, ranges integer, bounded boolean, sample_pct real
+  pieces jsonb, ranges integer, sample_pct real
 )
 returns table (range integer, after_key jsonb, upto_key jsonb)
 language plpgsql volatile
@@ -9358,13 +9547,11 @@ set enable_seqscan = off
 set jit = off
 as $$
 begin
-  -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
-  -- a run going.
   -- Cuts come from a sample, so that starting a run costs the same on ten rows and on ten million.
   return query execute crossfade_private.render($sql$
     with cf_sample as (
       select {skey_json_s} cf_key, ntile($1) over (order by {skey_s}) cf_part, {skey_s}
-      from {source} cf_s tablesample system ($3)
+      from {source} cf_s tablesample system ($2)
       where $1 > 1
     ),
     cut as (
@@ -9374,16 +9561,40 @@ begin
     bound (part, k) as (
       select c.cf_part::integer, c.cf_key from cut c where c.cf_part < $1
       union all
-      select $1, (select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1)
+      select $1, null
     )
-    select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part),
-      case when $2 or b.part < $1 then b.k end
+    select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part), b.k
     from bound b
-  $sql$, pieces) using ranges, bounded, sample_pct;
+  $sql$, pieces) using ranges, sample_pct;
 end $$;
 
 comment on function crossfade_private.split_keys is
-  'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
+  'Disjoint key ranges of about equal size, cut from a sample; the last one is open above.';
+
+create or replace function crossfade_private.bound_run(run crossfade.runs, pieces jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range integer;
+  v_last jsonb;
+begin
+  -- A worker that has the range has bounded it, too.
+  select a.range into v_range from crossfade.run_ranges a
+  where a.run = (bound_run.run).id and a.upto_key is null and not a.done
+  for update skip locked;
+  if not found then
+    return;
+  end if;
+  execute crossfade_private.render(
+    'select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1', pieces) into v_last;
+  update crossfade.run_ranges a set upto_key = v_last, done = v_last is null
+  where a.run = (bound_run.run).id and a.range = v_range;
+end $$;
+
+comment on function crossfade_private.bound_run is
+  'Let a backfill end at the largest key there is, without which inserts could keep it going; an empty table has nothing to copy. Not before those who wrote unmirrored have ended: their rows may have larger keys than any that can be seen.';
 
 create or replace function crossfade_private.estimate_rows(tab regclass)
 returns bigint
@@ -9455,12 +9666,8 @@ begin
     crossfade_private.setting_number('batch_first_rows'),
     crossfade_private.others_transactions(v_run),
     crossfade_private.converters_version(pair), clock_timestamp()
-  from crossfade_private.split_keys(
-    v_pieces, start_run.ranges, start_run.kind = 'backfill',
+  from crossfade_private.split_keys(v_pieces, start_run.ranges,
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
-  -- A backfill of an empty table has no upper bound and nothing to do.
-  update crossfade.run_ranges a set done = true
-  where a.run = v_run and a.upto_key is null and start_run.kind = 'backfill';
   return v_run;
 end $$;
 
@@ -10484,23 +10691,10 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Pairs that refer to each other in a circle have no first one.
-  with recursive edge(child, parent) as (
-    select c.name, p.name
-    from crossfade.pairs c
-    join pg_catalog.pg_constraint k on k.contype = 'f'
-      and k.conrelid = to_regclass(case side when 1 then c.v1_table else c.v2_table end)
-    join crossfade.pairs p on p.name <> c.name
-      and k.confrelid = to_regclass(case side when 1 then p.v1_table else p.v2_table end)
-  ),
-  above(start, name) as (
-    select e.parent, e.parent from edge e where e.child = (pair_parents.pair).name
-    union
-    select a.start, e.parent from above a join edge e on e.child = a.name
-  )
-  select a.start from above a
-  group by a.start having not bool_or(a.name = (pair_parents.pair).name)
-  order by a.start;
+  select k.parent from crossfade_private.foreign_keys_between_pairs() k
+  join crossfade_private.pair_ancestors() a on a.pair = k.child and a.ancestor = k.parent
+  where k.child = (pair_parents.pair).name and k.side = pair_parents.side
+  order by k.parent;
 $$;
 
 comment on function crossfade_private.pair_parents is
@@ -10567,6 +10761,7 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_run bigint;
+  v_mirror text;
 begin
   if direction not in ('v1_to_v2', 'v2_to_v1') or ranges not between 1 and 64 then
     perform crossfade_private.fail(400, 'CF012',
@@ -10590,20 +10785,26 @@ begin
       jsonb_build_object('pair', pair, 'stage', v_pair.stage, 'direction', direction),
         'crossfade backfill run PAIR --direction v2_to_v1 brings version 1 up to date.');
   end if;
-  if v_pair.stage <> 'complete' and (select m.mirror from crossfade_private.mirror_state m
-    where m.pair = start_backfill.pair) <> 'both' then
+  select m.mirror into v_mirror from crossfade_private.mirror_state m
+  where m.pair = start_backfill.pair;
+  if v_pair.stage = 'off' or v_mirror = 'log_only' then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
   perform crossfade_private.require_parents(v_pair, direction);
+  if v_mirror = 'waiting' then
+    perform crossfade_private.require_parents(v_pair, 'v1_to_v2');
+  end if;
   update crossfade_private.mirror_state m
-  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
+  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' when 'waiting'
+    then 'both' else m.mirror end
   where m.pair = start_backfill.pair;
   delete from crossfade_private.tombstones z where z.pair = start_backfill.pair;
-  if v_pair.stage = 'complete' then
-    -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
+  if v_mirror in ('archived', 'waiting') then
+    -- Mirroring begins here: on the way back from complete, of V2 while V1 still refuses writes; in
+    -- dualwrite, of a pair that had to wait for the pairs its rows refer to.
     update crossfade.pairs p set stage_xid = null where p.name = start_backfill.pair;
   end if;
   v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
@@ -10652,6 +10853,7 @@ begin
   if v_wait is not null then
     return crossfade_private.batch_json(run, 'waiting', v_wait);
   end if;
+  perform crossfade_private.bound_run(v_run, v_pieces);
   perform crossfade_private.begin_engine_write(v_pair.name);
   v_done := crossfade_private.run_batch(v_run, v_pair, v_pieces, target_ms);
   begin
@@ -13688,7 +13890,7 @@ comment on function crossfade_private.rls_blockers is
 
 -- Everything that keeps a pair from the next stage.
 
-create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
+create or replace function crossfade_private.own_blockers(pair crossfade.pairs, stage text)
 returns setof jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -13705,7 +13907,7 @@ begin
       format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
-  select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = (own_blockers.pair).name;
   for v_problem in select crossfade_private.mirror_problems(pair) loop
     return next crossfade_private.blocker('mirror_broken', v_problem,
       'Change what is named, then register the pair again.');
@@ -13716,7 +13918,7 @@ begin
       'columns have changed since the pair was registered',
       'Adapt the converters and register the pair again.');
   end if;
-  if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
+  if exists (select from crossfade.runs r where r.pair = (own_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
       format('crossfade backfill run %s', (pair).name));
@@ -13736,7 +13938,7 @@ begin
   end if;
   if stage in ('live', 'rampdown')
     and (select m.mirror from crossfade_private.mirror_state m
-      where m.pair = (stage_blockers.pair).name) <> 'both' then
+      where m.pair = (own_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
       format(
@@ -13767,6 +13969,40 @@ begin
       'Wait.');
   end if;
 end $$;
+
+comment on function crossfade_private.own_blockers is
+  'What stands between a pair and its next stage, but for its group; no row when nothing does.';
+
+create or replace function crossfade_private.group_blockers(pair crossfade.pairs, stage text)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('group',
+    format('the pairs of group "%s" change stage together: %s', min(g.name),
+      string_agg(format('"%s" is in %s', o.name, o.stage), ', ' order by o.name)),
+    format('crossfade group stage %s %s --reason "..."', min(g.name), group_blockers.stage))
+  from crossfade_private.pair_groups() g
+  join crossfade_private.pair_groups() m on m.name = g.name and m.pair <> g.pair
+  join crossfade.pairs o on o.name = m.pair
+    and crossfade_private.stage_number(o.stage)
+      < crossfade_private.stage_number(group_blockers.stage)
+  where g.pair = (group_blockers.pair).name
+  having count(*) > 0;
+$$;
+
+comment on function crossfade_private.group_blockers is
+  'Why a pair cannot enter a stage alone: others of its group have not entered it.';
+
+create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.own_blockers(pair, stage)
+  union all
+  select crossfade_private.group_blockers(pair, stage);
+$$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';
@@ -13960,8 +14196,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform crossfade_private.fail(409, 'CF005',
-    format('Cannot set "%s" to %s: %s', (pair).name, stage,
-      (select string_agg(b ->> 'message', '; ') from jsonb_array_elements(blockers) b)),
+    format('Cannot set "%s" to %s: %s', (pair).name, stage, (
+      select string_agg(case when b ->> 'pair' <> (pair).name
+          then format('"%s": %s', b ->> 'pair', b ->> 'message') else b ->> 'message' end, '; ')
+      from jsonb_array_elements(blockers) b)),
     jsonb_build_object('pair', (pair).name, 'stage', (pair).stage, 'wanted', stage, 'blockers',
       blockers),
     coalesce(nullif(blockers -> 0 ->> 'hint', ''), 'crossfade stage blockers PAIR'));
@@ -14001,6 +14239,41 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.check_group_way_back(
+  pair crossfade.pairs, stage text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_group constant text := (select g.name from crossfade_private.pair_groups() g
+    where g.pair = (check_group_way_back.pair).name);
+  v_others constant text[] := array(
+    select o.name from crossfade.pairs o
+    where o.name <> (check_group_way_back.pair).name and case
+      -- An archive that refuses writes would refuse what foreign keys do to it.
+      when (check_group_way_back.pair).stage = 'complete' then o.stage = 'complete' and o.name in (
+        select crossfade_private.group_of((check_group_way_back.pair).name))
+      -- Rows would refer to rows that are mirrored no more.
+      when check_group_way_back.stage = 'off' then o.stage <> 'off' and exists (
+        select from crossfade_private.pair_ancestors() a
+        where a.pair = o.name and a.ancestor = (check_group_way_back.pair).name)
+      else false end
+    order by o.name);
+begin
+  if v_others <> '{}' then
+    perform crossfade_private.refuse_stage(pair, stage, jsonb_build_array(
+      crossfade_private.blocker('group',
+        format('"%s" %s of its group and would be left behind', array_to_string(v_others, '", "'),
+          case cardinality(v_others) when 1 then 'is' else 'are' end),
+        format('crossfade group stage %s %s --reason "..."', v_group, stage))));
+  end if;
+end $$;
+
+comment on function crossfade_private.check_group_way_back is
+  'CF005 where a pair cannot go back without others of its group: out of complete, and off while pairs refer to it.';
+
 create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
 returns jsonb
 language plpgsql volatile
@@ -14036,7 +14309,14 @@ declare
   v_version bigint := crossfade_private.bump_version();
   v_forward boolean := crossfade_private.stage_number(stage) > crossfade_private.stage_number(
     (pair).stage);
-  v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
+  v_mirror text := case
+    when stage = 'off' then 'off'
+    when stage = 'complete' then 'archived'
+    -- Its rows refer to rows that are not copied yet: every write would fail. Nothing is lost: its
+    -- backfill comes after theirs, and begins by switching its mirror on.
+    when (pair).stage = 'off' and exists (
+      select from crossfade_private.uncopied_parents(pair, 'v1_to_v2')) then 'waiting'
+    else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
   v_watched boolean := stage = 'rampdown';
@@ -14101,6 +14381,127 @@ comment on function crossfade_private.await_v1_writers is
 
 -- Stages: one way forward, with every precondition; the way back needs only a reason.
 
+create or replace function crossfade_private.move_forward(
+  pairs crossfade.pairs[], stage text, confirm boolean, alone boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+  v_blocked crossfade.pairs;
+  v_found jsonb;
+  v_blockers jsonb := '[]'::jsonb;
+begin
+  foreach v_pair in array pairs loop
+    if v_pair.latched_at is not null then
+      perform crossfade_private.fail(409, 'CF006',
+        format('Cannot set "%s" to %s: it was rolled back automatically (%s)', v_pair.name, stage,
+        v_pair.latch_reason),
+        jsonb_build_object('pair', v_pair.name, 'latched_at', v_pair.latched_at, 'latch_reason',
+          v_pair.latch_reason),
+        'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
+    end if;
+    if stage = 'complete' then
+      perform crossfade_private.await_v1_writers(v_pair);
+    end if;
+  end loop;
+  foreach v_pair in array pairs loop
+    select jsonb_agg(b || jsonb_build_object('pair', v_pair.name)) into v_found
+    from (
+      select crossfade_private.own_blockers(v_pair, stage)
+      union all
+      select crossfade_private.group_blockers(v_pair, stage) where alone
+    ) f(b);
+    if v_found is not null then
+      if v_blockers = '[]' then
+        v_blocked := v_pair;
+      end if;
+      v_blockers := v_blockers || v_found;
+    end if;
+  end loop;
+  if v_blockers <> '[]' then
+    perform crossfade_private.refuse_stage(v_blocked, stage, v_blockers);
+  end if;
+  if stage = 'complete' and not coalesce(confirm, false) then
+    perform crossfade_private.fail(409, 'CF013',
+      format(
+      'Setting "%s" to complete needs a confirmation: version 1 becomes a read-only archive',
+      (select string_agg(p.name, '", "') from unnest(pairs) p)),
+      jsonb_build_object('pair', (pairs[1]).name), 'The same command with --confirm.');
+  end if;
+  foreach v_pair in array pairs loop
+    perform crossfade_private.enter_stage(v_pair, stage);
+  end loop;
+end $$;
+
+comment on function crossfade_private.move_forward is
+  'Move pairs to their next stage, in this order, with all preconditions of all of them (CF005, CF006, CF013). alone: the rest of their groups must have been there before.';
+
+create or replace function crossfade_private.move_pairs(
+  pair_names text[], stage text, reason text, confirm boolean, alone boolean
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- As they are when all are locked, in the order of the names given.
+  v_before crossfade.pairs[];
+  v_forward crossfade.pairs[];
+  v_back crossfade.pairs[];
+  v_pair crossfade.pairs;
+begin
+  if crossfade_private.stage_number(stage) is null then
+    perform crossfade_private.fail(400, 'CF012', format('Unknown stage "%s"', stage),
+      jsonb_build_object('stage', stage),
+      'Stages: off, dualwrite, shadow, live, rampdown, complete.');
+  end if;
+  perform crossfade_private.require_reason(reason, format('set "%s" to %s',
+    array_to_string(pair_names, '", "'), stage));
+  -- By name, as whoever locks several pairs: see lock_control.
+  perform from crossfade.pairs p where p.name = any (pair_names) order by p.name
+  for no key update;
+  select array_agg(p order by u.n),
+    array_agg(p order by u.n) filter (where crossfade_private.stage_number(p.stage)
+      < crossfade_private.stage_number(move_pairs.stage)),
+    -- Children first: nothing may go on referring to what is switched off.
+    array_agg(p order by u.n desc) filter (where crossfade_private.stage_number(p.stage)
+      > crossfade_private.stage_number(move_pairs.stage))
+  into v_before, v_forward, v_back
+  from unnest(pair_names) with ordinality u(name, n) join crossfade.pairs p on p.name = u.name;
+  if v_forward is not null and v_back is not null then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot set "%s" to %s: "%s" would go forward and "%s" back',
+        array_to_string(pair_names, '", "'), stage,
+        (select string_agg(p.name, '", "') from unnest(v_forward) p),
+        (select string_agg(p.name, '", "') from unnest(v_back) p)),
+      jsonb_build_object('pair', (v_forward[1]).name, 'stage', (v_forward[1]).stage, 'wanted',
+        stage, 'blockers', jsonb_build_array()),
+      'Bring them to one stage first: crossfade stage set PAIR STAGE.');
+  end if;
+  if v_forward is not null then
+    perform crossfade_private.move_forward(v_forward, stage, confirm, alone);
+  end if;
+  foreach v_pair in array coalesce(v_back, '{}') loop
+    if alone then
+      perform crossfade_private.check_group_way_back(v_pair, stage);
+    end if;
+    perform crossfade_private.check_way_back(v_pair, stage);
+  end loop;
+  foreach v_pair in array coalesce(v_back, '{}') loop
+    perform crossfade_private.enter_stage(v_pair, stage);
+  end loop;
+  return (
+    select jsonb_agg(jsonb_build_object('pair', b.name, 'before', b.stage, 'after', p.stage,
+      'step', p.step) order by b.ordinality)
+    from unnest(v_before) with ordinality b join crossfade.pairs p on p.name = b.name);
+end $$;
+
+comment on function crossfade_private.move_pairs is
+  'Move pairs to one stage in one transaction, forward in the order given and back in the other one: [{"pair", "before", "after", "step"}]. Nothing happens when one of them may not. alone: without the rest of their groups, which then must have gone before. Locks the pairs by name.';
+
 create or replace function crossfade.set_stage(
   pair text, stage text, reason text, confirm boolean default false
 )
@@ -14110,53 +14511,31 @@ security definer -- stages are changed by functions only
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
-  v_before text;
-  v_blockers jsonb;
+  v_pair constant crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  if crossfade_private.stage_number(stage) is null then
-    perform crossfade_private.fail(400, 'CF012', format('Unknown stage "%s"', stage),
-      jsonb_build_object('stage', stage),
-      'Stages: off, dualwrite, shadow, live, rampdown, complete.');
-  end if;
-  perform crossfade_private.require_reason(reason, format('set "%s" to %s', pair, stage));
-  select p.* into v_pair from crossfade.pairs p where p.name = set_stage.pair for no key update;
-  v_before := v_pair.stage;
-  if stage <> v_before
-    and crossfade_private.stage_number(stage) > crossfade_private.stage_number(v_before) then
-    if v_pair.latched_at is not null then
-      perform crossfade_private.fail(409, 'CF006',
-        format('Cannot set "%s" to %s: it was rolled back automatically (%s)', pair, stage,
-        v_pair.latch_reason),
-        jsonb_build_object('pair', pair, 'latched_at', v_pair.latched_at, 'latch_reason',
-          v_pair.latch_reason),
-        'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
-    end if;
-    if stage = 'complete' then
-      perform crossfade_private.await_v1_writers(v_pair);
-    end if;
-    select jsonb_agg(b) into v_blockers from crossfade_private.stage_blockers(v_pair, stage) b;
-    if v_blockers is not null then
-      perform crossfade_private.refuse_stage(v_pair, stage, v_blockers);
-    end if;
-    if stage = 'complete' and not coalesce(confirm, false) then
-      perform crossfade_private.fail(409, 'CF013',
-        format(
-        'Setting "%s" to complete needs a confirmation: version 1 becomes a read-only archive',
-        pair),
-        jsonb_build_object('pair', pair), 'crossfade stage set PAIR complete --confirm');
-    end if;
-    v_pair := crossfade_private.enter_stage(v_pair, stage);
-  elsif stage <> v_before then
-    perform crossfade_private.check_way_back(v_pair, stage);
-    v_pair := crossfade_private.enter_stage(v_pair, stage);
-  end if;
-  return jsonb_build_object('pair', pair, 'before', v_before, 'after', stage, 'step', v_pair.step,
-    'flags_version', crossfade.flags_version());
+  return (crossfade_private.move_pairs(array[v_pair.name], stage, reason, confirm, true) -> 0)
+    || jsonb_build_object('flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete); back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify. Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group; back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
+
+create or replace function crossfade.set_group_stage(
+  name text, stage text, reason text, confirm boolean default false
+)
+returns jsonb
+language plpgsql volatile
+security definer -- stages are changed by functions only
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return jsonb_build_object('pairs', crossfade_private.move_pairs(
+      crossfade_private.find_group(name), stage, reason, confirm, false),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.set_group_stage is
+  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay. Refusals and locks as set_stage, of all of them; CF005 also when some would go forward and some back.';
 
 -- stages/cohorts.sql ------------------------------------------------------------------------------
 
@@ -14404,6 +14783,16 @@ begin
   end if;
   select m.mirror into v_before from crossfade_private.mirror_state m
     where m.pair = set_mirror.pair;
+  if v_before = 'waiting' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot set the mirror of "%s" to %s: it waits for pairs that its rows refer to', pair,
+        mode),
+      jsonb_build_object('pair', pair, 'blockers', (
+        select jsonb_agg(crossfade_private.blocker('parent_backfill_needed',
+          format('"%s" is not copied yet', u), format('crossfade backfill run %s', u)))
+        from crossfade_private.uncopied_parents(v_pair, 'v1_to_v2') u)),
+      format('crossfade group backfill %s', pair));
+  end if;
   if v_before <> mode then
     update crossfade_private.mirror_state m set mirror = set_mirror.mode
       where m.pair = set_mirror.pair;
@@ -14947,7 +15336,8 @@ as $$
     from (
       select max(b.at) + make_interval(secs => (crossfade_private.setting_number(
         'rollout_cooldown_s') / (rollout).speed)::double precision) as ends_at
-      from crossfade.rollbacks b where b.automatic and b.scope in ((pair).name, '*')
+      from crossfade.rollbacks b where b.automatic and (
+        b.scope = '*' or b.scope in (select crossfade_private.group_of((pair).name)))
     ) c
     where c.ends_at > clock_timestamp()
     union all
@@ -15027,21 +15417,25 @@ as $$
       rollout_waits.pair, coalesce(f.current -> 'gates', '[]')) w
     where f.reached > 0
     union all
-    select 6, crossfade_private.wait_for('stage', b ->> 'message') || jsonb_build_object(
-      'blocker', b ->> 'code', 'hint', b ->> 'hint')
+    select 6, crossfade_private.wait_for('stage', case when o.name = (rollout_waits.pair).name
+        then b ->> 'message' else format('"%s": %s', o.name, b ->> 'message') end)
+      || jsonb_build_object('pair', o.name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
     from f
-    cross join lateral crossfade_private.stage_blockers(rollout_waits.pair,
+    cross join crossfade_private.group_of((rollout_waits.pair).name) g(name)
+    join crossfade.pairs o on o.name = g.name and crossfade_private.stage_number(o.stage)
+      <= crossfade_private.stage_number((rollout_waits.pair).stage)
+    cross join lateral crossfade_private.own_blockers(o,
       (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
         crossfade_private.stage_number((rollout_waits.pair).stage)]) b
     where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
       -- On the way through live the percentage rises first.
-      and b ->> 'code' <> 'percentage'
+      and (b ->> 'code' <> 'percentage' or o.name <> (rollout_waits.pair).name)
   )
   select coalesce(jsonb_agg(w.wait order by w.place), '[]') from waits w;
 $$;
 
 comment on function crossfade_private.rollout_waits is
-  'Everything the next step waits for: [{"code", "message"}]; [] when it may be taken now. automatic: a living monitor is needed as well.';
+  'Everything the next step waits for: [{"code", "message"}], with "pair", "blocker" and "hint" where a stage of that pair of the group is waited for; [] when it may be taken now. automatic: a living monitor is needed as well.';
 
 -- rollouts/rollouts.sql ---------------------------------------------------------------------------
 
@@ -15252,7 +15646,12 @@ begin
     if v_stages[v_place] = 'rampdown' then
       perform crossfade.set_cohort((pair).name, '{"percentage": 100}', reason);
     end if;
-    perform crossfade.set_stage((pair).name, v_stages[v_place], reason, true);
+    -- A plan opens the stages of its pair's group, too: none of it may be overtaken.
+    perform crossfade_private.move_pairs(array(
+        select g.name from crossfade_private.group_of((pair).name) with ordinality g(name, n)
+        join crossfade.pairs p on p.name = g.name
+          and crossfade_private.stage_number(p.stage) < v_place
+        order by g.n), v_stages[v_place], reason, true, false);
   end loop;
   if step ->> 'stage' = 'live' then
     perform crossfade.set_cohort((pair).name,
@@ -15261,7 +15660,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_step is
-  'Set flags, stage and percentage of a step through set_flag, set_stage and set_cohort, with their refusals (CF005, CF006).';
+  'Set flags, stage and percentage of a step through set_flag, set_cohort and, for the whole group, move_pairs, with their refusals (CF005, CF006).';
 
 create or replace function crossfade_private.may_give_up(
   pair crossfade.pairs, rollout crossfade.rollouts, waits jsonb
@@ -15849,20 +16248,21 @@ declare
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin
   if v_wanted < v_at then
-    perform crossfade.set_stage(pair, wanted_stage, reason);
+    perform crossfade_private.move_pairs(array[pair], wanted_stage, reason, false, false);
   end if;
   -- Forward one stage at a time, so that every precondition is asked. The cohort belongs to live.
   for v_next in v_at + 1 .. v_wanted loop
     if v_stages[v_next] = 'rampdown' then
       perform crossfade_private.restore_cohort(cohort, reason);
     end if;
-    perform crossfade.set_stage(pair, v_stages[v_next], reason, true);
+    -- The snapshot answers for the group.
+    perform crossfade_private.move_pairs(array[pair], v_stages[v_next], reason, true, false);
   end loop;
   perform crossfade_private.restore_cohort(cohort, reason);
 end $$;
 
 comment on function crossfade_private.restore_pair is
-  'Bring stage and cohort of a pair back on set_stage''s and set_cohort''s own paths, with their refusals (CF005, CF006).';
+  'Bring stage and cohort of a pair back on the paths of set_stage and set_cohort, with their refusals but those of its group (CF005, CF006).';
 
 -- rollback/restoring.sql --------------------------------------------------------------------------
 
@@ -16004,12 +16404,13 @@ set search_path = pg_catalog, pg_temp
 as $$
   select p.* from crossfade.pairs p
   where case when rollback_pairs.level = 'FEATURE' then p.gate_flag = rollback_pairs.scope
-    else rollback_pairs.scope = '*' or p.name = rollback_pairs.scope end
+    else rollback_pairs.scope = '*'
+      or p.name in (select crossfade_private.group_of(rollback_pairs.scope)) end
   order by p.name;
 $$;
 
 comment on function crossfade_private.rollback_pairs is
-  'Pairs a rollback is about: the named one, all of them for *, those gated by the flag for FEATURE.';
+  'Pairs a rollback is about: the named one and those of its group, all of them for *, those gated by the flag for FEATURE.';
 
 create or replace function crossfade_private.rollback_plan(
   level text, scope text, reason text, automatic boolean
@@ -16286,7 +16687,7 @@ begin
 end $$;
 
 comment on function crossfade.rollback is
-  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback); scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
+  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback). A pair brings the others of its group with it; scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
 
 create or replace function crossfade.rearm(pair text, reason text)
 returns jsonb
@@ -16295,19 +16696,22 @@ language plpgsql volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pairs text[];
 begin
   perform crossfade_private.get_pair(pair);
   perform crossfade_private.require_reason(rearm.reason, format('rearm "%s"', rearm.pair));
-  perform crossfade_private.lock_control(false, array[pair]);
+  v_pairs := array(select crossfade_private.group_of(pair));
+  perform crossfade_private.lock_control(false, v_pairs);
   update crossfade.pairs p set latched_at = null, latch_reason = null
-  where p.name = rearm.pair and p.latched_at is not null;
+  where p.name = any (v_pairs) and p.latched_at is not null;
   perform crossfade_private.put_rollout(r, 'running', rearm.reason)
-  from crossfade.rollouts r where r.pair = rearm.pair and r.state = 'rolled_back';
+  from crossfade.rollouts r where r.pair = any (v_pairs) and r.state = 'rolled_back';
   return jsonb_build_object('pair', rearm.pair, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.rearm is
-  'Allow a pair to go forward again after an automatic rollback; a rollout that was rolled back goes on from the step the pair is at. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';
+  'Allow a pair and the rest of its group to go forward again after an automatic rollback; a rollout that was rolled back goes on from the step the pair is at. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';
 
 -- rollback/rollout_guards.sql ---------------------------------------------------------------------
 
@@ -16580,6 +16984,8 @@ as $$
     'v2_table', (pair_json.pair).v2_table,
     'to_v2', (pair_json.pair).to_v2, 'to_v1', (pair_json.pair).to_v1,
     'key_columns', (pair_json.pair).key_columns,
+    'group', (
+      select g.name from crossfade_private.pair_groups() g where g.pair = (pair_json.pair).name),
     'stage', (pair_json.pair).stage, 'gate_flag', (pair_json.pair).gate_flag,
     'mirror', m.mirror, 'failure_policy', m.failure_policy,
     'latched_at', (pair_json.pair).latched_at, 'latch_reason', (pair_json.pair).latch_reason,
@@ -16643,6 +17049,54 @@ end $$;
 
 comment on function crossfade.pair_status is
   'Stage, cohort, mirror, latch, open failures and mismatches, runs, next_stage and what blocks it, of one pair or of all: {"pairs": [...], "flags_version"}. drift_count counts every write ever recorded as not mirrored. CF001.';
+
+-- views/group_status.sql --------------------------------------------------------------------------
+
+-- What an operator sees of the groups.
+
+create or replace function crossfade.group_status(name text default null)
+returns jsonb
+language plpgsql stable
+security definer -- one door to what an operator may see of a group
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pairs constant text[] := case when group_status.name is not null
+    then crossfade_private.find_group(group_status.name) end;
+begin
+  return jsonb_build_object('groups', (
+      select coalesce(jsonb_agg(jsonb_build_object('group', g.name, 'pairs', g.pairs,
+        'stage', g.stage, 'next_stage', n.stage, 'blockers', (
+          select coalesce(jsonb_agg(b || jsonb_build_object('pair', p.name)
+            order by array_position(g.names, p.name)), '[]')
+          from crossfade.pairs p cross join lateral crossfade_private.own_blockers(p, n.stage) b
+          where n.stage is not null and p.name = any (g.names)
+            and crossfade_private.stage_number(p.stage) < crossfade_private.stage_number(n.stage)))
+        order by g.name), '[]')
+      from (
+        select m.name, array_agg(m.pair order by m.place, m.pair collate "C") as names,
+          jsonb_agg(jsonb_build_object('pair', p.name, 'stage', p.stage, 'mirror', s.mirror,
+            'percentage', trim_scale(c.percentage), 'last_backfill_at', p.last_backfill_at,
+            'last_clean_verify_at', p.last_clean_verify_at,
+            'needs_reverse_backfill', p.needs_reverse_backfill)
+            order by m.place, m.pair collate "C") as pairs,
+          (array_agg(p.stage order by crossfade_private.stage_number(p.stage)))[1] as stage
+        from crossfade_private.pair_groups() m
+        join crossfade.pairs p on p.name = m.pair
+        join crossfade_private.mirror_state s on s.pair = m.pair
+        join crossfade.cohorts c on c.pair = m.pair
+        where v_pairs is null or m.pair = any (v_pairs)
+        group by m.name
+      ) g
+      cross join lateral (
+        select (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
+          crossfade_private.stage_number(g.stage)] as stage
+      ) n),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.group_status is
+  'The groups, or the one of this name or with this pair: {"groups": [{"group", "pairs": [{"pair", "stage", "mirror", "percentage", "last_backfill_at", "last_clean_verify_at", "needs_reverse_backfill"}] parents first, "stage": the lowest of theirs, "next_stage", "blockers": [{"pair", "code", "message", "hint"}] before it}], "flags_version"}. CF001.';
 
 -- views/overview_pair.sql -------------------------------------------------------------------------
 
@@ -17303,16 +17757,17 @@ as $$
   from (
     values
     ('viewer', '{
-      bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, health_sample,
-      overview, pair_status, read_flags, rollout_status, run_status, whoami
+      bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, group_status,
+      health_sample, overview, pair_status, read_flags, rollout_status, run_status, whoami
     }'::text[]),
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
       check_conversion, control_rollout, control_run, drive_monitor, drive_run,
       engage_kill_switch, monitor_beat, plan_pair, plan_repair, rearm, record_verdicts,
       release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback, run_check,
-      sample_keys, schedule_changes, set_cohort, set_flag, set_mirror, set_stage, show_rows,
-      start_backfill, start_rollout, start_verify, take_snapshot, verify_batch, verify_some
+      sample_keys, schedule_changes, set_cohort, set_flag, set_group_stage, set_mirror, set_stage,
+      show_rows, start_backfill, start_rollout, start_verify, take_snapshot, verify_batch,
+      verify_some
     }'),
     ('admin', '{
       add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair,

@@ -74,6 +74,58 @@ def test_a_pair_goes_from_registration_to_live_and_back(project: Project) -> Non
     assert (entry["actor"], entry["reason"]) == ("tester", "x")
 
 
+def test_a_group_goes_to_live_and_back_as_one(project: Project) -> None:
+    for name in ("shelf", "book"):
+        project.make_tables(name, 300)
+    for v in ("", "_v2"):
+        project.sql(
+            f"alter table public.book{v} add foreign key (id) references public.shelf{v} (id) "
+            "on delete cascade"
+        )
+    for name in ("shelf", "book"):
+        assert project.register(name).exit_code == 0
+    refused = project.run("stage", "set", "shelf", "dualwrite", "--reason", "begin", "--yes")
+    assert refused.exit_code == 1
+    assert "crossfade group stage shelf dualwrite" in refused.output
+    found = {group["group"]: group for group in project.data("group", "list")}
+    assert [pair["pair"] for pair in found["shelf"]["pairs"]] == ["shelf", "book"]
+    assert "shelf, book" in project.ok("group", "list").output
+    assert project.data("group", "plan", "book")[1]["pair"] == "book"
+    told = project.ok("group", "stage", "book", "dualwrite", "--reason", "begin", "--yes").output
+    assert "shelf: off -> dualwrite" in told
+    shown = project.run("group", "show", "shelf")
+    assert (shown.exit_code, "waiting" in shown.output) == (3, True)
+    assert "crossfade backfill run shelf" in shown.output, "what is missing comes with a command"
+    project.sql("insert into public.shelf values (9001, 'new', null)")
+    project.sql("insert into public.book values (9001, 'new', null)")
+    copied = project.data("group", "backfill", "shelf", "--yes")
+    assert [(run["pair"], run["rows_written"]) for run in copied] == [("shelf", 300), ("book", 301)]
+    assert "Nothing to do" in project.ok("group", "backfill", "shelf", "--yes").output
+    project.ok("group", "stage", "shelf", "shadow", "--reason", "filled", "--yes")
+    project.ok("settings", "set", "shadow_min_reads", "0", "--reason", "no traffic", "--yes")
+    project.unmirrored("book_v2", "update public.book_v2 set note = 'other' where id = 1")
+    differs = project.run("group", "verify", "shelf")
+    assert (differs.exit_code, "1 rows of book differ" in differs.output) == (3, True)
+    blocked = project.run("group", "stage", "shelf", "live", "--reason", "too early", "--yes")
+    assert blocked.exit_code == 1
+    assert "book: " in blocked.output
+    project.ok("repair", "book", "--reason", "test", "--yes")
+    assert [run["mismatches"] for run in project.data("group", "verify", "shelf")] == [0, 0]
+    project.ok("group", "stage", "shelf", "live", "--reason", "clean", "--yes")
+    assert "already" in project.ok("group", "stage", "shelf", "live", "--yes").output
+    plan = project.ok("group", "rollback", "book", "--dry-run").output
+    assert "set_stage shelf" in plan
+    assert "set_stage book" in plan
+    project.ok("group", "rollback", "book", "--reason", "slow", "--yes")
+    stages = {group["group"]: group["stage"] for group in project.data("group", "list")}
+    assert stages["shelf"] == "shadow"
+    assert project.run("group", "stage", "shelf", "off", "--yes").exit_code == 2, "no reason"
+    assert project.run("group", "rollback", "shelf", "--level", "FEATURE").exit_code == 2
+    unknown = project.run("group", "show", "shelv")
+    assert (unknown.exit_code, "shelf" in unknown.output) == (1, True)
+    project.ok("group", "stage", "shelf", "off", "--reason", "done", "--yes")
+
+
 def test_check_names_the_live_rows_that_break_a_law(project: Project) -> None:
     project.make_tables("lossy", 50)
     project.sql("insert into public.lossy_v2 values (7, '[]', null)")

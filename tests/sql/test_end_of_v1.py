@@ -15,6 +15,7 @@ from tests.sql.cases.pairs import (
     blockers,
     both,
     create,
+    group_to_stage,
     register,
     settled,
     to_stage,
@@ -442,7 +443,7 @@ def test_a_table_whose_name_needs_quotes_is_found_as_it_is_written(db: Connectio
     assert rows(db, found) == [("public.named()",)]
 
 
-def test_an_archive_may_depend_on_an_archive(db: Connection) -> None:
+def test_pairs_that_refer_to_each_other_become_archives_together(db: Connection) -> None:
     create(db, PLAIN, "owners")
     create(
         db,
@@ -456,14 +457,15 @@ def test_an_archive_may_depend_on_an_archive(db: Connection) -> None:
     )
     for name in ("owners", "things"):
         register(db, name)
-        to_stage(db, "rampdown", name)
-    found = blockers(db, "complete", "owners")
-    assert "of_owner of public.things" in found["v1_dependents"]
-    hints = rows(db, "select b ->> 'hint' from crossfade.pairs p, crossfade_private.stage_blockers("
-                     "p, 'complete') b where p.name = 'owners'")  # fmt: skip
-    assert "crossfade stage set things complete --confirm" in hints[0][0]
-    call(db, "set_stage", "things", "complete", "test", True)
-    call(db, "set_stage", "owners", "complete", "test", True)
+    group_to_stage(db, "rampdown", "owners", "things")
+    for name, other in (("owners", "things"), ("things", "owners")):
+        found = blockers(db, "complete", name)
+        assert list(found) == ["group"], "their own foreign keys are in nobody's way"
+        assert f'"{other}" is in rampdown' in found["group"]
+        with refused("CF005", 409):
+            call(db, "set_stage", name, "complete", "test", True)
+    call(db, "set_group_stage", "things", "complete", "test", True)
+    assert rows(db, "select stage from crossfade.pairs") == [("complete",), ("complete",)]
 
 
 @begins_with(pair)

@@ -42,6 +42,7 @@ def test_all_nouns_are_there() -> None:
         "doctor",
         "events",
         "flags",
+        "group",
         "install",
         "kill",
         "login",

@@ -18,6 +18,7 @@ from crossfade.cli import (
     events,
     flags,
     flags_file,
+    groups,
     install,
     kill,
     lazy,
@@ -67,6 +68,7 @@ pair_new.add_to(pair.app)
 app.command("plan")(plan.plan)
 app.add_typer(pair.app, name="pair")
 app.add_typer(stage.app, name="stage")
+app.add_typer(groups.app, name="group")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(verify.app, name="verify")
 app.command("repair")(verify.repair)

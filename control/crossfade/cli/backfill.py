@@ -106,9 +106,20 @@ def interrupted(command: str) -> None:
 
 def finish(batch: Batch, *, as_json: bool) -> None:
     """Print the run; exit code 1 unless it finished."""
+    emit(batch.run, as_json=as_json, render=lambda: outcome(batch))
+    require_finished(batch)
+
+
+def outcome(batch: Batch) -> str:
+    """What a run did, in one line."""
     done = batch.run
     text = f"Run {done.id} of {done.pair} {batch.state}: {done.rows_done} rows read"
-    emit(done, as_json=as_json, render=lambda: f"{text}, {done.rows_written} written")
+    return f"{text}, {done.rows_written} written"
+
+
+def require_finished(batch: Batch) -> None:
+    """Raise unless the run has finished."""
+    done = batch.run
     if batch.state is not RunState.FINISHED:
         raise CrossfadeError(
             f"Run {done.id} is {batch.state}{f': {batch.reason}' if batch.reason else ''}",

@@ -86,6 +86,13 @@ def register(
     cohort_key: Annotated[
         str | None, typer.Option(help="Key of the buckets.", show_default="the pair's name")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Pairs of one group change stage together.",
+            show_default="that of the pairs to which foreign keys tie it",
+        ),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Register a pair: its triggers are made, but nothing is mirrored before stage dualwrite.
@@ -103,6 +110,7 @@ def register(
         failure_policy=failure_policy,
         gate_flag=gate_flag,
         cohort_key=cohort_key,
+        group=group,
     )
     opened = gateway(context)
     confirm(

@@ -28,6 +28,8 @@ from crossfade.models import (
     CohortChanged,
     ConversionCheck,
     Driven,
+    GroupMoved,
+    GroupStatus,
     HealthSample,
     Ignored,
     Judged,
@@ -243,7 +245,9 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
     def register_pair(self, spec: PairSpec) -> Registered:
         """Register; the same description twice is no error."""
         given = asdict(spec)
-        options = {name: given.pop(name) for name in ("failure_policy", "gate_flag", "cohort_key")}
+        options = {
+            name: given.pop(name) for name in ("failure_policy", "gate_flag", "cohort_key", "group")
+        }
         given["key"] = list(spec.key) or None
         given["options"] = {name: value for name, value in options.items() if value is not None}
         answer = self._api.rpc("register_pair", **given)
@@ -308,6 +312,19 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         """Move a pair to another stage."""
         return self._api.ask(
             StageChanged, "set_stage", pair=pair, stage=stage, reason=reason, confirm=confirm
+        )
+
+    def group_status(self, name: str | None = None) -> tuple[GroupStatus, ...]:
+        """Return all groups, or the one of this name or with this pair."""
+        answer = self._api.rpc("group_status", name=name)
+        return tuple(parse(GroupStatus, row) for row in answer["groups"])
+
+    def set_group_stage(
+        self, name: str, stage: Stage, *, reason: str | None, confirm: bool
+    ) -> GroupMoved:
+        """Move all pairs of a group to a stage, or none."""
+        return self._api.ask(
+            GroupMoved, "set_group_stage", name=name, stage=stage, reason=reason, confirm=confirm
         )
 
     def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:

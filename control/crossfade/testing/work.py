@@ -11,10 +11,14 @@ from crossfade.models import (
     Batch,
     ConversionCheck,
     Driven,
+    GroupMoved,
+    GroupPair,
+    GroupStatus,
     Ignored,
     Judged,
     Key,
     MirrorChanged,
+    PairMoved,
     PairStatus,
     Refreshed,
     Registered,
@@ -209,6 +213,44 @@ class FakeWork(FakeState):
         self.pairs[pair] = replace(found, stage=stage)
         self.version += 1
         return StageChanged(pair, found.stage, stage, self.version)
+
+    def group_status(self, name: str | None = None) -> tuple[GroupStatus, ...]:
+        """By the groups of the pairs; a pair without one is alone."""
+        self._called("group_status", name)
+        groups: dict[str, list[PairStatus]] = {}
+        for pair in sorted(self.pairs):
+            groups.setdefault(self.pairs[pair].group or pair, []).append(self.pairs[pair])
+        found = {
+            group: pairs
+            for group, pairs in groups.items()
+            if name in (None, group, *(pair.name for pair in pairs))
+        }
+        if name and not found:
+            raise refusal(ErrorCode.UNKNOWN_PAIR, f'Unknown group "{name}"')
+        return tuple(self._group(group, pairs) for group, pairs in found.items())
+
+    def _group(self, name: str, pairs: list[PairStatus]) -> GroupStatus:
+        lowest = min(pairs, key=lambda pair: pair.stage.rank)
+        return GroupStatus(
+            name,
+            tuple(GroupPair(pair.name, pair.stage, pair.mirror, pair.percentage) for pair in pairs),
+            lowest.stage,
+            lowest.next_stage,
+            tuple(replace(blocker, pair=pair.name) for pair in pairs for blocker in pair.blockers),
+        )
+
+    def set_group_stage(
+        self, name: str, stage: Stage, *, reason: str | None, confirm: bool
+    ) -> GroupMoved:
+        """As ``set_stage`` of each."""
+        (group,) = self.group_status(name)
+        before = [self.pairs[pair.pair] for pair in group.pairs]
+        for pair in before:
+            if pair.stage is not stage:
+                self.set_stage(pair.name, stage, reason=reason, confirm=confirm)
+        return GroupMoved(
+            tuple(PairMoved(pair.name, pair.stage, stage) for pair in before), self.version
+        )
 
     def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
         """Refused when users depend on it."""

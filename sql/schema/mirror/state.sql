@@ -10,7 +10,7 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case
-    when mirror = 'off' then 'off'
+    when mirror in ('off', 'waiting') then 'off'
     when mirror = 'both' then 'on'
     when mirror = 'log_only' then 'log'
     when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored

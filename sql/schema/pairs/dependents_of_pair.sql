@@ -64,18 +64,15 @@ as $$
     select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
       c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
       coalesce(
-        (select format('crossfade stage set %s complete --confirm', q.name) from crossfade.pairs q
-          where to_regclass(q.v1_table) = o.conrelid),
         crossfade_private.child_command(o.oid, pair),
         format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
     from v1
     join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
       and o.conrelid not in (v1.tab, v1.other)
     join pg_catalog.pg_class c on c.oid = o.conrelid
-    -- An archive may point to an archive.
+    -- An archive may point to an archive, and the pairs of a group become that together.
     where not exists (
-      select from crossfade.pairs q
-      where q.stage = 'complete' and to_regclass(q.v1_table) = o.conrelid)
+      select from crossfade.pairs q where to_regclass(q.v1_table) = o.conrelid)
     union all
     select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
     -- Entering complete makes these sequences V2's.

@@ -80,6 +80,9 @@ begin
       c.conname)
     from pg_catalog.pg_constraint c
     where c.contype = 'f' and (c.conrelid, c.confrelid) in ((v_1, v_2), (v_2, v_1));
+  if exists (select from crossfade.pairs q where q.name <> (pair).name) then
+    return query select crossfade_private.group_problems(pair);
+  end if;
   return query
     select format('table %s already belongs to pair "%s"', p.t, p.name)
     from (select q.name, unnest(array[q.v1_table, q.v2_table]) t from crossfade.pairs q) p

@@ -76,12 +76,13 @@ set search_path = pg_catalog, pg_temp
 as $$
   select p.* from crossfade.pairs p
   where case when rollback_pairs.level = 'FEATURE' then p.gate_flag = rollback_pairs.scope
-    else rollback_pairs.scope = '*' or p.name = rollback_pairs.scope end
+    else rollback_pairs.scope = '*'
+      or p.name in (select crossfade_private.group_of(rollback_pairs.scope)) end
   order by p.name;
 $$;
 
 comment on function crossfade_private.rollback_pairs is
-  'Pairs a rollback is about: the named one, all of them for *, those gated by the flag for FEATURE.';
+  'Pairs a rollback is about: the named one and those of its group, all of them for *, those gated by the flag for FEATURE.';
 
 create or replace function crossfade_private.rollback_plan(
   level text, scope text, reason text, automatic boolean

@@ -99,17 +99,18 @@ declare
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin
   if v_wanted < v_at then
-    perform crossfade.set_stage(pair, wanted_stage, reason);
+    perform crossfade_private.move_pairs(array[pair], wanted_stage, reason, false, false);
   end if;
   -- Forward one stage at a time, so that every precondition is asked. The cohort belongs to live.
   for v_next in v_at + 1 .. v_wanted loop
     if v_stages[v_next] = 'rampdown' then
       perform crossfade_private.restore_cohort(cohort, reason);
     end if;
-    perform crossfade.set_stage(pair, v_stages[v_next], reason, true);
+    -- The snapshot answers for the group.
+    perform crossfade_private.move_pairs(array[pair], v_stages[v_next], reason, true, false);
   end loop;
   perform crossfade_private.restore_cohort(cohort, reason);
 end $$;
 
 comment on function crossfade_private.restore_pair is
-  'Bring stage and cohort of a pair back on set_stage''s and set_cohort''s own paths, with their refusals (CF005, CF006).';
+  'Bring stage and cohort of a pair back on the paths of set_stage and set_cohort, with their refusals but those of its group (CF005, CF006).';

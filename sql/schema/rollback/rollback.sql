@@ -41,7 +41,7 @@ begin
 end $$;
 
 comment on function crossfade.rollback is
-  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback); scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
+  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback). A pair brings the others of its group with it; scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
 
 create or replace function crossfade.rearm(pair text, reason text)
 returns jsonb
@@ -50,16 +50,19 @@ language plpgsql volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_pairs text[];
 begin
   perform crossfade_private.get_pair(pair);
   perform crossfade_private.require_reason(rearm.reason, format('rearm "%s"', rearm.pair));
-  perform crossfade_private.lock_control(false, array[pair]);
+  v_pairs := array(select crossfade_private.group_of(pair));
+  perform crossfade_private.lock_control(false, v_pairs);
   update crossfade.pairs p set latched_at = null, latch_reason = null
-  where p.name = rearm.pair and p.latched_at is not null;
+  where p.name = any (v_pairs) and p.latched_at is not null;
   perform crossfade_private.put_rollout(r, 'running', rearm.reason)
-  from crossfade.rollouts r where r.pair = rearm.pair and r.state = 'rolled_back';
+  from crossfade.rollouts r where r.pair = any (v_pairs) and r.state = 'rolled_back';
   return jsonb_build_object('pair', rearm.pair, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.rearm is
-  'Allow a pair to go forward again after an automatic rollback; a rollout that was rolled back goes on from the step the pair is at. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';
+  'Allow a pair and the rest of its group to go forward again after an automatic rollback; a rollout that was rolled back goes on from the step the pair is at. Safe to repeat. Returns {"pair", "flags_version"}. CF001, CF007 no reason.';

@@ -26,7 +26,12 @@ begin
     if v_stages[v_place] = 'rampdown' then
       perform crossfade.set_cohort((pair).name, '{"percentage": 100}', reason);
     end if;
-    perform crossfade.set_stage((pair).name, v_stages[v_place], reason, true);
+    -- A plan opens the stages of its pair's group, too: none of it may be overtaken.
+    perform crossfade_private.move_pairs(array(
+        select g.name from crossfade_private.group_of((pair).name) with ordinality g(name, n)
+        join crossfade.pairs p on p.name = g.name
+          and crossfade_private.stage_number(p.stage) < v_place
+        order by g.n), v_stages[v_place], reason, true, false);
   end loop;
   if step ->> 'stage' = 'live' then
     perform crossfade.set_cohort((pair).name,
@@ -35,7 +40,7 @@ begin
 end $$;
 
 comment on function crossfade_private.enter_step is
-  'Set flags, stage and percentage of a step through set_flag, set_stage and set_cohort, with their refusals (CF005, CF006).';
+  'Set flags, stage and percentage of a step through set_flag, set_cohort and, for the whole group, move_pairs, with their refusals (CF005, CF006).';
 
 create or replace function crossfade_private.may_give_up(
   pair crossfade.pairs, rollout crossfade.rollouts, waits jsonb

@@ -66,7 +66,8 @@ as $$
     from (
       select max(b.at) + make_interval(secs => (crossfade_private.setting_number(
         'rollout_cooldown_s') / (rollout).speed)::double precision) as ends_at
-      from crossfade.rollbacks b where b.automatic and b.scope in ((pair).name, '*')
+      from crossfade.rollbacks b where b.automatic and (
+        b.scope = '*' or b.scope in (select crossfade_private.group_of((pair).name)))
     ) c
     where c.ends_at > clock_timestamp()
     union all
@@ -146,18 +147,22 @@ as $$
       rollout_waits.pair, coalesce(f.current -> 'gates', '[]')) w
     where f.reached > 0
     union all
-    select 6, crossfade_private.wait_for('stage', b ->> 'message') || jsonb_build_object(
-      'blocker', b ->> 'code', 'hint', b ->> 'hint')
+    select 6, crossfade_private.wait_for('stage', case when o.name = (rollout_waits.pair).name
+        then b ->> 'message' else format('"%s": %s', o.name, b ->> 'message') end)
+      || jsonb_build_object('pair', o.name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
     from f
-    cross join lateral crossfade_private.stage_blockers(rollout_waits.pair,
+    cross join crossfade_private.group_of((rollout_waits.pair).name) g(name)
+    join crossfade.pairs o on o.name = g.name and crossfade_private.stage_number(o.stage)
+      <= crossfade_private.stage_number((rollout_waits.pair).stage)
+    cross join lateral crossfade_private.own_blockers(o,
       (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
         crossfade_private.stage_number((rollout_waits.pair).stage)]) b
     where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
       -- On the way through live the percentage rises first.
-      and b ->> 'code' <> 'percentage'
+      and (b ->> 'code' <> 'percentage' or o.name <> (rollout_waits.pair).name)
   )
   select coalesce(jsonb_agg(w.wait order by w.place), '[]') from waits w;
 $$;
 
 comment on function crossfade_private.rollout_waits is
-  'Everything the next step waits for: [{"code", "message"}]; [] when it may be taken now. automatic: a living monitor is needed as well.';
+  'Everything the next step waits for: [{"code", "message"}], with "pair", "blocker" and "hint" where a stage of that pair of the group is waited for; [] when it may be taken now. automatic: a living monitor is needed as well.';

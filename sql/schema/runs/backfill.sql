@@ -16,6 +16,7 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_run bigint;
+  v_mirror text;
 begin
   if direction not in ('v1_to_v2', 'v2_to_v1') or ranges not between 1 and 64 then
     perform crossfade_private.fail(400, 'CF012',
@@ -39,20 +40,26 @@ begin
       jsonb_build_object('pair', pair, 'stage', v_pair.stage, 'direction', direction),
         'crossfade backfill run PAIR --direction v2_to_v1 brings version 1 up to date.');
   end if;
-  if v_pair.stage <> 'complete' and (select m.mirror from crossfade_private.mirror_state m
-    where m.pair = start_backfill.pair) <> 'both' then
+  select m.mirror into v_mirror from crossfade_private.mirror_state m
+  where m.pair = start_backfill.pair;
+  if v_pair.stage = 'off' or v_mirror = 'log_only' then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot backfill "%s": its writes are not mirrored (stage %s)', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
         'crossfade stage set PAIR dualwrite, then backfill.');
   end if;
   perform crossfade_private.require_parents(v_pair, direction);
+  if v_mirror = 'waiting' then
+    perform crossfade_private.require_parents(v_pair, 'v1_to_v2');
+  end if;
   update crossfade_private.mirror_state m
-  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' else m.mirror end
+  set tombstones = true, mirror = case m.mirror when 'archived' then 'reverse' when 'waiting'
+    then 'both' else m.mirror end
   where m.pair = start_backfill.pair;
   delete from crossfade_private.tombstones z where z.pair = start_backfill.pair;
-  if v_pair.stage = 'complete' then
-    -- The way back from complete begins here: V2 is mirrored again while V1 still refuses writes.
+  if v_mirror in ('archived', 'waiting') then
+    -- Mirroring begins here: on the way back from complete, of V2 while V1 still refuses writes; in
+    -- dualwrite, of a pair that had to wait for the pairs its rows refer to.
     update crossfade.pairs p set stage_xid = null where p.name = start_backfill.pair;
   end if;
   v_run := crossfade_private.start_run('backfill', v_pair, direction, ranges);
@@ -101,6 +108,7 @@ begin
   if v_wait is not null then
     return crossfade_private.batch_json(run, 'waiting', v_wait);
   end if;
+  perform crossfade_private.bound_run(v_run, v_pieces);
   perform crossfade_private.begin_engine_write(v_pair.name);
   v_done := crossfade_private.run_batch(v_run, v_pair, v_pieces, target_ms);
   begin

@@ -5,23 +5,10 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Pairs that refer to each other in a circle have no first one.
-  with recursive edge(child, parent) as (
-    select c.name, p.name
-    from crossfade.pairs c
-    join pg_catalog.pg_constraint k on k.contype = 'f'
-      and k.conrelid = to_regclass(case side when 1 then c.v1_table else c.v2_table end)
-    join crossfade.pairs p on p.name <> c.name
-      and k.confrelid = to_regclass(case side when 1 then p.v1_table else p.v2_table end)
-  ),
-  above(start, name) as (
-    select e.parent, e.parent from edge e where e.child = (pair_parents.pair).name
-    union
-    select a.start, e.parent from above a join edge e on e.child = a.name
-  )
-  select a.start from above a
-  group by a.start having not bool_or(a.name = (pair_parents.pair).name)
-  order by a.start;
+  select k.parent from crossfade_private.foreign_keys_between_pairs() k
+  join crossfade_private.pair_ancestors() a on a.pair = k.child and a.ancestor = k.parent
+  where k.child = (pair_parents.pair).name and k.side = pair_parents.side
+  order by k.parent;
 $$;
 
 comment on function crossfade_private.pair_parents is

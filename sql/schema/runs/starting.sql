@@ -1,7 +1,7 @@
 -- Starting a run of any kind, with its ranges of keys.
 
 create or replace function crossfade_private.split_keys(
-  pieces jsonb, ranges integer, bounded boolean, sample_pct real
+  pieces jsonb, ranges integer, sample_pct real
 )
 returns table (range integer, after_key jsonb, upto_key jsonb)
 language plpgsql volatile
@@ -10,13 +10,11 @@ set enable_seqscan = off
 set jit = off
 as $$
 begin
-  -- The upper bound is fixed here: later rows are mirrored, and without it inserts could keep
-  -- a run going.
   -- Cuts come from a sample, so that starting a run costs the same on ten rows and on ten million.
   return query execute crossfade_private.render($sql$
     with cf_sample as (
       select {skey_json_s} cf_key, ntile($1) over (order by {skey_s}) cf_part, {skey_s}
-      from {source} cf_s tablesample system ($3)
+      from {source} cf_s tablesample system ($2)
       where $1 > 1
     ),
     cut as (
@@ -26,16 +24,40 @@ begin
     bound (part, k) as (
       select c.cf_part::integer, c.cf_key from cut c where c.cf_part < $1
       union all
-      select $1, (select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1)
+      select $1, null
     )
-    select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part),
-      case when $2 or b.part < $1 then b.k end
+    select row_number() over (order by b.part)::integer, lag(b.k) over (order by b.part), b.k
     from bound b
-  $sql$, pieces) using ranges, bounded, sample_pct;
+  $sql$, pieces) using ranges, sample_pct;
 end $$;
 
 comment on function crossfade_private.split_keys is
-  'Disjoint key ranges of about equal size, cut from a sample; the last one ends at the largest key, or is open above when not bounded.';
+  'Disjoint key ranges of about equal size, cut from a sample; the last one is open above.';
+
+create or replace function crossfade_private.bound_run(run crossfade.runs, pieces jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_range integer;
+  v_last jsonb;
+begin
+  -- A worker that has the range has bounded it, too.
+  select a.range into v_range from crossfade.run_ranges a
+  where a.run = (bound_run.run).id and a.upto_key is null and not a.done
+  for update skip locked;
+  if not found then
+    return;
+  end if;
+  execute crossfade_private.render(
+    'select {skey_json_s} from {source} cf_s order by {skey_desc} limit 1', pieces) into v_last;
+  update crossfade.run_ranges a set upto_key = v_last, done = v_last is null
+  where a.run = (bound_run.run).id and a.range = v_range;
+end $$;
+
+comment on function crossfade_private.bound_run is
+  'Let a backfill end at the largest key there is, without which inserts could keep it going; an empty table has nothing to copy. Not before those who wrote unmirrored have ended: their rows may have larger keys than any that can be seen.';
 
 create or replace function crossfade_private.estimate_rows(tab regclass)
 returns bigint
@@ -107,12 +129,8 @@ begin
     crossfade_private.setting_number('batch_first_rows'),
     crossfade_private.others_transactions(v_run),
     crossfade_private.converters_version(pair), clock_timestamp()
-  from crossfade_private.split_keys(
-    v_pieces, start_run.ranges, start_run.kind = 'backfill',
+  from crossfade_private.split_keys(v_pieces, start_run.ranges,
     least(100, 2000000 / greatest(v_rows, 1))::real) s;
-  -- A backfill of an empty table has no upper bound and nothing to do.
-  update crossfade.run_ranges a set done = true
-  where a.run = v_run and a.upto_key is null and start_run.kind = 'backfill';
   return v_run;
 end $$;
 

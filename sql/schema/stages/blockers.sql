@@ -1,6 +1,6 @@
 -- Everything that keeps a pair from the next stage.
 
-create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
+create or replace function crossfade_private.own_blockers(pair crossfade.pairs, stage text)
 returns setof jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -17,7 +17,7 @@ begin
       format('crossfade stage set %s %s --reason "..."', (pair).name, v_next));
     return;
   end if;
-  select c.* into v_cohort from crossfade.cohorts c where c.pair = (stage_blockers.pair).name;
+  select c.* into v_cohort from crossfade.cohorts c where c.pair = (own_blockers.pair).name;
   for v_problem in select crossfade_private.mirror_problems(pair) loop
     return next crossfade_private.blocker('mirror_broken', v_problem,
       'Change what is named, then register the pair again.');
@@ -28,7 +28,7 @@ begin
       'columns have changed since the pair was registered',
       'Adapt the converters and register the pair again.');
   end if;
-  if exists (select from crossfade.runs r where r.pair = (stage_blockers.pair).name
+  if exists (select from crossfade.runs r where r.pair = (own_blockers.pair).name
     and r.kind = 'backfill' and r.state in ('running', 'paused')) then
     return next crossfade_private.blocker('backfill_running', 'a backfill is not finished',
       format('crossfade backfill run %s', (pair).name));
@@ -48,7 +48,7 @@ begin
   end if;
   if stage in ('live', 'rampdown')
     and (select m.mirror from crossfade_private.mirror_state m
-      where m.pair = (stage_blockers.pair).name) <> 'both' then
+      where m.pair = (own_blockers.pair).name) <> 'both' then
     return next crossfade_private.blocker('mirror_paused',
       'the mirror only notes changed rows (log_only)',
       format(
@@ -79,6 +79,40 @@ begin
       'Wait.');
   end if;
 end $$;
+
+comment on function crossfade_private.own_blockers is
+  'What stands between a pair and its next stage, but for its group; no row when nothing does.';
+
+create or replace function crossfade_private.group_blockers(pair crossfade.pairs, stage text)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('group',
+    format('the pairs of group "%s" change stage together: %s', min(g.name),
+      string_agg(format('"%s" is in %s', o.name, o.stage), ', ' order by o.name)),
+    format('crossfade group stage %s %s --reason "..."', min(g.name), group_blockers.stage))
+  from crossfade_private.pair_groups() g
+  join crossfade_private.pair_groups() m on m.name = g.name and m.pair <> g.pair
+  join crossfade.pairs o on o.name = m.pair
+    and crossfade_private.stage_number(o.stage)
+      < crossfade_private.stage_number(group_blockers.stage)
+  where g.pair = (group_blockers.pair).name
+  having count(*) > 0;
+$$;
+
+comment on function crossfade_private.group_blockers is
+  'Why a pair cannot enter a stage alone: others of its group have not entered it.';
+
+create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.own_blockers(pair, stage)
+  union all
+  select crossfade_private.group_blockers(pair, stage);
+$$;
 
 comment on function crossfade_private.stage_blockers is
   'What stands between a pair and its next stage; no row when nothing does.';

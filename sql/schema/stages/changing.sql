@@ -9,8 +9,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform crossfade_private.fail(409, 'CF005',
-    format('Cannot set "%s" to %s: %s', (pair).name, stage,
-      (select string_agg(b ->> 'message', '; ') from jsonb_array_elements(blockers) b)),
+    format('Cannot set "%s" to %s: %s', (pair).name, stage, (
+      select string_agg(case when b ->> 'pair' <> (pair).name
+          then format('"%s": %s', b ->> 'pair', b ->> 'message') else b ->> 'message' end, '; ')
+      from jsonb_array_elements(blockers) b)),
     jsonb_build_object('pair', (pair).name, 'stage', (pair).stage, 'wanted', stage, 'blockers',
       blockers),
     coalesce(nullif(blockers -> 0 ->> 'hint', ''), 'crossfade stage blockers PAIR'));
@@ -50,6 +52,41 @@ end $$;
 comment on function crossfade_private.check_way_back is
   'Only complete has preconditions on the way back (CF005).';
 
+create or replace function crossfade_private.check_group_way_back(
+  pair crossfade.pairs, stage text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_group constant text := (select g.name from crossfade_private.pair_groups() g
+    where g.pair = (check_group_way_back.pair).name);
+  v_others constant text[] := array(
+    select o.name from crossfade.pairs o
+    where o.name <> (check_group_way_back.pair).name and case
+      -- An archive that refuses writes would refuse what foreign keys do to it.
+      when (check_group_way_back.pair).stage = 'complete' then o.stage = 'complete' and o.name in (
+        select crossfade_private.group_of((check_group_way_back.pair).name))
+      -- Rows would refer to rows that are mirrored no more.
+      when check_group_way_back.stage = 'off' then o.stage <> 'off' and exists (
+        select from crossfade_private.pair_ancestors() a
+        where a.pair = o.name and a.ancestor = (check_group_way_back.pair).name)
+      else false end
+    order by o.name);
+begin
+  if v_others <> '{}' then
+    perform crossfade_private.refuse_stage(pair, stage, jsonb_build_array(
+      crossfade_private.blocker('group',
+        format('"%s" %s of its group and would be left behind', array_to_string(v_others, '", "'),
+          case cardinality(v_others) when 1 then 'is' else 'are' end),
+        format('crossfade group stage %s %s --reason "..."', v_group, stage))));
+  end if;
+end $$;
+
+comment on function crossfade_private.check_group_way_back is
+  'CF005 where a pair cannot go back without others of its group: out of complete, and off while pairs refer to it.';
+
 create or replace function crossfade_private.change_leader(pair crossfade.pairs, stage text)
 returns jsonb
 language plpgsql volatile
@@ -85,7 +122,14 @@ declare
   v_version bigint := crossfade_private.bump_version();
   v_forward boolean := crossfade_private.stage_number(stage) > crossfade_private.stage_number(
     (pair).stage);
-  v_mirror text := case stage when 'off' then 'off' when 'complete' then 'archived' else 'both' end;
+  v_mirror text := case
+    when stage = 'off' then 'off'
+    when stage = 'complete' then 'archived'
+    -- Its rows refer to rows that are not copied yet: every write would fail. Nothing is lost: its
+    -- backfill comes after theirs, and begins by switching its mirror on.
+    when (pair).stage = 'off' and exists (
+      select from crossfade_private.uncopied_parents(pair, 'v1_to_v2')) then 'waiting'
+    else 'both' end;
   v_row crossfade.pairs;
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
   v_watched boolean := stage = 'rampdown';

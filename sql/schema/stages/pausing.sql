@@ -28,6 +28,16 @@ begin
   end if;
   select m.mirror into v_before from crossfade_private.mirror_state m
     where m.pair = set_mirror.pair;
+  if v_before = 'waiting' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot set the mirror of "%s" to %s: it waits for pairs that its rows refer to', pair,
+        mode),
+      jsonb_build_object('pair', pair, 'blockers', (
+        select jsonb_agg(crossfade_private.blocker('parent_backfill_needed',
+          format('"%s" is not copied yet', u), format('crossfade backfill run %s', u)))
+        from crossfade_private.uncopied_parents(v_pair, 'v1_to_v2') u)),
+      format('crossfade group backfill %s', pair));
+  end if;
   if v_before <> mode then
     update crossfade_private.mirror_state m set mirror = set_mirror.mode
       where m.pair = set_mirror.pair;

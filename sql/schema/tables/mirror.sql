@@ -7,12 +7,13 @@ create table if not exists crossfade_private.mirror_state (
   tombstones boolean not null default false,
   opened boolean not null default false,
   watched_since timestamptz,
-  constraint mirror_is_known check (mirror in ('off', 'both', 'log_only', 'archived', 'reverse')),
+  constraint mirror_is_known check (
+    mirror in ('off', 'waiting', 'both', 'log_only', 'archived', 'reverse')),
   constraint failure_policy_is_known check (failure_policy in ('record', 'raise'))
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
 

@@ -10,6 +10,8 @@ as $$
     'v2_table', (pair_json.pair).v2_table,
     'to_v2', (pair_json.pair).to_v2, 'to_v1', (pair_json.pair).to_v1,
     'key_columns', (pair_json.pair).key_columns,
+    'group', (
+      select g.name from crossfade_private.pair_groups() g where g.pair = (pair_json.pair).name),
     'stage', (pair_json.pair).stage, 'gate_flag', (pair_json.pair).gate_flag,
     'mirror', m.mirror, 'failure_policy', m.failure_policy,
     'latched_at', (pair_json.pair).latched_at, 'latch_reason', (pair_json.pair).latch_reason,

@@ -147,6 +147,21 @@ def to_stage(db: Connection, stage: str, name: str = "things") -> None:
         call(db, "set_stage", name, step, "test", True)
 
 
+def group_to_stage(db: Connection, stage: str, *names: str) -> None:
+    """As to_stage, for pairs of one group; parents first."""
+    for setting in ("shadow_min_reads", "stage_bake_s"):
+        call(db, "set_setting", setting, "0", "test")
+    for step in STAGES[: STAGES.index(stage) + 1]:
+        for name in names:
+            if step == "shadow":
+                backfill(db, name)
+            if step == "live":
+                verify(db, name)
+            if step == "rampdown":
+                call(db, "set_cohort", name, {"percentage": 100}, "test")
+        call(db, "set_group_stage", names[0], step, "test", True)
+
+
 def mirror(db: Connection, mode: str, name: str = "things") -> None:
     call(db, "set_mirror", name, mode, "test")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import psycopg
 import pytest
 
-from tests.sql.cases.pairs import backfill, repair
-from tests.sql.conftest import Connection, begins_with
+from tests.sql import rollouts
+from tests.sql.cases.pairs import backfill, group_to_stage, repair
+from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -34,14 +34,15 @@ def pair(
         enrol(db, name)
 
 
-def enrol(db: Connection, name: str) -> str:
+def enrol(db: Connection, name: str, **options: str) -> str:
     names = [f"public.{name}{part}" for part in ("", "_v2", "_to_v2", "_to_v1")]
-    return str(call(db, "register_pair", name, *names)["warnings"])
+    return str(call(db, "register_pair", name, *names, options=options)["warnings"])
 
 
 def dualwrite(db: Connection, *names: str) -> None:
+    """Each with its group."""
     for name in names:
-        call(db, "set_stage", name, "dualwrite", "test")
+        call(db, "set_group_stage", name, "dualwrite", "test")
 
 
 def equal(db: Connection, *names: str) -> None:
@@ -192,49 +193,328 @@ def test_a_parent_with_its_children_in_one_statement_reaches_both(
     assert one(db, "select count(*) from public.children") == 0
 
 
+@pytest.mark.parametrize("policy", ["record", "raise"])
+@pytest.mark.parametrize("where", ["both", "V2 only"])
+@begins_with(pair, "parents", registered=False)
+def test_writers_of_a_child_notice_nothing_until_its_parents_are_copied(
+    db: Connection, connect: Connect, where: str, policy: str
+) -> None:
+    pair(
+        db, "children",
+        "references public.parents{v} on delete cascade" if where == "both" else "",
+        "references public.parents_v2 on delete cascade", registered=False,
+    )  # fmt: skip
+    db.execute(FILL)
+    for name in ("parents", "children"):
+        enrol(db, name, failure_policy=policy)
+    dualwrite(db, "parents")
+    assert state(db, "children") == ("dualwrite", "waiting")
+    writer = connect()
+    db.execute("update public.children set body = 'edited' where id <= 10")
+    db.execute("insert into public.children values (100, 7, 'new')")
+    db.execute("update public.children set id = 101 where id = 50")
+    db.execute("delete from public.children where id = 49")
+    if where == "both":
+        db.execute("delete from public.parents where id = 48")
+    with refused("CF005", 409) as refusal:
+        call(db, "set_mirror", "children", "log_only", "test")
+    assert "parents" in str(refusal.detail)
+    backfill(db, "parents")
+    with writer.transaction():
+        # Its transaction began before the child is mirrored, and it has written already.
+        writer.execute("insert into public.children values (200, 1, 'unmirrored')")
+        run = call(db, "start_backfill", "children")["run"]["id"]
+        assert state(db, "children") == ("dualwrite", "both")
+        assert call(db, "backfill_batch", run)["state"] == "waiting"
+        writer.execute("insert into public.children values (201, 1, 'mirrored')")
+    while call(db, "backfill_batch", run)["state"] != "finished":
+        pass
+    equal(db, "parents", "children")
+    assert one(db, "select count(*) from public.children_v2 where id in (100, 101, 200, 201)") == 4
+
+
 @begins_with(pair, "parents")
-def test_a_parent_switched_off_under_its_child_costs_only_what_repair_brings_back(
+def test_a_waiting_child_is_not_backfilled_either_way_before_its_parents(db: Connection) -> None:
+    pair(db, "children", "references public.parents{v}")
+    dualwrite(db, "parents")
+    for direction in ("v1_to_v2", "v2_to_v1"):
+        with refused("CF005", 409):
+            call(db, "start_backfill", "children", direction)
+    assert state(db, "children") == ("dualwrite", "waiting")
+
+
+# One stage, one transaction -----------------------------------------------------------------------
+
+
+def family(db: Connection, *, rows: bool = True) -> None:
+    """Parents, children, grandchildren, and one that is tied to nobody."""
+    pair(db, "parents")
+    pair(db, "children", "references public.parents{v} on delete cascade on update cascade")
+    pair(db, "grandchildren", "", "references public.children_v2 on delete cascade")
+    pair(db, "alone")
+    if rows:
+        db.execute(FILL)
+        db.execute(
+            "insert into public.grandchildren select g, g, 'g' from generate_series(1, 50) g"
+        )
+
+
+FAMILY = ("parents", "children", "grandchildren")
+
+
+def groups(db: Connection) -> dict[str, list[str]]:
+    return {
+        group["group"]: [pair["pair"] for pair in group["pairs"]]
+        for group in call(db, "group_status")["groups"]
+    }
+
+
+@begins_with(family, rows=False)
+def test_foreign_keys_of_either_side_make_a_group_parents_first(db: Connection) -> None:
+    assert groups(db) == {"parents": list(FAMILY), "alone": ["alone"]}
+    for name in ("parents", "grandchildren"):
+        (found,) = call(db, "group_status", name)["groups"]
+        assert found["group"] == "parents"
+    assert call(db, "pair_status", "grandchildren")["pairs"][0]["group"] == "parents"
+    with refused("CF001", 404):
+        call(db, "group_status", "nobody")
+    db.execute("alter table public.alone add foreign key (parent) references public.grandchildren")
+    assert groups(db) == {"parents": [*FAMILY, "alone"]}, "seen at once"
+
+
+def test_a_name_makes_a_group_too_and_pairs_in_a_circle_have_an_order_by_name(
     db: Connection,
 ) -> None:
-    pair(db, "children", "references public.parents{v}")
-    dualwrite(db, "parents", "children")
-    backfill(db, "parents")
-    backfill(db, "children")
-    call(db, "set_stage", "parents", "off", "test")  # going back is always allowed
-    db.execute("insert into public.parents values (6000, null, 'new')")
-    db.execute("insert into public.children values (6000, 6000, 'new')")
-    assert [code for _, _, code in failures(db)] == ["23503"], "noted, and the writer got through"
+    for name in ("b", "a"):
+        pair(db, name, registered=False)
+    db.execute("alter table public.a add foreign key (parent) references public.b")
+    db.execute("alter table public.b add foreign key (parent) references public.a")
+    pair(db, "c", registered=False)
+    for name in ("a", "b"):
+        enrol(db, name)
+    enrol(db, "c", group="shop")
+    assert groups(db) == {"a": ["a", "b"], "shop": ["c"]}
+    enrol(db, "a", group="shop")
+    assert groups(db) == {"shop": ["a", "b", "c"]}
+
+
+def test_a_group_that_cannot_be_is_refused_by_name(db: Connection) -> None:
+    pair(db, "parents", registered=False)
+    pair(db, "children", "references public.parents{v}", registered=False)
+    pair(db, "others", registered=False)
+    enrol(db, "parents", group="one")
+    for name, group, said in (
+        ("children", "two", 'several groups ("one", "two")'),
+        ("children", "Bad name", 'group "Bad name" is no name'),
+        ("children", "parents", 'group "parents" has the name of a pair that is not in it'),
+        ("others", "parents", 'group "parents" has the name of a pair that is not in it'),
+    ):
+        with refused("CF008", 400) as refusal:
+            enrol(db, name, group=group)
+        assert said in refusal.message, refusal.message
+    assert groups(db) == {"one": ["parents"]}
+    enrol(db, "children")
+    assert groups(db) == {"one": ["parents", "children"]}
+    enrol(db, "others", group="two")
+    pair(db, "two", registered=False)
+    with refused("CF008", 400) as refusal:
+        enrol(db, "two")
+    assert 'group "two" has the name of a pair that is not in it' in refusal.message
+
+
+def state(db: Connection, name: str) -> tuple[str, str]:
+    ((stage, mirror),) = rows(
+        db,
+        "select p.stage, m.mirror from crossfade.pairs p "
+        f"join crossfade_private.mirror_state m on m.pair = p.name where p.name = '{name}'",
+    )
+    return stage, mirror
+
+
+def stages(db: Connection) -> list[str]:
+    return [state(db, name)[0] for name in FAMILY]
+
+
+@begins_with(family)
+def test_a_pair_alone_does_not_overtake_its_group(db: Connection) -> None:
+    for name in FAMILY:
+        with refused("CF005", 409) as refusal:
+            call(db, "set_stage", name, "dualwrite", "test")
+        assert [b["code"] for b in refusal.detail["blockers"]] == ["group"]
+        hint = refusal.detail["blockers"][0]["hint"]
+        assert hint == 'crossfade group stage parents dualwrite --reason "..."'
+    call(db, "set_stage", "alone", "dualwrite", "test")
+    dualwrite(db, "children")
+    assert stages(db) == ["dualwrite"] * 3
+    # One that has fallen behind may catch up alone.
+    call(db, "set_stage", "grandchildren", "off", "test")
+    call(db, "set_stage", "grandchildren", "dualwrite", "test")
+
+
+@begins_with(family)
+def test_a_group_moves_whole_or_not_at_all_and_says_who_is_in_the_way(db: Connection) -> None:
     dualwrite(db, "parents")
     backfill(db, "parents")
-    assert call(db, "repair", "children")["remaining"] == 0
-    assert one(db, "select count(*) from public.children_v2 where id = 6000") == 1
-    assert verify(db, "children") == 0
+    backfill(db, "children")
+    with refused("CF005", 409) as refusal:
+        call(db, "set_group_stage", "parents", "shadow", "test")
+    blocked = [(b["pair"], b["code"]) for b in refusal.detail["blockers"]]
+    assert blocked == [("grandchildren", "backfill_needed")]
+    (found,) = call(db, "group_status", "parents")["groups"]
+    assert [(b["pair"], b["code"]) for b in found["blockers"]] == blocked
+    assert (found["stage"], found["next_stage"]) == ("dualwrite", "shadow")
+    assert stages(db) == ["dualwrite"] * 3
+    backfill(db, "grandchildren")
+    moved = call(db, "set_group_stage", "parents", "shadow", "test")["pairs"]
+    assert [(m["pair"], m["before"], m["after"]) for m in moved] == [
+        (name, "dualwrite", "shadow") for name in FAMILY
+    ]
+    assert stages(db) == ["shadow"] * 3
+    assert (
+        call(db, "set_group_stage", "parents", "shadow", "test")["pairs"][0]["before"] == "shadow"
+    )
+    call(db, "set_stage", "children", "dualwrite", "test")
+    with refused("CF005", 409) as refusal:
+        call(db, "set_group_stage", "parents", "live", "test")
+    said = [(b["pair"], b["code"]) for b in refusal.detail["blockers"]]
+    assert ("children", "stage_order") in said
+    assert stages(db) == ["shadow", "dualwrite", "shadow"]
+    for bad, code in (("sideways", "CF012"), (None, "CF012")):
+        with refused(code, 400):
+            call(db, "set_group_stage", "parents", bad, "test")
+
+
+@begins_with(family)
+def test_no_parent_is_switched_off_under_its_children(db: Connection) -> None:
+    dualwrite(db, "parents")
+    for name in FAMILY:
+        backfill(db, name)
+    for name, others in (
+        ("parents", '"children", "grandchildren" are'),
+        ("children", '"grandchildren" is'),
+    ):
+        with refused("CF005", 409) as refusal:
+            call(db, "set_stage", name, "off", "test")
+        assert others in refusal.message
+    call(db, "set_stage", "grandchildren", "off", "test")
+    call(db, "set_stage", "children", "off", "test")
+    dualwrite(db, "parents")
+    backfill(db, "children")
+    call(db, "set_group_stage", "children", "off", "test")
+    assert stages(db) == ["off"] * 3
+
+
+def traffic(db: Connection, n: int, versions: tuple[str, ...] = ("", "_v2")) -> None:
+    """A family, edited and half of it deleted, written through V1, V2 or both."""
+    for place, v in enumerate(versions):
+        key = 1000 * n + 100 * place
+        for table, parent in zip(FAMILY, (None, key, key), strict=True):
+            db.execute(
+                f"insert into public.{table}{v} values (%s, %s, %s), (%s, %s, 'gone')",
+                [key, parent, f"{table}{n}", key + 1, parent and key + 1],
+            )
+        db.execute(f"update public.children{v} set body = body || '!' where id = {key}")
+        db.execute(f"update public.parents{v} set id = {key + 50} where id = {key}")
+        db.execute(f"delete from public.grandchildren{v} where id = {key + 1}")
+        db.execute(f"delete from public.parents{v} where id = {key + 1}")
 
 
 @pytest.mark.parametrize("policy", ["record", "raise"])
-@begins_with(pair, "parents", registered=False)
-def test_what_the_wrong_order_cost_is_repaired(db: Connection, policy: str) -> None:
-    # Live writes reach a child's pair while the parents that were there before are not copied yet.
-    pair(db, "children", "references public.parents{v}", registered=False)
-    db.execute(FILL)
+def test_a_group_goes_through_every_stage_and_back_with_writers_at_each(
+    db: Connection, policy: str
+) -> None:
+    pair(db, "parents", registered=False)
+    pair(
+        db, "children", "references public.parents{v} on delete cascade on update cascade",
+        registered=False,
+    )  # fmt: skip
+    pair(db, "grandchildren", "references public.children{v} on delete cascade", registered=False)
+    for name in FAMILY:
+        enrol(db, name, failure_policy=policy)
+    for setting in ("shadow_min_reads", "stage_bake_s"):
+        call(db, "set_setting", setting, "0", "test")
+    traffic(db, 1, ("",))
+    for n, stage in enumerate(("dualwrite", "shadow", "live", "rampdown", "complete"), 2):
+        for name in FAMILY:
+            if stage == "live":
+                verify(db, name)
+            if stage == "rampdown":
+                call(db, "set_cohort", name, {"percentage": 100}, "test")
+        call(db, "set_group_stage", "parents", stage, "test", True)
+        if stage == "dualwrite":
+            traffic(db, n, ("",))
+            for name in FAMILY:
+                backfill(db, name)
+        elif stage == "complete":
+            traffic(db, n, ("_v2",))
+            break
+        # Nobody but the mirror writes V1 in rampdown: complete counts who does.
+        traffic(db, n + 10, ("_v2",) if stage == "rampdown" else ("", "_v2"))
+        equal(db, *FAMILY)
+    for name in FAMILY:
+        with refused("CF005", 409):
+            call(db, "set_stage", name, "rampdown", "test")
+    for name in ("grandchildren", "children"):
+        with refused("CF005", 409):
+            call(db, "start_backfill", name, "v2_to_v1")
+    for name in FAMILY:
+        backfill(db, name, "v2_to_v1")
+        traffic(db, 20 + FAMILY.index(name), ("_v2",))
+    for name in FAMILY:
+        for _ in range(9):
+            if call(db, "repair", name, follower_only="delete", reason="test")["remaining"] == 0:
+                break
+        verify(db, name)
+        verify(db, name)
+    call(db, "set_group_stage", "children", "rampdown", "test")
+    equal(db, *FAMILY)
+    for n, stage in enumerate(("live", "shadow", "dualwrite", "off"), 30):
+        call(db, "set_group_stage", "parents", stage, "test")
+        if stage != "off":
+            traffic(db, n)
+            equal(db, *FAMILY)
+    assert stages(db) == ["off"] * 3
+
+
+# Going back together ------------------------------------------------------------------------------
+
+
+def live(db: Connection) -> None:
+    family(db)
+    group_to_stage(db, "live", *FAMILY)
+    group_to_stage(db, "live", "alone")
+    for name in (*FAMILY, "alone"):
+        call(db, "set_cohort", name, {"percentage": 25}, "test")
+
+
+@pytest.mark.parametrize("scope", FAMILY)
+@begins_with(live)
+def test_a_rollback_of_one_takes_its_group_back_and_says_so(db: Connection, scope: str) -> None:
+    plan = call(db, "rollback", "COMPLETE", scope, "slow", True, True)["plan"]
+    wanted = sorted(FAMILY)
+    for action in ("set_stage", "set_percentage", "latch"):
+        assert [step["object"] for step in plan if step["action"] == action] == wanted
+    done = call(db, "rollback", "COMPLETE", scope, "slow", True)
+    assert done["plan"] == plan
+    assert stages(db) == ["shadow"] * 3
+    assert state(db, "alone") == ("live", "both")
+    with refused("CF006", 409):
+        call(db, "set_group_stage", "parents", "live", "test")
+    call(db, "rearm", "children", "mended")
+    assert rows(db, "select name from crossfade.pairs where latched_at is not null") == []
+    call(db, "restore_snapshot", done["snapshot"], "it was nothing")
+    assert stages(db) == ["live"] * 3
+
+
+@begins_with(family)
+def test_a_plan_of_one_pair_takes_the_stages_of_its_group(db: Connection) -> None:
+    group_to_stage(db, "shadow", *FAMILY)
     for name in ("parents", "children"):
-        names = [f"public.{name}{part}" for part in ("", "_v2", "_to_v2", "_to_v1")]
-        call(db, "register_pair", name, *names, options={"failure_policy": policy})
-    dualwrite(db, "parents", "children")
-    edit = "update public.children set body = 'edited' where id <= 10"
-    insert = "insert into public.children values (100, 7, 'new')"
-    if policy == "record":
-        db.execute(edit)
-        db.execute(insert)
-    else:
-        for statement in (edit, insert):
-            with pytest.raises(psycopg.errors.ForeignKeyViolation):
-                db.execute(statement)
-    backfill(db, "parents")
-    backfill(db, "children")
-    for _ in range(3):
-        repair(db, "children")
-    equal(db, "parents", "children")
-    assert one(db, "select count(*) from public.children_v2 where body <> 'c'") == (
-        11 if policy == "record" else 0
-    )
+        verify(db, name)
+    rollouts.start(db, rollouts.plan(rollouts.step("five", 5)), "parents")
+    waits = str(rollouts.advance(db, "parents", automatic=False)["waits"])
+    assert '"grandchildren": ' in waits, "the one that is not ready is named"
+    assert stages(db) == ["shadow"] * 3
+    verify(db, "grandchildren")
+    assert rollouts.advance(db, "parents", automatic=False)["advanced"]
+    assert stages(db) == ["live"] * 3

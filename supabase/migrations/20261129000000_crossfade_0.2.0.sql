@@ -7676,15 +7676,20 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
-      -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart that was already made of that row does not differ.
-      delete from {target} cf_t using cf_old cf_r, {source} cf_s
-      where {same_key_t_r} and {same_key_s_r}
-        and not exists (select from lateral {convert} cf_c where not ({differs}));
-      perform {function}_put(array(select row(cf_s.*)::{source}
-        from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+      -- As a rule the counterparts have gone before: a foreign key deleted them with their parent.
+      if exists (select from cf_old cf_r join {source} cf_s on {same_key_s_r}) then
+        -- Another row has the key now: it must not inherit what only the other table held of the
+        -- old. A counterpart that was already made of that row does not differ.
+        delete from {target} cf_t using cf_old cf_r, {source} cf_s
+        where {same_key_t_r} and {same_key_s_r}
+          and not exists (select from lateral {convert} cf_c where not ({differs}));
+        perform {function}_put(array(select row(cf_s.*)::{source}
+          from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+      end if;
+      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
       if exists (
-          select from cf_old cf_r join {target} cf_t on {same_key_t_r}
+          select from (select cf_r.* from cf_old cf_r join {target} cf_t on {same_key_t_r} offset 0)
+            cf_r
           where not exists (select from {source} cf_s where {same_key_s_r})) then
         {raise_dropped}
       end if;
@@ -9816,16 +9821,17 @@ as $$
 declare
   v_boundary jsonb;
 begin
+  -- JSON is made of one key, not of all that are passed on the way to it.
   execute crossfade_private.render($sql$
     select cf_d.cf_key from (
-      (select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      select {skey_json_s} as cf_key, {skey_s} from (select {skey_s} from {source} cf_s
       where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-      order by {skey_s} offset $3 - 1 limit 1)
+      order by {skey_s} offset $3 - 1 limit 1) cf_s
       union all
-      (select {tkey_json_t}, {tkey_t} from {target} cf_t
+      select {tkey_json_t}, {tkey_t} from (select {tkey_t} from {target} cf_t
       where $4 and ($1 is null or ({tkey_t}) > ({skey_1}))
         and ($2 is null or ({tkey_t}) <= ({skey_2}))
-      order by {tkey_t} offset $3 - 1 limit 1)
+      order by {tkey_t} offset $3 - 1 limit 1) cf_t
     ) cf_d order by {skey_d} limit 1
   $sql$, pieces) into v_boundary
   using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows, both_tables;

@@ -51,15 +51,20 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
-      -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart that was already made of that row does not differ.
-      delete from {target} cf_t using cf_old cf_r, {source} cf_s
-      where {same_key_t_r} and {same_key_s_r}
-        and not exists (select from lateral {convert} cf_c where not ({differs}));
-      perform {function}_put(array(select row(cf_s.*)::{source}
-        from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+      -- As a rule the counterparts have gone before: a foreign key deleted them with their parent.
+      if exists (select from cf_old cf_r join {source} cf_s on {same_key_s_r}) then
+        -- Another row has the key now: it must not inherit what only the other table held of the
+        -- old. A counterpart that was already made of that row does not differ.
+        delete from {target} cf_t using cf_old cf_r, {source} cf_s
+        where {same_key_t_r} and {same_key_s_r}
+          and not exists (select from lateral {convert} cf_c where not ({differs}));
+        perform {function}_put(array(select row(cf_s.*)::{source}
+          from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+      end if;
+      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
       if exists (
-          select from cf_old cf_r join {target} cf_t on {same_key_t_r}
+          select from (select cf_r.* from cf_old cf_r join {target} cf_t on {same_key_t_r} offset 0)
+            cf_r
           where not exists (select from {source} cf_s where {same_key_s_r})) then
         {raise_dropped}
       end if;

@@ -16,16 +16,17 @@ as $$
 declare
   v_boundary jsonb;
 begin
+  -- JSON is made of one key, not of all that are passed on the way to it.
   execute crossfade_private.render($sql$
     select cf_d.cf_key from (
-      (select {skey_json_s} as cf_key, {skey_s} from {source} cf_s
+      select {skey_json_s} as cf_key, {skey_s} from (select {skey_s} from {source} cf_s
       where ($1 is null or ({skey_s}) > ({skey_1})) and ($2 is null or ({skey_s}) <= ({skey_2}))
-      order by {skey_s} offset $3 - 1 limit 1)
+      order by {skey_s} offset $3 - 1 limit 1) cf_s
       union all
-      (select {tkey_json_t}, {tkey_t} from {target} cf_t
+      select {tkey_json_t}, {tkey_t} from (select {tkey_t} from {target} cf_t
       where $4 and ($1 is null or ({tkey_t}) > ({skey_1}))
         and ($2 is null or ({tkey_t}) <= ({skey_2}))
-      order by {tkey_t} offset $3 - 1 limit 1)
+      order by {tkey_t} offset $3 - 1 limit 1) cf_t
     ) cf_d order by {skey_d} limit 1
   $sql$, pieces) into v_boundary
   using (run_range).cursor_key, (run_range).upto_key, (run_range).batch_rows, both_tables;

@@ -60,15 +60,20 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
-      -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart that was already made of that row does not differ.
-      delete from settled.notes cf_t using cf_old cf_r, settled.notes_v2 cf_s
-      where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-        and not exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at));
-      perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::settled.notes_v2
-        from settled.notes_v2 cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+      -- As a rule the counterparts have gone before: a foreign key deleted them with their parent.
+      if exists (select from cf_old cf_r join settled.notes_v2 cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))) then
+        -- Another row has the key now: it must not inherit what only the other table held of the
+        -- old. A counterpart that was already made of that row does not differ.
+        delete from settled.notes cf_t using cf_old cf_r, settled.notes_v2 cf_s
+        where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          and not exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at));
+        perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::settled.notes_v2
+          from settled.notes_v2 cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+      end if;
+      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
       if exists (
-          select from cf_old cf_r join settled.notes cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page
+          select from (select cf_r.* from cf_old cf_r join settled.notes cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page offset 0)
+            cf_r
           where not exists (select from settled.notes_v2 cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
         raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes dropped a mirrored write';
       end if;

@@ -65,16 +65,21 @@ begin
     end if;
     get diagnostics cf_written = row_count;
     if cf_written < cf_count then
-      -- Another row has the key now: it must not inherit what only the other table held of the old.
-      -- A counterpart that was already made of that row does not differ.
-      delete from with_from.notes cf_t using cf_old cf_r, with_from.notes_v2 cf_s
-      where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-        and not exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
+      -- As a rule the counterparts have gone before: a foreign key deleted them with their parent.
+      if exists (select from cf_old cf_r join with_from.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))) then
+        -- Another row has the key now: it must not inherit what only the other table held of the
+        -- old. A counterpart that was already made of that row does not differ.
+        delete from with_from.notes cf_t using cf_old cf_r, with_from.notes_v2 cf_s
+        where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
+          and not exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels));
-      perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::with_from.notes_v2
-        from with_from.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+        perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::with_from.notes_v2
+          from with_from.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+      end if;
+      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
       if exists (
-          select from cf_old cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id
+          select from (select cf_r.* from cf_old cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id offset 0)
+            cf_r
           where not exists (select from with_from.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
         raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes dropped a mirrored write';
       end if;

@@ -61,7 +61,7 @@ begin
         perform {function}_put(array(select row(cf_s.*)::{source}
           from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
       end if;
-      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
+      -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (
           select from (select cf_r.* from cf_old cf_r join {target} cf_t on {same_key_t_r} offset 0)
             cf_r

@@ -75,7 +75,7 @@ begin
         perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::called.notes
           from called.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
       end if;
-      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
+      -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (
           select from (select cf_r.* from cf_old cf_r join called.notes_v2 cf_t on (cf_t).id = (cf_r).id offset 0)
             cf_r

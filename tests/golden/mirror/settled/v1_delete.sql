@@ -70,7 +70,7 @@ begin
         perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::settled.notes
           from settled.notes cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
       end if;
-      -- Counterparts first (offset 0): as a rule there are none, and then nothing else is looked up.
+      -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (
           select from (select cf_r.* from cf_old cf_r join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page offset 0)
             cf_r

@@ -13994,11 +13994,14 @@ as $$
     and crossfade_private.stage_number(o.stage)
       < crossfade_private.stage_number(group_blockers.stage)
   where g.pair = (group_blockers.pair).name
+    -- Parents may open first: nothing of theirs refers to a child.
+    and (group_blockers.stage <> 'dualwrite' or m.pair in (
+      select a.ancestor from crossfade_private.pair_ancestors() a where a.pair = g.pair))
   having count(*) > 0;
 $$;
 
 comment on function crossfade_private.group_blockers is
-  'Why a pair cannot enter a stage alone: others of its group have not entered it.';
+  'Why a pair cannot enter a stage alone: others of its group have not entered it; for dualwrite, pairs to which its rows refer.';
 
 create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
 returns setof jsonb
@@ -14524,7 +14527,7 @@ begin
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group; back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
 
 create or replace function crossfade.set_group_stage(
   name text, stage text, reason text, confirm boolean default false

@@ -84,7 +84,7 @@ def test_a_group_goes_to_live_and_back_as_one(project: Project) -> None:
         )
     for name in ("shelf", "book"):
         assert project.register(name).exit_code == 0
-    refused = project.run("stage", "set", "shelf", "dualwrite", "--reason", "begin", "--yes")
+    refused = project.run("stage", "set", "book", "dualwrite", "--reason", "begin", "--yes")
     assert refused.exit_code == 1
     assert "crossfade group stage shelf dualwrite" in refused.output
     found = {group["group"]: group for group in project.data("group", "list")}

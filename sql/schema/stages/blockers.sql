@@ -98,11 +98,14 @@ as $$
     and crossfade_private.stage_number(o.stage)
       < crossfade_private.stage_number(group_blockers.stage)
   where g.pair = (group_blockers.pair).name
+    -- Parents may open first: nothing of theirs refers to a child.
+    and (group_blockers.stage <> 'dualwrite' or m.pair in (
+      select a.ancestor from crossfade_private.pair_ancestors() a where a.pair = g.pair))
   having count(*) > 0;
 $$;
 
 comment on function crossfade_private.group_blockers is
-  'Why a pair cannot enter a stage alone: others of its group have not entered it.';
+  'Why a pair cannot enter a stage alone: others of its group have not entered it; for dualwrite, pairs to which its rows refer.';
 
 create or replace function crossfade_private.stage_blockers(pair crossfade.pairs, stage text)
 returns setof jsonb

@@ -281,6 +281,7 @@ begin
 -- crossfade_private.converter_problems(text, text, regclass, regclass)
 -- crossfade_private.primary_key(regclass)
 -- crossfade_private.pair_problems(crossfade.pairs)
+-- crossfade_private.registration_problems(crossfade.pairs)
 -- crossfade_private.outdated_mirror(crossfade.pairs)
 -- crossfade_private.mirror_problems(crossfade.pairs)
 -- crossfade_private.name_pattern(regclass)
@@ -323,6 +324,7 @@ begin
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.refuse_blind_truncate(text, text)
 -- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.note_behind(text, integer, text, jsonb[])
 -- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
 -- crossfade_private.noted_move(text, jsonb)
@@ -5211,9 +5213,6 @@ begin
       c.conname)
     from pg_catalog.pg_constraint c
     where c.contype = 'f' and (c.conrelid, c.confrelid) in ((v_1, v_2), (v_2, v_1));
-  if exists (select from crossfade.pairs q where q.name <> (pair).name) then
-    return query select crossfade_private.group_problems(pair);
-  end if;
   return query
     select format('table %s already belongs to pair "%s"', p.t, p.name)
     from (select q.name, unnest(array[q.v1_table, q.v2_table]) t from crossfade.pairs q) p
@@ -5225,6 +5224,19 @@ end $$;
 
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
+
+create or replace function crossfade_private.registration_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.pair_problems(pair)
+  union all
+  select crossfade_private.group_problems(pair);
+$$;
+
+comment on function crossfade_private.registration_problems is
+  'Everything that keeps a pair from being registered: of its tables, and of its group.';
 
 create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
 returns setof text
@@ -5883,7 +5895,7 @@ begin
     select jsonb_agg(p) into v_problems
     from crossfade_private.table_problems(v_row.v1_table::regclass, 'V1', v_row.key_columns) p;
   else
-    select jsonb_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+    select jsonb_agg(p) into v_problems from crossfade_private.registration_problems(v_row) p;
   end if;
   return jsonb_build_object('pair', name, 'problems', coalesce(v_problems, '[]'), 'warnings',
     case when v_problems is null and v_row.v1_table <> v_row.v2_table and v_row.to_v2 is not null
@@ -6430,6 +6442,23 @@ $$;
 
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
+
+create or replace function crossfade_private.note_behind(
+  pair text, side integer, operation text, keys jsonb[]
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.record_failure(f.pair, note_behind.side, k, note_behind.operation,
+    f.error_code, f.message)
+  from crossfade.mirror_failures f
+  join unnest(note_behind.keys) k on k in (f.key, f.moved_to)
+  where f.pair = note_behind.pair and f.resolved_at is null and f.moved_to is not null;
+$$;
+
+comment on function crossfade_private.note_behind is
+  'Note writes of rows whose counterpart has another key, since one of the two could not follow: when repair brings them together, the side that was written last wins.';
 
 create or replace function crossfade_private.noted_moves(setting text)
 returns jsonb
@@ -7375,12 +7404,17 @@ begin
     join {source} cf_s on {same_key_s_n}
     cross join lateral {convert_now} cf_c
     where not exists (select from {target} cf_t where {same_key_t_s})
-      -- Its counterpart is there, under a key that it could not leave.
+      -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to = {key_json_s})
+        where f.pair = {pair_literal} and f.resolved_at is null and (f.moved_to = {key_json_s}
+          or f.moved_to is not null and f.key = {key_json_s}))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
+    if cf_written < cf_size then
+      perform crossfade_private.note_behind({pair_literal}, {side}, 'UPDATE',
+        array(select {key_json_s} from unnest(cf_news) cf_s));
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;
@@ -7692,6 +7726,12 @@ begin
             cf_r
           where not exists (select from {source} cf_s where {same_key_s_r})) then
         {raise_dropped}
+      end if;
+      if exists (
+          select from crossfade.mirror_failures f
+          where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null) then
+        perform crossfade_private.note_behind({pair_literal}, {side}, tg_op,
+          array(select {key_json_r} from cf_old cf_r));
       end if;
     end if;
     if cardinality(cf_unseen) > 0 then
@@ -8813,7 +8853,7 @@ begin
         v_known.key_columns),
       'Remove it first (crossfade pair remove), or choose another name.');
   end if;
-  select array_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+  select array_agg(p) into v_problems from crossfade_private.registration_problems(v_row) p;
   if v_problems is not null then
     perform crossfade_private.fail(400, 'CF008',
       format('Cannot register pair "%s": %s', name, array_to_string(v_problems, '; ')),
@@ -11431,11 +11471,12 @@ comment on function crossfade_private.repair_keys is
 create or replace function crossfade_private.move_counterpart(
   pair crossfade.pairs, side integer, from_key jsonb, to_key jsonb
 )
-returns void
+returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_refused integer[];
   v_pieces constant jsonb := crossfade_private.run_pieces(
     pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
 begin
@@ -11448,16 +11489,19 @@ begin
         select from {source} cf_t cross join (select $3 as key) cf_z where ({skey_t}) = ({skey_z}))
       and not exists (
         select from {target} cf_t cross join (select $2 as key) cf_z where ({tkey_t}) = ({skey_z}))
-  $sql$, (pair).name, side), v_pieces)
+      and exists (
+        select from {target} cf_t cross join (select $3 as key) cf_z where ({tkey_t}) = ({skey_z}))
+  $sql$, (pair).name, side), v_pieces) into v_refused
   using (
     select jsonb_object_agg(s, from_key -> name)
     from unnest(case side when 1 then (pair).key_columns else (pair).v2_key_columns end,
       (pair).key_columns) u(s, name)
   ), to_key, from_key;
+  return v_refused is not null;
 end $$;
 
 comment on function crossfade_private.move_counterpart is
-  'Give the counterpart under from_key the key to_key, by the function of the mirror. Does nothing where either table has moved on. What is refused is recorded again.';
+  'Give the counterpart under from_key the key to_key, which its row of this side has, by the function of the mirror. False, and nothing is done, where it is not so. What is refused is recorded again.';
 
 create or replace function crossfade_private.move_counterparts(
   pair crossfade.pairs, keys jsonb[]
@@ -11467,20 +11511,29 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_failure record;
+  v_failure crossfade.mirror_failures;
+  v_known crossfade.mirror_failures[];
+  v_moved_side integer;
   v_left jsonb[] := '{}'::jsonb[];
 begin
   for v_failure in
-    select f.id, f.key, f.moved_to, f.written_side
+    select f.*
     from crossfade.mirror_failures f
     where f.pair = (move_counterparts.pair).name and f.resolved_at is null
       and (f.key = any (keys) or f.moved_to = any (keys)) and f.moved_to is not null
     order by f.id for update skip locked
   loop
+    v_known := array(
+      select f from crossfade.mirror_failures f
+      where f.pair = (move_counterparts.pair).name and f.resolved_at is null
+        and f.key in (v_failure.key, v_failure.moved_to));
     update crossfade.mirror_failures f set moved_to = null where f.id = v_failure.id;
     begin
-      perform crossfade_private.move_counterpart(
-        pair, v_failure.written_side, v_failure.key, v_failure.moved_to);
+      -- Not the side that was written last: that may be the one that could not follow.
+      v_moved_side := case
+        when crossfade_private.move_counterpart(pair, 1, v_failure.key, v_failure.moved_to) then 1
+        when crossfade_private.move_counterpart(pair, 2, v_failure.key, v_failure.moved_to) then 2
+        when v_failure.operation = 'DELETE' then 3 - v_failure.written_side end;
     exception when others or assert_failure then
       update crossfade.mirror_failures f set moved_to = v_failure.moved_to
       where f.id = v_failure.id;
@@ -11490,7 +11543,17 @@ begin
     if exists (
       select from crossfade.mirror_failures f
       where f.id = v_failure.id and f.resolved_at is null and f.moved_to is not null) then
+      -- Who wrote last is not who was refused again.
+      update crossfade.mirror_failures f
+      set written_side = k.written_side, operation = k.operation, at = k.at
+      from unnest(v_known) k where f.id = k.id;
       v_left := v_left || array[v_failure.key, v_failure.moved_to];
+    elsif v_failure.written_side <> v_moved_side and not exists (
+        select from unnest(v_known) k
+        where k.key = v_failure.moved_to and k.at > v_failure.at) then
+      -- What was written there since, or deleted, is what the row under the new key has to become.
+      perform crossfade_private.record_failure((pair).name, v_failure.written_side,
+        v_failure.moved_to, v_failure.operation, v_failure.error_code, v_failure.message);
     end if;
   end loop;
   return v_left;
@@ -12783,7 +12846,7 @@ begin
   return jsonb_build_object(
     'pair', v_pair.name, 'stage', v_pair.stage,
     'problems', (select coalesce(jsonb_agg(p), '[]')
-      from crossfade_private.pair_problems(v_pair) p),
+      from crossfade_private.registration_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
     'dependents', (
       select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
@@ -15401,6 +15464,17 @@ as $$
   with f as materialized (
     select * from crossfade_private.rollout_facts(rollout_waits.pair, rollout_waits.rollout)
   ),
+  -- The pairs that would change stage with it; to ask what is in their way is not cheap.
+  moving as materialized (
+    select o as pair
+    from f
+    cross join crossfade_private.group_of((rollout_waits.pair).name) with ordinality g(name, n)
+    join crossfade.pairs o on o.name = g.name
+    where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
+      and crossfade_private.stage_number(o.stage)
+        <= crossfade_private.stage_number((rollout_waits.pair).stage)
+    order by g.n
+  ),
   waits as (
     select 1 as place, w as wait from f
     cross join lateral crossfade_private.person_waits(
@@ -15426,19 +15500,16 @@ as $$
       rollout_waits.pair, coalesce(f.current -> 'gates', '[]')) w
     where f.reached > 0
     union all
-    select 6, crossfade_private.wait_for('stage', case when o.name = (rollout_waits.pair).name
-        then b ->> 'message' else format('"%s": %s', o.name, b ->> 'message') end)
-      || jsonb_build_object('pair', o.name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
-    from f
-    cross join crossfade_private.group_of((rollout_waits.pair).name) g(name)
-    join crossfade.pairs o on o.name = g.name and crossfade_private.stage_number(o.stage)
-      <= crossfade_private.stage_number((rollout_waits.pair).stage)
-    cross join lateral crossfade_private.own_blockers(o,
+    select 6, crossfade_private.wait_for('stage', case
+        when (m.pair).name = (rollout_waits.pair).name then b ->> 'message'
+        else format('"%s": %s', (m.pair).name, b ->> 'message') end)
+      || jsonb_build_object('pair', (m.pair).name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
+    from moving m
+    cross join lateral crossfade_private.own_blockers(m.pair,
       (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
         crossfade_private.stage_number((rollout_waits.pair).stage)]) b
-    where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
-      -- On the way through live the percentage rises first.
-      and (b ->> 'code' <> 'percentage' or o.name <> (rollout_waits.pair).name)
+    -- On the way through live the percentage rises first.
+    where b ->> 'code' <> 'percentage' or (m.pair).name <> (rollout_waits.pair).name
   )
   select coalesce(jsonb_agg(w.wait order by w.place), '[]') from waits w;
 $$;

@@ -353,6 +353,23 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.note_behind(
+  pair text, side integer, operation text, keys jsonb[]
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.record_failure(f.pair, note_behind.side, k, note_behind.operation,
+    f.error_code, f.message)
+  from crossfade.mirror_failures f
+  join unnest(note_behind.keys) k on k in (f.key, f.moved_to)
+  where f.pair = note_behind.pair and f.resolved_at is null and f.moved_to is not null;
+$$;
+
+comment on function crossfade_private.note_behind is
+  'Note writes of rows whose counterpart has another key, since one of the two could not follow: when repair brings them together, the side that was written last wins.';
+
 create or replace function crossfade_private.noted_moves(setting text)
 returns jsonb
 language plpgsql stable

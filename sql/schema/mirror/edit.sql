@@ -39,12 +39,17 @@ begin
     join {source} cf_s on {same_key_s_n}
     cross join lateral {convert_now} cf_c
     where not exists (select from {target} cf_t where {same_key_t_s})
-      -- Its counterpart is there, under a key that it could not leave.
+      -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to = {key_json_s})
+        where f.pair = {pair_literal} and f.resolved_at is null and (f.moved_to = {key_json_s}
+          or f.moved_to is not null and f.key = {key_json_s}))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
+    if cf_written < cf_size then
+      perform crossfade_private.note_behind({pair_literal}, {side}, 'UPDATE',
+        array(select {key_json_s} from unnest(cf_news) cf_s));
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

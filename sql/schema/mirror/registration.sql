@@ -25,7 +25,7 @@ begin
         v_known.key_columns),
       'Remove it first (crossfade pair remove), or choose another name.');
   end if;
-  select array_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+  select array_agg(p) into v_problems from crossfade_private.registration_problems(v_row) p;
   if v_problems is not null then
     perform crossfade_private.fail(400, 'CF008',
       format('Cannot register pair "%s": %s', name, array_to_string(v_problems, '; ')),

@@ -80,9 +80,6 @@ begin
       c.conname)
     from pg_catalog.pg_constraint c
     where c.contype = 'f' and (c.conrelid, c.confrelid) in ((v_1, v_2), (v_2, v_1));
-  if exists (select from crossfade.pairs q where q.name <> (pair).name) then
-    return query select crossfade_private.group_problems(pair);
-  end if;
   return query
     select format('table %s already belongs to pair "%s"', p.t, p.name)
     from (select q.name, unnest(array[q.v1_table, q.v2_table]) t from crossfade.pairs q) p
@@ -94,6 +91,19 @@ end $$;
 
 comment on function crossfade_private.pair_problems is
   'Everything that keeps the two tables from being a pair.';
+
+create or replace function crossfade_private.registration_problems(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.pair_problems(pair)
+  union all
+  select crossfade_private.group_problems(pair);
+$$;
+
+comment on function crossfade_private.registration_problems is
+  'Everything that keeps a pair from being registered: of its tables, and of its group.';
 
 create or replace function crossfade_private.outdated_mirror(pair crossfade.pairs)
 returns setof text

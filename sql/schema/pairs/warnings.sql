@@ -93,7 +93,7 @@ begin
     select jsonb_agg(p) into v_problems
     from crossfade_private.table_problems(v_row.v1_table::regclass, 'V1', v_row.key_columns) p;
   else
-    select jsonb_agg(p) into v_problems from crossfade_private.pair_problems(v_row) p;
+    select jsonb_agg(p) into v_problems from crossfade_private.registration_problems(v_row) p;
   end if;
   return jsonb_build_object('pair', name, 'problems', coalesce(v_problems, '[]'), 'warnings',
     case when v_problems is null and v_row.v1_table <> v_row.v2_table and v_row.to_v2 is not null

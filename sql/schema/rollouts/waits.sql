@@ -122,6 +122,17 @@ as $$
   with f as materialized (
     select * from crossfade_private.rollout_facts(rollout_waits.pair, rollout_waits.rollout)
   ),
+  -- The pairs that would change stage with it; to ask what is in their way is not cheap.
+  moving as materialized (
+    select o as pair
+    from f
+    cross join crossfade_private.group_of((rollout_waits.pair).name) with ordinality g(name, n)
+    join crossfade.pairs o on o.name = g.name
+    where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
+      and crossfade_private.stage_number(o.stage)
+        <= crossfade_private.stage_number((rollout_waits.pair).stage)
+    order by g.n
+  ),
   waits as (
     select 1 as place, w as wait from f
     cross join lateral crossfade_private.person_waits(
@@ -147,19 +158,16 @@ as $$
       rollout_waits.pair, coalesce(f.current -> 'gates', '[]')) w
     where f.reached > 0
     union all
-    select 6, crossfade_private.wait_for('stage', case when o.name = (rollout_waits.pair).name
-        then b ->> 'message' else format('"%s": %s', o.name, b ->> 'message') end)
-      || jsonb_build_object('pair', o.name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
-    from f
-    cross join crossfade_private.group_of((rollout_waits.pair).name) g(name)
-    join crossfade.pairs o on o.name = g.name and crossfade_private.stage_number(o.stage)
-      <= crossfade_private.stage_number((rollout_waits.pair).stage)
-    cross join lateral crossfade_private.own_blockers(o,
+    select 6, crossfade_private.wait_for('stage', case
+        when (m.pair).name = (rollout_waits.pair).name then b ->> 'message'
+        else format('"%s": %s', (m.pair).name, b ->> 'message') end)
+      || jsonb_build_object('pair', (m.pair).name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
+    from moving m
+    cross join lateral crossfade_private.own_blockers(m.pair,
       (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
         crossfade_private.stage_number((rollout_waits.pair).stage)]) b
-    where f.next is not null and f.next ->> 'stage' <> (rollout_waits.pair).stage
-      -- On the way through live the percentage rises first.
-      and (b ->> 'code' <> 'percentage' or o.name <> (rollout_waits.pair).name)
+    -- On the way through live the percentage rises first.
+    where b ->> 'code' <> 'percentage' or (m.pair).name <> (rollout_waits.pair).name
   )
   select coalesce(jsonb_agg(w.wait order by w.place), '[]') from waits w;
 $$;

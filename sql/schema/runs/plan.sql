@@ -168,7 +168,7 @@ begin
   return jsonb_build_object(
     'pair', v_pair.name, 'stage', v_pair.stage,
     'problems', (select coalesce(jsonb_agg(p), '[]')
-      from crossfade_private.pair_problems(v_pair) p),
+      from crossfade_private.registration_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
     'dependents', (
       select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),

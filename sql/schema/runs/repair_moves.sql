@@ -3,11 +3,12 @@
 create or replace function crossfade_private.move_counterpart(
   pair crossfade.pairs, side integer, from_key jsonb, to_key jsonb
 )
-returns void
+returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_refused integer[];
   v_pieces constant jsonb := crossfade_private.run_pieces(
     pair, case side when 1 then 'v1_to_v2' else 'v2_to_v1' end);
 begin
@@ -20,16 +21,19 @@ begin
         select from {source} cf_t cross join (select $3 as key) cf_z where ({skey_t}) = ({skey_z}))
       and not exists (
         select from {target} cf_t cross join (select $2 as key) cf_z where ({tkey_t}) = ({skey_z}))
-  $sql$, (pair).name, side), v_pieces)
+      and exists (
+        select from {target} cf_t cross join (select $3 as key) cf_z where ({tkey_t}) = ({skey_z}))
+  $sql$, (pair).name, side), v_pieces) into v_refused
   using (
     select jsonb_object_agg(s, from_key -> name)
     from unnest(case side when 1 then (pair).key_columns else (pair).v2_key_columns end,
       (pair).key_columns) u(s, name)
   ), to_key, from_key;
+  return v_refused is not null;
 end $$;
 
 comment on function crossfade_private.move_counterpart is
-  'Give the counterpart under from_key the key to_key, by the function of the mirror. Does nothing where either table has moved on. What is refused is recorded again.';
+  'Give the counterpart under from_key the key to_key, which its row of this side has, by the function of the mirror. False, and nothing is done, where it is not so. What is refused is recorded again.';
 
 create or replace function crossfade_private.move_counterparts(
   pair crossfade.pairs, keys jsonb[]
@@ -39,20 +43,29 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_failure record;
+  v_failure crossfade.mirror_failures;
+  v_known crossfade.mirror_failures[];
+  v_moved_side integer;
   v_left jsonb[] := '{}'::jsonb[];
 begin
   for v_failure in
-    select f.id, f.key, f.moved_to, f.written_side
+    select f.*
     from crossfade.mirror_failures f
     where f.pair = (move_counterparts.pair).name and f.resolved_at is null
       and (f.key = any (keys) or f.moved_to = any (keys)) and f.moved_to is not null
     order by f.id for update skip locked
   loop
+    v_known := array(
+      select f from crossfade.mirror_failures f
+      where f.pair = (move_counterparts.pair).name and f.resolved_at is null
+        and f.key in (v_failure.key, v_failure.moved_to));
     update crossfade.mirror_failures f set moved_to = null where f.id = v_failure.id;
     begin
-      perform crossfade_private.move_counterpart(
-        pair, v_failure.written_side, v_failure.key, v_failure.moved_to);
+      -- Not the side that was written last: that may be the one that could not follow.
+      v_moved_side := case
+        when crossfade_private.move_counterpart(pair, 1, v_failure.key, v_failure.moved_to) then 1
+        when crossfade_private.move_counterpart(pair, 2, v_failure.key, v_failure.moved_to) then 2
+        when v_failure.operation = 'DELETE' then 3 - v_failure.written_side end;
     exception when others or assert_failure then
       update crossfade.mirror_failures f set moved_to = v_failure.moved_to
       where f.id = v_failure.id;
@@ -62,7 +75,17 @@ begin
     if exists (
       select from crossfade.mirror_failures f
       where f.id = v_failure.id and f.resolved_at is null and f.moved_to is not null) then
+      -- Who wrote last is not who was refused again.
+      update crossfade.mirror_failures f
+      set written_side = k.written_side, operation = k.operation, at = k.at
+      from unnest(v_known) k where f.id = k.id;
       v_left := v_left || array[v_failure.key, v_failure.moved_to];
+    elsif v_failure.written_side <> v_moved_side and not exists (
+        select from unnest(v_known) k
+        where k.key = v_failure.moved_to and k.at > v_failure.at) then
+      -- What was written there since, or deleted, is what the row under the new key has to become.
+      perform crossfade_private.record_failure((pair).name, v_failure.written_side,
+        v_failure.moved_to, v_failure.operation, v_failure.error_code, v_failure.message);
     end if;
   end loop;
   return v_left;

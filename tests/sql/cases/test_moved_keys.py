@@ -554,6 +554,77 @@ def test_a_row_whose_counterpart_could_not_follow_may_be_written_meanwhile(
     assert kept(db) == [(key, "d", True) for key, _ in wanted]
 
 
+BEHIND = [
+    ("edited in what both know", "update {t} set body = 'later' where id = 1"),
+    ("upserted", "insert into {t} (id, body) values (1, 'later') on conflict (id) do update "
+                 "set body = excluded.body"),
+    ("edited, and the other one last", "update {t} set body = 'earlier' where id = 1"),
+    ("edited in what it alone knows", "update {t} set {only} where id = 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["both", "log_only"])
+@pytest.mark.parametrize("side", [1, 2])
+@pytest.mark.parametrize(("what", "statement"), BEHIND, ids=[b[0] for b in BEHIND])
+@begins_with(dualwrite, TWO_SIDED)
+def test_a_counterpart_that_could_not_follow_may_be_written_where_it_is(
+    db: Connection, what: str, statement: str, side: int, mode: str
+) -> None:
+    source, target = (moving(side), moving(3 - side))
+    db.execute(f"""
+        create table public.children (thing bigint references {target} on update restrict);
+        insert into public.things values (1, 'a', 'd');
+        update public.things_v2 set pinned = true;
+        insert into public.children values (1)
+    """)
+    db.execute(f"update {source} set id = 10, body = 'moved'")
+    if mode == "log_only":
+        mirror(db, "log_only")
+    only = "pinned = false" if side == 1 else "draft = 'e'"
+    db.execute(statement.format(t=target, only=only))
+    if "other one last" in what:
+        db.execute(f"update {source} set body = 'later' where id = 10")
+    mirror(db, "both")
+    repair(db)  # still forbidden
+    assert (rows(db, f"select id from {source}"), rows(db, f"select id from {target}")) == (
+        [(10,)], [(1,)],
+    )  # fmt: skip
+    db.execute("delete from public.children")
+    for _ in range(3):
+        repair(db)
+    found = settled(db)
+    assert [key for key, _ in found] == [10], "one row, and it is not there twice"
+    changed = "alone" in what
+    if not changed:
+        assert found == [(10, "later")]
+    pinned, draft = not (changed and side == 1), "e" if changed and side == 2 else "d"
+    assert kept(db) == [(10, draft, pinned)]
+
+
+@pytest.mark.parametrize("mode", ["both", "log_only"])
+@pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, TWO_SIDED)
+def test_a_counterpart_that_could_not_follow_may_be_deleted_where_it_is(
+    db: Connection, side: int, mode: str
+) -> None:
+    source, target = (moving(side), moving(3 - side))
+    db.execute(f"""
+        create table public.children (
+          thing bigint references {target} on update restrict on delete cascade);
+        insert into public.things values (1, 'a', 'd'), (2, 'b', 'd');
+        insert into public.children values (1), (2)
+    """)
+    db.execute(f"update {source} set id = id + 10, body = 'moved'")
+    if mode == "log_only":
+        mirror(db, "log_only")
+    db.execute(f"delete from {target} where id = 1")
+    mirror(db, "both")
+    db.execute("delete from public.children")
+    for _ in range(3):
+        repair(db)
+    assert settled(db) == [(12, "moved")]
+
+
 @pytest.mark.parametrize("side", [1, 2])
 def test_a_key_of_two_columns_moves_whole_under_an_owners_trigger(
     db: Connection, side: int

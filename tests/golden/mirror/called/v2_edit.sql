@@ -50,12 +50,17 @@ begin
     join called.notes_v2 cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral called.notes_to_v1(cf_s, null::called.notes) cf_c
     where not exists (select from called.notes cf_t where (cf_t).id = (cf_s).id)
-      -- Its counterpart is there, under a key that it could not leave.
+      -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
+        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('id', cf_s.id)
+          or f.moved_to is not null and f.key = jsonb_build_object('id', cf_s.id)))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral called.notes_to_v1(cf_o, null::called.notes) cf_b));
+    if cf_written < cf_size then
+      perform crossfade_private.note_behind('notes', 2, 'UPDATE',
+        array(select jsonb_build_object('id', cf_s.id) from unnest(cf_news) cf_s));
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

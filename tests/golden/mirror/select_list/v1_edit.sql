@@ -38,12 +38,17 @@ begin
     join select_list.notes cf_s on (cf_s).id = (cf_n).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
     where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_s).id)
-      -- Its counterpart is there, under a key that it could not leave.
+      -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
+        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('id', cf_s.id)
+          or f.moved_to is not null and f.key = jsonb_build_object('id', cf_s.id)))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::bigint as id, (jsonb_build_array((cf_o).body))::jsonb as parts, pg_catalog."varchar"(((cf_o).tag)::character varying, 24, false) as tag, (COALESCE((null::select_list.notes_v2).pinned, false))::boolean as pinned, (0)::integer as size) cf_b));
+    if cf_written < cf_size then
+      perform crossfade_private.note_behind('notes', 1, 'UPDATE',
+        array(select jsonb_build_object('id', cf_s.id) from unnest(cf_news) cf_s));
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

@@ -38,12 +38,17 @@ begin
     join settled.notes_v2 cf_s on (cf_s).book = (cf_n).book and (cf_s).page = (cf_n).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     cross join lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c
     where not exists (select from settled.notes cf_t where (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page)
-      -- Its counterpart is there, under a key that it could not leave.
+      -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('book', cf_s.book, 'page', cf_s.page))
+        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('book', cf_s.book, 'page', cf_s.page)
+          or f.moved_to is not null and f.key = jsonb_build_object('book', cf_s.book, 'page', cf_s.page)))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).book)::bigint as book, ((cf_o).page)::integer as page, (((cf_o).body #>> '{}'::text[]))::text as body, ((cf_o).updated_at)::timestamp with time zone as updated_at) cf_b));
+    if cf_written < cf_size then
+      perform crossfade_private.note_behind('notes', 2, 'UPDATE',
+        array(select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) from unnest(cf_news) cf_s));
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

@@ -48,13 +48,18 @@ begin
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
     where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_s).id)
-      -- Its counterpart is there, under a key that it could not leave.
+      -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and f.moved_to = jsonb_build_object('id', cf_s.id))
+        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('id', cf_s.id)
+          or f.moved_to is not null and f.key = jsonb_build_object('id', cf_s.id)))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::uuid as id, ((cf_o).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_o).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_b));
+    if cf_written < cf_size then
+      perform crossfade_private.note_behind('notes', 2, 'UPDATE',
+        array(select jsonb_build_object('id', cf_s.id) from unnest(cf_news) cf_s));
+    end if;
     return;
   exception when others or assert_failure then
     get stacked diagnostics cf_constraint = constraint_name;

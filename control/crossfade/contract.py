@@ -220,6 +220,7 @@ RPCS: Final[tuple[str, ...]] = (
     "explain_flag",
     "flags_version",
     "group_status",
+    "handover_plan",
     "health_sample",
     "ignore_dependents",
     "judge_pair",

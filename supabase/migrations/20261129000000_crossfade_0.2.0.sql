@@ -287,7 +287,9 @@ begin
 -- crossfade_private.name_pattern(regclass)
 -- crossfade_private.catalog_dependents(regclass)
 -- crossfade_private.function_dependents(regclass)
--- crossfade_private.child_command(oid, crossfade.pairs)
+-- crossfade_private.foreign_key_terms(oid)
+-- crossfade_private.child_key_change(oid, crossfade.pairs)
+-- crossfade_private.child_key_check(oid)
 -- crossfade_private.job_dependents(regclass)
 -- crossfade_private.v1_dependents(crossfade.pairs)
 -- crossfade_private.dependent_blockers(crossfade.pairs)
@@ -299,6 +301,35 @@ begin
 -- crossfade_private.client_policy_text(text)
 -- crossfade_private.client_policies(text)
 -- crossfade_private.write_policy_warnings(crossfade.pairs)
+-- crossfade_private.copied_columns(crossfade.pairs)
+-- crossfade_private.read_columns(regclass, oid, regclass)
+-- crossfade_private.row_reason(regclass, oid, text, regclass)
+-- crossfade_private.passes_policies(text, regclass)
+-- crossfade_private.may_read(text, regclass, text[])
+-- crossfade_private.readers(regclass)
+-- crossfade_private.read_policies(regclass, regclass)
+-- crossfade_private.reader_reason(text[], text[], regclass, regclass)
+-- crossfade_private.repointed_text(text, regclass, regclass)
+-- crossfade_private.same_sql(text, text)
+-- crossfade_private.prove_repointed(regclass, oid, text, text, text[], regclass, regclass)
+-- crossfade_private.repointed_query(text, text[], regclass, regclass)
+-- crossfade_private.repointed_function(oid, text[], regclass, regclass)
+-- crossfade_private.commented(text)
+-- crossfade_private.dollar_quoted(text)
+-- crossfade_private.guarded(text, text, text)
+-- crossfade_private.hand_over_key(oid, crossfade.pairs)
+-- crossfade_private.object_reason(regclass, oid, text, boolean, oid, text[], crossfade.pairs)
+-- crossfade_private.hand_over_view(oid, text[], text, crossfade.pairs)
+-- crossfade_private.hand_over_function(oid, text[], text, crossfade.pairs)
+-- crossfade_private.policy_change(pg_catalog.pg_policy, text, text)
+-- crossfade_private.hand_over_policy(oid, text[], text, crossfade.pairs)
+-- crossfade_private.hand_over_publication(oid, crossfade.pairs)
+-- crossfade_private.hand_over_default(oid, text, crossfade.pairs)
+-- crossfade_private.hand_over_object(text, oid, text, text[], crossfade.pairs)
+-- crossfade_private.handover_items(crossfade.pairs)
+-- crossfade_private.handover_block(jsonb, text)
+-- crossfade_private.handover_file(text, text)
+-- crossfade.handover_plan(text)
 -- crossfade_private.parent_warnings(crossfade.pairs)
 -- crossfade_private.pair_warnings(crossfade.pairs)
 -- crossfade.judge_pair(text, text, text, text, text, text[], jsonb)
@@ -5328,7 +5359,7 @@ comment on function crossfade_private.name_pattern is
   'A regular expression that finds a table''s name in SQL, to be asked in small and capital letters (~*). A string or comment that happens to hold the name is found as well.';
 
 create or replace function crossfade_private.catalog_dependents(tab regclass)
-returns table (kind text, object text, owner oid, breaks text, command text)
+returns table (kind text, object text, owner oid, breaks text, command text, id oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -5340,7 +5371,7 @@ as $$
       else 'reads or writes a table that refuses writes' end,
     case when c.relkind in ('v', 'm')
       then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
-      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end, r.oid
   from pg_catalog.pg_rewrite r
   join pg_catalog.pg_class c on c.oid = r.ev_class
   where c.oid <> tab and exists (
@@ -5350,7 +5381,7 @@ as $$
   union all
   select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
     'decides by rows that no longer change',
-    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname), l.oid
   from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
   where l.polrelid <> tab and exists (
     select from pg_catalog.pg_depend d
@@ -5362,7 +5393,7 @@ as $$
     case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
       else format(
         'create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
-        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end, e.oid
   from pg_catalog.pg_depend o
   join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
   cross join lateral (select q.oid::regclass as name) s
@@ -5380,10 +5411,10 @@ as $$
 $$;
 
 comment on function crossfade_private.catalog_dependents is
-  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns; id is the oid of the rule of a view or rule, of a policy, of a default.';
 
 create or replace function crossfade_private.function_dependents(tab regclass)
-returns table (kind text, object text, owner oid, breaks text, command text)
+returns table (kind text, object text, owner oid, breaks text, command text, id oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -5400,7 +5431,8 @@ as $$
         select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
       -- The first question is the cheap one.
       and (strpos(lower(p.prosrc), (
-          select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab)) > 0
+          select replace(lower(c.relname), '"', '""') from pg_catalog.pg_class c
+          where c.oid = tab)) > 0
         and p.prosrc ~* crossfade_private.name_pattern(tab)
         or p.prosqlbody is not null and exists (
         select from pg_catalog.pg_depend d
@@ -5414,13 +5446,13 @@ as $$
   )
   select 'function', f.oid::regprocedure::text, f.proowner,
     'reads rows that no longer change, or writes a table that refuses writes',
-    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure), f.oid
   from names f
   union all
   select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
     format('calls %s, and so would fail every write of its table if that writes',
       f.oid::regprocedure),
-    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname), g.oid
   from names f
   join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
     and g.tgenabled <> 'D'
@@ -5434,7 +5466,32 @@ comment on function crossfade_private.function_dependents is
 
 -- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
 
-create or replace function crossfade_private.child_command(
+create or replace function crossfade_private.foreign_key_terms(child_key oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- From the catalog, not from the printed constraint: names in that may hold anything.
+  select concat(case o.confmatchtype when 'f' then ' match full' end,
+    ' on update ' || (a.words ->> o.confupdtype::text),
+    ' on delete ' || (a.words ->> o.confdeltype::text), (
+      select format(' (%s)', string_agg(quote_ident(c.attname), ', ' order by c.attnum))
+      from pg_catalog.pg_attribute c
+      where c.attrelid = o.conrelid and c.attnum = any (o.confdelsetcols)
+      having count(*) > 0),
+    case when o.condeferrable then ' deferrable' end,
+    case when o.condeferred then ' initially deferred' end)
+  from pg_catalog.pg_constraint o
+  cross join lateral (
+    select '{"r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}'::jsonb
+  ) a(words)
+  where o.oid = child_key;
+$$;
+
+comment on function crossfade_private.foreign_key_terms is
+  'What follows the columns of a foreign key: how it matches, what it does, when it is checked.';
+
+create or replace function crossfade_private.child_key_change(
   child_key oid, pair crossfade.pairs
 )
 returns text
@@ -5443,12 +5500,11 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- NOT VALID first: checking every row then needs no lock that writers wait for.
   select format(
-    'alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    'alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid',
     o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
     (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
       (pair).key_columns, b.attname::text)]), ', ' order by u.n),
-    regexp_replace(pg_get_constraintdef(o.oid),
-      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+    crossfade_private.foreign_key_terms(o.oid))
   from pg_catalog.pg_constraint o
   cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
   join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
@@ -5458,11 +5514,23 @@ as $$
   having bool_and(b.attname::text = any ((pair).key_columns));
 $$;
 
-comment on function crossfade_private.child_command is
-  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+comment on function crossfade_private.child_key_change is
+  'SQL that lets a foreign key point to V2 instead of V1, without looking at the rows there are; null when it does not point to the key.';
+
+create or replace function crossfade_private.child_key_check(child_key oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('alter table %s validate constraint %I', o.conrelid::regclass, o.conname)
+  from pg_catalog.pg_constraint o where o.oid = child_key;
+$$;
+
+comment on function crossfade_private.child_key_check is
+  'SQL that checks the rows there are by a foreign key. Locks writers out of neither table.';
 
 create or replace function crossfade_private.job_dependents(tab regclass)
-returns table (kind text, object text, owner oid, breaks text, command text)
+returns table (kind text, object text, owner oid, breaks text, command text, id oid)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -5473,7 +5541,7 @@ begin
   return query execute format(
     'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
         select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
-      %L::text, format(%L, j.jobid) from cron.job j where j.command ~* $1',
+      %L::text, format(%L, j.jobid), null::oid from cron.job j where j.command ~* $1',
     'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
     'select command from cron.job where jobid = %s;')
   using crossfade_private.name_pattern(tab);
@@ -5486,7 +5554,7 @@ comment on function crossfade_private.job_dependents is
 
 create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
 returns table (
-  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean, id oid
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -5498,8 +5566,10 @@ as $$
     select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
       c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
       coalesce(
-        crossfade_private.child_command(o.oid, pair),
-        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+        crossfade_private.child_key_change(o.oid, pair) || '; '
+          || crossfade_private.child_key_check(o.oid) || ';',
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command,
+      o.oid as id
     from v1
     join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
       and o.conrelid not in (v1.tab, v1.other)
@@ -5518,20 +5588,20 @@ as $$
     union all
     select 'publication', p.name, b.pubowner,
       'sends changes of version 1, of which there are none, and none of version 2',
-      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+      format('alter publication %I add table %s;', p.name, (pair).v2_table), b.oid
     from v1
     cross join lateral crossfade_private.publications_of(v1.tab) p
     join pg_catalog.pg_publication b on b.pubname = p.name
     where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
   )
   select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
-    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false), f.id
   from found f
   order by f.kind, f.object;
 $$;
 
 comment on function crossfade_private.v1_dependents is
-  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, whether option ignore_dependents names it, and its oid (of a view its rule''s; null for a job).';
 
 create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
 returns table (message text, hint text)
@@ -5797,6 +5867,880 @@ end $$;
 
 comment on function crossfade_private.write_policy_warnings is
   'Where the two tables let different people write, as far as their policies and grants say it; expressions are compared as text, with V1''s names replaced by V2''s.';
+
+-- pairs/repointing.sql ----------------------------------------------------------------------------
+
+-- Definitions that read V2 in place of V1, and the proof that they mean the same: only columns are
+-- read that both converters copy as they are, PostgreSQL prints the new definition as it is
+-- written, and whoever reads may read V2 as well.
+
+create or replace function crossfade_private.copied_columns(pair crossfade.pairs)
+returns text[]
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(a.attname::text order by a.attnum), '{}')
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_attribute b on b.attname = a.attname and b.attnum > 0 and not b.attisdropped
+    and (b.atttypid, b.atttypmod, b.attcollation) = (a.atttypid, a.atttypmod, a.attcollation)
+  where a.attrelid = ((pair).v1_table)::regclass and b.attrelid = ((pair).v2_table)::regclass
+    and a.attnum > 0 and not a.attisdropped
+    and a.attname::text in (
+      select i.item ->> 'copies'
+      from jsonb_array_elements(crossfade_private.pair_conversions(pair))
+        with ordinality v(conversion, side)
+      cross join lateral jsonb_array_elements(nullif(v.conversion -> 'items', 'null'))
+        with ordinality i(item, n)
+      join lateral jsonb_array_elements(v.conversion -> 'columns')
+        with ordinality c(col, n) using (n)
+      where i.item ->> 'copies' = c.col ->> 'name'
+      group by i.item ->> 'copies' having count(distinct v.side) = 2);
+$$;
+
+comment on function crossfade_private.copied_columns is
+  'The columns that both tables have by the same name and type, and that both converters copy as they are. Locks both tables ACCESS SHARE.';
+
+create or replace function crossfade_private.read_columns(class regclass, id oid, tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(distinct a.attname::text), '{}')
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+  where d.classid = class and d.objid = id and d.refclassid = 'pg_class'::regclass
+    and d.refobjid = tab;
+$$;
+
+comment on function crossfade_private.read_columns is
+  'Names of the columns of a table that an object of a catalog depends on, those of the system among them.';
+
+create or replace function crossfade_private.row_reason(
+  class regclass, id oid, tree text, tab regclass
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    -- PostgreSQL keeps no record of a row as a whole; the tree has it as column 0.
+    when strpos(tree, ':varattno 0 ') > 0 then 'it reads a row as a whole'
+    when exists (
+      select from pg_catalog.pg_depend d
+      join pg_catalog.pg_type y on y.oid = d.refobjid
+      where d.classid = class and d.objid = id and d.refclassid = 'pg_type'::regclass
+        and tab in (y.typrelid, (
+          select e.typrelid from pg_catalog.pg_type e where e.oid = y.typelem)))
+      then 'it uses the row type of version 1'
+    end;
+$$;
+
+comment on function crossfade_private.row_reason is
+  'Why the columns that an object depends on are not all that it sees of a table; null when they are.';
+
+create or replace function crossfade_private.passes_policies(reader text, tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select not c.relrowsecurity or coalesce((
+    select r.rolsuper or r.rolbypassrls
+      or pg_has_role(r.oid, c.relowner, 'usage') and not c.relforcerowsecurity
+    from pg_catalog.pg_roles r where r.rolname = reader), false)
+  from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.passes_policies is
+  'Whether a role sees every row of a table, whatever its policies say.';
+
+create or replace function crossfade_private.may_read(
+  reader text, tab regclass, columns text[]
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when cardinality(columns) = 0 then has_any_column_privilege(reader, tab, 'select')
+    else (select bool_and(has_column_privilege(reader, tab, c, 'select')) from unnest(columns) c)
+    end;
+$$;
+
+comment on function crossfade_private.may_read is
+  'Whether a role, or public, may select these columns of a table; without columns, whether it may count its rows.';
+
+create or replace function crossfade_private.readers(tab regclass)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(distinct case g.grantee when 0 then 'public'
+    else pg_get_userbyid(g.grantee)::text end)
+  from pg_catalog.pg_class c
+  cross join lateral (
+    select coalesce(c.relacl, acldefault('r', c.relowner))
+    union all
+    select a.attacl from pg_catalog.pg_attribute a
+    where a.attrelid = c.oid and a.attacl is not null and not a.attisdropped
+  ) l(acl)
+  cross join lateral aclexplode(l.acl) g
+  where c.oid = tab and g.privilege_type = 'SELECT';
+$$;
+
+comment on function crossfade_private.readers is
+  'The roles that a table, or a column of it, is granted to for reading; public is everybody.';
+
+create or replace function crossfade_private.read_policies(tab regclass, new_table regclass)
+returns table (permissive boolean, roles text, expression text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select l.polpermissive, l.polroles::text, crossfade_private.renamed_sql(
+    pg_get_expr(l.polqual, l.polrelid), '{}', o.relname, n.relname)
+  from pg_catalog.pg_policy l, pg_catalog.pg_class o, pg_catalog.pg_class n
+  where l.polrelid = tab and l.polcmd in ('r', '*') and o.oid = tab and n.oid = new_table;
+$$;
+
+comment on function crossfade_private.read_policies is
+  'The policies that decide which rows of a table are seen, as if it were the new one.';
+
+create or replace function crossfade_private.reader_reason(
+  readers text[], columns text[], v1 regclass, v2 regclass
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(q.reason, '; ')
+  from (
+    select format('%s may not read %s', string_agg(r, ', ' order by r), v2) as reason
+    from unnest(readers) r
+    where crossfade_private.may_read(r, v1, columns)
+      and not crossfade_private.may_read(r, v2, columns)
+    having count(*) > 0
+    union all
+    select format('the policies of %s and %s may show %s other rows', v1, v2,
+      string_agg(r, ', ' order by r))
+    from unnest(readers) r
+    where (crossfade_private.passes_policies(r, v1), crossfade_private.passes_policies(r, v2))
+        not in ((true, true), (false, false))
+      or not crossfade_private.passes_policies(r, v2) and exists (
+        (select * from crossfade_private.read_policies(v1, v2)
+          except select * from crossfade_private.read_policies(v2, v2))
+        union all
+        (select * from crossfade_private.read_policies(v2, v2)
+          except select * from crossfade_private.read_policies(v1, v2)))
+    having count(*) > 0
+  ) q;
+$$;
+
+comment on function crossfade_private.reader_reason is
+  'Why roles would not see in V2 what they see in V1: a right they lack, or other policies; null when they do.';
+
+create or replace function crossfade_private.repointed_text(
+  printed text, v1 regclass, v2 regclass
+)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 text[];
+  v_reason text;
+  v_text text;
+begin
+  select array[quote_ident(n.nspname), quote_ident(c.relname)] into v_1
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where c.oid = v1;
+  with near as (
+    select t.*, lag(t.token) over w as before, lag(t.token, 2) over w as before_2,
+      lead(t.token) over w as after, lead(t.token, 2) over w as after_2,
+      lead(t.token, 3) over w as after_3, lead(t.token, 4) over w as after_4
+    from crossfade_private.printed_tokens(printed) t window w as (order by t.n)
+  ),
+  named as (
+    select near.*, token = v_1[1] and after = '.' and after_2 = v_1[2]
+        and before is distinct from '.' as is_v1
+    from near
+  ),
+  marked as (
+    select named.*, coalesce(lag(is_v1) over w, false) as is_dot,
+      coalesce(lag(is_v1, 2) over w, false) as is_table
+    from named window w as (order by n)
+  )
+  select
+    string_agg(case
+      when is_v1 then space || v2::text
+      when is_dot then ''
+      -- Columns are printed behind the name of their table, which the alias keeps for them.
+      when is_table then case when coalesce(crossfade_private.is_name(after), false) then ''
+        else ' ' || token end
+      else space || token end, '' order by n),
+    min(case
+      when is_v1 and (coalesce(before, '') not in ('FROM', 'JOIN', ',', '(')
+        or before = 'FROM' and before_2 = 'DELETE') then 'it does more with version 1 than read it'
+      when is_v1 and (after_3 in ('.', '(', 'TABLESAMPLE')
+        or crossfade_private.is_name(after_3) and after_4 in ('(', 'TABLESAMPLE'))
+        then 'it gives the columns of version 1 other names, or takes a sample'
+      when token = 'FOR' and after in ('UPDATE', 'NO', 'SHARE', 'KEY') then 'it locks rows'
+      when left(token, 1) = '''' and token ~* crossfade_private.name_pattern(v1)
+        then 'a text in it holds the name of version 1' end)
+  into v_text, v_reason
+  from marked;
+  if v_reason is not null then
+    raise exception '%', v_reason;
+  end if;
+  return v_text;
+end $$;
+
+comment on function crossfade_private.repointed_text is
+  'A printed query that reads V2 wherever it has read V1, which goes on under V1''s name; what has to be proved is that PostgreSQL understands it so. Raises where it is more than a query.';
+
+create or replace function crossfade_private.same_sql(one text, other text)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(select t.token from crossfade_private.printed_tokens(one) t order by t.n)
+    = array(select t.token from crossfade_private.printed_tokens(other) t order by t.n);
+$$;
+
+comment on function crossfade_private.same_sql is
+  'Whether two printed texts differ in nothing but the space between words.';
+
+create or replace function crossfade_private.prove_repointed(
+  class regclass, id oid, written text, printed text, columns text[], v1 regclass, v2 regclass
+)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Whatever a name in it has come to mean would be printed behind another alias or not at all.
+  if not crossfade_private.same_sql(written, printed)
+    or crossfade_private.read_columns(class, id, v2) @> columns is not true
+    or exists (
+      select from pg_catalog.pg_depend d
+      where d.classid = class and d.objid = id and d.refclassid = 'pg_class'::regclass
+        and d.refobjid = v1)
+  then
+    raise exception 'PostgreSQL understands it in another way when it reads %', v2;
+  end if;
+end $$;
+
+comment on function crossfade_private.prove_repointed is
+  'Raises unless an object that was made of a written text is printed like it, and depends on these columns of V2 and not on V1.';
+
+create or replace function crossfade_private.repointed_query(
+  query text, columns text[], v1 regclass, v2 regclass
+)
+returns text
+language plpgsql volatile -- makes a view and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_query text := rtrim(query, E' \n;');
+  v_new text := crossfade_private.repointed_text(v_query, v1, v2);
+  v_old_columns text;
+  v_new_columns text;
+begin
+  -- Not the object itself: that would lock its readers out. None of it runs.
+  execute 'create temporary view cf_old as ' || v_query;
+  execute 'create temporary view cf_new as ' || v_new;
+  perform crossfade_private.prove_repointed('pg_rewrite', r.oid, v_new,
+    rtrim(pg_get_viewdef(r.ev_class), E' \n;'), columns, v1, v2)
+  from pg_catalog.pg_rewrite r where r.ev_class = to_regclass('pg_temp.cf_new');
+  select string_agg(c.kind, ',' order by c.n) filter (where c.is_old),
+    string_agg(c.kind, ',' order by c.n) filter (where not c.is_old)
+  into v_old_columns, v_new_columns
+  from (
+    select a.attnum as n, a.attrelid = to_regclass('pg_temp.cf_old') as is_old,
+      format('%I %s %s %s', a.attname, a.atttypid, a.atttypmod, a.attcollation) as kind
+    from pg_catalog.pg_attribute a
+    where a.attnum > 0
+      and a.attrelid in (to_regclass('pg_temp.cf_old'), to_regclass('pg_temp.cf_new'))
+  ) c;
+  if v_old_columns is distinct from v_new_columns then
+    raise exception 'its columns would have other names or types';
+  end if;
+  execute 'drop view pg_temp.cf_old, pg_temp.cf_new';
+  return v_new;
+end $$;
+
+comment on function crossfade_private.repointed_query is
+  'A query that reads V2 in place of V1, proved on temporary views. Raises what is against it.';
+
+create or replace function crossfade_private.repointed_function(
+  id oid, columns text[], v1 regclass, v2 regclass
+)
+returns text
+language plpgsql volatile -- makes a function and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_definition text := rtrim(pg_get_functiondef(id), E' \n');
+  v_body text := pg_get_function_sqlbody(id);
+  v_head text := left(v_definition, -length(v_body));
+  v_new text := crossfade_private.repointed_text(v_body, v1, v2);
+  v_words text;
+  v_name text;
+  v_made oid;
+begin
+  select format('CREATE OR REPLACE %s %I.', case p.prokind when 'p' then 'PROCEDURE'
+      else 'FUNCTION' end, n.nspname), p.proname
+  into v_words, v_name
+  from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+  where p.oid = id;
+  if v_head || v_body <> v_definition or not starts_with(v_head, v_words) then
+    raise exception 'its definition is printed in an unknown way';
+  end if;
+  -- By its own name, behind which its parameters stand in queries; nobody finds it there.
+  execute 'create ' || case when v_words like '%PROCEDURE%' then 'procedure' else 'function' end
+    || ' pg_temp.' || substr(v_head, length(v_words) + 1) || v_new;
+  select p.oid into v_made
+  from pg_catalog.pg_proc p where p.pronamespace = pg_my_temp_schema() and p.proname = v_name;
+  perform crossfade_private.prove_repointed(
+    'pg_proc', v_made, v_new, pg_get_function_sqlbody(v_made), columns, v1, v2);
+  execute format('drop routine %s', v_made::regprocedure);
+  return v_head || v_new;
+end $$;
+
+comment on function crossfade_private.repointed_function is
+  'The definition of a function with a standard body that reads V2 in place of V1, proved on a temporary one. Raises what is against it.';
+
+-- pairs/handover.sql ------------------------------------------------------------------------------
+
+-- The hand-over: a migration that re-points to V2 what depends on V1, as far as that is provably
+-- right, and shows the rest as comments.
+
+create or replace function crossfade_private.commented(lines text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Either sign ends a comment; a name or a text may hold both.
+  select '-- ' || regexp_replace(rtrim(lines), E'\r\n|\r|\n', E'\n-- ', 'g');
+$$;
+
+comment on function crossfade_private.commented is
+  'A text as comments of SQL, whatever it holds.';
+
+create or replace function crossfade_private.dollar_quoted(body text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A text cannot hold as many different tags as it has characters.
+  select format(E'%s\n%s\n%1$s', t.tag, body)
+  from (
+    select format('$cf%s$', n) as tag
+    from generate_series(1, length(body) + 1) n
+    where strpos(body, format('$cf%s$', n)) = 0
+    order by n limit 1
+  ) t;
+$$;
+
+comment on function crossfade_private.dollar_quoted is
+  'A text as a constant of SQL on lines of its own, with a tag that does not stand in it.';
+
+create or replace function crossfade_private.guarded(
+  condition text, statement text, object text
+)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('do %s;', crossfade_private.dollar_quoted(format(
+    E'begin\n  if %s then\n    execute %s;\n  else\n    raise notice ''%%'', %L;\n  end if;\nend',
+    condition, crossfade_private.dollar_quoted(statement),
+    object || ' is not what it was when this was written, and stays as it is')));
+$$;
+
+comment on function crossfade_private.guarded is
+  'A statement that is executed under a condition, so that a second time it does nothing.';
+
+create or replace function crossfade_private.hand_over_key(id oid, pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('reason', w.reason,
+    'columns', case when k.change is null then to_jsonb(array(
+      select a.attname::text from pg_catalog.pg_attribute a
+      where a.attrelid = o.confrelid and a.attnum = any (o.confkey)
+        and a.attname::text <> all ((pair).key_columns) order by a.attnum)) end,
+    'shown', coalesce(k.change, format('alter table %s drop constraint %I', t.name, o.conname))
+      || ';',
+    'sql', case when w.reason is null then crossfade_private.guarded(
+      format('exists (
+    select from pg_constraint o
+    where o.contype = ''f'' and o.conname = %L
+      and o.conrelid = to_regclass(%L) and o.confrelid = to_regclass(%L))', o.conname, t.name,
+        (pair).v1_table),
+      concat(k.change, format(E';\ncomment on constraint %I on %s is ', o.conname, t.name)
+        || quote_literal(obj_description(o.oid, 'pg_constraint'))), t.object) end,
+    -- One that nobody has checked so far stays so.
+    'check_sql', case when w.reason is null and o.convalidated then crossfade_private.guarded(
+      format('exists (
+    select from pg_constraint o
+    where o.contype = ''f'' and o.conname = %L and not o.convalidated
+      and o.conrelid = to_regclass(%L) and o.confrelid = to_regclass(%L))', o.conname, t.name,
+        (pair).v2_table),
+      crossfade_private.child_key_check(o.oid), t.object) end)
+  from pg_catalog.pg_constraint o
+  join pg_catalog.pg_class c on c.oid = o.conrelid
+  cross join lateral (
+    select o.conrelid::regclass::text, format('%I of %s', o.conname, o.conrelid::regclass)
+  ) t(name, object)
+  cross join lateral (select crossfade_private.child_key_change(o.oid, pair)) k(change)
+  cross join lateral (
+    select case
+      when o.conparentid <> 0 then 'it goes with the foreign key of the partitioned table'
+      when k.change is null then 'it points to columns that are not the key of the pair'
+      when c.relkind = 'p'
+        then 'its table is partitioned: writers would wait until every row is checked'
+      when to_jsonb(o) ->> 'conenforced' = 'false' then 'it is not enforced'
+      end
+  ) w(reason)
+  where o.oid = id;
+$$;
+
+comment on function crossfade_private.hand_over_key is
+  'How a foreign key comes to point to V2: {"reason": why it is not done, "columns", "shown", "sql", "check_sql"}.';
+
+create or replace function crossfade_private.object_reason(
+  class regclass, id oid, tree text, is_owners boolean, owner oid, columns text[],
+  pair crossfade.pairs
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    crossfade_private.row_reason(class, id, tree, t.v1),
+    crossfade_private.reader_reason(case when is_owners
+      then array[pg_get_userbyid(owner)::text] else crossfade_private.readers(t.v1) end,
+      columns, t.v1, t.v2))
+  from (select ((pair).v1_table)::regclass, ((pair).v2_table)::regclass) t(v1, v2);
+$$;
+
+comment on function crossfade_private.object_reason is
+  'Why what an object sees of V1 may not be what it would see of V2; null when nothing is known. is_owners: it reads with the rights of its owner.';
+
+create or replace function crossfade_private.hand_over_view(
+  id oid, columns text[], reason text, pair crossfade.pairs
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_view pg_catalog.pg_class;
+  v_name text;
+  v_query text;
+  v_head text;
+  v_reason text := reason;
+  v_sql text;
+begin
+  select c.* into v_view
+  from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class where r.oid = id;
+  v_name := v_view.oid::regclass;
+  v_query := pg_get_viewdef(v_view.oid);
+  v_head := format('%s%s%s as', case v_view.relkind when 'v' then 'create or replace view '
+    else 'create materialized view ' end, v_name, (
+    select format(' with (%s)', string_agg(format('%I = %L', split_part(o, '=', 1),
+      substr(o, strpos(o, '=') + 1)), ', '))
+    from unnest(v_view.reloptions) o having count(*) > 0));
+  v_reason := coalesce(v_reason, crossfade_private.object_reason('pg_rewrite', id, (
+    select r.ev_action::text from pg_catalog.pg_rewrite r where r.oid = id),
+    not exists (
+      select from unnest(v_view.reloptions) o
+      where split_part(o, '=', 1) = 'security_invoker' and split_part(o, '=', 2)::boolean),
+    v_view.relowner, columns, pair));
+  if v_reason is null then
+    begin
+      v_query := crossfade_private.repointed_query(
+        v_query, columns, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
+    exception when others then
+      v_reason := sqlerrm;
+    end;
+  end if;
+  if v_view.relkind = 'm' then
+    v_reason := coalesce(v_reason,
+      'it has to be dropped and made again, with its indexes, grants and comments');
+    v_query := concat_ws(E';\n', rtrim(v_query, ';'), (
+      select string_agg(pg_get_indexdef(i.indexrelid), E';\n' order by i.indexrelid::regclass::text)
+      from pg_catalog.pg_index i where i.indrelid = v_view.oid)) || ';';
+  elsif v_reason is null then
+    v_sql := crossfade_private.guarded(format('exists (
+    select from pg_class c
+    where c.oid = to_regclass(%L) and c.relkind = ''v''
+      and md5(concat(c.reloptions, pg_get_viewdef(c.oid))) = %L)', v_name,
+      md5(concat(v_view.reloptions, pg_get_viewdef(v_view.oid)))),
+      format(E'%s\n%s', v_head, v_query), v_name);
+  end if;
+  return jsonb_build_object('reason', v_reason, 'sql', v_sql,
+    'shown', format(E'%s\n%s', v_head, v_query),
+    'note', case when v_sql is not null and pg_relation_is_updatable(v_view.oid, true) <> 0
+      then 'Rows can be written through it: from then on into version 2, with its defaults.' end);
+end $$;
+
+comment on function crossfade_private.hand_over_view is
+  'How a view comes to read V2: {"reason": why it does not, "sql", "shown": its definition, "note"}. id is that of its rule.';
+
+create or replace function crossfade_private.hand_over_function(
+  id oid, columns text[], reason text, pair crossfade.pairs
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_proc pg_catalog.pg_proc;
+  v_definition text := pg_get_functiondef(id);
+  v_reason text := reason;
+  v_new text;
+begin
+  select p.* into v_proc from pg_catalog.pg_proc p where p.oid = id;
+  if v_proc.prosqlbody is null then
+    v_reason := 'its body is a text, in which names cannot be told from other words';
+  end if;
+  v_reason := coalesce(v_reason, crossfade_private.object_reason('pg_proc', id,
+    v_proc.prosqlbody::text, v_proc.prosecdef, v_proc.proowner, columns, pair));
+  if v_reason is null then
+    begin
+      v_new := crossfade_private.repointed_function(
+        id, columns, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
+    exception when others then
+      v_reason := sqlerrm;
+    end;
+  end if;
+  return jsonb_build_object('reason', v_reason, 'shown', rtrim(v_definition, E' \n') || ';',
+    'sql', case when v_reason is null then crossfade_private.guarded(format('exists (
+    select from pg_proc p
+    where p.oid = to_regprocedure(%L) and md5(pg_get_functiondef(p.oid)) = %L)',
+      id::regprocedure, md5(v_definition)), v_new, id::regprocedure::text) end);
+end $$;
+
+comment on function crossfade_private.hand_over_function is
+  'How a function comes to read V2: {"reason": why it does not, "sql", "shown": its definition}.';
+
+create or replace function crossfade_private.policy_change(
+  policy pg_catalog.pg_policy, using_text text, check_text text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat(
+    format('alter policy %I on %s', (policy).polname, ((policy).polrelid)::regclass),
+    E'\n  using (' || using_text || ')', E'\n  with check (' || check_text || ')');
+$$;
+
+comment on function crossfade_private.policy_change is
+  'SQL that gives a policy other expressions; its name, roles, command and comment stay.';
+
+create or replace function crossfade_private.hand_over_policy(
+  id oid, columns text[], reason text, pair crossfade.pairs
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 constant regclass := (pair).v1_table;
+  v_2 constant regclass := (pair).v2_table;
+  v_policy pg_catalog.pg_policy;
+  v_using text;
+  v_check text;
+  v_reason text := reason;
+  v_new text;
+begin
+  select l.* into v_policy from pg_catalog.pg_policy l where l.oid = id;
+  v_using := pg_get_expr(v_policy.polqual, v_policy.polrelid);
+  v_check := pg_get_expr(v_policy.polwithcheck, v_policy.polrelid);
+  if v_policy.polrelid = v_2 then
+    v_reason := 'it is a policy of version 2, which would ask itself';
+  end if;
+  v_reason := coalesce(v_reason, crossfade_private.object_reason('pg_policy', id,
+    concat(v_policy.polqual::text, v_policy.polwithcheck::text), false, null, columns, pair));
+  if v_reason is null then
+    begin
+      -- Proved where a query is, printed as a query prints it; then written as a policy does.
+      execute format('create temporary view cf_asked as select from %s where %s',
+        v_policy.polrelid::regclass,
+        concat_ws(' and ', '(' || v_using || ')', '(' || v_check || ')'));
+      perform crossfade_private.repointed_query(
+        pg_get_viewdef(to_regclass('pg_temp.cf_asked')), columns, v_1, v_2);
+      execute 'drop view pg_temp.cf_asked';
+      v_new := crossfade_private.policy_change(v_policy,
+        crossfade_private.repointed_text(v_using, v_1, v_2),
+        crossfade_private.repointed_text(v_check, v_1, v_2));
+    exception when others then
+      v_reason := sqlerrm;
+    end;
+  end if;
+  return jsonb_build_object('reason', v_reason,
+    'shown', crossfade_private.policy_change(v_policy, v_using, v_check) || ';',
+    'sql', case when v_reason is null then crossfade_private.guarded(format('exists (
+    select from pg_policy l
+    where l.polrelid = to_regclass(%L) and l.polname = %L
+      and md5(concat(pg_get_expr(l.polqual, l.polrelid), '';'',
+        pg_get_expr(l.polwithcheck, l.polrelid))) = %L)', v_policy.polrelid::regclass,
+      v_policy.polname, md5(concat(v_using, ';', v_check))), v_new,
+      format('%I of %s', v_policy.polname, v_policy.polrelid::regclass)) end);
+end $$;
+
+comment on function crossfade_private.hand_over_policy is
+  'How a policy of another table comes to ask V2: {"reason": why it does not, "sql", "shown"}.';
+
+create or replace function crossfade_private.hand_over_publication(id oid, pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('reason', w.reason, 'shown', n.command || coalesce(' (' || (
+      select string_agg(quote_ident(a.attname), ', ' order by a.attnum)
+      from pg_catalog.pg_attribute a
+      where a.attrelid = t.v1 and a.attnum = any (r.prattrs)) || ')', '')
+      || coalesce(' where ' || pg_get_expr(r.prqual, r.prrelid), '') || ';',
+    'sql', case when w.reason is null then crossfade_private.guarded(format('exists (
+    select from pg_publication p
+    where p.pubname = %L and not exists (
+      select from pg_publication_rel r
+      where r.prpubid = p.oid and r.prrelid = to_regclass(%L)))', p.pubname, (pair).v2_table),
+      case when (p.pubupdate or p.pubdelete)
+          and not crossfade_private.has_replica_identity(t.v2)
+        then crossfade_private.replica_identity_command(t.v2, (pair).v2_key_columns) || E';\n'
+        else '' end || n.command, p.pubname) end)
+  from pg_catalog.pg_publication p
+  cross join lateral (
+    select ((pair).v1_table)::regclass, ((pair).v2_table)::regclass
+  ) t(v1, v2)
+  cross join lateral (
+    select format('alter publication %I add table %s', p.pubname, (pair).v2_table)
+  ) n(command)
+  left join pg_catalog.pg_publication_rel r on r.prpubid = p.oid and r.prrelid = t.v1
+  cross join lateral (
+    select case when r.prqual is not null or r.prattrs is not null
+      then 'it sends only some rows or columns of version 1' end
+  ) w(reason)
+  where p.oid = id;
+$$;
+
+comment on function crossfade_private.hand_over_publication is
+  'How a publication comes to send V2 as well: {"reason": why it does not, "sql", "shown"}.';
+
+create or replace function crossfade_private.hand_over_default(
+  id oid, command text, pair crossfade.pairs
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('shown', command, 'sql', crossfade_private.guarded(format('exists (
+    select from pg_attrdef e
+    join pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+    join pg_depend u on u.classid = ''pg_attrdef''::regclass and u.objid = e.oid
+    join pg_depend o on o.classid = ''pg_class''::regclass and o.objid = u.refobjid
+    where u.refclassid = ''pg_class''::regclass and o.refclassid = ''pg_class''::regclass
+      and o.deptype in (''a'', ''i'') and o.refobjid = to_regclass(%L)
+      and e.adrelid = to_regclass(%L) and a.attname = %L)', (pair).v1_table,
+    e.adrelid::regclass, a.attname), rtrim(command, ';'),
+    format('%s.%I', e.adrelid::regclass, a.attname)))
+  from pg_catalog.pg_attrdef e
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  where e.oid = id;
+$$;
+
+comment on function crossfade_private.hand_over_default is
+  'How a default comes to need no sequence of V1''s: {"sql", "shown"}.';
+
+create or replace function crossfade_private.hand_over_object(
+  kind text, id oid, command text, unlike text[], pair crossfade.pairs
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_1 constant regclass := (pair).v1_table;
+  v_class constant regclass := case kind when 'policy' then 'pg_policy'
+    when 'function' then 'pg_proc' else 'pg_rewrite' end;
+  v_columns text[] := '{}'::text[];
+  v_unlike text[];
+  v_reason text;
+  v_text text;
+begin
+  if kind in ('view', 'materialized view', 'rule', 'policy', 'function') then
+    v_columns := crossfade_private.read_columns(v_class, id, v_1);
+    v_text := lower((
+      select p.prosrc from pg_catalog.pg_proc p
+      where kind = 'function' and p.oid = id and p.prosqlbody is null));
+    -- Of a text nobody knows what it reads; a word of it that is a column's name may be one.
+    v_unlike := array(
+      select c from unnest(unlike) c
+      where c = any (v_columns) or v_text ~ format('(?<!\w)%s(?!\w)',
+        regexp_replace(lower(c), '([^\w\s])', '\\\1', 'g'))
+      order by c);
+    if cardinality(v_unlike) > 0 or v_columns && array(
+      select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = v_1 and a.attnum < 0)
+    then
+      v_reason := 'it reads columns that version 2 does not have as they are';
+    end if;
+  end if;
+  return jsonb_build_object('columns', coalesce(v_unlike, '{}')) || jsonb_strip_nulls(case kind
+    when 'foreign key' then crossfade_private.hand_over_key(id, pair)
+    when 'view' then crossfade_private.hand_over_view(id, v_columns, v_reason, pair)
+    when 'materialized view' then crossfade_private.hand_over_view(id, v_columns, v_reason, pair)
+    when 'function' then crossfade_private.hand_over_function(id, v_columns, v_reason, pair)
+    when 'policy' then crossfade_private.hand_over_policy(id, v_columns, v_reason, pair)
+    when 'publication' then crossfade_private.hand_over_publication(id, pair)
+    when 'default' then crossfade_private.hand_over_default(id, command, pair)
+    when 'rule' then jsonb_build_object('reason', coalesce(v_reason,
+      'a rule may write version 1'), 'shown', pg_get_ruledef(id))
+    when 'trigger' then jsonb_build_object('reason', 'it is settled with the function it calls')
+    -- A command often holds a key of the project: it belongs into no file and on no screen.
+    when 'cron job' then jsonb_build_object('shown', command,
+      'reason', 'its command is a text; see it, then change it with cron.alter_job')
+    end);
+end $$;
+
+comment on function crossfade_private.hand_over_object is
+  'How an object that depends on V1 comes to depend on V2: {"columns": those it reads that V2 does not have as they are, "reason": why nothing is done, "sql", "check_sql": to be run in a later transaction, "shown", "note"}.';
+
+create or replace function crossfade_private.handover_items(pair crossfade.pairs)
+returns table (item jsonb)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_copied constant text[] := crossfade_private.copied_columns(pair);
+  v_unlike constant text[] := array(
+    select a.attname::text from pg_catalog.pg_attribute a
+    where a.attrelid = ((pair).v1_table)::regclass and a.attnum > 0 and not a.attisdropped
+      and a.attname::text <> all (v_copied));
+  v_found record;
+  v_done jsonb;
+begin
+  for v_found in select d.* from crossfade_private.v1_dependents(pair) d loop
+    v_done := crossfade_private.hand_over_object(
+      v_found.kind, v_found.id, v_found.command, v_unlike, pair);
+    if v_found.is_ignored then
+      v_done := v_done - '{sql,check_sql}'::text[] || '{"reason": "it is ignored"}';
+    elsif v_done ? 'sql' and not pg_has_role(v_found.owner, 'usage') then
+      v_done := v_done - '{sql,check_sql}'::text[] || jsonb_build_object('reason',
+        format('it belongs to %s, and %s may not act as that role', v_found.owner, current_user));
+    end if;
+    item := jsonb_build_object('kind', v_found.kind, 'object', v_found.object,
+      'owner', v_found.owner, 'breaks', v_found.breaks, 'is_ignored', v_found.is_ignored)
+      || v_done;
+    return next;
+  end loop;
+end $$;
+
+comment on function crossfade_private.handover_items is
+  'What depends on a pair''s V1, and what becomes of it: v1_dependents with hand_over_object.';
+
+create or replace function crossfade_private.handover_block(item jsonb, part text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(E'\n',
+    crossfade_private.commented(format('%s %s (owner %s) %s', item ->> 'kind', item ->> 'object',
+      item ->> 'owner', item ->> 'breaks')),
+    crossfade_private.commented(item ->> 'note'),
+    case when not item ? part then concat_ws(E'\n',
+      crossfade_private.commented(format('TODO: not re-pointed, because %s', item ->> 'reason')),
+      crossfade_private.commented('TODO: columns to find in version 2: ' || (
+        select string_agg(quote_ident(c), ', ')
+        from jsonb_array_elements_text(item -> 'columns') c)),
+      crossfade_private.commented(item ->> 'shown')) end,
+    item ->> part);
+$$;
+
+comment on function crossfade_private.handover_block is
+  'What the migration says of one object: its statement, or as comments why there is none.';
+
+create or replace function crossfade_private.handover_file(head text, body text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What is printed, and compared with what was printed, hangs on these.
+  select crossfade_private.commented(head) || E'\n\n'
+    || string_agg(format('set %s = %s;', s.name, s.value), E'\n' order by s.n) || E'\n\n'
+    || body || E'\n\n'
+    || string_agg(format('reset %s;', s.name), E'\n' order by s.n) || E'\n'
+  from (values
+    (1, 'search_path', 'pg_catalog, pg_temp'), (2, 'lock_timeout', '''2s'''),
+    (3, 'quote_all_identifiers', 'off'), (4, 'timezone', '''UTC'''),
+    (5, 'datestyle', '''ISO, MDY'''), (6, 'intervalstyle', '''postgres'''),
+    (7, 'extra_float_digits', '1'), (8, 'bytea_output', '''hex''')) s(n, name, value);
+$$;
+
+comment on function crossfade_private.handover_file is
+  'Statements with the settings that they need, and what is to be known of them; null without any.';
+
+create or replace function crossfade.handover_plan(pair text)
+returns jsonb
+language plpgsql volatile -- what it offers is proved on temporary objects
+security definer -- reads the catalog as the owner; only service_role may call it
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set quote_all_identifiers = off
+set standard_conforming_strings = on
+set check_function_bodies = on
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_items jsonb := (
+    select coalesce(jsonb_agg(i.item), '[]') from crossfade_private.handover_items(v_pair) i);
+  v_sql text;
+  v_check text;
+begin
+  select string_agg(crossfade_private.handover_block(i, 'sql'), E'\n\n' order by n),
+    string_agg(crossfade_private.handover_block(i, 'check_sql'), E'\n\n' order by n)
+      filter (where i ? 'check_sql')
+  into v_sql, v_check
+  from jsonb_array_elements(v_items) with ordinality u(i, n);
+  return jsonb_build_object(
+    'pair', v_pair.name, 'stage', v_pair.stage, 'v1_table', v_pair.v1_table,
+    'v2_table', v_pair.v2_table,
+    'objects', (
+      select coalesce(jsonb_agg(i - '{sql,check_sql,shown,note}'::text[]
+        || jsonb_build_object('is_repointed', i ? 'sql') order by n), '[]')
+      from jsonb_array_elements(v_items) with ordinality u(i, n)),
+    'sql', crossfade_private.handover_file(format(
+      'Hand-over of pair %s: what depended on %s depends on %s afterwards.
+Written by: crossfade handover plan %1$s
+Each statement looks first whether its object is still as it was, and does nothing the second time.
+What stands in comments was not provably right: decide it, then write it.', v_pair.name,
+      v_pair.v1_table, v_pair.v2_table),
+      format(E'do %s;\n\n', crossfade_private.dollar_quoted(format(
+        'begin
+  if to_regclass(''crossfade.pairs'') is not null then
+    if exists (
+      select from crossfade.pairs p where p.name = %L and p.stage in (''off'', ''dualwrite''))
+      and exists (select from %s)
+    then
+      raise exception ''version 2 of pair %% is not filled yet'', %1$L
+        using hint = ''Hand over from stage shadow on.'';
+    end if;
+  end if;
+end', v_pair.name, v_pair.v1_table))) || v_sql),
+    'check_sql', crossfade_private.handover_file(format(
+      'Hand-over of pair %s: the rows there are, checked by the foreign keys that point to %s now.
+In a transaction of its own, after the other one: writers do not wait for it.', v_pair.name,
+      v_pair.v2_table), v_check));
+end $$;
+
+comment on function crossfade.handover_plan is
+  'What depends on V1, and the migration that lets it depend on V2: {"pair", "stage", "v1_table", "v2_table", "objects": [{"kind", "object", "owner", "breaks", "is_ignored", "is_repointed", "reason": why not, "columns": those it reads that V2 does not have as they are}], "sql", "check_sql": for a transaction after that one; both null when there is nothing to do}. Changes nothing. CF001.';
 
 -- pairs/warnings.sql ------------------------------------------------------------------------------
 
@@ -12849,7 +13793,8 @@ begin
       from crossfade_private.registration_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
     'dependents', (
-      select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
+      select coalesce(jsonb_agg(to_jsonb(d) - 'id'), '[]')
+      from crossfade_private.v1_dependents(v_pair) d),
     'tables', (
       select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
         || crossfade_private.table_hindrances(t.name::regclass)
@@ -17838,7 +18783,8 @@ as $$
     values
     ('viewer', '{
       bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, group_status,
-      health_sample, overview, pair_status, read_flags, rollout_status, run_status, whoami
+      handover_plan, health_sample, overview, pair_status, read_flags, rollout_status, run_status,
+      whoami
     }'::text[]),
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,

@@ -27,7 +27,7 @@ comment on function crossfade_private.name_pattern is
   'A regular expression that finds a table''s name in SQL, to be asked in small and capital letters (~*). A string or comment that happens to hold the name is found as well.';
 
 create or replace function crossfade_private.catalog_dependents(tab regclass)
-returns table (kind text, object text, owner oid, breaks text, command text)
+returns table (kind text, object text, owner oid, breaks text, command text, id oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -39,7 +39,7 @@ as $$
       else 'reads or writes a table that refuses writes' end,
     case when c.relkind in ('v', 'm')
       then format('select pg_get_viewdef(%L::regclass, true);', c.oid::regclass)
-      else format('select definition from pg_rules where rulename = %L;', r.rulename) end
+      else format('select definition from pg_rules where rulename = %L;', r.rulename) end, r.oid
   from pg_catalog.pg_rewrite r
   join pg_catalog.pg_class c on c.oid = r.ev_class
   where c.oid <> tab and exists (
@@ -49,7 +49,7 @@ as $$
   union all
   select 'policy', format('%s of %s', quote_ident(l.polname), l.polrelid::regclass), c.relowner,
     'decides by rows that no longer change',
-    format('select qual, with_check from pg_policies where policyname = %L;', l.polname)
+    format('select qual, with_check from pg_policies where policyname = %L;', l.polname), l.oid
   from pg_catalog.pg_policy l join pg_catalog.pg_class c on c.oid = l.polrelid
   where l.polrelid <> tab and exists (
     select from pg_catalog.pg_depend d
@@ -61,7 +61,7 @@ as $$
     case o.deptype when 'a' then format('alter sequence %s owned by none;', s.name)
       else format(
         'create sequence %1$s; select setval(%2$L, nextval(%3$L)); alter table %4$s alter column %5$I set default nextval(%2$L);',
-        n.own, n.own, s.name, c.oid::regclass, a.attname) end
+        n.own, n.own, s.name, c.oid::regclass, a.attname) end, e.oid
   from pg_catalog.pg_depend o
   join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
   cross join lateral (select q.oid::regclass as name) s
@@ -79,10 +79,10 @@ as $$
 $$;
 
 comment on function crossfade_private.catalog_dependents is
-  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns.';
+  'Views, rules, policies and defaults that PostgreSQL knows to depend on a table or on a sequence that it owns; id is the oid of the rule of a view or rule, of a policy, of a default.';
 
 create or replace function crossfade_private.function_dependents(tab regclass)
-returns table (kind text, object text, owner oid, breaks text, command text)
+returns table (kind text, object text, owner oid, breaks text, command text, id oid)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -99,7 +99,8 @@ as $$
         select crossfade_private.called_functions(array[q.to_v2, q.to_v1]) from crossfade.pairs q)
       -- The first question is the cheap one.
       and (strpos(lower(p.prosrc), (
-          select lower(c.relname) from pg_catalog.pg_class c where c.oid = tab)) > 0
+          select replace(lower(c.relname), '"', '""') from pg_catalog.pg_class c
+          where c.oid = tab)) > 0
         and p.prosrc ~* crossfade_private.name_pattern(tab)
         or p.prosqlbody is not null and exists (
         select from pg_catalog.pg_depend d
@@ -113,13 +114,13 @@ as $$
   )
   select 'function', f.oid::regprocedure::text, f.proowner,
     'reads rows that no longer change, or writes a table that refuses writes',
-    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure)
+    format('select pg_get_functiondef(%L::regprocedure);', f.oid::regprocedure), f.oid
   from names f
   union all
   select 'trigger', format('%s of %s', quote_ident(g.tgname), g.tgrelid::regclass), c.relowner,
     format('calls %s, and so would fail every write of its table if that writes',
       f.oid::regprocedure),
-    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname)
+    format('select pg_get_triggerdef(oid) from pg_trigger where tgname = %L;', g.tgname), g.oid
   from names f
   join pg_catalog.pg_trigger g on g.tgfoid = f.oid and not g.tgisinternal and g.tgrelid <> tab
     and g.tgenabled <> 'D'

@@ -1,6 +1,31 @@
 -- Everything that depends on a pair's V1, for plans, blockers and whoever moves it to V2.
 
-create or replace function crossfade_private.child_command(
+create or replace function crossfade_private.foreign_key_terms(child_key oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- From the catalog, not from the printed constraint: names in that may hold anything.
+  select concat(case o.confmatchtype when 'f' then ' match full' end,
+    ' on update ' || (a.words ->> o.confupdtype::text),
+    ' on delete ' || (a.words ->> o.confdeltype::text), (
+      select format(' (%s)', string_agg(quote_ident(c.attname), ', ' order by c.attnum))
+      from pg_catalog.pg_attribute c
+      where c.attrelid = o.conrelid and c.attnum = any (o.confdelsetcols)
+      having count(*) > 0),
+    case when o.condeferrable then ' deferrable' end,
+    case when o.condeferred then ' initially deferred' end)
+  from pg_catalog.pg_constraint o
+  cross join lateral (
+    select '{"r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}'::jsonb
+  ) a(words)
+  where o.oid = child_key;
+$$;
+
+comment on function crossfade_private.foreign_key_terms is
+  'What follows the columns of a foreign key: how it matches, what it does, when it is checked.';
+
+create or replace function crossfade_private.child_key_change(
   child_key oid, pair crossfade.pairs
 )
 returns text
@@ -9,12 +34,11 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- NOT VALID first: checking every row then needs no lock that writers wait for.
   select format(
-    'alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid; alter table %1$s validate constraint %2$I;',
+    'alter table %1$s drop constraint %2$I, add constraint %2$I foreign key (%3$s) references %4$s (%5$s)%6$s not valid',
     o.conrelid::regclass, o.conname, string_agg(quote_ident(a.attname), ', ' order by u.n),
     (pair).v2_table, string_agg(quote_ident(((pair).v2_key_columns)[array_position(
       (pair).key_columns, b.attname::text)]), ', ' order by u.n),
-    regexp_replace(pg_get_constraintdef(o.oid),
-      '^FOREIGN KEY \([^)]*\) REFERENCES [^(]*\([^)]*\)|( NOT VALID)$', '', 'g'))
+    crossfade_private.foreign_key_terms(o.oid))
   from pg_catalog.pg_constraint o
   cross join lateral unnest(o.conkey, o.confkey) with ordinality u(child, parent, n)
   join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.child
@@ -24,11 +48,23 @@ as $$
   having bool_and(b.attname::text = any ((pair).key_columns));
 $$;
 
-comment on function crossfade_private.child_command is
-  'SQL that lets a foreign key point to V2 instead of V1; null when it does not point to the key.';
+comment on function crossfade_private.child_key_change is
+  'SQL that lets a foreign key point to V2 instead of V1, without looking at the rows there are; null when it does not point to the key.';
+
+create or replace function crossfade_private.child_key_check(child_key oid)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('alter table %s validate constraint %I', o.conrelid::regclass, o.conname)
+  from pg_catalog.pg_constraint o where o.oid = child_key;
+$$;
+
+comment on function crossfade_private.child_key_check is
+  'SQL that checks the rows there are by a foreign key. Locks writers out of neither table.';
 
 create or replace function crossfade_private.job_dependents(tab regclass)
-returns table (kind text, object text, owner oid, breaks text, command text)
+returns table (kind text, object text, owner oid, breaks text, command text, id oid)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -39,7 +75,7 @@ begin
   return query execute format(
     'select %L::text, coalesce(j.jobname, j.jobid::text)::text, (
         select r.oid from pg_catalog.pg_roles r where r.rolname = j.username),
-      %L::text, format(%L, j.jobid) from cron.job j where j.command ~* $1',
+      %L::text, format(%L, j.jobid), null::oid from cron.job j where j.command ~* $1',
     'cron job', 'reads rows that no longer change, or writes a table that refuses writes',
     'select command from cron.job where jobid = %s;')
   using crossfade_private.name_pattern(tab);
@@ -52,7 +88,7 @@ comment on function crossfade_private.job_dependents is
 
 create or replace function crossfade_private.v1_dependents(pair crossfade.pairs)
 returns table (
-  kind text, object text, owner text, breaks text, command text, is_ignored boolean
+  kind text, object text, owner text, breaks text, command text, is_ignored boolean, id oid
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -64,8 +100,10 @@ as $$
     select 'foreign key' as kind, format('%I of %s', o.conname, o.conrelid::regclass) as object,
       c.relowner as owner, 'cannot point to rows that only version 2 has' as breaks,
       coalesce(
-        crossfade_private.child_command(o.oid, pair),
-        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command
+        crossfade_private.child_key_change(o.oid, pair) || '; '
+          || crossfade_private.child_key_check(o.oid) || ';',
+        format('alter table %s drop constraint %I;', o.conrelid::regclass, o.conname)) as command,
+      o.oid as id
     from v1
     join pg_catalog.pg_constraint o on o.confrelid = v1.tab and o.contype = 'f'
       and o.conrelid not in (v1.tab, v1.other)
@@ -84,20 +122,20 @@ as $$
     union all
     select 'publication', p.name, b.pubowner,
       'sends changes of version 1, of which there are none, and none of version 2',
-      format('alter publication %I add table %s;', p.name, (pair).v2_table)
+      format('alter publication %I add table %s;', p.name, (pair).v2_table), b.oid
     from v1
     cross join lateral crossfade_private.publications_of(v1.tab) p
     join pg_catalog.pg_publication b on b.pubname = p.name
     where p.name not in (select q.name from crossfade_private.publications_of(v1.other) q)
   )
   select f.kind, f.object, pg_get_userbyid(f.owner)::text, f.breaks, f.command,
-    coalesce((pair).options -> 'ignore_dependents' ? f.object, false)
+    coalesce((pair).options -> 'ignore_dependents' ? f.object, false), f.id
   from found f
   order by f.kind, f.object;
 $$;
 
 comment on function crossfade_private.v1_dependents is
-  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, and whether option ignore_dependents names it.';
+  'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, whether option ignore_dependents names it, and its oid (of a view its rule''s; null for a job).';
 
 create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
 returns table (message text, hint text)

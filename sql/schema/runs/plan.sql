@@ -171,7 +171,8 @@ begin
       from crossfade_private.registration_problems(v_pair) p),
     'warnings', crossfade_private.pair_warnings(v_pair),
     'dependents', (
-      select coalesce(jsonb_agg(to_jsonb(d)), '[]') from crossfade_private.v1_dependents(v_pair) d),
+      select coalesce(jsonb_agg(to_jsonb(d) - 'id'), '[]')
+      from crossfade_private.v1_dependents(v_pair) d),
     'tables', (
       select jsonb_agg(jsonb_build_object('side', t.side, 'table', t.name)
         || crossfade_private.table_hindrances(t.name::regclass)

@@ -136,6 +136,42 @@ class Dependent:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """Something that depends on V1, and whether the migration lets it depend on V2.
+
+    Attributes:
+        is_repointed: the migration does it; else ``reason`` says why not.
+        columns: of V1, which it reads and V2 does not have as they are.
+    """
+
+    kind: str
+    object: str
+    breaks: str
+    owner: str | None = None
+    is_ignored: bool = False
+    is_repointed: bool = False
+    reason: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What depends on V1, and the migration that hands it over to V2.
+
+    Attributes:
+        check_sql: for a transaction after that of ``sql``; None when there is nothing to check.
+    """
+
+    pair: str
+    stage: str
+    v1_table: str = ""
+    v2_table: str = ""
+    objects: tuple[HandedOver, ...] = ()
+    sql: str | None = None
+    check_sql: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PairPlan:
     """What taking a pair through the stages will do, measured before anything is switched on."""
 

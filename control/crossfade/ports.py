@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from crossfade.catalog import PairPlan, TableInfo
+from crossfade.catalog import Handover, PairPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
 from crossfade.contract import (
     Direction,
@@ -177,6 +177,9 @@ class Pairs(Protocol):
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """Return what the stages will do to the database. Changes nothing."""
+
+    def handover_plan(self, pair: str) -> Handover:
+        """Return what depends on V1, and the migration that hands it over. Changes nothing."""
 
     def set_stage(
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool

@@ -349,6 +349,44 @@ def test_a_snapshot_brings_flags_back(project: Project) -> None:
     assert (flag["enabled"], flag["percentage"]) == (True, 7)
 
 
+def test_what_depends_on_v1_is_handed_over_by_the_written_migration(
+    project: Project, tmp_path: Path
+) -> None:
+    project.make_pair("handed", stage="shadow")
+    project.sql("""
+        create table public.handed_parts (thing bigint constraint of_handed
+          references public.handed on delete cascade);
+        create view public.handed_notes as select id, note from public.handed;
+        create view public.handed_bodies as select body from public.handed;
+        insert into public.handed_parts values (1)""")
+    (tmp_path / "supabase").mkdir()
+    command = ("handover", "plan", "handed")
+    text = project.ok(*command).stdout
+    assert "to decide: it reads columns that version 2 does not have as they are (body)" in text
+    found = project.data(*command, "--project", str(tmp_path))
+    assert {item["object"]: item["is_repointed"] for item in found["objects"]} == {
+        "of_handed of public.handed_parts": True,
+        "public.handed_bodies": False,
+        "public.handed_notes": True,
+    }
+    paths = [tmp_path / name for name in found["written"]]
+    assert [path.read_text() for path in paths] == [found["sql"], found["check_sql"]]
+    assert project.ok(*command, "--sql").stdout == f"{found['sql']}\n{found['check_sql']}"
+    again = project.ok(*command, "--project", str(tmp_path))
+    assert "nothing to do" in again.stderr
+    assert len(list(tmp_path.rglob("*.sql"))) == 2
+    for path in paths:
+        project.sql(path.read_text())
+    assert project.sql(
+        "select confrelid::regclass::text, convalidated from pg_constraint"
+        " where conname = 'of_handed'"
+    ) == [("handed_v2", True)]
+    assert project.sql("select count(*) from public.handed_notes") == [(100,)]
+    assert [item["object"] for item in project.data(*command)["objects"]] == [
+        "public.handed_bodies"
+    ]
+
+
 def test_a_removed_pair_leaves_its_tables(project: Project) -> None:
     project.make_pair("leaves")
     project.ok("stage", "set", "leaves", "off", "--reason", "test", "--yes")

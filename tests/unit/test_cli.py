@@ -46,6 +46,7 @@ READS = [
     ("pair", "show", "notes"),
     ("pair", "check", "notes"),
     ("plan", "notes"),
+    ("handover", "plan", "notes"),
     ("stage", "show", "notes"),
     ("stage", "blockers", "notes"),
     ("backfill", "status"),

@@ -12,6 +12,8 @@ from crossfade.catalog import (
     Column,
     Constraint,
     Dependent,
+    HandedOver,
+    Handover,
     Measured,
     PairPlan,
     PlanSql,
@@ -227,3 +229,69 @@ def test_a_check_explains_each_row_and_counts_the_rest() -> None:
     assert 'row {"id": 2} breaks law 1' in result.stdout
     assert '  note: stored "a", came back 2' in result.stdout
     assert result.stdout.endswith("... and 20 more\n")
+
+
+# Handing over -------------------------------------------------------------------------------------
+
+HANDOVER = Handover(
+    "notes",
+    "rampdown",
+    "public.notes",
+    "public.notes_v2",
+    objects=(
+        HandedOver("view", "public.shown", "shows old rows", "ann", is_repointed=True),
+        HandedOver("view", "public.old", "shows old rows", "ann", is_ignored=True),
+        HandedOver("view", "public.t", "shows old rows", "ann", reason="it reads", columns=("t",)),
+    ),
+    sql="select 1;\n",
+    check_sql="select 2;\n",
+)
+
+
+def handing_over() -> FakeGateway:
+    fake = project()
+    fake.handovers["notes"] = HANDOVER
+    return fake
+
+
+def test_what_depends_on_v1_is_listed_with_what_becomes_of_it() -> None:
+    lines = run("handover", "plan", "notes", fake=handing_over()).stdout.splitlines()
+    assert [line.rsplit("  ", 1)[1] for line in lines] == [
+        "IN THE SQL", "re-pointed", "no: ignored", "to decide: it reads (t)",
+    ]  # fmt: skip
+    assert run("handover", "plan", "notes").stdout == "Nothing depends on V1\n"
+    shown = run("handover", "plan", "notes", "--sql", fake=handing_over()).stdout
+    assert shown == "select 1;\n\nselect 2;\n"
+
+
+def test_the_migrations_are_written_once_and_nothing_is_overwritten(theirs: Path) -> None:
+    command = ("handover", "plan", "notes", "--project", ".")
+    done = run(*command, "--json", fake=handing_over())
+    written = files(theirs)
+    assert json.loads(done.stdout)["written"] == written
+    assert [name.split("_", 1)[1] for name in written] == [
+        "handover_notes.sql", "handover_notes-check.sql",
+    ]  # fmt: skip
+    assert (theirs / written[1]).read_text() == "select 2;\n"
+    again = run(*command, fake=handing_over())
+    assert (again.exit_code, "nothing to do" in again.stderr) == (0, True)
+    (theirs / written[1]).unlink()  # half of it was written
+    assert json.loads(run(*command, "--json", fake=handing_over()).stdout)["written"] != []
+    (theirs / written[0]).write_text("-- mine")
+    refused = run(*command, fake=handing_over())
+    assert (refused.exit_code, "is not what this plan writes" in refused.stderr) == (2, True)
+    assert (theirs / written[0]).read_text() == "-- mine"
+    assert len(files(theirs)) == 2
+
+
+def test_one_file_for_psql_is_never_overwritten_either(theirs: Path) -> None:
+    command = ("handover", "plan", "notes", "--out", "over.sql")
+    assert run(*command, fake=handing_over()).exit_code == 0
+    assert (theirs / "over.sql").read_text() == "select 1;\n\nselect 2;\n"
+    assert "nothing to do" in run(*command, fake=handing_over()).stderr
+    (theirs / "over.sql").write_text("mine")
+    refused = run(*command, fake=handing_over())
+    assert (refused.exit_code, "holds something else" in refused.stderr) == (2, True)
+    assert run(*command[:-1], "no/where.sql", fake=handing_over()).exit_code == 2
+    assert run(*command, "--project", ".", fake=handing_over()).exit_code == 2
+    assert files(theirs) == ["over.sql"]

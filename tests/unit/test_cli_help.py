@@ -43,6 +43,7 @@ def test_all_nouns_are_there() -> None:
         "events",
         "flags",
         "group",
+        "handover",
         "install",
         "kill",
         "login",

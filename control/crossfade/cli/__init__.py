@@ -19,6 +19,7 @@ from crossfade.cli import (
     flags,
     flags_file,
     groups,
+    handover,
     install,
     kill,
     lazy,
@@ -69,6 +70,7 @@ app.command("plan")(plan.plan)
 app.add_typer(pair.app, name="pair")
 app.add_typer(stage.app, name="stage")
 app.add_typer(groups.app, name="group")
+app.add_typer(handover.app, name="handover")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(verify.app, name="verify")
 app.command("repair")(verify.repair)

@@ -10,7 +10,7 @@ import httpx
 import tenacity
 
 from crossfade import contract
-from crossfade.catalog import PairPlan, TableInfo
+from crossfade.catalog import Handover, PairPlan, TableInfo
 from crossfade.config import Connection
 from crossfade.contract import Direction, Event, FollowerOnly, Level, MirrorMode, Stage
 from crossfade.errors import OlderSchemaError
@@ -305,6 +305,10 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """Return what the stages will do to the database. Changes nothing."""
         return self._api.ask(PairPlan, "plan_pair", pair=pair, sample_rows=sample_rows)
+
+    def handover_plan(self, pair: str) -> Handover:
+        """Return what depends on V1, and the migration that hands it over. Changes nothing."""
+        return self._api.ask(Handover, "handover_plan", pair=pair)
 
     def set_stage(
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool

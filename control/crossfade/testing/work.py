@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from crossfade import __version__
-from crossfade.catalog import PairPlan, TableInfo
+from crossfade.catalog import Handover, PairPlan, TableInfo
 from crossfade.contract import Direction, ErrorCode, FollowerOnly, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
@@ -198,6 +198,11 @@ class FakeWork(FakeState):
         """A plan the test put there, else an empty one."""
         self._called("plan_pair", pair, sample_rows)
         return self.plans.get(pair, PairPlan(pair, self._pair(pair).stage))
+
+    def handover_plan(self, pair: str) -> Handover:
+        """A plan the test put there, else that nothing depends on V1."""
+        self._called("handover_plan", pair)
+        return self.handovers.get(pair, Handover(pair, self._pair(pair).stage))
 
     def set_stage(
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool

@@ -352,7 +352,7 @@ def test_a_snapshot_brings_flags_back(project: Project) -> None:
 def test_what_depends_on_v1_is_handed_over_by_the_written_migration(
     project: Project, tmp_path: Path
 ) -> None:
-    project.make_pair("handed", stage="shadow")
+    project.make_pair("handed", stage="live")
     project.sql("""
         create table public.handed_parts (thing bigint constraint of_handed
           references public.handed on delete cascade);

@@ -356,6 +356,10 @@ declare
   v_class constant regclass := case kind when 'policy' then 'pg_policy'
     when 'function' then 'pg_proc' else 'pg_rewrite' end;
   v_columns text[] := '{}'::text[];
+  -- A view may have more rules than the one that makes it a view.
+  v_kind constant text := case when kind = 'view' and exists (
+    select from pg_catalog.pg_rewrite r where r.oid = id and r.ev_type <> '1')
+    then 'rule' else kind end;
   v_unlike text[];
   v_reason text;
   v_text text;
@@ -377,7 +381,7 @@ begin
       v_reason := 'it reads columns that version 2 does not have as they are';
     end if;
   end if;
-  return jsonb_build_object('columns', coalesce(v_unlike, '{}')) || jsonb_strip_nulls(case kind
+  return jsonb_build_object('columns', coalesce(v_unlike, '{}')) || jsonb_strip_nulls(case v_kind
     when 'foreign key' then crossfade_private.hand_over_key(id, pair)
     when 'view' then crossfade_private.hand_over_view(id, v_columns, v_reason, pair)
     when 'materialized view' then crossfade_private.hand_over_view(id, v_columns, v_reason, pair)
@@ -514,11 +518,12 @@ What stands in comments was not provably right: decide it, then write it.', v_pa
         'begin
   if to_regclass(''crossfade.pairs'') is not null then
     if exists (
-      select from crossfade.pairs p where p.name = %L and p.stage in (''off'', ''dualwrite''))
+      select from crossfade.pairs p
+      where p.name = %L and p.stage in (''off'', ''dualwrite'', ''shadow''))
       and exists (select from %s)
     then
-      raise exception ''version 2 of pair %% is not filled yet'', %1$L
-        using hint = ''Hand over from stage shadow on.'';
+      raise exception ''pair %% is not in stage live yet'', %1$L
+        using hint = ''Until then version 2 may be empty or behind.'';
     end if;
   end if;
 end', v_pair.name, v_pair.v1_table))) || v_sql),

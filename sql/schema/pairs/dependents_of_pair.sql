@@ -145,7 +145,8 @@ as $$
   select format('%s on %s (%s): %s', case count(*) when 1 then '1 object depends'
       else count(*) || ' objects depend' end, (pair).v1_table, d.kind, string_agg(format(
         '%s (owner %s) %s', d.object, d.owner, d.breaks), '; ' order by d.object)),
-    format('%s Or go on with it: crossfade pair ignore %s %s --reason "..."',
+    format(concat('%s Or have it written: crossfade handover plan %2$s. ',
+        'Or go on with it: crossfade pair ignore %2$s %3$s --reason "..."'),
       string_agg(distinct d.command, ' '), (pair).name,
       string_agg('''' || replace(d.object, '''', '''\''''') || '''', ' ' order by d.object))
   from crossfade_private.v1_dependents(pair) d

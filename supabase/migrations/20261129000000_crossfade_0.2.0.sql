@@ -18789,15 +18789,14 @@ as $$
     values
     ('viewer', '{
       bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, group_status,
-      handover_plan, health_sample, overview, pair_status, read_flags, rollout_status, run_status,
-      whoami
+      health_sample, overview, pair_status, read_flags, rollout_status, run_status, whoami
     }'::text[]),
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,
       check_conversion, control_rollout, control_run, drive_monitor, drive_run,
-      engage_kill_switch, monitor_beat, plan_pair, plan_repair, rearm, record_verdicts,
-      release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback, run_check,
-      sample_keys, schedule_changes, set_cohort, set_flag, set_group_stage, set_mirror, set_stage,
+      engage_kill_switch, handover_plan, monitor_beat, plan_pair, plan_repair, rearm,
+      record_verdicts, release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback,
+      run_check, sample_keys, schedule_changes, set_cohort, set_flag, set_group_stage, set_mirror, set_stage,
       show_rows, start_backfill, start_rollout, start_verify, take_snapshot, verify_batch,
       verify_some
     }'),

@@ -18797,8 +18797,8 @@ as $$
       engage_kill_switch, handover_plan, monitor_beat, plan_pair, plan_repair, rearm,
       record_verdicts, release_kill_switch, repair, restore_snapshot, roll_up_requests, rollback,
       run_check, sample_keys, schedule_changes, set_cohort, set_flag, set_group_stage, set_mirror,
-      set_stage, show_rows, start_backfill, start_rollout, start_verify, take_snapshot, verify_batch,
-      verify_some
+      set_stage, show_rows, start_backfill, start_rollout, start_verify, take_snapshot,
+      verify_batch, verify_some
     }'),
     ('admin', '{
       add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair,

@@ -8362,8 +8362,11 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
     if cf_written < cf_size then
-      perform crossfade_private.note_behind({pair_literal}, {side}, 'UPDATE',
-        array(select {key_json_s} from unnest(cf_news) cf_s));
+      perform crossfade_private.note_behind({pair_literal}, {side}, 'UPDATE', array(
+        select {key_json_s}
+        from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        cross join lateral (select (cf_n).*) cf_s
+        where {same_key_given_s_o}));
     end if;
     return;
   exception when others or assert_failure then

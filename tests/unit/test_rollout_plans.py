@@ -349,6 +349,30 @@ def test_the_monitor_copies_and_compares_what_a_stage_waits_for(
     assert [call for call in fake.calls if call in wanted] == calls
 
 
+@pytest.mark.parametrize("parent_is_copied", [False, True])
+def test_the_monitor_copies_the_pairs_of_a_group_parents_first(parent_is_copied: bool) -> None:
+    fake = started()
+    fake.pairs["tags"] = replace(fake.pairs["notes"], name="tags")
+    fake.cohorts["tags"] = fake.cohorts["notes"]
+    fake.samples["tags"] = sample(percentage=5, heartbeat_at=at(0))
+    waits = (
+        Wait("stage", "not yet", "backfill_needed", pair="notes"),
+        Wait("stage", "its rows refer to", "parent_backfill_needed", pair="notes"),
+        Wait("stage", "not yet", "backfill_needed", pair="tags"),
+    )
+    if parent_is_copied:
+        waits = (waits[0], Wait("stage", "not yet", "verify_needed", pair="tags"))
+    fake.rollouts["notes"] = replace(fake.rollouts["notes"], waits=waits)
+    fake.batch_rows = 1000
+    watch(fake).tick()
+    begun = [
+        (call, given[0])
+        for call, given in zip(fake.calls, fake.given, strict=True)
+        if call in ("start_backfill", "start_verify")
+    ]
+    assert begun == [("start_backfill", "notes" if parent_is_copied else "tags")]
+
+
 def test_the_monitor_copies_nothing_while_something_else_stands_against_the_step() -> None:
     fake = started()
     waits = (Wait("verdict", "R8 says HOLD"), Wait("stage", "not yet", "backfill_needed"))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.sql import rollouts
 from tests.sql.cases.pairs import backfill, group_to_stage, repair
-from tests.sql.conftest import Connect, Connection, begins_with
+from tests.sql.conftest import Connect, Connection, begins_with, on_both_ends
 from tests.sql.control import call, one, refused
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
@@ -193,6 +193,7 @@ def test_a_parent_with_its_children_in_one_statement_reaches_both(
     assert one(db, "select count(*) from public.children") == 0
 
 
+@on_both_ends
 @pytest.mark.parametrize("policy", ["record", "raise"])
 @pytest.mark.parametrize("where", ["both", "V2 only"])
 @begins_with(pair, "parents", registered=False)
@@ -425,6 +426,7 @@ def traffic(db: Connection, n: int, versions: tuple[str, ...] = ("", "_v2")) -> 
         db.execute(f"delete from public.parents{v} where id = {key + 1}")
 
 
+@on_both_ends
 @pytest.mark.parametrize("policy", ["record", "raise"])
 def test_a_group_goes_through_every_stage_and_back_with_writers_at_each(
     db: Connection, policy: str

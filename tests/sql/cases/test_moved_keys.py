@@ -601,6 +601,32 @@ def test_a_counterpart_that_could_not_follow_may_be_written_where_it_is(
     assert kept(db) == [(10, draft, pinned)]
 
 
+@pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, TWO_SIDED)
+def test_where_both_got_another_key_the_first_one_wins(db: Connection, side: int) -> None:
+    source, target = (moving(side), moving(3 - side))
+    db.execute(f"""
+        create table public.children (
+          thing bigint references {target} deferrable initially immediate);
+        insert into public.things values (1, 'a', 'd');
+        update public.things_v2 set pinned = true;
+        insert into public.children values (1)
+    """)
+    db.execute(f"update {source} set id = 10, body = 'moved'")
+    with db.transaction():
+        db.execute("set constraints all deferred")
+        db.execute(f"update {target} set id = 20 where id = 1")
+        db.execute("update public.children set thing = 20")
+    assert (rows(db, f"select id from {source}"), rows(db, f"select id from {target}")) == (
+        [(10,)], [(20,)],
+    )  # fmt: skip
+    db.execute("delete from public.children")
+    for _ in range(3):
+        repair(db)
+    assert settled(db) == [(10, "moved")]
+    assert kept(db) == [(10, "d", True)]
+
+
 @pytest.mark.parametrize("mode", ["both", "log_only"])
 @pytest.mark.parametrize("side", [1, 2])
 @begins_with(dualwrite, TWO_SIDED)

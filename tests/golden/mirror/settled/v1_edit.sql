@@ -56,8 +56,11 @@ begin
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).page)::integer as page, ((cf_o).book)::bigint as book, (to_jsonb((cf_o).body))::jsonb as body, ((cf_o).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_b));
     if cf_written < cf_size then
-      perform crossfade_private.note_behind('notes', 1, 'UPDATE',
-        array(select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) from unnest(cf_news) cf_s));
+      perform crossfade_private.note_behind('notes', 1, 'UPDATE', array(
+        select jsonb_build_object('book', cf_s.book, 'page', cf_s.page)
+        from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        cross join lateral (select (cf_n).*) cf_s
+        where (cf_s).book = (cf_o).book and (cf_s).page = (cf_o).page));
     end if;
     return;
   exception when others or assert_failure then

@@ -118,8 +118,11 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b));
     if cf_written < cf_size then
-      perform crossfade_private.note_behind('notes', 1, 'UPDATE',
-        array(select jsonb_build_object('id', cf_s.id) from unnest(cf_news) cf_s));
+      perform crossfade_private.note_behind('notes', 1, 'UPDATE', array(
+        select jsonb_build_object('id', cf_s.id)
+        from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        cross join lateral (select (cf_n).*) cf_s
+        where (cf_s).id = (cf_o).id));
     end if;
     return;
   exception when others or assert_failure then

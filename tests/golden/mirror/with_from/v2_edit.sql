@@ -57,8 +57,11 @@ begin
       and (not cf_nested or not exists (select from lateral (select ((cf_o).id)::uuid as id, ((cf_o).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_o).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_b));
     if cf_written < cf_size then
-      perform crossfade_private.note_behind('notes', 2, 'UPDATE',
-        array(select jsonb_build_object('id', cf_s.id) from unnest(cf_news) cf_s));
+      perform crossfade_private.note_behind('notes', 2, 'UPDATE', array(
+        select jsonb_build_object('id', cf_s.id)
+        from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
+        cross join lateral (select (cf_n).*) cf_s
+        where (cf_s).id = (cf_o).id));
     end if;
     return;
   exception when others or assert_failure then

@@ -355,7 +355,7 @@ def test_the_monitor_copies_the_pairs_of_a_group_parents_first(parent_is_copied:
     fake.pairs["tags"] = replace(fake.pairs["notes"], name="tags")
     fake.cohorts["tags"] = fake.cohorts["notes"]
     fake.samples["tags"] = sample(percentage=5, heartbeat_at=at(0))
-    waits = (
+    waits: tuple[Wait, ...] = (
         Wait("stage", "not yet", "backfill_needed", pair="notes"),
         Wait("stage", "its rows refer to", "parent_backfill_needed", pair="notes"),
         Wait("stage", "not yet", "backfill_needed", pair="tags"),

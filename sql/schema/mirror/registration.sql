@@ -25,6 +25,10 @@ begin
         v_known.key_columns),
       'Remove it first (crossfade pair remove), or choose another name.');
   end if;
+  -- What an operator has said since the pair was written down stays.
+  v_row.options := coalesce((
+      select jsonb_object_agg(o.key, o.value) from jsonb_each(v_known.options) o
+      where o.key in ('ignore_dependents', 'group')), '{}') || v_row.options;
   select array_agg(p) into v_problems from crossfade_private.registration_problems(v_row) p;
   if v_problems is not null then
     perform crossfade_private.fail(400, 'CF008',
@@ -45,11 +49,8 @@ begin
     crossfade_private.converter_hash(v_row.to_v2, v_row.to_v1), crossfade.flags_version())
   on conflict on constraint pairs_pkey do update
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
-    -- What an operator has said since the pair was written down stays.
-    options = case when p.options ? 'ignore_dependents'
-      then jsonb_build_object('ignore_dependents', p.options -> 'ignore_dependents') else '{}' end
-      || excluded.options, fingerprint = excluded.fingerprint,
-      converter_hash = excluded.converter_hash
+    options = excluded.options, fingerprint = excluded.fingerprint,
+    converter_hash = excluded.converter_hash
   returning * into v_row;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
   values (v_row.name, coalesce(options ->> 'failure_policy', 'record'))
@@ -66,7 +67,7 @@ begin
 end $$;
 
 comment on function crossfade.register_pair is
-  'Register two tables as a pair and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key. Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
+  'Register two tables as a pair and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key, group (kept when it is not given again; null takes it back). Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
 
 create or replace function crossfade.unregister_pair(pair text, reason text)
 returns jsonb

@@ -34,7 +34,7 @@ def pair(
         enrol(db, name)
 
 
-def enrol(db: Connection, name: str, **options: str) -> str:
+def enrol(db: Connection, name: str, **options: str | None) -> str:
     names = [f"public.{name}{part}" for part in ("", "_v2", "_to_v2", "_to_v1")]
     return str(call(db, "register_pair", name, *names, options=options)["warnings"])
 
@@ -297,6 +297,10 @@ def test_a_name_makes_a_group_too_and_pairs_in_a_circle_have_an_order_by_name(
     assert groups(db) == {"a": ["a", "b"], "shop": ["c"]}
     enrol(db, "a", group="shop")
     assert groups(db) == {"shop": ["a", "b", "c"]}
+    enrol(db, "a")
+    assert groups(db) == {"shop": ["a", "b", "c"]}, "as its file registers it again"
+    enrol(db, "a", group=None)
+    assert groups(db) == {"a": ["a", "b"], "shop": ["c"]}
 
 
 def test_a_group_that_cannot_be_is_refused_by_name(db: Connection) -> None:

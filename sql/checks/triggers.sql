@@ -30,9 +30,14 @@ wanted as (
   from sides as s
   where s.side = 2
   union all
-  select s.tab, s.tab_name, 'crossfade_archive', s.name, 'refuse_archived_write'
+  select s.tab, s.tab_name, a.name, s.name, a.called
   from sides as s
   inner join crossfade_private.mirror_state as m on s.name = m.pair
+  cross join (
+    values
+    ('crossfade_archive', 'refuse_archived_write'),
+    ('crossfade_archive_row', 'drop_archived_row')
+  ) as a (name, called)
   where s.side = 1 and m.mirror in ('archived', 'reverse')
   union all
   select to_regclass(v.tab), v.tab, v.name, null, v.called

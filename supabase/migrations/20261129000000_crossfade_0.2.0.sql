@@ -372,6 +372,7 @@ begin
 -- crossfade_private.open_or_close(text)
 -- crossfade_private.is_referential_action(text, integer)
 -- crossfade_private.refuse_archived_write()
+-- crossfade_private.drop_archived_row()
 -- crossfade_private.install_archive(crossfade.pairs)
 -- crossfade_private.follow_mirror_state()
 -- crossfade_private.refuse_fenced_write()
@@ -1210,11 +1211,14 @@ comment on table crossfade_private.v1_writes is
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
-  pair text not null
+  pair text not null,
+  depth integer not null
 );
 
 comment on table crossfade_private.engine_writes is
   'The pair whose tables a batch or repair is writing in this transaction, so that triggers know its rows for copies. A row is there for no longer than that; what a crash leaves names a transaction that is over.';
+comment on column crossfade_private.engine_writes.depth is
+  'Depth of triggers in which the batch or repair was called: what is written deeper, triggers of the tables write.';
 
 create table if not exists crossfade_private.rights_checks (
   transaction_id xid8 primary key
@@ -7087,9 +7091,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into crossfade_private.engine_writes (transaction_id, pair)
-  values (pg_current_xact_id(), begin_engine_write.pair)
-  on conflict (transaction_id) do update set pair = excluded.pair;
+  insert into crossfade_private.engine_writes (transaction_id, pair, depth)
+  values (pg_current_xact_id(), begin_engine_write.pair, pg_trigger_depth())
+  on conflict (transaction_id) do update set pair = excluded.pair, depth = excluded.depth;
   -- Only where to look: the row above is what counts, and nobody else can write it.
   perform set_config('crossfade.mark_' || pair, 'engine', true);
 end $$;
@@ -7798,6 +7802,30 @@ end $$;
 comment on function crossfade_private.refuse_archived_write is
   'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
 
+create or replace function crossfade_private.drop_archived_row()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+begin
+  -- V2 leads: what a trigger of V1 makes of a row that comes from there would differ from it, the
+  -- repair of that would fire the trigger again, and there would be no way back.
+  if current_setting('crossfade.mark_' || v_pair, true) = 'engine' and exists (
+      select from crossfade_private.engine_writes w
+      where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
+        and pg_trigger_depth() > w.depth + 1)
+    and crossfade_private.stored_state(v_pair, 1) = 'archive' then
+    return null;
+  end if;
+  return coalesce(new, old);
+end $$;
+
+comment on function crossfade_private.drop_archived_row is
+  'BEFORE ROW trigger on V1, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers and foreign keys make of their rows is left out.';
+
 create or replace function crossfade_private.install_archive(pair crossfade.pairs)
 returns void
 language plpgsql volatile
@@ -7808,10 +7836,13 @@ begin
   execute format('create or replace trigger crossfade_archive
     before insert or update or delete or truncate on %s for each statement
     execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+  execute format('create or replace trigger crossfade_archive_row
+    before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
+    execute function crossfade_private.drop_archived_row(%L)', (pair).v1_table, (pair).name);
 end $$;
 
 comment on function crossfade_private.install_archive is
-  'Create the trigger that refuses statements on V1. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+  'Create the triggers that refuse statements on V1, and leave out what its triggers would write. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.follow_mirror_state()
 returns trigger
@@ -9696,7 +9727,8 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
+        or f.proname = any (case side when 1 then '{refuse_archived_write,drop_archived_row}'
+          else '{refuse_fenced_write}' end::text[])
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop
@@ -18485,7 +18517,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'e05564934dc95f6c8fc182c9ac554dd67af675afb7a44630282f8e13edc7d683'),
+      '72fa097f4d09704235df910cbf28f3bfe8643107f01324e41b90396f825a1c1d'),
     ('v1_dependents',
       '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
 $$;

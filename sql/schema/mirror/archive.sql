@@ -47,6 +47,30 @@ end $$;
 comment on function crossfade_private.refuse_archived_write is
   'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
 
+create or replace function crossfade_private.drop_archived_row()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+begin
+  -- V2 leads: what a trigger of V1 makes of a row that comes from there would differ from it, the
+  -- repair of that would fire the trigger again, and there would be no way back.
+  if current_setting('crossfade.mark_' || v_pair, true) = 'engine' and exists (
+      select from crossfade_private.engine_writes w
+      where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
+        and pg_trigger_depth() > w.depth + 1)
+    and crossfade_private.stored_state(v_pair, 1) = 'archive' then
+    return null;
+  end if;
+  return coalesce(new, old);
+end $$;
+
+comment on function crossfade_private.drop_archived_row is
+  'BEFORE ROW trigger on V1, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers and foreign keys make of their rows is left out.';
+
 create or replace function crossfade_private.install_archive(pair crossfade.pairs)
 returns void
 language plpgsql volatile
@@ -57,10 +81,13 @@ begin
   execute format('create or replace trigger crossfade_archive
     before insert or update or delete or truncate on %s for each statement
     execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+  execute format('create or replace trigger crossfade_archive_row
+    before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
+    execute function crossfade_private.drop_archived_row(%L)', (pair).v1_table, (pair).name);
 end $$;
 
 comment on function crossfade_private.install_archive is
-  'Create the trigger that refuses statements on V1. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+  'Create the triggers that refuse statements on V1, and leave out what its triggers would write. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
 
 create or replace function crossfade_private.follow_mirror_state()
 returns trigger

@@ -47,9 +47,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into crossfade_private.engine_writes (transaction_id, pair)
-  values (pg_current_xact_id(), begin_engine_write.pair)
-  on conflict (transaction_id) do update set pair = excluded.pair;
+  insert into crossfade_private.engine_writes (transaction_id, pair, depth)
+  values (pg_current_xact_id(), begin_engine_write.pair, pg_trigger_depth())
+  on conflict (transaction_id) do update set pair = excluded.pair, depth = excluded.depth;
   -- Only where to look: the row above is what counts, and nobody else can write it.
   perform set_config('crossfade.mark_' || pair, 'engine', true);
 end $$;

@@ -260,7 +260,8 @@ begin
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
       and (left(f.proname, length(v_prefix)) = v_prefix
-        or f.proname = case side when 1 then 'refuse_archived_write' else 'refuse_fenced_write' end
+        or f.proname = any (case side when 1 then '{refuse_archived_write,drop_archived_row}'
+          else '{refuse_fenced_write}' end::text[])
           and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
     order by g.tgname
   loop

@@ -35,11 +35,14 @@ comment on table crossfade_private.v1_writes is
 
 create table if not exists crossfade_private.engine_writes (
   transaction_id xid8 primary key,
-  pair text not null
+  pair text not null,
+  depth integer not null
 );
 
 comment on table crossfade_private.engine_writes is
   'The pair whose tables a batch or repair is writing in this transaction, so that triggers know its rows for copies. A row is there for no longer than that; what a crash leaves names a transaction that is over.';
+comment on column crossfade_private.engine_writes.depth is
+  'Depth of triggers in which the batch or repair was called: what is written deeper, triggers of the tables write.';
 
 create table if not exists crossfade_private.rights_checks (
   transaction_id xid8 primary key

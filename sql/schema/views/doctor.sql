@@ -37,7 +37,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      'e05564934dc95f6c8fc182c9ac554dd67af675afb7a44630282f8e13edc7d683'),
+      '72fa097f4d09704235df910cbf28f3bfe8643107f01324e41b90396f825a1c1d'),
     ('v1_dependents',
       '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
 $$;

@@ -15,7 +15,7 @@ as $$
 $$;
 
 comment on function crossfade_private.is_referential_action is
-  'Whether the statement that fired a BEFORE STATEMENT trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
+  'Whether the statement that fired a BEFORE trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
 
 create or replace function crossfade_private.refuse_archived_write()
 returns trigger
@@ -55,6 +55,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pair constant text := tg_argv[0];
+  v_context text;
 begin
   -- V2 leads: what a trigger of V1 makes of a row that comes from there would differ from it, the
   -- repair of that would fire the trigger again, and there would be no way back.
@@ -63,13 +64,17 @@ begin
       where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
         and pg_trigger_depth() > w.depth + 1)
     and crossfade_private.stored_state(v_pair, 1) = 'archive' then
-    return null;
+    get diagnostics v_context = pg_context;
+    -- What a foreign key does must be done, or rows would refer to rows that are gone.
+    if not crossfade_private.is_referential_action(v_context, pg_trigger_depth()) then
+      return null;
+    end if;
   end if;
   return coalesce(new, old);
 end $$;
 
 comment on function crossfade_private.drop_archived_row is
-  'BEFORE ROW trigger on V1, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers and foreign keys make of their rows is left out.';
+  'BEFORE ROW trigger on V1, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
 
 create or replace function crossfade_private.install_archive(pair crossfade.pairs)
 returns void

@@ -149,3 +149,33 @@ def test_triggers_of_v1_that_write_v1_do_not_bar_the_way_back(db: Connection, la
     both(db, "id, body, edited")
     found = rows(db, "select body from public.things_v2 where id = 4")
     assert found[0][0].startswith("four+")
+
+
+@pytest.mark.parametrize("action", ["cascade", "set null"])
+def test_foreign_keys_of_the_archive_do_their_work_on_the_way_back(
+    db: Connection, action: str
+) -> None:
+    parent = f"parent bigint references public.{{t}} on delete {action}"
+    columns = "id bigint primary key, body text, "
+    create(
+        db,
+        PLAIN.but(
+            v1=columns + parent.format(t="things"),
+            v2=columns + parent.format(t="things_v2"),
+            to_v2="a.*",
+            to_v1="b.*",
+        ),
+    )
+    db.execute("insert into public.things values (1, 'a', null), (2, 'b', 1), (3, 'c', 2)")
+    register(db)
+    to_stage(db, "complete")
+    db.execute("delete from public.things_v2 where id = 1")
+    backfill(db, direction="v2_to_v1")
+    for _ in range(3):
+        verify(db, "things")
+        repair(db, follower_only="delete")
+    assert verify(db, "things") == 0
+    assert both(db, "id, body, parent") == (
+        [] if action == "cascade" else [(2, "b", None), (3, "c", 2)]
+    )
+    call(db, "set_stage", "things", "rampdown", "test")

@@ -9643,9 +9643,10 @@ declare
   v_both text := format('(cf_olds %s[], cf_news %1$s[]', v_source);
   v_function record;
 begin
-  insert into crossfade_private.pair_pieces (pair, side, pieces)
+  insert into crossfade_private.pair_pieces as q (pair, side, pieces)
   values ((pair).name, install_mirror.side, plan -> 'runs')
-  on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces;
+  on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces
+  where q.pieces <> excluded.pieces;
   for v_function in
     select * from (values
       ('put', v_rows || ', cf_operation text) returns void'),

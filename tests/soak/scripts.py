@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from . import statements, wide
-from .plans import KEYS, Habits, Plan, Step, make_plan
+from .plans import KEYS, MORE, Habits, Plan, Step, make_plan
 from .works import CRASH, RESTORE
 from .worlds import World
 from .writer import Writer
@@ -88,17 +88,19 @@ class _Script:
         for work in _LADDER[: self._rng.choice((1, 4, 6, 7, 7))]:
             yield engine(work)
             if work == "complete" and {"signup", "hidden"} & set(self._world.triggers):
-                yield self._signup()  # its trigger still writes what is an archive now
+                # Its trigger still writes what is an archive now; some of the keys will be free.
+                for key in self._rng.sample((*KEYS, *MORE), 4):
+                    yield self._signup(key)
             yield from self._plans(self._rng.randint(1, 6), (1, 2))
             if self._rng.random() < 0.7:
                 yield from (engine("repair"), engine("verify"))
         for work in ("back", "verify", "clear", "verify", "rampdown", "dualwrite"):
             yield engine(work)
 
-    def _signup(self) -> Plan:
+    def _signup(self, key: int) -> Plan:
         self._number += 1
         writer = Writer(self._world, 1, "O", f"O:s.{self._number}.0", self._rng)
-        return Plan(steps=(Step(wide.signup(writer, self._rng.choice(KEYS))),))
+        return Plan(steps=(Step(wide.signup(writer, key)),))
 
     def _jolt(self) -> Iterator[Plan]:
         yield engine(self._rng.choice((CRASH, RESTORE, RESTORE)))

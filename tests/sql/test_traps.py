@@ -63,7 +63,7 @@ TRAPS = {
         "test_backfill::test_batches_wait_for_writers_older_than_the_switch"
     ),
     "backfill: inserts keep it going for ever": (
-        "test_backfill::test_rows_inserted_after_the_start_do_not_keep_it_going"
+        "test_backfill::test_rows_inserted_after_the_first_batch_do_not_keep_it_going"
     ),
     "backfill: a crash in the middle": (
         "test_backfill::test_backfill_resumes_after_the_last_committed_batch"
@@ -164,7 +164,7 @@ TRAPS = {
         "test_worked_pairs::test_parent_and_children_in_one_transaction"
     ),
     "foreign keys: the child's pair before the parent's": (
-        "test_traps_columns::test_a_child_without_its_parent_is_recorded_and_repaired"
+        "test_traps_columns::test_a_child_is_not_opened_before_its_parent"
     ),
     "foreign keys: the application defers them": (
         "test_traps_columns::test_a_deferred_foreign_key_lets_the_child_come_first"

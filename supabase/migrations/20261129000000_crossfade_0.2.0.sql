@@ -355,6 +355,7 @@ begin
 -- crossfade_private.note_unseen(text, integer, text, jsonb[])
 -- crossfade_private.refuse_blind_truncate(text, text)
 -- crossfade_private.move_failure(text, jsonb, jsonb)
+-- crossfade_private.is_any_behind(text)
 -- crossfade_private.note_behind(text, integer, text, jsonb[])
 -- crossfade_private.noted_moves(text)
 -- crossfade_private.note_move(text, jsonb, jsonb)
@@ -1289,6 +1290,9 @@ begin
         where resolved_at is null'),
       ('crossfade.mirror_failures_side_idx', 'create index mirror_failures_side_idx
         on crossfade.mirror_failures (pair, written_side) where resolved_at is null'),
+      -- Few rows or none: asked by every write that finds no counterpart.
+      ('crossfade.mirror_failures_moved_idx', 'create index mirror_failures_moved_idx
+        on crossfade.mirror_failures (pair) where resolved_at is null and moved_to is not null'),
       ('crossfade_private.tombstones_pair_idx', 'create index tombstones_pair_idx
         on crossfade_private.tombstones (pair, side, id)'),
       -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.
@@ -5121,14 +5125,11 @@ as $$
     join crossfade_private.pair_groups() m on m.name = g.name
     join crossfade.pairs o on o.name = m.pair
     where q.name <> (group_problems.pair).name and o.name <> (group_problems.pair).name and exists (
-        select from pg_catalog.pg_constraint k
-        where k.contype = 'f' and (
-          (k.conrelid, k.confrelid) in (
-            (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
-            (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table)))
-          or (k.confrelid, k.conrelid) in (
-            (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
-            (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table)))))
+        select from (values
+          (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
+          (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table))) t(own, other)
+        join pg_catalog.pg_constraint k on k.contype = 'f'
+          and (k.conrelid, k.confrelid) in ((t.own, t.other), (t.other, t.own)))
   ),
   named as (
     select t.given from tied t where t.given is not null
@@ -7397,6 +7398,19 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.is_any_behind(pair text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = is_any_behind.pair and f.resolved_at is null and f.moved_to is not null);
+$$;
+
+comment on function crossfade_private.is_any_behind is
+  'Whether some row of a pair could not follow a changed key of its counterpart: asked before keys are written as JSON for note_behind.';
+
 create or replace function crossfade_private.note_behind(
   pair text, side integer, operation text, keys jsonb[]
 )
@@ -8393,11 +8407,11 @@ begin
       -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = {pair_literal} and f.resolved_at is null and (f.moved_to = {key_json_s}
-          or f.moved_to is not null and f.key = {key_json_s}))
+        where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null
+          and {key_json_s} in (f.key, f.moved_to))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
-    if cf_written < cf_size then
+    if cf_written < cf_size and crossfade_private.is_any_behind({pair_literal}) then
       perform crossfade_private.note_behind({pair_literal}, {side}, 'UPDATE', array(
         select {key_json_s}
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q
@@ -8716,9 +8730,7 @@ begin
           where not exists (select from {source} cf_s where {same_key_s_r})) then
         {raise_dropped}
       end if;
-      if exists (
-          select from crossfade.mirror_failures f
-          where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null) then
+      if crossfade_private.is_any_behind({pair_literal}) then
         perform crossfade_private.note_behind({pair_literal}, {side}, tg_op,
           array(select {key_json_r} from cf_old cf_r));
       end if;

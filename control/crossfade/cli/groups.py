@@ -246,10 +246,10 @@ def _emit_runs(done: list[Batch], *, as_json: bool) -> None:
 
 def _find(opened: Gateway, name: str) -> GroupStatus:
     groups = opened.group_status()
-    for wanted in (lambda group: group.group == name, lambda group: name in _members(group)):
-        for group in groups:
-            if wanted(group):
-                return group
+    # A name that is a group's wins over that of a pair.
+    for group in sorted(groups, key=lambda group: group.group != name):
+        if name in (group.group, *_members(group)):
+            return group
     raise unknown("group", name, (group.group for group in groups), ErrorCode.UNKNOWN_PAIR)
 
 

@@ -353,6 +353,19 @@ $$;
 comment on function crossfade_private.move_failure is
   'An open failure goes with the row whose key changed.';
 
+create or replace function crossfade_private.is_any_behind(pair text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from crossfade.mirror_failures f
+    where f.pair = is_any_behind.pair and f.resolved_at is null and f.moved_to is not null);
+$$;
+
+comment on function crossfade_private.is_any_behind is
+  'Whether some row of a pair could not follow a changed key of its counterpart: asked before keys are written as JSON for note_behind.';
+
 create or replace function crossfade_private.note_behind(
   pair text, side integer, operation text, keys jsonb[]
 )

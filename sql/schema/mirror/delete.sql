@@ -68,9 +68,7 @@ begin
           where not exists (select from {source} cf_s where {same_key_s_r})) then
         {raise_dropped}
       end if;
-      if exists (
-          select from crossfade.mirror_failures f
-          where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null) then
+      if crossfade_private.is_any_behind({pair_literal}) then
         perform crossfade_private.note_behind({pair_literal}, {side}, tg_op,
           array(select {key_json_r} from cf_old cf_r));
       end if;

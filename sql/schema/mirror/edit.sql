@@ -42,11 +42,11 @@ begin
       -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = {pair_literal} and f.resolved_at is null and (f.moved_to = {key_json_s}
-          or f.moved_to is not null and f.key = {key_json_s}))
+        where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null
+          and {key_json_s} in (f.key, f.moved_to))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral {convert_old} cf_b));
-    if cf_written < cf_size then
+    if cf_written < cf_size and crossfade_private.is_any_behind({pair_literal}) then
       perform crossfade_private.note_behind({pair_literal}, {side}, 'UPDATE', array(
         select {key_json_s}
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

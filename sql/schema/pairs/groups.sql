@@ -127,14 +127,11 @@ as $$
     join crossfade_private.pair_groups() m on m.name = g.name
     join crossfade.pairs o on o.name = m.pair
     where q.name <> (group_problems.pair).name and o.name <> (group_problems.pair).name and exists (
-        select from pg_catalog.pg_constraint k
-        where k.contype = 'f' and (
-          (k.conrelid, k.confrelid) in (
-            (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
-            (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table)))
-          or (k.confrelid, k.conrelid) in (
-            (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
-            (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table)))))
+        select from (values
+          (to_regclass((group_problems.pair).v1_table), to_regclass(q.v1_table)),
+          (to_regclass((group_problems.pair).v2_table), to_regclass(q.v2_table))) t(own, other)
+        join pg_catalog.pg_constraint k on k.contype = 'f'
+          and (k.conrelid, k.confrelid) in ((t.own, t.other), (t.other, t.own)))
   ),
   named as (
     select t.given from tied t where t.given is not null

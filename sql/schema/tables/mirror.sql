@@ -113,6 +113,9 @@ begin
         where resolved_at is null'),
       ('crossfade.mirror_failures_side_idx', 'create index mirror_failures_side_idx
         on crossfade.mirror_failures (pair, written_side) where resolved_at is null'),
+      -- Few rows or none: asked by every write that finds no counterpart.
+      ('crossfade.mirror_failures_moved_idx', 'create index mirror_failures_moved_idx
+        on crossfade.mirror_failures (pair) where resolved_at is null and moved_to is not null'),
       ('crossfade_private.tombstones_pair_idx', 'create index tombstones_pair_idx
         on crossfade_private.tombstones (pair, side, id)'),
       -- A hash has no longest key: an index that refuses one would fail the delete that leaves it.

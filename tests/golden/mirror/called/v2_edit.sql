@@ -53,11 +53,11 @@ begin
       -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('id', cf_s.id)
-          or f.moved_to is not null and f.key = jsonb_build_object('id', cf_s.id)))
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null
+          and jsonb_build_object('id', cf_s.id) in (f.key, f.moved_to))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral called.notes_to_v1(cf_o, null::called.notes) cf_b));
-    if cf_written < cf_size then
+    if cf_written < cf_size and crossfade_private.is_any_behind('notes') then
       perform crossfade_private.note_behind('notes', 2, 'UPDATE', array(
         select jsonb_build_object('id', cf_s.id)
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

@@ -77,9 +77,7 @@ begin
           where not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
         raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
       end if;
-      if exists (
-          select from crossfade.mirror_failures f
-          where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null) then
+      if crossfade_private.is_any_behind('notes') then
         perform crossfade_private.note_behind('notes', 1, tg_op,
           array(select jsonb_build_object('book', cf_r.book, 'page', cf_r.page) from cf_old cf_r));
       end if;

@@ -51,11 +51,11 @@ begin
       -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('book', cf_s.book, 'page', cf_s.page)
-          or f.moved_to is not null and f.key = jsonb_build_object('book', cf_s.book, 'page', cf_s.page)))
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null
+          and jsonb_build_object('book', cf_s.book, 'page', cf_s.page) in (f.key, f.moved_to))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select ((cf_o).page)::integer as page, ((cf_o).book)::bigint as book, (to_jsonb((cf_o).body))::jsonb as body, ((cf_o).updated_at)::timestamp with time zone as updated_at, (COALESCE((null::settled.notes_v2).edits, 0))::integer as edits) cf_b));
-    if cf_written < cf_size then
+    if cf_written < cf_size and crossfade_private.is_any_behind('notes') then
       perform crossfade_private.note_behind('notes', 1, 'UPDATE', array(
         select jsonb_build_object('book', cf_s.book, 'page', cf_s.page)
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

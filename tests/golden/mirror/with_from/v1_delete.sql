@@ -88,9 +88,7 @@ begin
           where not exists (select from with_from.notes cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)))) then
         raise exception using errcode = 'CF017', message = 'a trigger or rule of with_from.notes_v2 dropped a mirrored write';
       end if;
-      if exists (
-          select from crossfade.mirror_failures f
-          where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null) then
+      if crossfade_private.is_any_behind('notes') then
         perform crossfade_private.note_behind('notes', 1, tg_op,
           array(select jsonb_build_object('id', cf_r.id) from cf_old cf_r));
       end if;

@@ -107,8 +107,8 @@ begin
       -- Its counterpart is there, under another key: one of the two could not follow the other.
       and not exists (
         select from crossfade.mirror_failures f
-        where f.pair = 'notes' and f.resolved_at is null and (f.moved_to = jsonb_build_object('id', cf_s.id)
-          or f.moved_to is not null and f.key = jsonb_build_object('id', cf_s.id)))
+        where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null
+          and jsonb_build_object('id', cf_s.id) in (f.key, f.moved_to))
       -- SAFETY: a statement of a trigger may work on a row that is being deleted.
       and (not cf_nested or not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_o as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
@@ -117,7 +117,7 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_b));
-    if cf_written < cf_size then
+    if cf_written < cf_size and crossfade_private.is_any_behind('notes') then
       perform crossfade_private.note_behind('notes', 1, 'UPDATE', array(
         select jsonb_build_object('id', cf_s.id)
         from (select unnest(cf_olds) as cf_o, unnest(cf_news) as cf_n) cf_q

@@ -1,5 +1,8 @@
 """Backfill runs."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -79,14 +82,12 @@ def run(
         started = opened.start_backfill(pair, direction=direction, ranges=workers)
         hand_over(opened, started.run, as_json=as_json)
         return
-    with Bar(f"Backfill of {pair}") as bar:
-        options = DriveOptions(
-            target_ms=target_ms, workers=workers, stall_s=stall_s, on_progress=bar.update
-        )
-        try:
-            batch = run_backfill(opened, pair, direction=direction, options=options)
-        except KeyboardInterrupt:
-            interrupted(f"crossfade backfill run {pair}")
+    batch = driven(
+        f"Backfill of {pair}",
+        f"crossfade backfill run {pair}",
+        DriveOptions(target_ms=target_ms, workers=workers, stall_s=stall_s),
+        partial(run_backfill, opened, pair, direction=direction),
+    )
     finish(batch, as_json=as_json)
 
 
@@ -98,10 +99,17 @@ def hand_over(opened: Gateway, run: Run, *, as_json: bool) -> None:
     say(f"Watch it with: crossfade {run.kind} status {run.pair}")
 
 
-def interrupted(command: str) -> None:
-    """Say that nothing is lost, and leave."""
-    say(f"Interrupted; every committed batch is kept. Continue with: {command}")
-    raise typer.Exit(130)
+def driven(title: str, command: str, options: DriveOptions, drive: Callable[..., Batch]) -> Batch:
+    """Drive a run under a bar; on Ctrl-C say that nothing is lost and what goes on, and leave.
+
+    ``drive`` is run_backfill or run_verify, with all but its options.
+    """
+    with Bar(title) as bar:
+        try:
+            return drive(options=replace(options, on_progress=bar.update))
+        except KeyboardInterrupt:
+            say(f"Interrupted; every committed batch is kept. Continue with: {command}")
+            raise typer.Exit(130) from None
 
 
 def finish(batch: Batch, *, as_json: bool) -> None:

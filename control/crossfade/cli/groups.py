@@ -1,6 +1,6 @@
 """Pairs that change stage together."""
 
-from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,17 +13,17 @@ from crossfade.cli.backfill import (
     TargetMs,
     Way,
     Workers,
-    interrupted,
+    driven,
     outcome,
     require_finished,
 )
-from crossfade.cli.bar import Bar
 from crossfade.cli.names import unknown
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
+from crossfade.cli.stage import Confirm, StageWanted, blockers_told, require_reason
 from crossfade.contract import Direction, ErrorCode, Level, Stage
-from crossfade.errors import InvalidValueError, StageRefusedError
+from crossfade.errors import InvalidValueError
 from crossfade.models import Batch, GroupPair, GroupStatus
 from crossfade.ports import Gateway
 from crossfade.runs import DriveOptions
@@ -70,11 +70,9 @@ def show_(context: typer.Context, group: GroupName, as_json: AsJson = False) -> 
 def stage_(
     context: typer.Context,
     group: GroupName,
-    stage: Annotated[Stage, typer.Argument(help="The stage to enter.", show_default=False)],
+    stage: StageWanted,
     reason: Reason = None,
-    confirm_: Annotated[
-        bool, typer.Option("--confirm", help="Confirm the steps that ask for it, as complete does.")
-    ] = False,
+    confirm_: Confirm = False,
     yes: Yes = False,
 ) -> None:
     """Move all pairs of a group to a stage in one transaction, or none of them.
@@ -87,21 +85,14 @@ def stage_(
     if not moving:
         say(f"All pairs of {found.group} are in {stage} already; nothing to do")
         return
-    if any(stage.rank < pair.stage.rank for pair in moving) and not (reason or "").strip():
-        raise InvalidValueError(
-            f"Cannot take group {found.group} back to {stage} without a reason", hint="Add --reason"
-        )
+    require_reason(max((pair.stage for pair in moving), key=lambda at: at.rank), stage, reason)
     confirm(
         [f"{pair.pair}: stage {pair.stage} -> {stage}" for pair in moving],
         yes=yes,
         command=f"crossfade group stage {group} {stage}",
     )
-    try:
+    with blockers_told():
         done = opened.set_group_stage(found.group, stage, reason=reason, confirm=confirm_)
-    except StageRefusedError as error:
-        for blocker in error.blockers:
-            say(f"  {blocker.pair}: {blocker.message}. {blocker.hint or ''}".rstrip())
-        raise
     for pair in done.pairs:
         say(f"{pair.pair}: {pair.before} -> {pair.after}")
 
@@ -160,13 +151,14 @@ def backfill(
     options = DriveOptions(target_ms=target_ms, workers=workers, stall_s=stall_s)
     done: list[Batch] = []
     for pair in pairs:
-        with Bar(f"Backfill of {pair}") as bar:
-            told = replace(options, on_progress=bar.update)
-            try:
-                done.append(run_backfill(opened, pair, direction=direction, options=told))
-            except KeyboardInterrupt:
-                interrupted(f"crossfade group backfill {group}")
-        require_finished(done[-1])
+        batch = driven(
+            f"Backfill of {pair}",
+            f"crossfade group backfill {group}",
+            options,
+            partial(run_backfill, opened, pair, direction=direction),
+        )
+        require_finished(batch)
+        done.append(batch)
     _emit_runs(done, as_json=as_json)
 
 
@@ -187,13 +179,14 @@ def verify(
     options = DriveOptions(target_ms=target_ms, workers=workers, stall_s=stall_s)
     done: list[Batch] = []
     for pair in _find(opened, group).pairs:
-        with Bar(f"Verification of {pair.pair}") as bar:
-            told = replace(options, on_progress=bar.update)
-            try:
-                done.append(run_verify(opened, pair.pair, options=told))
-            except KeyboardInterrupt:
-                interrupted(f"crossfade group verify {group}")
-        require_finished(done[-1])
+        batch = driven(
+            f"Verification of {pair.pair}",
+            f"crossfade group verify {group}",
+            options,
+            partial(run_verify, opened, pair.pair),
+        )
+        require_finished(batch)
+        done.append(batch)
     _emit_runs(done, as_json=as_json)
     differing = {batch.run.pair: batch.run.mismatches for batch in done if batch.run.mismatches}
     for name, rows in differing.items():

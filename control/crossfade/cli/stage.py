@@ -1,5 +1,7 @@
 """Stages of a pair."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -13,6 +15,10 @@ from crossfade.errors import InvalidValueError, StageRefusedError
 from crossfade.models import PairStatus
 
 app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... complete.")
+StageWanted = Annotated[Stage, typer.Argument(help="The stage to enter.", show_default=False)]
+Confirm = Annotated[
+    bool, typer.Option("--confirm", help="Confirm the steps that ask for it, as complete does.")
+]
 
 
 @app.command("show")
@@ -30,14 +36,14 @@ def show_(context: typer.Context, pair: PairName, as_json: AsJson = False) -> No
 def set_(
     context: typer.Context,
     pair: PairName,
-    stage: Annotated[Stage, typer.Argument(help="The stage to enter.", show_default=False)],
+    stage: StageWanted,
     reason: Reason = None,
-    confirm_: Annotated[
-        bool, typer.Option("--confirm", help="Confirm the steps that ask for it, as complete does.")
-    ] = False,
+    confirm_: Confirm = False,
     yes: Yes = False,
 ) -> None:
-    """Move a pair to another stage. Going back is always allowed.
+    """Move a pair to another stage, forward one at a time and back to any earlier one.
+
+    Pairs that belong together move with "crossfade group stage".
 
     Example: crossfade stage set chat_messages shadow --reason "backfill is done" --yes
     """
@@ -46,22 +52,35 @@ def set_(
     if found.stage is stage:
         say(f"{pair} is in {stage} already; nothing to do")
         return
-    if stage.rank < found.stage.rank and not (reason or "").strip():
-        raise InvalidValueError(
-            f"Cannot go back from {found.stage} to {stage} without a reason", hint="Add --reason"
-        )
+    require_reason(found.stage, stage, reason)
     confirm(
         [f"{pair}: stage {found.stage} -> {stage}"],
         yes=yes,
         command=f"crossfade stage set {pair} {stage}",
     )
-    try:
+    with blockers_told():
         done = opened.set_stage(pair, stage, reason=reason, confirm=confirm_)
+    say(f"{pair}: {done.before} -> {done.after}; flags version {done.flags_version}")
+
+
+def require_reason(before: Stage, wanted: Stage, reason: str | None) -> None:
+    """Raise when a way back has no reason; the database would refuse it as well."""
+    if wanted.rank < before.rank and not (reason or "").strip():
+        raise InvalidValueError(
+            f"Cannot go back from {before} to {wanted} without a reason", hint="Add --reason"
+        )
+
+
+@contextmanager
+def blockers_told() -> Iterator[None]:
+    """Say, when a stage is refused, what stands before it and what to do."""
+    try:
+        yield
     except StageRefusedError as error:
         for blocker in error.blockers:
-            say(f"  {blocker.code}: {blocker.message}. {blocker.hint or ''}".rstrip())
+            whose = f"{blocker.pair}: " if blocker.pair else ""
+            say(f"  {whose}{blocker.code}: {blocker.message}. {blocker.hint or ''}".rstrip())
         raise
-    say(f"{pair}: {done.before} -> {done.after}; flags version {done.flags_version}")
 
 
 @app.command("blockers")

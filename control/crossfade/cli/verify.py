@@ -1,5 +1,6 @@
 """Verification runs and repair."""
 
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -10,12 +11,11 @@ from crossfade.cli.backfill import (
     TargetMs,
     Workers,
     control,
+    driven,
     finish,
     hand_over,
-    interrupted,
     show_runs,
 )
-from crossfade.cli.bar import Bar
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say
@@ -53,14 +53,12 @@ def run(
     if self_drive:
         hand_over(opened, opened.start_verify(pair, ranges=workers).run, as_json=as_json)
         return
-    with Bar(f"Verification of {pair}") as bar:
-        options = DriveOptions(
-            target_ms=target_ms, workers=workers, stall_s=stall_s, on_progress=bar.update
-        )
-        try:
-            batch = run_verify(opened, pair, options=options)
-        except KeyboardInterrupt:
-            interrupted(f"crossfade verify run {pair}")
+    batch = driven(
+        f"Verification of {pair}",
+        f"crossfade verify run {pair}",
+        DriveOptions(target_ms=target_ms, workers=workers, stall_s=stall_s),
+        partial(run_verify, opened, pair),
+    )
     finish(batch, as_json=as_json)
     if batch.run.mismatches:
         say(f"{batch.run.mismatches} rows differ. Repair them with: crossfade repair {pair}")

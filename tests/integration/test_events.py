@@ -54,7 +54,13 @@ class Ears:
         self._thread.start()
 
     def _run(self) -> None:
-        self._loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
+        # As asyncio.run() does for the command: the tasks of a client that was cancelled while
+        # it said goodbye end with the loop.
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        await asyncio.gather(self._task, return_exceptions=True)
 
     def _hear(self, notice: Notice) -> None:
         with self._changed:
@@ -79,7 +85,7 @@ class Ears:
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(10)
-        self._loop.close()
+        assert not self._thread.is_alive()
         self._gateway.close()
 
 

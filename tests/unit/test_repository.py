@@ -22,6 +22,7 @@ DOCUMENTS = (
     "control/README.md",
     "control/CLIENTS.md",
     "control/COPIES.md",
+    "control/HANDOVER.md",
     "tests/README.md",
     "tests/examples/orders/README.md",
     "tests/examples/chat/README.md",

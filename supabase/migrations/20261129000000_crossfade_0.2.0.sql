@@ -11291,8 +11291,12 @@ begin
   update crossfade.runs r
   set state = 'finished', finished_at = clock_timestamp(), swept_rows = v_swept
   where r.id = (finish_backfill.run).id;
+  -- SAFETY: only the rows of V1 that are in V2 open it to users. Copying the other way does not say
+  -- that they are.
   update crossfade.pairs p
-  set last_backfill_at = clock_timestamp(),
+  set last_backfill_at = case
+      when (finish_backfill.run).direction = 'v1_to_v2' or p.last_backfill_at is not null
+        then clock_timestamp() end,
     needs_reverse_backfill = p.needs_reverse_backfill
       and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;

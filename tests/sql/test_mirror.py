@@ -435,6 +435,10 @@ def test_v2_is_closed_to_api_roles_until_a_backfill_has_finished(
     assert codes() == {"CF_CLOSED"}
     db.execute("select crossfade.set_stage('notes', 'dualwrite', 'test')")
     assert codes() == {"CF_CLOSED"}
+    # The other way first: that rows of V2 are in V1 does not say that those of V1 are in V2.
+    backfill(db, "notes", direction="v2_to_v1")
+    assert codes() == {"CF_CLOSED"}
+    assert rows(db, "select last_backfill_at from crossfade.pairs") == [(None,)]
     backfill(db, "notes")
     api.execute("select public.write_v2()")
     assert rows(db, "select id from public.notes order by id") == [(1,), (7,)]

@@ -1183,6 +1183,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  unproven boolean not null default false,
   watched_since timestamptz,
   constraint mirror_is_known check (
     mirror in ('off', 'waiting', 'both', 'log_only', 'archived', 'reverse')),
@@ -1192,8 +1193,10 @@ create table if not exists crossfade_private.mirror_state (
 comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
-  'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+  'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while it is unproven, nor while the mirror is log_only or its notes are not drained.';
 
+comment on column crossfade_private.mirror_state.unproven is
+  'V2 had rows when mirroring began, of a time before that or by hand. They may say what V1 said then, or whose a row was: V2 stays closed until a verify pass after the backfill finds no difference.';
 comment on column crossfade_private.mirror_state.watched_since is
   'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
 
@@ -7753,6 +7756,7 @@ as $$
   update crossfade_private.mirror_state m set opened = q.wanted
   from (
     select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and not s.unproven
       and (s.opened or not exists (
         select from crossfade.mirror_failures f
         where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
@@ -7763,7 +7767,7 @@ as $$
 $$;
 
 comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+  'Open V2 to API roles, or close it: open once a backfill has finished and, where V2 had rows before, a verify pass has been clean; closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
 
 -- mirror/archive.sql ------------------------------------------------------------------------------
 
@@ -7934,7 +7938,7 @@ begin
       409, 'CF_CLOSED', format('Cannot write %s: version 2 of "%s" is not open yet',
         format('%I.%I', tg_table_schema, tg_table_name), v_pair),
       jsonb_build_object('pair', v_pair),
-      'Write version 1. Version 2 opens when the first backfill has finished: crossfade backfill run.');
+      'Write version 1. Version 2 opens when the first backfill has finished (crossfade backfill run) and, where it had rows before, when a verify pass has found no difference (crossfade verify run).');
   end if;
   return null;
 end $$;
@@ -11994,6 +11998,11 @@ begin
     set last_clean_verify_at = (finish_verify.run).started_at,
       verified_converter_hash = (finish_verify.run).converter_hash
     where p.name = (finish_verify.pair).name;
+    update crossfade_private.mirror_state m set unproven = false
+    from crossfade.pairs p
+    where p.name = (finish_verify.pair).name and m.pair = p.name and m.unproven
+      and p.last_backfill_at < (finish_verify.run).started_at;
+    perform crossfade_private.open_or_close((pair).name);
   end if;
   perform crossfade_private.audit('verify.finish', (pair).name, null, null,
     crossfade_private.run_json((finish_verify.run).id));
@@ -12706,6 +12715,12 @@ begin
       jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
       'follower_only is keep, delete or copy, max_rows at least 1.');
   end if;
+  if v_pair.stage = 'off' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot repair "%s": its writes are not mirrored (stage off)', pair),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage),
+      'What is copied now would be out of date with the next write. crossfade stage set PAIR dualwrite, then backfill.');
+  end if;
   if v_reason is not null then
     perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
       jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
@@ -12741,7 +12756,7 @@ begin
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF005 in stage off, CF012.';
 
 -- runs/stored_rows.sql ----------------------------------------------------------------------------
 
@@ -15402,9 +15417,16 @@ declare
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
   v_watched boolean := stage = 'rampdown';
   v_moved jsonb := crossfade_private.change_leader(pair, stage);
+  v_unproven boolean := false;
 begin
+  if (pair).stage = 'off' then
+    -- Left by mirroring that was switched off, say, while V1 went on: whose rows these are by now
+    -- is not known.
+    execute format('select exists (select from %s)', (pair).v2_table) into v_unproven;
+  end if;
   update crossfade_private.mirror_state m
   set mirror = v_mirror,
+    unproven = case (enter_stage.pair).stage when 'off' then v_unproven else m.unproven end,
     watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
   where m.pair = (enter_stage.pair).name
     and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)

@@ -95,7 +95,10 @@ class Worker(threading.Thread):
 
     def _work(self) -> None:
         if self._kind == "repair":
-            answer = self.operator.call("select crossfade.repair('notes', 40, 'soak')")
+            answer = self.operator.call(
+                "select case when stage <> 'off' then crossfade.repair(name, 40, 'soak') end "
+                "from crossfade.pairs"
+            )
             self._shared.count("repaired", answer["repaired"] if answer else 0)
             return
         if self._kind == "verify" and active_run(self.operator, "verify") is None:

@@ -34,6 +34,22 @@ where a.seq in (
 order by a.seq
 """
 
+_OPERATED = """
+select line from (
+  select a.at, concat_ws(' ', '--', a.at, a.action, a.reason, a.after) from crossfade.audit a
+  where a.object = 'notes'
+  union all
+  select f.at, concat_ws(' ', '--', f.at, 'failure of side', f.written_side, f.operation,
+    f.error_code, f.key, f.moved_to, f.message, f.resolved_at, f.resolution)
+  from crossfade.mirror_failures f
+  where exists (
+    select from soak.audit a cross join lateral unnest(array[a.old, a.new]) r
+    where r ->> 'birth' = any (%s)
+      and (r ->> 'id' = f.key ->> 'id' or r ->> 'item' = f.key ->> 'id'))
+) o(at, line)
+order by o.at
+"""
+
 
 def look(shared: Shared, *, final: bool) -> list[Problem]:
     """Judge everything that the round did; open failures, and nothing else, are excuses."""
@@ -53,10 +69,13 @@ def look(shared: Shared, *, final: bool) -> list[Problem]:
 
 
 def history(shared: Shared, problems: Sequence[Problem]) -> list[str]:
-    """Return what was written to the rows that the first problems name, and under their keys."""
+    """Return what was written to the rows that the first problems name, and under their keys.
+
+    After that what the operator did, and what became of the failures of those keys.
+    """
     births = [problem.text.split(": ")[0] for problem in problems[:3]]
     client = Client(shared.place.connect, returning=False)
-    lines = client.send(_HISTORY, (births, births))
+    lines = [*client.send(_HISTORY, (births, births)), *client.send(_OPERATED, (births,))]
     client.close()
     return [line for (line,) in lines]
 

@@ -47,7 +47,7 @@ begin
       409, 'CF_CLOSED', format('Cannot write %s: version 2 of "%s" is not open yet',
         format('%I.%I', tg_table_schema, tg_table_name), v_pair),
       jsonb_build_object('pair', v_pair),
-      'Write version 1. Version 2 opens when the first backfill has finished: crossfade backfill run.');
+      'Write version 1. Version 2 opens when the first backfill has finished (crossfade backfill run) and, where it had rows before, when a verify pass has found no difference (crossfade verify run).');
   end if;
   return null;
 end $$;

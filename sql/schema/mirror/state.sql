@@ -153,6 +153,7 @@ as $$
   update crossfade_private.mirror_state m set opened = q.wanted
   from (
     select s.pair, s.mirror not in ('off', 'log_only') and p.last_backfill_at is not null
+      and not s.unproven
       and (s.opened or not exists (
         select from crossfade.mirror_failures f
         where f.pair = s.pair and f.resolved_at is null and f.error_code = 'LOGGED')) as wanted
@@ -163,4 +164,4 @@ as $$
 $$;
 
 comment on function crossfade_private.open_or_close is
-  'Open V2 to API roles, or close it: open once a backfill has finished, closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
+  'Open V2 to API roles, or close it: open once a backfill has finished and, where V2 had rows before, a verify pass has been clean; closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';

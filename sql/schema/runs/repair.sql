@@ -75,6 +75,12 @@ begin
       jsonb_build_object('follower_only', follower_only, 'max_rows', max_rows),
       'follower_only is keep, delete or copy, max_rows at least 1.');
   end if;
+  if v_pair.stage = 'off' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot repair "%s": its writes are not mirrored (stage off)', pair),
+      jsonb_build_object('pair', pair, 'stage', v_pair.stage),
+      'What is copied now would be out of date with the next write. crossfade stage set PAIR dualwrite, then backfill.');
+  end if;
   if v_reason is not null then
     perform crossfade_private.fail(409, 'CF011', format('Cannot repair "%s": %s', pair, v_reason),
       jsonb_build_object('pair', pair), 'Refresh the pair, or try again when it is installed.');
@@ -110,4 +116,4 @@ begin
 end $$;
 
 comment on function crossfade.repair is
-  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF012.';
+  'Settle up to max_rows open mirror failures and mismatches, all at once, those that ran into a timeout before one by one for about four seconds: {"repaired", "failed", "undecided", "remaining"}. A recorded failure says which side was written; else the leader of the stage wins. A row that only the follower has, and that no failure explains, is undecided and left alone unless follower_only says delete, or copy (into the leader). Those never tried come first, then those whose last try is longest ago. What is replaced or deleted is kept in crossfade.audit (repair.row). Locks both rows of each key and waits for nobody: a row that somebody holds, or that cannot be repaired, stays open, counts as failed and says why in its message. plan_repair shows it before. CF001, CF005 in stage off, CF012.';

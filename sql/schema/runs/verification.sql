@@ -64,6 +64,11 @@ begin
     set last_clean_verify_at = (finish_verify.run).started_at,
       verified_converter_hash = (finish_verify.run).converter_hash
     where p.name = (finish_verify.pair).name;
+    update crossfade_private.mirror_state m set unproven = false
+    from crossfade.pairs p
+    where p.name = (finish_verify.pair).name and m.pair = p.name and m.unproven
+      and p.last_backfill_at < (finish_verify.run).started_at;
+    perform crossfade_private.open_or_close((pair).name);
   end if;
   perform crossfade_private.audit('verify.finish', (pair).name, null, null,
     crossfade_private.run_json((finish_verify.run).id));

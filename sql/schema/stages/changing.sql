@@ -134,9 +134,16 @@ declare
   v_stepping text := coalesce(current_setting('crossfade.stepping', true), '');
   v_watched boolean := stage = 'rampdown';
   v_moved jsonb := crossfade_private.change_leader(pair, stage);
+  v_unproven boolean := false;
 begin
+  if (pair).stage = 'off' then
+    -- Left by mirroring that was switched off, say, while V1 went on: whose rows these are by now
+    -- is not known.
+    execute format('select exists (select from %s)', (pair).v2_table) into v_unproven;
+  end if;
   update crossfade_private.mirror_state m
   set mirror = v_mirror,
+    unproven = case (enter_stage.pair).stage when 'off' then v_unproven else m.unproven end,
     watched_since = case when v_watched then coalesce(m.watched_since, clock_timestamp()) end
   where m.pair = (enter_stage.pair).name
     and (m.mirror <> v_mirror or (m.watched_since is not null) <> v_watched)

@@ -6,6 +6,7 @@ create table if not exists crossfade_private.mirror_state (
   failure_policy text not null default 'record',
   tombstones boolean not null default false,
   opened boolean not null default false,
+  unproven boolean not null default false,
   watched_since timestamptz,
   constraint mirror_is_known check (
     mirror in ('off', 'waiting', 'both', 'log_only', 'archived', 'reverse')),
@@ -15,8 +16,10 @@ create table if not exists crossfade_private.mirror_state (
 comment on table crossfade_private.mirror_state is
   'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
-  'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while the mirror is log_only or its notes are not drained.';
+  'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while it is unproven, nor while the mirror is log_only or its notes are not drained.';
 
+comment on column crossfade_private.mirror_state.unproven is
+  'V2 had rows when mirroring began, of a time before that or by hand. They may say what V1 said then, or whose a row was: V2 stays closed until a verify pass after the backfill finds no difference.';
 comment on column crossfade_private.mirror_state.watched_since is
   'Since when writes of V1 that are not the mirror''s are noted in v1_writes: stage rampdown. Null in the others.';
 

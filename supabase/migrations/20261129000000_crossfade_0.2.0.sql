@@ -8849,6 +8849,14 @@ begin
       insert into crossfade_private.truncated_keys (pair, side, key)
       select {pair_literal}, {side}, {key_json_t}
       from {target} cf_t join {source} cf_s on {same_key_s_t};
+      -- A counterpart that could not follow a changed key has another one.
+      if crossfade_private.is_any_behind({pair_literal}) then
+        perform crossfade_private.note_behind({pair_literal}, {side}, 'DELETE', array(
+          select {key_json_s} from {source} cf_s
+          where {key_json_s} in (
+            select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
+            where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null)));
+      end if;
     end if;
     return null;
   end if;
@@ -11077,12 +11085,13 @@ as $outer$
   -- Rows are turned into keys, and not keys into values of the table: that may hold fewer.
   select replace($sql$exists (
       select from crossfade.mirror_failures cf_f
-      where cf_f.pair = {pair_literal} and cf_f.key = <<key>> and cf_f.resolved_at is null
-        and cf_f.written_side = {other})$sql$, '<<key>>', key_sql);
+      where cf_f.pair = {pair_literal} and <<key>> in (cf_f.key, cf_f.moved_to)
+        and cf_f.resolved_at is null
+        and (cf_f.written_side = {other} or cf_f.moved_to is not null))$sql$, '<<key>>', key_sql);
 $outer$;
 
 comment on function crossfade_private.owed_sql is
-  'Template: whether an open failure says that the target is the side that was written, and so what the source will become.';
+  'Template: whether an open failure says that the target is the side that was written, and so what the source will become; or that the row of the key has its counterpart under another one.';
 
 create or replace function crossfade_private.is_free(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -11115,11 +11124,11 @@ as $$
   select exists (
     select from crossfade.mirror_failures f
     where f.pair = pieces ->> 'pair' and f.resolved_at is null
-      and f.written_side = (pieces ->> 'other')::integer);
+      and (f.written_side = (pieces ->> 'other')::integer or f.moved_to is not null));
 $$;
 
 comment on function crossfade_private.owes_source is
-  'Whether repair owes the source anything: open failures that name the target as the written side.';
+  'Whether repair owes the source anything: open failures that name the target as the written side, or a counterpart that could not follow a changed key.';
 
 create or replace function crossfade_private.copy_range(
   pieces jsonb, range text, after_key jsonb, boundary jsonb, skips boolean
@@ -12571,6 +12580,13 @@ begin
       -- What was written there since, or deleted, is what the row under the new key has to become.
       perform crossfade_private.record_failure((pair).name, v_failure.written_side,
         v_failure.moved_to, v_failure.operation, v_failure.error_code, v_failure.message);
+    elsif v_moved_side is null then
+      -- Of a row that was deleted after its counterpart was written, that goes as well.
+      update crossfade.mirror_failures f
+      set written_side = k.written_side, operation = k.operation
+      from unnest(v_known) k
+      where f.id = v_failure.id and k.key = v_failure.moved_to and k.operation = 'DELETE'
+        and k.at > v_failure.at;
     end if;
   end loop;
   return v_left;
@@ -17373,7 +17389,7 @@ begin
 end $$;
 
 comment on function crossfade_private.restore_pair is
-  'Bring stage and cohort of a pair back on the paths of set_stage and set_cohort, with their refusals but those of its group (CF005, CF006).';
+  'Bring stage and cohort of a pair back on the paths of set_stage and set_cohort, with their refusals but those of its group, for which restore_snapshot looks at the end (CF005, CF006).';
 
 -- rollback/restoring.sql --------------------------------------------------------------------------
 
@@ -17391,6 +17407,7 @@ declare
   v_previous jsonb;
   v_kept jsonb;
   v_pair record;
+  v_before crossfade.pairs[];
 begin
   perform crossfade_private.require_reason(
     restore_snapshot.reason, format('restore snapshot %s', restore_snapshot.id));
@@ -17411,6 +17428,7 @@ begin
     format('before restoring snapshot %s: %s', restore_snapshot.id, restore_snapshot.reason));
   v_kept := crossfade_private.restore_switches(v_snapshot, restore_snapshot.reason);
   perform crossfade_private.restore_flags(v_snapshot);
+  v_before := array(select p from crossfade.pairs p);
   for v_pair in
     select s.name, s.stage, c as cohort
     from jsonb_populate_recordset(null::crossfade.pairs, v_snapshot.state -> 'pairs') s
@@ -17422,6 +17440,10 @@ begin
     perform crossfade_private.restore_pair(
       v_pair.name, v_pair.stage, v_pair.cohort, restore_snapshot.reason);
   end loop;
+  -- Not before all are where they were: pairs that joined the group later are not in the snapshot.
+  perform crossfade_private.check_group_way_back(b, p.stage)
+  from unnest(v_before) b join crossfade.pairs p on p.name = b.name
+  where crossfade_private.stage_number(p.stage) < crossfade_private.stage_number(b.stage);
   perform crossfade_private.audit('snapshot.restore', v_snapshot.id::text, null, v_previous, null);
   return jsonb_build_object(
     'snapshot', to_jsonb(v_snapshot) - 'state', 'previous', v_previous,

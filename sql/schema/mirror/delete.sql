@@ -183,6 +183,14 @@ begin
       insert into crossfade_private.truncated_keys (pair, side, key)
       select {pair_literal}, {side}, {key_json_t}
       from {target} cf_t join {source} cf_s on {same_key_s_t};
+      -- A counterpart that could not follow a changed key has another one.
+      if crossfade_private.is_any_behind({pair_literal}) then
+        perform crossfade_private.note_behind({pair_literal}, {side}, 'DELETE', array(
+          select {key_json_s} from {source} cf_s
+          where {key_json_s} in (
+            select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
+            where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null)));
+      end if;
     end if;
     return null;
   end if;

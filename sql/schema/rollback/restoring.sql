@@ -12,6 +12,7 @@ declare
   v_previous jsonb;
   v_kept jsonb;
   v_pair record;
+  v_before crossfade.pairs[];
 begin
   perform crossfade_private.require_reason(
     restore_snapshot.reason, format('restore snapshot %s', restore_snapshot.id));
@@ -32,6 +33,7 @@ begin
     format('before restoring snapshot %s: %s', restore_snapshot.id, restore_snapshot.reason));
   v_kept := crossfade_private.restore_switches(v_snapshot, restore_snapshot.reason);
   perform crossfade_private.restore_flags(v_snapshot);
+  v_before := array(select p from crossfade.pairs p);
   for v_pair in
     select s.name, s.stage, c as cohort
     from jsonb_populate_recordset(null::crossfade.pairs, v_snapshot.state -> 'pairs') s
@@ -43,6 +45,10 @@ begin
     perform crossfade_private.restore_pair(
       v_pair.name, v_pair.stage, v_pair.cohort, restore_snapshot.reason);
   end loop;
+  -- Not before all are where they were: pairs that joined the group later are not in the snapshot.
+  perform crossfade_private.check_group_way_back(b, p.stage)
+  from unnest(v_before) b join crossfade.pairs p on p.name = b.name
+  where crossfade_private.stage_number(p.stage) < crossfade_private.stage_number(b.stage);
   perform crossfade_private.audit('snapshot.restore', v_snapshot.id::text, null, v_previous, null);
   return jsonb_build_object(
     'snapshot', to_jsonb(v_snapshot) - 'state', 'previous', v_previous,

@@ -113,4 +113,4 @@ begin
 end $$;
 
 comment on function crossfade_private.restore_pair is
-  'Bring stage and cohort of a pair back on the paths of set_stage and set_cohort, with their refusals but those of its group (CF005, CF006).';
+  'Bring stage and cohort of a pair back on the paths of set_stage and set_cohort, with their refusals but those of its group, for which restore_snapshot looks at the end (CF005, CF006).';

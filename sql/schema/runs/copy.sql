@@ -35,12 +35,13 @@ as $outer$
   -- Rows are turned into keys, and not keys into values of the table: that may hold fewer.
   select replace($sql$exists (
       select from crossfade.mirror_failures cf_f
-      where cf_f.pair = {pair_literal} and cf_f.key = <<key>> and cf_f.resolved_at is null
-        and cf_f.written_side = {other})$sql$, '<<key>>', key_sql);
+      where cf_f.pair = {pair_literal} and <<key>> in (cf_f.key, cf_f.moved_to)
+        and cf_f.resolved_at is null
+        and (cf_f.written_side = {other} or cf_f.moved_to is not null))$sql$, '<<key>>', key_sql);
 $outer$;
 
 comment on function crossfade_private.owed_sql is
-  'Template: whether an open failure says that the target is the side that was written, and so what the source will become.';
+  'Template: whether an open failure says that the target is the side that was written, and so what the source will become; or that the row of the key has its counterpart under another one.';
 
 create or replace function crossfade_private.is_free(
   pieces jsonb, after_key jsonb, boundary jsonb
@@ -73,11 +74,11 @@ as $$
   select exists (
     select from crossfade.mirror_failures f
     where f.pair = pieces ->> 'pair' and f.resolved_at is null
-      and f.written_side = (pieces ->> 'other')::integer);
+      and (f.written_side = (pieces ->> 'other')::integer or f.moved_to is not null));
 $$;
 
 comment on function crossfade_private.owes_source is
-  'Whether repair owes the source anything: open failures that name the target as the written side.';
+  'Whether repair owes the source anything: open failures that name the target as the written side, or a counterpart that could not follow a changed key.';
 
 create or replace function crossfade_private.copy_range(
   pieces jsonb, range text, after_key jsonb, boundary jsonb, skips boolean

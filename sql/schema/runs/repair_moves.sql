@@ -86,6 +86,13 @@ begin
       -- What was written there since, or deleted, is what the row under the new key has to become.
       perform crossfade_private.record_failure((pair).name, v_failure.written_side,
         v_failure.moved_to, v_failure.operation, v_failure.error_code, v_failure.message);
+    elsif v_moved_side is null then
+      -- Of a row that was deleted after its counterpart was written, that goes as well.
+      update crossfade.mirror_failures f
+      set written_side = k.written_side, operation = k.operation
+      from unnest(v_known) k
+      where f.id = v_failure.id and k.key = v_failure.moved_to and k.operation = 'DELETE'
+        and k.at > v_failure.at;
     end if;
   end loop;
   return v_left;

@@ -518,6 +518,22 @@ def test_a_rollback_of_one_takes_its_group_back_and_says_so(db: Connection, scop
     assert stages(db) == ["live"] * 3
 
 
+@begins_with(pair, "parents")
+def test_a_snapshot_older_than_the_child_takes_no_parent_off_under_it(db: Connection) -> None:
+    snapshot = call(db, "take_snapshot", "before there were children")["snapshot"]["id"]
+    pair(db, "children", "references public.parents{v}")
+    dualwrite(db, "parents")
+    for name in ("parents", "children"):
+        backfill(db, name)
+    with refused("CF005", 409) as refusal:
+        call(db, "restore_snapshot", snapshot, "test")
+    assert '"children" is of its group and would be left behind' in refusal.message
+    assert state(db, "parents") == ("dualwrite", "both")
+    call(db, "set_stage", "children", "off", "test")
+    call(db, "restore_snapshot", snapshot, "test")
+    assert state(db, "parents") == ("off", "off")
+
+
 @begins_with(family)
 def test_a_plan_of_one_pair_takes_the_stages_of_its_group(db: Connection) -> None:
     group_to_stage(db, "shadow", *FAMILY)

@@ -10,6 +10,7 @@ import pytest
 from tests.sql.cases.pairs import (
     TWO_SIDED,
     Shape,
+    backfill,
     both,
     create,
     dualwrite,
@@ -21,7 +22,7 @@ from tests.sql.cases.pairs import (
     unseen,
 )
 from tests.sql.conftest import Connect, Connection, Its, begins_with
-from tests.sql.control import one
+from tests.sql.control import call, one
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures
 
@@ -649,6 +650,66 @@ def test_a_counterpart_that_could_not_follow_may_be_deleted_where_it_is(
     for _ in range(3):
         repair(db)
     assert settled(db) == [(12, "moved")]
+
+
+def left_behind(db: Connection, side: int, number: int) -> tuple[str, str]:
+    """Rows that got key n + 10 on one side; their counterparts keep n. The names of both tables."""
+    source, target = (moving(side), moving(3 - side))
+    db.execute(f"""
+        create table public.children (
+          thing bigint references {target} on update restrict on delete cascade);
+        insert into public.things select g, 'a', 'd' from generate_series(1, {number}) g;
+        update public.things_v2 set pinned = true;
+        insert into public.children select g from generate_series(1, {number}) g
+    """)
+    db.execute(f"update {source} set id = id + 10, body = 'moved'")
+    return source, target
+
+
+def let_follow(db: Connection) -> None:
+    db.execute("drop table public.children")
+    for _ in range(3):
+        repair(db)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, TWO_SIDED)
+def test_of_a_row_and_one_that_could_not_follow_what_was_done_last_wins(
+    db: Connection, side: int
+) -> None:
+    source, target = left_behind(db, side, 3)
+    db.execute(f"update {target} set body = 'later' where id < 3")
+    db.execute(f"delete from {source} where id in (11, 12)")
+    db.execute(f"update {target} set body = 'last' where id = 2")
+    let_follow(db)
+    assert settled(db) == [(2, "last"), (13, "moved")]
+
+
+@pytest.mark.parametrize("emptied", ["moved", "behind"])
+@pytest.mark.parametrize("side", [1, 2])
+@begins_with(dualwrite, TWO_SIDED)
+def test_truncate_knows_rows_whose_counterpart_has_another_key(
+    db: Connection, side: int, emptied: str
+) -> None:
+    source, target = left_behind(db, side, 3)
+    db.execute(f"update {target} set body = 'later' where id = 1")
+    db.execute(f"update {source} set body = 'later' where id = 12")
+    db.execute(f"truncate {source if emptied == 'moved' else target} cascade")
+    let_follow(db)
+    assert settled(db) == []
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["again", "after off"])
+@begins_with(dualwrite, TWO_SIDED)
+def test_a_backfill_makes_no_second_counterpart(db: Connection, again: bool) -> None:
+    left_behind(db, 1, 3)
+    if again:
+        for stage in ("off", "dualwrite"):
+            call(db, "set_stage", "things", stage, "test")
+    backfill(db)
+    let_follow(db)
+    assert kept(db) == [(n, "d", True) for n in (11, 12, 13)]
+    settled(db)
 
 
 @pytest.mark.parametrize("side", [1, 2])

@@ -45,6 +45,14 @@ begin
       insert into crossfade_private.truncated_keys (pair, side, key)
       select 'notes', 1, jsonb_build_object('id', cf_t.id)
       from select_list.notes_v2 cf_t join select_list.notes cf_s on (cf_s).id = (cf_t).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin));
+      -- A counterpart that could not follow a changed key has another one.
+      if crossfade_private.is_any_behind('notes') then
+        perform crossfade_private.note_behind('notes', 1, 'DELETE', array(
+          select jsonb_build_object('id', cf_s.id) from select_list.notes cf_s
+          where jsonb_build_object('id', cf_s.id) in (
+            select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
+            where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null)));
+      end if;
     end if;
     return null;
   end if;

@@ -348,6 +348,7 @@ begin
 -- crossfade_private.is_own_write(text, integer, text, integer)
 -- crossfade_private.note_nested(text, integer)
 -- crossfade_private.record_failure(text, integer, jsonb, text, text, text, jsonb)
+-- crossfade_private.is_unmirrored_tie(text, text)
 -- crossfade_private.refuse_or_record(text, integer, jsonb, text, text, text, text)
 -- crossfade_private.note_keys(text, integer, text, jsonb[])
 -- crossfade_private.is_noted_delete(text, integer, jsonb)
@@ -7260,6 +7261,27 @@ $$;
 comment on function crossfade_private.record_failure is
   'Note a write that reached one table only. One open row per key; the last written side wins. moved_to: the key that the counterpart of the row has still to follow to.';
 
+create or replace function crossfade_private.is_unmirrored_tie(pair text, constraint_name text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_catalog.pg_constraint k
+    join crossfade.pairs p on p.name = is_unmirrored_tie.pair
+    join crossfade.pairs o on o.name <> p.name
+    join crossfade_private.mirror_state m on m.pair = o.name and m.mirror in ('off', 'waiting')
+    where k.contype = 'f' and k.conname = is_unmirrored_tie.constraint_name
+      and (k.conrelid, k.confrelid) in (
+        (to_regclass(p.v1_table), to_regclass(o.v1_table)),
+        (to_regclass(o.v1_table), to_regclass(p.v1_table)),
+        (to_regclass(p.v2_table), to_regclass(o.v2_table)),
+        (to_regclass(o.v2_table), to_regclass(p.v2_table))));
+$$;
+
+comment on function crossfade_private.is_unmirrored_tie is
+  'Whether a foreign key ties the pair to one whose writes are not mirrored (off, waiting).';
+
 create or replace function crossfade_private.refuse_or_record(
   pair text, written_side integer, key jsonb, operation text, error_code text, message text,
   constraint_name text
@@ -7271,7 +7293,10 @@ as $$
 begin
   -- On the way back from complete nobody is served from V1 yet: its rules stop no writer of V2.
   if (select m.failure_policy from crossfade_private.mirror_state m
-    where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise' then
+    where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise'
+    -- Rows that were left by a mirror that is off, or are missing for it, are no client's fault.
+    and not (error_code in ('23001', '23503')
+      and crossfade_private.is_unmirrored_tie(pair, constraint_name)) then
     -- Without the detail: that shows the other table's row, and the writer may not see all of it.
     raise exception using errcode = error_code, message = message,
       constraint = coalesce(constraint_name, '');
@@ -7280,7 +7305,7 @@ begin
 end $$;
 
 comment on function crossfade_private.refuse_or_record is
-  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; on the way back from complete it is recorded, save keys that are taken, which are refused before.';
+  'What becomes of a row that the other table refuses: by the pair''s failure_policy the error is raised again or recorded; it is always recorded on the way back from complete, save keys that are taken, which are refused before, and where a foreign key ties it to a pair that is not mirrored.';
 
 create or replace function crossfade_private.note_keys(
   pair text, side integer, operation text, keys jsonb[]
@@ -15590,6 +15615,10 @@ begin
       > crossfade_private.stage_number(move_pairs.stage))
   into v_before, v_forward, v_back
   from unnest(pair_names) with ordinality u(name, n) join crossfade.pairs p on p.name = u.name;
+  if exists (select from unnest(v_back) b where b.stage = 'complete') then
+    -- Those that came late to the group, by a new foreign key, must not bar the way out.
+    v_forward := null;
+  end if;
   if v_forward is not null and v_back is not null then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot set "%s" to %s: "%s" would go forward and "%s" back',
@@ -15654,7 +15683,7 @@ begin
 end $$;
 
 comment on function crossfade.set_group_stage is
-  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay. Refusals and locks as set_stage, of all of them; CF005 also when some would go forward and some back.';
+  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay, and on the way out of complete those that have not come as far as the stage. Refusals and locks as set_stage, of all of them; CF005 also when some would else go forward and some back.';
 
 -- stages/cohorts.sql ------------------------------------------------------------------------------
 

@@ -90,6 +90,10 @@ begin
       > crossfade_private.stage_number(move_pairs.stage))
   into v_before, v_forward, v_back
   from unnest(pair_names) with ordinality u(name, n) join crossfade.pairs p on p.name = u.name;
+  if exists (select from unnest(v_back) b where b.stage = 'complete') then
+    -- Those that came late to the group, by a new foreign key, must not bar the way out.
+    v_forward := null;
+  end if;
   if v_forward is not null and v_back is not null then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot set "%s" to %s: "%s" would go forward and "%s" back',
@@ -154,4 +158,4 @@ begin
 end $$;
 
 comment on function crossfade.set_group_stage is
-  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay. Refusals and locks as set_stage, of all of them; CF005 also when some would go forward and some back.';
+  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay, and on the way out of complete those that have not come as far as the stage. Refusals and locks as set_stage, of all of them; CF005 also when some would else go forward and some back.';

@@ -415,6 +415,31 @@ def test_no_parent_is_switched_off_under_its_children(db: Connection) -> None:
     assert stages(db) == ["off"] * 3
 
 
+@pytest.mark.parametrize("version", ["", "_v2"])
+@begins_with(pair, "parents", registered=False)
+def test_a_child_that_is_off_refuses_no_writer_of_its_parent(db: Connection, version: str) -> None:
+    pair(db, "children", "references public.parents{v}", registered=False)
+    for name in ("parents", "children"):
+        enrol(db, name, failure_policy="raise")
+    db.execute(FILL)
+    dualwrite(db, "parents")
+    for name in ("parents", "children"):
+        backfill(db, name)
+    call(db, "set_stage", "children", "off", "test")
+    other = "_v2" if version == "" else ""
+    db.execute(f"delete from public.children{version} where id <= 3")
+    db.execute(f"delete from public.parents{version} where id = 1")
+    db.execute(f"update public.parents{version} set id = 102 where id = 2")
+    db.execute(f"truncate public.parents{version} cascade")
+    assert one(db, f"select count(*) from public.parents{other}") == 50
+    assert {code for *_, code in failures(db)} == {"23503"}
+    db.execute(f"delete from public.children{other}")
+    repair(db, "parents")
+    call(db, "set_stage", "children", "dualwrite", "test")
+    backfill(db, "children")
+    equal(db, "parents", "children")
+
+
 def traffic(db: Connection, n: int, versions: tuple[str, ...] = ("", "_v2")) -> None:
     """A family, edited and half of it deleted, written through V1, V2 or both."""
     for place, v in enumerate(versions):
@@ -486,6 +511,24 @@ def test_a_group_goes_through_every_stage_and_back_with_writers_at_each(
             traffic(db, n)
             equal(db, *FAMILY)
     assert stages(db) == ["off"] * 3
+
+
+@begins_with(family, rows=False)
+def test_a_pair_that_was_tied_later_does_not_bar_the_way_out_of_complete(db: Connection) -> None:
+    call(db, "set_stage", "alone", "dualwrite", "test")
+    group_to_stage(db, "complete", *FAMILY)
+    db.execute("alter table public.alone add foreign key (parent) references public.grandchildren")
+    db.execute("insert into public.parents_v2 values (1, null, 'p')")
+    with refused("CF005", 409):
+        call(db, "set_group_stage", "parents", "rampdown", "test")
+    for name in FAMILY:
+        backfill(db, name, "v2_to_v1")
+        verify(db, name)
+    moved = call(db, "set_group_stage", "parents", "rampdown", "test")["pairs"]
+    assert [m["after"] for m in moved] == ["rampdown"] * 3 + ["dualwrite"]
+    equal(db, *FAMILY)
+    with refused("CF005", 409):
+        call(db, "set_group_stage", "parents", "live", "test")
 
 
 # Going back together ------------------------------------------------------------------------------

@@ -15847,7 +15847,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- Order matters: pairs, the control row, cohorts, as in set_cohort and set_stage.
-  perform from crossfade.pairs p order by p.name for no key update;
+  -- A change of stage has locked its own, and would wait here for one that wants the control row.
+  if coalesce(current_setting('crossfade.stepping', true), '') <> 'on' then
+    perform from crossfade.pairs p order by p.name for no key update;
+  end if;
   return null;
 end $$;
 

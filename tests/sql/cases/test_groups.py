@@ -542,6 +542,19 @@ def live(db: Connection) -> None:
         call(db, "set_cohort", name, {"percentage": 25}, "test")
 
 
+@begins_with(live)
+def test_a_change_of_stage_waits_for_no_pair_but_its_own(db: Connection, connect: Connect) -> None:
+    other = connect()
+    with other.transaction():
+        # As a change of its stage begins, which wants the control row next.
+        other.execute("select from crossfade.pairs where name = 'alone' for no key update")
+        db.execute("set lock_timeout = '1s'")
+        call(db, "set_stage", "parents", "shadow", "test")
+        call(db, "set_group_stage", "parents", "dualwrite", "test")
+        call(db, "set_group_stage", "parents", "off", "test")
+    assert stages(db) == ["off"] * 3
+
+
 @pytest.mark.parametrize("scope", FAMILY)
 @begins_with(live)
 def test_a_rollback_of_one_takes_its_group_back_and_says_so(db: Connection, scope: str) -> None:

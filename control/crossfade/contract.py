@@ -229,6 +229,7 @@ RPCS: Final[tuple[str, ...]] = (
     "operate",
     "overview",
     "pair_status",
+    "pair_writes",
     "plan_pair",
     "plan_repair",
     "read_flags",

@@ -85,27 +85,32 @@ def r11(case: Case) -> Verdict:
 
 def r3(case: Case, others: Iterable[Verdict]) -> Verdict:
     """May the rollout advance? Needs requests and successes in the whole step, no objection."""
-    sample, limits, v2 = case.sample, case.limits, case.v2.whole
-    success = 1 - (v2.errors / v2.requests if v2.requests else 0.0)
-    bound = lower_bound(v2.requests - v2.errors, v2.requests, z=limits.wilson_z)
+    sample, limits = case.sample, case.limits
+    seen, errors, what = case.v2.whole.requests, case.v2.whole.errors, "requests"
+    if sample.evidence.kind == "writes":
+        # No function has ever reported: what is known is who wrote V2, and what did not reach V1.
+        seen, errors, what = sample.evidence.v2, sample.evidence.failed or 0, "writes"
+        errors = min(errors, seen)
+    success = 1 - (errors / seen if seen else 0.0)
+    bound = lower_bound(seen - errors, seen, z=limits.wilson_z)
     objections = [item.rule for item in others if item.counts and item.verdict is not Outcome.PASS]
     shown = bound if limits.r3_strict else success
-    if sample.stage is not Stage.LIVE or (sample.percentage == 0 and not v2.requests):
+    if sample.stage is not Stage.LIVE or (sample.percentage == 0 and not seen):
         outcome, message = Outcome.PASS, "no V2 traffic to judge yet"
         outcome = Outcome.HOLD if objections else outcome
-    elif v2.requests < limits.r3_min_requests:
-        outcome, message = Outcome.HOLD, f"{v2.requests} of {limits.r3_min_requests} requests"
+    elif seen < limits.r3_min_requests:
+        outcome, message = Outcome.HOLD, f"{seen} of {limits.r3_min_requests} {what}"
     elif shown < limits.r3_success_rate:
-        outcome, message = Outcome.HOLD, f"{success:.1%} of V2 requests worked"
+        outcome, message = Outcome.HOLD, f"{success:.1%} of V2 {what} worked"
     else:
         outcome = Outcome.HOLD if objections else Outcome.PASS
-        message = f"{success:.1%} of V2 requests worked"
+        message = f"{success:.1%} of V2 {what} worked"
     return Verdict(
         "R3",
         outcome,
         message + (f"; objections: {', '.join(objections)}" if objections else ""),
-        value=success if v2.requests else None,
-        n=v2.requests,
+        value=success if seen else None,
+        n=seen,
         bound=bound,
         threshold=limits.r3_success_rate,
         details={"strict": limits.r3_strict},

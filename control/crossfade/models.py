@@ -533,6 +533,44 @@ class MonitorDriven:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of version 2 in a whole step.
+
+    ``kind``: requests that functions recorded, or, where none has ever reported, writes of V2 by
+    users. ``failed``: of the writes, those that did not reach V1; None for requests.
+    """
+
+    kind: str = "requests"
+    v2: int = 0
+    failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteMinute:
+    """Statements of one source that wrote one side; ``minute``: when their counter was read."""
+
+    minute: datetime
+    side: int
+    source: str
+    statements: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairWrites:
+    """Statements that clients sent to either table since a moment, by side and source.
+
+    Sources: user (anon and authenticated), service (service_role), direct (everybody else).
+    """
+
+    pair: str
+    stage: Stage
+    since: datetime
+    sides: Mapping[int, Mapping[str, int]]
+    minutes: tuple[WriteMinute, ...] = ()
+    flags_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HealthSample:
     """Everything the rules look at, read in one statement.
 
@@ -554,6 +592,7 @@ class HealthSample:
     open_mismatches: int = 0
     drift_count: int = 0
     shadow: ShadowReads = ShadowReads()
+    evidence: Evidence = Evidence()
     newest_request_at: datetime | None = None
     runs: tuple[Run, ...] = ()
     flags_version: int = 0

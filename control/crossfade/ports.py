@@ -41,6 +41,7 @@ from crossfade.models import (
     MirrorChanged,
     MonitorDriven,
     PairStatus,
+    PairWrites,
     Refreshed,
     Registered,
     Repaired,
@@ -185,6 +186,9 @@ class Pairs(Protocol):
         self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
     ) -> StageChanged:
         """Move a pair to another stage."""
+
+    def pair_writes(self, pair: str, *, minutes: int) -> PairWrites:
+        """Return who wrote which table in the last minutes (1 to 43200)."""
 
     def group_status(self, name: str | None = None) -> tuple[GroupStatus, ...]:
         """Return all groups, or the one of this name or with this pair."""

@@ -148,7 +148,7 @@ begin
 -- crossfade_private.drop_left_behind()
 -- crossfade_private.actor_id()
 -- crossfade_private.actor()
--- crossfade_private.fail(integer, text, text, jsonb, text)
+-- crossfade_private.fail(integer, text, text, jsonb, text, text)
 -- crossfade_private.set_reason(text)
 -- crossfade_private.reason()
 -- crossfade_private.require_reason(text, text)
@@ -411,6 +411,11 @@ begin
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.move_pieces(crossfade.pairs, integer, regclass, regclass, text[], text[])
 -- crossfade_private.settle_pieces(jsonb, regclass, text[], text[])
+-- crossfade_private.counter_name(text, integer, text)
+-- crossfade_private.counters(text)
+-- crossfade_private.make_counters(text, integer)
+-- crossfade_private.drop_counters(text)
+-- crossfade_private.counter_sql(text, integer)
 -- crossfade_private.own_frame(text, integer, text, text, text)
 -- crossfade_private.raise_dropped_sql(text)
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
@@ -564,6 +569,11 @@ begin
 -- crossfade_private.backend_window(text, bigint, integer, timestamptz)
 -- crossfade_private.backend_counts(text, bigint, integer, timestamptz)
 -- crossfade_private.window_start(text, bigint, timestamptz)
+-- crossfade_private.unread_writes(text)
+-- crossfade_private.sample_writes(text)
+-- crossfade_private.write_counts(text, timestamptz, bigint)
+-- crossfade_private.step_evidence(crossfade.pairs)
+-- crossfade.pair_writes(text, integer)
 -- crossfade_private.engaged_fences(text)
 -- crossfade_private.health_inputs(text)
 -- crossfade.health_sample(text)
@@ -1531,6 +1541,32 @@ create index if not exists verdicts_pair_rule_idx on crossfade.verdicts (pair, r
 comment on table crossfade.verdicts is
   'What each health rule said at each evaluation, with what it was decided on. value, n, bound, threshold and window_s are null where a rule has none; breach_since is null unless the verdict is HOLD or FAIL.';
 
+create table if not exists crossfade.write_minutes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  minute timestamptz not null,
+  step bigint not null,
+  side smallint not null,
+  source text not null,
+  statements bigint not null,
+  primary key (pair, minute, step, side, source),
+  constraint side_is_1_or_2 check (side in (1, 2)),
+  constraint source_is_known check (source in ('user', 'service', 'direct'))
+);
+
+comment on table crossfade.write_minutes is
+  'Statements that wrote a mirrored table, by the side they named and where they came from: user (roles anon and authenticated of the Data API), service (service_role), direct (everybody else). What the mirror and batches write does not count; a statement counts also when it found no row or was rolled back. minute is when the counters were read: by the monitor, at each step, and by pair_writes.';
+
+create table if not exists crossfade_private.write_counters (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  source text not null,
+  counted bigint not null default 0,
+  primary key (pair, side, source)
+);
+
+comment on table crossfade_private.write_counters is
+  'How far the sequences that mirror triggers count with have been read into write_minutes.';
+
 create table if not exists crossfade.memory_reports (
   id bigint generated always as identity primary key,
   pair text not null,
@@ -1672,7 +1708,8 @@ comment on table crossfade.rollbacks is
 -- How every function refuses.
 
 create or replace function crossfade_private.fail(
-  status integer, code text, message text, details jsonb default '{}', hint text default ''
+  status integer, code text, message text, details jsonb default '{}', hint text default '',
+  constraint_name text default ''
 )
 returns void
 language plpgsql volatile
@@ -1684,11 +1721,12 @@ begin
     errcode = 'PT' || fail.status,
     message = fail.message,
     detail = (fail.details || jsonb_build_object('code', fail.code))::text,
-    hint = fail.hint;
+    hint = fail.hint,
+    constraint = fail.constraint_name;
 end $$;
 
 comment on function crossfade_private.fail is
-  'Raise SQLSTATE PT<status> whose detail is a JSON object with our code and the values that matter. Never returns.';
+  'Raise SQLSTATE PT<status> whose detail is a JSON object with our code and the values that matter. constraint_name lets our own code know it again. Never returns.';
 
 -- core/reasons.sql --------------------------------------------------------------------------------
 
@@ -7294,6 +7332,8 @@ begin
   -- On the way back from complete nobody is served from V1 yet: its rules stop no writer of V2.
   if (select m.failure_policy from crossfade_private.mirror_state m
     where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise'
+    -- Also when the stage has changed since V1 refused.
+    and constraint_name is distinct from 'crossfade_archive'
     -- Rows that were left by a mirror that is off, or are missing for it, are no client's fault.
     and not (error_code in ('23001', '23503')
       and crossfade_private.is_unmirrored_tie(pair, constraint_name)) then
@@ -7838,7 +7878,7 @@ begin
     409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
       format('%I.%I', tg_table_schema, tg_table_name)),
     jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
-    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+    'Write version 2, or go back with crossfade stage set PAIR rampdown.', 'crossfade_archive');
   return null;
 end $$;
 
@@ -7855,8 +7895,8 @@ declare
   v_pair constant text := tg_argv[0];
   v_context text;
 begin
-  -- V2 leads: what a trigger of V1 makes of a row that comes from there would differ from it, the
-  -- repair of that would fire the trigger again, and there would be no way back.
+  -- V2 leads: what a trigger of V1 makes of a row from there, in either table, would differ from
+  -- it, the repair of that would fire the trigger again, and there would be no way back.
   if current_setting('crossfade.mark_' || v_pair, true) = 'engine' and exists (
       select from crossfade_private.engine_writes w
       where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
@@ -7872,7 +7912,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_archived_row is
-  'BEFORE ROW trigger on V1, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
+  'BEFORE ROW trigger on both tables, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
 
 create or replace function crossfade_private.install_archive(pair crossfade.pairs)
 returns void
@@ -7880,17 +7920,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
+declare
+  v_table text;
 begin
   execute format('create or replace trigger crossfade_archive
     before insert or update or delete or truncate on %s for each statement
     execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
-  execute format('create or replace trigger crossfade_archive_row
-    before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
-    execute function crossfade_private.drop_archived_row(%L)', (pair).v1_table, (pair).name);
+  for v_table in select unnest(array[(pair).v1_table, (pair).v2_table]) loop
+    execute format('create or replace trigger crossfade_archive_row
+      before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
+      execute function crossfade_private.drop_archived_row(%L)', v_table, (pair).name);
+  end loop;
 end $$;
 
 comment on function crossfade_private.install_archive is
-  'Create the triggers that refuse statements on V1, and leave out what its triggers would write. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+  'Create the triggers that refuse statements on V1, and leave out what its triggers would write into either table. Takes SHARE ROW EXCLUSIVE on both; waits at most 2 s for each (55P03).';
 
 create or replace function crossfade_private.follow_mirror_state()
 returns trigger
@@ -7988,6 +8032,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_stale jsonb[];
   cf_rows {source}[];
@@ -8000,7 +8045,7 @@ begin
     if split_part(cf_context, e'\n', -1) = {own_insert} then
       return null;
     end if;
-  elsif {is_plain} then
+  elsif {is_plain} and {counter} > 0 then
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
@@ -8026,6 +8071,7 @@ begin
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  {count_if_not_plain}
   cf_nested := {nested};
   if cf_state = 'log' then
     -- The row that had the key was deleted, which was only noted: its counterpart goes now, or this
@@ -8196,6 +8242,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -8226,6 +8273,7 @@ begin
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  {count_update}
   cf_nested := {nested};
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
@@ -8359,7 +8407,7 @@ returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$elsif {is_plain} then
+  select $body$elsif {is_plain} and {counter} > 0 then
     select not ({same_key_given_s_o}), {flags} into cf_moved, {flag_names}
     from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
     cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q
@@ -8703,6 +8751,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
@@ -8719,6 +8768,7 @@ begin
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  cf_number := {counter};
   cf_nested := {nested};
   if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
@@ -8849,6 +8899,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_constraint text;
 begin
@@ -8862,6 +8913,9 @@ begin
   cf_state := {state};
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
+  end if;
+  if tg_when = 'BEFORE' then
+    cf_number := {counter};
   end if;
   cf_nested := {nested};
   -- Also while changes are only noted: afterwards there is no key to note.
@@ -9306,6 +9360,86 @@ $$;
 comment on function crossfade_private.settle_pieces is
   'Assignments of the row triggers of a table whose rows the conversion makes: the columns that it makes of the other table''s.';
 
+-- mirror/counting.sql -----------------------------------------------------------------------------
+
+-- Counting who writes which table: sequences, by side and source.
+
+create or replace function crossfade_private.counter_name(pair text, side integer, source text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('crossfade_private.writes_%s_v%s_%s', pair, side, source);
+$$;
+
+comment on function crossfade_private.counter_name is
+  'Name of the sequence that counts the statements of one source that write one side of a pair.';
+
+create or replace function crossfade_private.counters(pair text)
+returns table (side integer, source text, name text)
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select s.side, o.source, crossfade_private.counter_name(pair, s.side, o.source)
+  from generate_series(1, 2) s(side)
+  cross join unnest(array['user', 'service', 'direct']) o(source);
+$$;
+
+comment on function crossfade_private.counters is 'The counters of a pair.';
+
+create or replace function crossfade_private.make_counters(pair text, side integer)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  -- A sequence waits for nobody and counts what is rolled back, too. Unlogged: a crash makes it
+  -- begin anew, which sample_writes notices, and a write costs no log.
+  for v_name in
+    select c.name from crossfade_private.counters(pair) c
+    where c.side = make_counters.side and to_regclass(c.name) is null
+  loop
+    execute format('create unlogged sequence %s', v_name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.make_counters is
+  'Create the counters of one side of a pair that are not there.';
+
+create or replace function crossfade_private.drop_counters(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  for v_name in select c.name from crossfade_private.counters(pair) c loop
+    execute format('drop sequence if exists %s', v_name);
+  end loop;
+end $$;
+
+comment on function crossfade_private.drop_counters is 'Remove the counters of a pair.';
+
+create or replace function crossfade_private.counter_sql(pair text, side integer)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The setting still names who came through the Data API; current_user is the definer here.
+  select format('nextval(case current_setting(''role'', true) '
+    'when ''authenticated'' then %1$L::regclass when ''anon'' then %1$L::regclass '
+    'when ''service_role'' then %2$L::regclass else %3$L::regclass end)',
+    crossfade_private.counter_name(pair, side, 'user'),
+    crossfade_private.counter_name(pair, side, 'service'),
+    crossfade_private.counter_name(pair, side, 'direct'));
+$$;
+
+comment on function crossfade_private.counter_sql is
+  'The expression that counts a statement by where it comes from. On one line: own_frame counts those of the texts.';
+
 -- mirror/pieces.sql -------------------------------------------------------------------------------
 
 -- Everything that the texts of a pair's mirror functions ask for.
@@ -9367,6 +9501,7 @@ as $$
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side),
       'crossfade.mark_' || (pair).name),
+    'counter', crossfade_private.counter_sql((pair).name, side),
     -- What a trigger of the owner's writes meanwhile, deeper, is news.
     'engine_write', format('cf_depth = 1
     and coalesce(current_setting(%L, true), '''') = ''engine''
@@ -9558,6 +9693,10 @@ declare
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
   v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
+  -- The others were counted where that was asked.
+  v_count constant text := 'if cf_depth = 2 or not ({is_plain}) then
+    cf_number := {counter};
+  end if;';
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -9602,6 +9741,9 @@ begin
       'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
       'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'count_if_not_plain', crossfade_private.render(v_count, v_pieces),
+    'count_update', crossfade_private.render(case when v_by_column or not v_pieces ? 'flags'
+      then 'cf_number := {counter};' else v_count end, v_pieces),
     'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
     'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
       else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
@@ -9696,6 +9838,7 @@ begin
   values ((pair).name, install_mirror.side, plan -> 'runs')
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces
   where q.pieces <> excluded.pieces;
+  perform crossfade_private.make_counters((pair).name, side);
   for v_function in
     select * from (values
       ('put', v_rows || ', cf_operation text) returns void'),
@@ -9964,6 +10107,7 @@ begin
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);
   execute format('drop sequence if exists crossfade_private.mirror_%s_changes', pair);
+  perform crossfade_private.drop_counters(pair);
   perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
   perform set_config('crossfade.engine', '', true);
@@ -14238,6 +14382,149 @@ $$;
 comment on function crossfade_private.window_start is
   'First minute of the window: the larger of the last 5 min and the last 50 V2 requests, within the step and the last 60 min (settings health_window_*).';
 
+-- health/writes.sql -------------------------------------------------------------------------------
+
+-- Writes of clients, counted by the mirror itself: evidence also where no edge function reports.
+
+create or replace function crossfade_private.unread_writes(pair text)
+returns table (side smallint, source text, value bigint, statements bigint)
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Less than was read: the server crashed, and it began anew.
+  select c.side::smallint, c.source, v.value,
+    case when v.value < coalesce(w.counted, 0) then v.value else v.value - coalesce(w.counted, 0)
+      end
+  from crossfade_private.counters(pair) c
+  cross join lateral (
+    select coalesce(pg_sequence_last_value(to_regclass(c.name)), 0) as value
+  ) v
+  left join crossfade_private.write_counters w
+    on w.pair = unread_writes.pair and w.side = c.side and w.source = c.source;
+$$;
+
+comment on function crossfade_private.unread_writes is
+  'What the counters of a pair say by now, and how many statements of it are not in write_minutes yet.';
+
+create or replace function crossfade_private.sample_writes(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from crossfade_private.write_counters w
+    where w.pair = sample_writes.pair) then
+    insert into crossfade_private.write_counters (pair, side, source)
+    select sample_writes.pair, c.side, c.source from crossfade_private.counters(pair) c
+    on conflict do nothing;
+  end if;
+  -- Whoever holds them reads them now: a rollback must not wait for that.
+  perform from crossfade_private.write_counters w where w.pair = sample_writes.pair
+  for update nowait;
+  with read as (
+    update crossfade_private.write_counters w set counted = u.value
+    from crossfade_private.unread_writes(sample_writes.pair) u
+    where w.pair = sample_writes.pair and w.side = u.side and w.source = u.source
+      and u.value <> w.counted
+    returning u.side, u.source, u.statements
+  )
+  insert into crossfade.write_minutes as m (pair, minute, step, side, source, statements)
+  select sample_writes.pair, date_trunc('minute', clock_timestamp()), p.step, r.side, r.source,
+    r.statements
+  from read r join crossfade.pairs p on p.name = sample_writes.pair
+  where r.statements > 0
+  on conflict on constraint write_minutes_pkey
+  do update set statements = m.statements + excluded.statements;
+exception when lock_not_available then
+  null;
+end $$;
+
+comment on function crossfade_private.sample_writes is
+  'Add what was written since the last time to write_minutes, for the step the pair is in. Locks the pair''s rows of write_counters; does nothing while somebody else has them.';
+
+create or replace function crossfade_private.write_counts(pair text, since timestamptz, step bigint)
+returns jsonb
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_object_agg(q.side::text, q.sources) from (
+    select u.side, jsonb_object_agg(u.source, coalesce(m.statements, 0)
+      + case when (write_counts.step = p.step) is not false then u.statements else 0 end) as sources
+    from crossfade_private.unread_writes(pair) u
+    join crossfade.pairs p on p.name = write_counts.pair
+    left join lateral (
+      select sum(w.statements) as statements from crossfade.write_minutes w
+      where w.pair = p.name and w.side = u.side and w.source = u.source
+        and w.minute >= date_trunc('minute', write_counts.since)
+        and (write_counts.step = w.step) is not false
+    ) m on true
+    group by u.side
+  ) q;
+$$;
+
+comment on function crossfade_private.write_counts is
+  'Statements since the minute of a moment, of one step or (null) of all: {"1": {"user", "service", "direct"}, "2"}.';
+
+create or replace function crossfade_private.step_evidence(pair crossfade.pairs)
+returns table (kind text, v2 bigint, failed bigint)
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select case when r.is_any then 'requests' else 'writes' end,
+    case when r.is_any then (
+      select coalesce(sum(m.requests), 0) from crossfade.request_minutes m
+      where m.pair = p.name and m.step = p.step
+        and m.minute >= date_trunc('minute', p.step_started_at)
+        and m.backend_version = 2 and m.outcome in ('ok', 'error', 'fallback'))
+      else (crossfade_private.write_counts(p.name, p.step_started_at, p.step)
+        #>> '{2,user}')::numeric end::bigint,
+    case when not r.is_any then (
+      select count(*) from crossfade.mirror_failures f
+      where f.pair = p.name and f.written_side = 2 and f.at >= p.step_started_at) end
+  from (select (step_evidence.pair).*) p
+  cross join lateral (
+    -- Ever: a function that has fallen silent is no reason to judge by less.
+    select exists (select from crossfade.request_minutes m where m.pair = p.name) as is_any
+  ) r;
+$$;
+
+comment on function crossfade_private.step_evidence is
+  'What is known of version 2 in the whole step: requests that functions recorded, or, where none has ever reported, the writes of its users (kind writes), and how many writes of version 2 did not reach version 1.';
+
+create or replace function crossfade.pair_writes(pair text, minutes integer default 60)
+returns jsonb
+language plpgsql volatile
+security definer -- API roles hold no right on crossfade_private
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_since timestamptz;
+begin
+  if coalesce(minutes, 0) not between 1 and 43200 then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid minutes %s', minutes),
+      jsonb_build_object('minutes', minutes), 'minutes is 1 to 43200 (30 days).');
+  end if;
+  v_since := date_trunc('minute', clock_timestamp() - make_interval(mins => minutes));
+  perform crossfade_private.sample_writes(pair);
+  return jsonb_build_object('pair', v_pair.name, 'stage', v_pair.stage, 'since', v_since,
+    'sides', crossfade_private.write_counts(pair, v_since, null),
+    'minutes', (
+      select coalesce(jsonb_agg(jsonb_build_object('minute', m.minute, 'side', m.side,
+        'source', m.source, 'statements', m.statements)
+        order by m.minute, m.side, m.source), '[]')
+      from (
+        select w.minute, w.side, w.source, sum(w.statements) as statements
+        from crossfade.write_minutes w
+        where w.pair = pair_writes.pair and w.minute >= v_since
+        group by w.minute, w.side, w.source
+      ) m),
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.pair_writes is
+  'Statements that clients sent to either table in the last minutes (1 to 43200), counted by the mirror: {"pair", "stage", "since", "sides": {"1": {"user", "service", "direct"}, "2"}, "minutes": [{"minute", "side", "source", "statements"}] oldest first}. Nothing is counted in stage off, and V2 is not in complete. Reads the counters first: locks the pair''s rows of write_counters. CF001, CF012.';
+
 -- health/samples.sql ------------------------------------------------------------------------------
 
 -- What the health rules look at. The rules themselves are in the control plane.
@@ -14301,7 +14588,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pair record := crossfade_private.get_pair(pair);
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_since timestamptz := crossfade_private.window_start(
     v_pair.name, v_pair.step, v_pair.step_started_at);
   v_recent timestamptz := date_trunc('minute', greatest(v_pair.step_started_at,
@@ -14343,6 +14630,7 @@ begin
         where r.pair = v_pair.name and r.step = v_pair.step
           and r.outcome in ('shadow_match', 'shadow_mismatch')
           and r.minute >= date_trunc('minute', v_pair.step_started_at)),
+      'evidence', (select to_jsonb(e) from crossfade_private.step_evidence(v_pair) e),
       'newest_request_at', (
         select max(r.last_at) from crossfade.request_minutes r
         where r.pair = v_pair.name and r.minute >= now() - interval '1 day'),
@@ -14351,7 +14639,7 @@ begin
 end $$;
 
 comment on function crossfade.health_sample is
-  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min) and "whole" (counts of the whole step), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, newest_request_at (of the last day), active runs, the last verify run (checked), lost_rows, memory_bytes of the last r6_window_s, baseline of V1, heartbeat_at of the monitor, engaged fences, rollout. Windows begin at a full minute. CF001.';
+  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min) and "whole" (counts of the whole step), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, evidence of the whole step ({"kind": requests or, where no function reports, writes of V2 by users; "v2": how many; "failed": of the writes}), newest_request_at (of the last day), active runs, the last verify run (checked), lost_rows, memory_bytes of the last r6_window_s, baseline of V1, heartbeat_at of the monitor, engaged fences, rollout. Windows begin at a full minute. CF001.';
 
 -- health/verdicts.sql -----------------------------------------------------------------------------
 
@@ -14374,6 +14662,7 @@ begin
       400, 'CF012', 'Cannot record verdicts: verdicts must be a JSON array',
       jsonb_build_object('field', 'verdicts', 'value', verdicts));
   end if;
+  perform crossfade_private.sample_writes(v_pair.name);
   with given as (
     select v.* from jsonb_to_recordset(verdicts) as v(
       rule text, verdict text, mode text, value double precision, n bigint, bound double precision,
@@ -14984,19 +15273,32 @@ returns setof jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select crossfade_private.blocker('shadow_reads',
-    format('%s shadow reads compared, %s of them equal (wanted: %s, share %s)', s.compared, s.equal,
+  with evidence as (
+    -- Where no function reports, what is written must do: that each write was mirrored, others see.
+    select e.kind, (
+      select sum(n::bigint) from crossfade_private.write_counts((shadow_blockers.pair).name,
+        (shadow_blockers.pair).last_clean_verify_at, null) c
+      cross join lateral jsonb_each(c) s cross join lateral jsonb_each_text(s.value) t(source, n)
+    ) as statements
+    from crossfade_private.step_evidence(shadow_blockers.pair) e
+  )
+  select crossfade_private.blocker('shadow_reads', case e.kind
+      when 'requests' then format('%s shadow reads compared, %s of them equal', s.compared, s.equal)
+      else format('no function compares reads, and %s writes were mirrored', e.statements) end
+    || format(' since the last clean verify pass (wanted: %s, share %s)',
       crossfade_private.setting_number('shadow_min_reads'),
-        crossfade_private.setting_number('shadow_match_rate')),
+      crossfade_private.setting_number('shadow_match_rate')),
     'Leave it in shadow under traffic; settings shadow_min_reads and shadow_match_rate decide.')
-  from (
+  from evidence e
+  cross join (
     select coalesce(sum(r.requests), 0) compared,
       coalesce(sum(r.requests) filter (where r.outcome = 'shadow_match'), 0) equal
     from crossfade.request_minutes r
     where r.pair = (shadow_blockers.pair).name and r.outcome in ('shadow_match', 'shadow_mismatch')
       and r.minute >= date_trunc('minute', (shadow_blockers.pair).last_clean_verify_at)
   ) s
-  where s.compared < crossfade_private.setting_number('shadow_min_reads')
+  where case e.kind when 'requests' then s.compared else coalesce(e.statements, 0) end
+      < crossfade_private.setting_number('shadow_min_reads')
     or s.equal < s.compared * crossfade_private.setting_number('shadow_match_rate');
 $$;
 
@@ -15460,6 +15762,8 @@ declare
   v_moved jsonb := crossfade_private.change_leader(pair, stage);
   v_unproven boolean := false;
 begin
+  -- For the step that ends here.
+  perform crossfade_private.sample_writes((pair).name);
   if (pair).stage = 'off' then
     -- Left by mirroring that was switched off, say, while V1 went on: whose rows these are by now
     -- is not known.
@@ -15870,6 +16174,7 @@ begin
   if new.percentage > coalesce(old.percentage, 0) and not crossfade_private.is_engine() then
     perform crossfade_private.check_raise(v_pair, new.percentage);
   end if;
+  perform crossfade_private.sample_writes(new.pair);
   update crossfade.pairs p
   set step = p.step + 1, step_started_at = clock_timestamp(),
     step_flags_version = crossfade_private.bump_version(),
@@ -16425,7 +16730,8 @@ create or replace function crossfade_private.rollout_facts(
   pair crossfade.pairs, rollout crossfade.rollouts
 )
 returns table (
-  steps integer, reached integer, current jsonb, next jsonb, elapsed_s numeric, requests bigint
+  steps integer, reached integer, current jsonb, next jsonb, elapsed_s numeric, requests bigint,
+  counted text
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -16437,20 +16743,17 @@ as $$
     -- A step begins when the pair got there, or when the plan found it there.
     round((extract(epoch from clock_timestamp() - greatest((rollout_facts.pair).step_started_at,
       (rollout_facts.rollout).started_at)) * (rollout_facts.rollout).speed)::numeric, 1),
-    (
-      select coalesce(sum(m.requests), 0)::bigint from crossfade.request_minutes m
-      where m.pair = (rollout_facts.pair).name and m.step = (rollout_facts.pair).step
-        and m.minute >= date_trunc('minute', (rollout_facts.pair).step_started_at)
-        and m.backend_version = 2 and m.outcome in ('ok', 'error', 'fallback'))
+    e.v2, e.kind
   from (
     select crossfade_private.reached_steps((rollout_facts.rollout).plan,
       (rollout_facts.pair).stage, c.percentage) as reached
     from crossfade.cohorts c where c.pair = (rollout_facts.pair).name
-  ) k;
+  ) k
+  cross join crossfade_private.step_evidence(rollout_facts.pair) e;
 $$;
 
 comment on function crossfade_private.rollout_facts is
-  'Where a pair stands in its plan: reached counts from 1 (0: before the first step), elapsed_s includes the rollout''s speed, requests are those of V2 in the whole step.';
+  'Where a pair stands in its plan: reached counts from 1 (0: before the first step), elapsed_s includes the rollout''s speed, requests are those of V2 in the whole step, or its users'' writes where no function reports (counted: requests or writes).';
 
 create or replace function crossfade_private.wait_for(code text, message text)
 returns jsonb
@@ -16571,7 +16874,7 @@ as $$
     from f where f.elapsed_s < (f.current ->> 'min_s')::numeric
     union all
     select 4, crossfade_private.wait_for('requests',
-      format('%s of %s V2 requests on this step', f.requests, f.current ->> 'min_requests'))
+      format('%s of %s V2 %s on this step', f.requests, f.current ->> 'min_requests', f.counted))
     from f where f.requests < (f.current ->> 'min_requests')::bigint
     union all
     select 5, w from f
@@ -18923,7 +19226,8 @@ as $$
     values
     ('viewer', '{
       bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, group_status,
-      health_sample, overview, pair_status, read_flags, rollout_status, run_status, whoami
+      health_sample, overview, pair_status, pair_writes, read_flags, rollout_status, run_status,
+      whoami
     }'::text[]),
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,

@@ -10,7 +10,7 @@ from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.contract import FailurePolicy
 from crossfade.errors import InvalidValueError
-from crossfade.models import PairStatus
+from crossfade.models import PairStatus, PairWrites
 from crossfade.pairs import (
     CheckProgress,
     CheckReport,
@@ -210,6 +210,40 @@ def refresh(
     done = opened.refresh_pair(pair)
     text = f"The mirror of {pair} is that of crossfade {done.after}"
     emit(done, as_json=as_json, render=lambda: text)
+
+
+@app.command("writes")
+def writes_(
+    context: typer.Context,
+    pair: PairName,
+    minutes: Annotated[int, typer.Option(min=1, max=43200, help="How far back.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Show who wrote which table lately, as the mirror counted it: also without an edge function.
+
+    user: roles anon and authenticated; service: service_role; direct: everybody else. A statement
+    counts once, also when it found no row or was rolled back; nothing is counted in stage off.
+
+    Example: crossfade pair writes notes --minutes 1440
+    """
+    found = gateway(context).pair_writes(pair, minutes=minutes)
+    emit(
+        found,
+        as_json=as_json,
+        render=lambda: table(
+            ("TABLE", "SOURCE", "STATEMENTS", "LAST COUNTED"),
+            (
+                (f"V{side}", source, str(count), _last_counted(found, side, source))
+                for side, by_source in sorted(found.sides.items())
+                for source, count in by_source.items()
+            ),
+        ),
+    )
+
+
+def _last_counted(found: PairWrites, side: int, source: str) -> str:
+    minutes = [row.minute for row in found.minutes if (row.side, row.source) == (side, source)]
+    return f"{max(minutes):%Y-%m-%d %H:%M} UTC" if minutes else "-"
 
 
 @app.command("client-policy")

@@ -39,6 +39,7 @@ from crossfade.models import (
     MirrorChanged,
     MonitorDriven,
     PairStatus,
+    PairWrites,
     Refreshed,
     Registered,
     Repaired,
@@ -317,6 +318,10 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         return self._api.ask(
             StageChanged, "set_stage", pair=pair, stage=stage, reason=reason, confirm=confirm
         )
+
+    def pair_writes(self, pair: str, *, minutes: int) -> PairWrites:
+        """Return who wrote which table in the last minutes (1 to 43200)."""
+        return self._api.ask(PairWrites, "pair_writes", pair=pair, minutes=minutes)
 
     def group_status(self, name: str | None = None) -> tuple[GroupStatus, ...]:
         """Return all groups, or the one of this name or with this pair."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from crossfade import __version__
 from crossfade.catalog import Handover, PairPlan, TableInfo
@@ -20,6 +21,7 @@ from crossfade.models import (
     MirrorChanged,
     PairMoved,
     PairStatus,
+    PairWrites,
     Refreshed,
     Registered,
     Repaired,
@@ -218,6 +220,13 @@ class FakeWork(FakeState):
         self.pairs[pair] = replace(found, stage=stage)
         self.version += 1
         return StageChanged(pair, found.stage, stage, self.version)
+
+    def pair_writes(self, pair: str, *, minutes: int) -> PairWrites:
+        """Nobody has written."""
+        self._called("pair_writes", pair, minutes)
+        none = dict.fromkeys(("user", "service", "direct"), 0)
+        since = datetime.now(UTC) - timedelta(minutes=minutes)
+        return PairWrites(pair, self._pair(pair).stage, since, {1: none, 2: none})
 
     def group_status(self, name: str | None = None) -> tuple[GroupStatus, ...]:
         """By the groups of the pairs; a pair without one is alone."""

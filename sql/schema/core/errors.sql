@@ -1,7 +1,8 @@
 -- How every function refuses.
 
 create or replace function crossfade_private.fail(
-  status integer, code text, message text, details jsonb default '{}', hint text default ''
+  status integer, code text, message text, details jsonb default '{}', hint text default '',
+  constraint_name text default ''
 )
 returns void
 language plpgsql volatile
@@ -13,8 +14,9 @@ begin
     errcode = 'PT' || fail.status,
     message = fail.message,
     detail = (fail.details || jsonb_build_object('code', fail.code))::text,
-    hint = fail.hint;
+    hint = fail.hint,
+    constraint = fail.constraint_name;
 end $$;
 
 comment on function crossfade_private.fail is
-  'Raise SQLSTATE PT<status> whose detail is a JSON object with our code and the values that matter. Never returns.';
+  'Raise SQLSTATE PT<status> whose detail is a JSON object with our code and the values that matter. constraint_name lets our own code know it again. Never returns.';

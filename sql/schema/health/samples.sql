@@ -59,7 +59,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_pair record := crossfade_private.get_pair(pair);
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_since timestamptz := crossfade_private.window_start(
     v_pair.name, v_pair.step, v_pair.step_started_at);
   v_recent timestamptz := date_trunc('minute', greatest(v_pair.step_started_at,
@@ -101,6 +101,7 @@ begin
         where r.pair = v_pair.name and r.step = v_pair.step
           and r.outcome in ('shadow_match', 'shadow_mismatch')
           and r.minute >= date_trunc('minute', v_pair.step_started_at)),
+      'evidence', (select to_jsonb(e) from crossfade_private.step_evidence(v_pair) e),
       'newest_request_at', (
         select max(r.last_at) from crossfade.request_minutes r
         where r.pair = v_pair.name and r.minute >= now() - interval '1 day'),
@@ -109,4 +110,4 @@ begin
 end $$;
 
 comment on function crossfade.health_sample is
-  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min) and "whole" (counts of the whole step), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, newest_request_at (of the last day), active runs, the last verify run (checked), lost_rows, memory_bytes of the last r6_window_s, baseline of V1, heartbeat_at of the monitor, engaged fences, rollout. Windows begin at a full minute. CF001.';
+  'What the rules decide on, read at one moment, of the current step only: stage, percentage, "backends": {"1", "2"} each with requests, errors (error + fallback; client errors count in neither), error_rate, p50_ms, p95_ms and the same as "recent" (at most the last 5 min) and "whole" (counts of the whole step), streak of V2 errors now, open failures and mismatches, drift, shadow reads of the whole step, evidence of the whole step ({"kind": requests or, where no function reports, writes of V2 by users; "v2": how many; "failed": of the writes}), newest_request_at (of the last day), active runs, the last verify run (checked), lost_rows, memory_bytes of the last r6_window_s, baseline of V1, heartbeat_at of the monitor, engaged fences, rollout. Windows begin at a full minute. CF001.';

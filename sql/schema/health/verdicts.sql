@@ -17,6 +17,7 @@ begin
       400, 'CF012', 'Cannot record verdicts: verdicts must be a JSON array',
       jsonb_build_object('field', 'verdicts', 'value', verdicts));
   end if;
+  perform crossfade_private.sample_writes(v_pair.name);
   with given as (
     select v.* from jsonb_to_recordset(verdicts) as v(
       rule text, verdict text, mode text, value double precision, n bigint, bound double precision,

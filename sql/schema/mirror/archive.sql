@@ -40,7 +40,7 @@ begin
     409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
       format('%I.%I', tg_table_schema, tg_table_name)),
     jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
-    'Write version 2, or go back with crossfade stage set PAIR rampdown.');
+    'Write version 2, or go back with crossfade stage set PAIR rampdown.', 'crossfade_archive');
   return null;
 end $$;
 
@@ -57,8 +57,8 @@ declare
   v_pair constant text := tg_argv[0];
   v_context text;
 begin
-  -- V2 leads: what a trigger of V1 makes of a row that comes from there would differ from it, the
-  -- repair of that would fire the trigger again, and there would be no way back.
+  -- V2 leads: what a trigger of V1 makes of a row from there, in either table, would differ from
+  -- it, the repair of that would fire the trigger again, and there would be no way back.
   if current_setting('crossfade.mark_' || v_pair, true) = 'engine' and exists (
       select from crossfade_private.engine_writes w
       where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
@@ -74,7 +74,7 @@ begin
 end $$;
 
 comment on function crossfade_private.drop_archived_row is
-  'BEFORE ROW trigger on V1, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
+  'BEFORE ROW trigger on both tables, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
 
 create or replace function crossfade_private.install_archive(pair crossfade.pairs)
 returns void
@@ -82,17 +82,21 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
+declare
+  v_table text;
 begin
   execute format('create or replace trigger crossfade_archive
     before insert or update or delete or truncate on %s for each statement
     execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
-  execute format('create or replace trigger crossfade_archive_row
-    before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
-    execute function crossfade_private.drop_archived_row(%L)', (pair).v1_table, (pair).name);
+  for v_table in select unnest(array[(pair).v1_table, (pair).v2_table]) loop
+    execute format('create or replace trigger crossfade_archive_row
+      before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
+      execute function crossfade_private.drop_archived_row(%L)', v_table, (pair).name);
+  end loop;
 end $$;
 
 comment on function crossfade_private.install_archive is
-  'Create the triggers that refuse statements on V1, and leave out what its triggers would write. Takes SHARE ROW EXCLUSIVE on it; waits at most 2 s for it (55P03).';
+  'Create the triggers that refuse statements on V1, and leave out what its triggers would write into either table. Takes SHARE ROW EXCLUSIVE on both; waits at most 2 s for each (55P03).';
 
 create or replace function crossfade_private.follow_mirror_state()
 returns trigger

@@ -245,6 +245,8 @@ begin
   -- On the way back from complete nobody is served from V1 yet: its rules stop no writer of V2.
   if (select m.failure_policy from crossfade_private.mirror_state m
     where m.pair = refuse_or_record.pair and m.mirror <> 'reverse') = 'raise'
+    -- Also when the stage has changed since V1 refused.
+    and constraint_name is distinct from 'crossfade_archive'
     -- Rows that were left by a mirror that is off, or are missing for it, are no client's fault.
     and not (error_code in ('23001', '23503')
       and crossfade_private.is_unmirrored_tie(pair, constraint_name)) then

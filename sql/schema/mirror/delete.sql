@@ -12,6 +12,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
@@ -28,6 +29,7 @@ begin
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  cf_number := {counter};
   cf_nested := {nested};
   if cf_state = 'log' then
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
@@ -158,6 +160,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_constraint text;
 begin
@@ -171,6 +174,9 @@ begin
   cf_state := {state};
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
+  end if;
+  if tg_when = 'BEFORE' then
+    cf_number := {counter};
   end if;
   cf_nested := {nested};
   -- Also while changes are only noted: afterwards there is no key to note.

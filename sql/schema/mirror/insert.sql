@@ -13,6 +13,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_stale jsonb[];
   cf_rows {source}[];
@@ -25,7 +26,7 @@ begin
     if split_part(cf_context, e'\n', -1) = {own_insert} then
       return null;
     end if;
-  elsif {is_plain} then
+  elsif {is_plain} and {counter} > 0 then
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
@@ -51,6 +52,7 @@ begin
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  {count_if_not_plain}
   cf_nested := {nested};
   if cf_state = 'log' then
     -- The row that had the key was deleted, which was only noted: its counterpart goes now, or this

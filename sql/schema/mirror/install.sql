@@ -37,6 +37,10 @@ declare
   v_target regclass := v_pieces ->> 'target';
   v_filters boolean := (v_pieces ->> 'filters')::boolean;
   v_by_column boolean := crossfade_private.has_triggers(v_target, 'update of');
+  -- The others were counted where that was asked.
+  v_count constant text := 'if cf_depth = 2 or not ({is_plain}) then
+    cf_number := {counter};
+  end if;';
 begin
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
@@ -81,6 +85,9 @@ begin
       'tail', crossfade_private.render(crossfade_private.named_tail_text(), v_pieces),
       'texts', v_pieces -> 'edited_texts'));
   return v_pieces || jsonb_build_object(
+    'count_if_not_plain', crossfade_private.render(v_count, v_pieces),
+    'count_update', crossfade_private.render(case when v_by_column or not v_pieces ? 'flags'
+      then 'cf_number := {counter};' else v_count end, v_pieces),
     'flags_declared', coalesce(v_pieces ->> 'flags_declared', ''),
     'single_update', case when v_by_column or not v_pieces ? 'flags' then ''
       else crossfade_private.render(crossfade_private.single_update_text(), v_pieces) end,
@@ -175,6 +182,7 @@ begin
   values ((pair).name, install_mirror.side, plan -> 'runs')
   on conflict on constraint pair_pieces_pkey do update set pieces = excluded.pieces
   where q.pieces <> excluded.pieces;
+  perform crossfade_private.make_counters((pair).name, side);
   for v_function in
     select * from (values
       ('put', v_rows || ', cf_operation text) returns void'),

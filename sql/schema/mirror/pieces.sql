@@ -57,6 +57,7 @@ as $$
       format('crossfade_private.mirror_%s_changes', (pair).name),
       format('crossfade_private.mirror_%s_v%s', (pair).name, side),
       'crossfade.mark_' || (pair).name),
+    'counter', crossfade_private.counter_sql((pair).name, side),
     -- What a trigger of the owner's writes meanwhile, deeper, is news.
     'engine_write', format('cf_depth = 1
     and coalesce(current_setting(%L, true), '''') = ''engine''

@@ -96,6 +96,7 @@ begin
   perform crossfade_private.remove_mirror(v_pair, 1);
   perform crossfade_private.remove_mirror(v_pair, 2);
   execute format('drop sequence if exists crossfade_private.mirror_%s_changes', pair);
+  perform crossfade_private.drop_counters(pair);
   perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
   perform set_config('crossfade.engine', '', true);

@@ -13,6 +13,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -43,6 +44,7 @@ begin
   if cf_state in ('off', 'archive') or {engine_write} then
     return null;
   end if;
+  {count_update}
   cf_nested := {nested};
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two
   -- rows have changed keys with each other.
@@ -176,7 +178,7 @@ returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $text$
-  select $body$elsif {is_plain} then
+  select $body$elsif {is_plain} and {counter} > 0 then
     select not ({same_key_given_s_o}), {flags} into cf_moved, {flag_names}
     from (select row(cf_x.*)::{source} as cf_o from {old_rows} cf_x) cf_p
     cross join (select row(cf_x.*)::{source} as cf_s from {new_rows} cf_x) cf_q

@@ -11,7 +11,8 @@ as $$
     values
     ('viewer', '{
       bucket, choose_backend, diagnose, evaluate_flag, explain_flag, flags_version, group_status,
-      health_sample, overview, pair_status, read_flags, rollout_status, run_status, whoami
+      health_sample, overview, pair_status, pair_writes, read_flags, rollout_status, run_status,
+      whoami
     }'::text[]),
     ('operator', '{
       advance_rollout, apply_changes, apply_due_changes, backfill_batch, cancel_changes,

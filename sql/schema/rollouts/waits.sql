@@ -4,7 +4,8 @@ create or replace function crossfade_private.rollout_facts(
   pair crossfade.pairs, rollout crossfade.rollouts
 )
 returns table (
-  steps integer, reached integer, current jsonb, next jsonb, elapsed_s numeric, requests bigint
+  steps integer, reached integer, current jsonb, next jsonb, elapsed_s numeric, requests bigint,
+  counted text
 )
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -16,20 +17,17 @@ as $$
     -- A step begins when the pair got there, or when the plan found it there.
     round((extract(epoch from clock_timestamp() - greatest((rollout_facts.pair).step_started_at,
       (rollout_facts.rollout).started_at)) * (rollout_facts.rollout).speed)::numeric, 1),
-    (
-      select coalesce(sum(m.requests), 0)::bigint from crossfade.request_minutes m
-      where m.pair = (rollout_facts.pair).name and m.step = (rollout_facts.pair).step
-        and m.minute >= date_trunc('minute', (rollout_facts.pair).step_started_at)
-        and m.backend_version = 2 and m.outcome in ('ok', 'error', 'fallback'))
+    e.v2, e.kind
   from (
     select crossfade_private.reached_steps((rollout_facts.rollout).plan,
       (rollout_facts.pair).stage, c.percentage) as reached
     from crossfade.cohorts c where c.pair = (rollout_facts.pair).name
-  ) k;
+  ) k
+  cross join crossfade_private.step_evidence(rollout_facts.pair) e;
 $$;
 
 comment on function crossfade_private.rollout_facts is
-  'Where a pair stands in its plan: reached counts from 1 (0: before the first step), elapsed_s includes the rollout''s speed, requests are those of V2 in the whole step.';
+  'Where a pair stands in its plan: reached counts from 1 (0: before the first step), elapsed_s includes the rollout''s speed, requests are those of V2 in the whole step, or its users'' writes where no function reports (counted: requests or writes).';
 
 create or replace function crossfade_private.wait_for(code text, message text)
 returns jsonb
@@ -150,7 +148,7 @@ as $$
     from f where f.elapsed_s < (f.current ->> 'min_s')::numeric
     union all
     select 4, crossfade_private.wait_for('requests',
-      format('%s of %s V2 requests on this step', f.requests, f.current ->> 'min_requests'))
+      format('%s of %s V2 %s on this step', f.requests, f.current ->> 'min_requests', f.counted))
     from f where f.requests < (f.current ->> 'min_requests')::bigint
     union all
     select 5, w from f

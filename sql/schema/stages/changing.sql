@@ -136,6 +136,8 @@ declare
   v_moved jsonb := crossfade_private.change_leader(pair, stage);
   v_unproven boolean := false;
 begin
+  -- For the step that ends here.
+  perform crossfade_private.sample_writes((pair).name);
   if (pair).stage = 'off' then
     -- Left by mirroring that was switched off, say, while V1 went on: whose rows these are by now
     -- is not known.

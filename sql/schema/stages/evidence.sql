@@ -69,19 +69,32 @@ returns setof jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select crossfade_private.blocker('shadow_reads',
-    format('%s shadow reads compared, %s of them equal (wanted: %s, share %s)', s.compared, s.equal,
+  with evidence as (
+    -- Where no function reports, what is written must do: that each write was mirrored, others see.
+    select e.kind, (
+      select sum(n::bigint) from crossfade_private.write_counts((shadow_blockers.pair).name,
+        (shadow_blockers.pair).last_clean_verify_at, null) c
+      cross join lateral jsonb_each(c) s cross join lateral jsonb_each_text(s.value) t(source, n)
+    ) as statements
+    from crossfade_private.step_evidence(shadow_blockers.pair) e
+  )
+  select crossfade_private.blocker('shadow_reads', case e.kind
+      when 'requests' then format('%s shadow reads compared, %s of them equal', s.compared, s.equal)
+      else format('no function compares reads, and %s writes were mirrored', e.statements) end
+    || format(' since the last clean verify pass (wanted: %s, share %s)',
       crossfade_private.setting_number('shadow_min_reads'),
-        crossfade_private.setting_number('shadow_match_rate')),
+      crossfade_private.setting_number('shadow_match_rate')),
     'Leave it in shadow under traffic; settings shadow_min_reads and shadow_match_rate decide.')
-  from (
+  from evidence e
+  cross join (
     select coalesce(sum(r.requests), 0) compared,
       coalesce(sum(r.requests) filter (where r.outcome = 'shadow_match'), 0) equal
     from crossfade.request_minutes r
     where r.pair = (shadow_blockers.pair).name and r.outcome in ('shadow_match', 'shadow_mismatch')
       and r.minute >= date_trunc('minute', (shadow_blockers.pair).last_clean_verify_at)
   ) s
-  where s.compared < crossfade_private.setting_number('shadow_min_reads')
+  where case e.kind when 'requests' then s.compared else coalesce(e.statements, 0) end
+      < crossfade_private.setting_number('shadow_min_reads')
     or s.equal < s.compared * crossfade_private.setting_number('shadow_match_rate');
 $$;
 

@@ -96,6 +96,7 @@ begin
   if new.percentage > coalesce(old.percentage, 0) and not crossfade_private.is_engine() then
     perform crossfade_private.check_raise(v_pair, new.percentage);
   end if;
+  perform crossfade_private.sample_writes(new.pair);
   update crossfade.pairs p
   set step = p.step + 1, step_started_at = clock_timestamp(),
     step_flags_version = crossfade_private.bump_version(),

@@ -25,6 +25,32 @@ create index if not exists verdicts_pair_rule_idx on crossfade.verdicts (pair, r
 comment on table crossfade.verdicts is
   'What each health rule said at each evaluation, with what it was decided on. value, n, bound, threshold and window_s are null where a rule has none; breach_since is null unless the verdict is HOLD or FAIL.';
 
+create table if not exists crossfade.write_minutes (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  minute timestamptz not null,
+  step bigint not null,
+  side smallint not null,
+  source text not null,
+  statements bigint not null,
+  primary key (pair, minute, step, side, source),
+  constraint side_is_1_or_2 check (side in (1, 2)),
+  constraint source_is_known check (source in ('user', 'service', 'direct'))
+);
+
+comment on table crossfade.write_minutes is
+  'Statements that wrote a mirrored table, by the side they named and where they came from: user (roles anon and authenticated of the Data API), service (service_role), direct (everybody else). What the mirror and batches write does not count; a statement counts also when it found no row or was rolled back. minute is when the counters were read: by the monitor, at each step, and by pair_writes.';
+
+create table if not exists crossfade_private.write_counters (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  source text not null,
+  counted bigint not null default 0,
+  primary key (pair, side, source)
+);
+
+comment on table crossfade_private.write_counters is
+  'How far the sequences that mirror triggers count with have been read into write_minutes.';
+
 create table if not exists crossfade.memory_reports (
   id bigint generated always as identity primary key,
   pair text not null,

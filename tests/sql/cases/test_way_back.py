@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from tests.sql.cases.pairs import (
@@ -149,6 +150,49 @@ def test_triggers_of_v1_that_write_v1_do_not_bar_the_way_back(db: Connection, la
     both(db, "id, body, edited")
     found = rows(db, "select body from public.things_v2 where id = 4")
     assert found[0][0].startswith("four+")
+
+
+def test_a_trigger_of_v1_that_writes_v2_does_not_edit_the_leader_on_the_way_back(
+    db: Connection,
+) -> None:
+    create(db, PLAIN)
+    db.execute("insert into public.things values (1, 'a'), (2, 'b')")
+    register(db)
+    to_stage(db, "complete")
+    db.execute("""
+      create function public.tell_v2() returns trigger language plpgsql as $$ begin
+        update public.things_v2 set body = body || '+' where id = new.id;
+        return null;
+      end $$;
+      create trigger tell_v2 after insert or update on public.things
+        for each row execute function public.tell_v2()""")
+    db.execute("update public.things_v2 set body = 'new' where id = 1")
+    db.execute("insert into public.things_v2 (id, body) values (3, 'three')")
+    backfill(db, direction="v2_to_v1")
+    verify(db, "things")
+    assert repair(db)["remaining"] == 0
+    assert verify(db, "things") == 0
+    call(db, "set_stage", "things", "rampdown", "test")
+    assert both(db, "id, body") == [(1, "new"), (2, "b"), (3, "three")]
+
+
+@begins_with(begin)
+def test_what_the_archive_refused_is_recorded_also_when_the_stage_has_changed_since(
+    db: Connection,
+) -> None:
+    backfill(db, direction="v2_to_v1")
+    verify(db, "things")
+    repair(db, follower_only="delete")
+    assert verify(db, "things") == 0
+    call(db, "set_stage", "things", "rampdown", "test")
+    # Between the refusal and this call another session has left the way back.
+    db.execute("update crossfade_private.mirror_state set failure_policy = 'raise'")
+    refuse = """select crossfade_private.refuse_or_record(
+      'things', 2, '{"id": 1}', 'UPDATE', 'PT409', 'Cannot write', %s)"""
+    db.execute(refuse, ["crossfade_archive"])
+    assert failures(db) == [({"id": 1}, "UPDATE", "PT409")]
+    with pytest.raises(psycopg.Error, match="Cannot write"):
+        db.execute(refuse, ["somebody_elses"])
 
 
 @pytest.mark.parametrize("action", ["cascade", "set null"])

@@ -16,6 +16,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -30,7 +31,7 @@ begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 38 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 39 at SQL statement' then
       return null;
     end if;
   
@@ -54,6 +55,7 @@ begin
     and crossfade_private.is_engine_write('notes') then
     return null;
   end if;
+  cf_number := nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v2_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v2_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v2_service'::regclass else 'crossfade_private.writes_notes_v2_direct'::regclass end);
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
   -- Old and new rows stand in the same order. A key that moved is seen by its place, also where two

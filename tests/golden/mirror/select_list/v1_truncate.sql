@@ -11,6 +11,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_constraint text;
 begin
@@ -32,6 +33,9 @@ begin
     and coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
     and crossfade_private.is_engine_write('notes') then
     return null;
+  end if;
+  if tg_when = 'BEFORE' then
+    cf_number := nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v1_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v1_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v1_service'::regclass else 'crossfade_private.writes_notes_v1_direct'::regclass end);
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);

@@ -11,6 +11,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_written bigint;
@@ -35,6 +36,7 @@ begin
     and crossfade_private.is_engine_write('notes') then
     return null;
   end if;
+  cf_number := nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v2_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v2_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v2_service'::regclass else 'crossfade_private.writes_notes_v2_direct'::regclass end);
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
   if cf_state = 'log' then

@@ -11,6 +11,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_count bigint;
   cf_moved boolean;
@@ -25,10 +26,10 @@ begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 38 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_update() line 39 at SQL statement' then
       return null;
     end if;
-  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
+  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' and nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v2_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v2_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v2_service'::regclass else 'crossfade_private.writes_notes_v2_direct'::regclass end) > 0 then
     select not ((cf_s).id = (cf_o).id), (row(((cf_o).parts)::jsonb)::record operator(pg_catalog.*<>) row(((cf_s).parts)::jsonb)::record and ((cf_o).parts is distinct from (cf_s).parts or ((cf_o).parts)::jsonb::text collate pg_catalog."C" is distinct from ((cf_s).parts)::jsonb::text)), (cf_o).tag collate pg_catalog."C" is distinct from (cf_s).tag into cf_moved, cf_e1, cf_e2
     from (select row(cf_x.*)::select_list.notes_v2 as cf_o from cf_old cf_x) cf_p
     cross join (select row(cf_x.*)::select_list.notes_v2 as cf_s from cf_new cf_x) cf_q
@@ -73,6 +74,9 @@ begin
     and coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
     and crossfade_private.is_engine_write('notes') then
     return null;
+  end if;
+  if cf_depth = 2 or not (pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '') then
+    cf_number := nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v2_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v2_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v2_service'::regclass else 'crossfade_private.writes_notes_v2_direct'::regclass end);
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);

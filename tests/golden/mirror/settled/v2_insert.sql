@@ -11,6 +11,7 @@ declare
   cf_depth integer;
   cf_state text;
   cf_nested boolean;
+  cf_number bigint;
   cf_context text;
   cf_stale jsonb[];
   cf_rows settled.notes_v2[];
@@ -20,10 +21,10 @@ begin
   -- Order matters for speed: each expression costs, so the common cases are asked for first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
-    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_insert() line 24 at SQL statement' then
+    if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_insert() line 25 at SQL statement' then
       return null;
     end if;
-  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' then
+  elsif pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '' and nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v2_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v2_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v2_service'::regclass else 'crossfade_private.writes_notes_v2_direct'::regclass end) > 0 then
     -- New rows have no counterpart as a rule. One plan does for one row and for 40,000: it joins
     -- nothing, and without ON CONFLICT a row costs one index search less.
     begin
@@ -63,6 +64,9 @@ begin
     and coalesce(current_setting('crossfade.mark_notes', true), '') = 'engine'
     and crossfade_private.is_engine_write('notes') then
     return null;
+  end if;
+  if cf_depth = 2 or not (pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() and crossfade_private.mirror_notes_v2_state() = 'on' and coalesce(current_setting('crossfade.mark_notes', true), '') = '') then
+    cf_number := nextval(case current_setting('role', true) when 'authenticated' then 'crossfade_private.writes_notes_v2_user'::regclass when 'anon' then 'crossfade_private.writes_notes_v2_user'::regclass when 'service_role' then 'crossfade_private.writes_notes_v2_service'::regclass else 'crossfade_private.writes_notes_v2_direct'::regclass end);
   end if;
   cf_nested := (cf_depth > 1 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '')
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);

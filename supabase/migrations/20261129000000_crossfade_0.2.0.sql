@@ -6830,7 +6830,20 @@ as $$
     from unnest(array[a.confdeltype, b.confdeltype]) with ordinality u(k, n) order by n) as words
   ) d
   where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass
-    and a.confkey = b.confkey and d.words[1] <> d.words[2];
+    and a.confkey = b.confkey and d.words[1] <> d.words[2]
+  union all
+  select format(
+    'changing the key of %s is carried on to %s and not to %s, whose rows keep it from changing: give both foreign keys ON UPDATE CASCADE',
+    a.confrelid::regclass, v.follows::regclass, v.stays::regclass)
+  from pg_catalog.pg_constraint a
+  join pg_catalog.pg_constraint b on b.contype = 'f' and b.conrelid = ((pair).v2_table)::regclass
+    and (a.confrelid = b.confrelid or exists (
+      select from crossfade.pairs q where a.confrelid = to_regclass(q.v1_table)
+        and b.confrelid = to_regclass(q.v2_table)))
+  cross join lateral (values (a.conrelid, a.confupdtype, b.conrelid, b.confupdtype),
+    (b.conrelid, b.confupdtype, a.conrelid, a.confupdtype)) v(follows, does, stays, other_does)
+  where a.contype = 'f' and a.conrelid = ((pair).v1_table)::regclass and a.confkey = b.confkey
+    and v.does in ('c', 'n', 'd') and v.other_does in ('a', 'r');
 $$;
 
 comment on function crossfade_private.parent_warnings is
@@ -6857,6 +6870,17 @@ as $$
     from pg_catalog.pg_trigger g join pg_catalog.pg_proc f on f.oid = g.tgfoid
     where g.tgrelid in (((pair).v1_table)::regclass, ((pair).v2_table)::regclass)
       and not g.tgisinternal and f.pronamespace <> 'crossfade_private'::regnamespace
+    union all
+    select format(
+      'trigger "%s" on %s runs before its row is there and names %s: if it writes the row there by hand, each insert fails from dualwrite on. Drop it (the mirror writes that row) or make it an AFTER trigger',
+      g.tgname, g.tgrelid::regclass, t.other)
+    from (values (((pair).v1_table)::regclass, ((pair).v2_table)::regclass),
+      (((pair).v2_table)::regclass, ((pair).v1_table)::regclass)) t(tab, other)
+    join pg_catalog.pg_trigger g on g.tgrelid = t.tab and not g.tgisinternal
+      and g.tgtype::integer & 7 = 7 -- BEFORE INSERT ROW
+    join pg_catalog.pg_proc f on f.oid = g.tgfoid
+      and f.pronamespace <> 'crossfade_private'::regnamespace
+      and f.prosrc ~* crossfade_private.name_pattern(t.other)
     union all
     select format('converter %s is called for every row, which is slower: %s', c.converter,
       q.pieces ->> 'called')
@@ -16045,7 +16069,10 @@ begin
   if changes ? 'percentage' then
     perform crossfade_private.check_percentage(changes -> 'percentage');
   end if;
-  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair for no key update;
+  -- Order matters: all of them by name, as the trigger of cohorts will. With its own one first, two
+  -- callers for two pairs would wait for each other.
+  perform from crossfade.pairs p order by p.name for no key update;
+  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = set_cohort.pair for update;
   v_new := jsonb_populate_record(v_cohort, changes);
   if v_new.percentage > v_cohort.percentage then

@@ -52,7 +52,10 @@ begin
   if changes ? 'percentage' then
     perform crossfade_private.check_percentage(changes -> 'percentage');
   end if;
-  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair for no key update;
+  -- Order matters: all of them by name, as the trigger of cohorts will. With its own one first, two
+  -- callers for two pairs would wait for each other.
+  perform from crossfade.pairs p order by p.name for no key update;
+  select p.* into v_pair from crossfade.pairs p where p.name = set_cohort.pair;
   select c.* into v_cohort from crossfade.cohorts c where c.pair = set_cohort.pair for update;
   v_new := jsonb_populate_record(v_cohort, changes);
   if v_new.percentage > v_cohort.percentage then

@@ -7,7 +7,7 @@ import pytest
 from tests.sql import rollouts
 from tests.sql.cases.pairs import backfill, group_to_stage, repair
 from tests.sql.conftest import Connect, Connection, begins_with, on_both_ends
-from tests.sql.control import call, one, refused
+from tests.sql.control import call, in_background, one, refused, wait_for_waiters
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
@@ -553,6 +553,23 @@ def test_a_change_of_stage_waits_for_no_pair_but_its_own(db: Connection, connect
         call(db, "set_group_stage", "parents", "dualwrite", "test")
         call(db, "set_group_stage", "parents", "off", "test")
     assert stages(db) == ["off"] * 3
+
+
+@begins_with(live)
+def test_two_changes_of_cohorts_take_the_locks_in_one_order(
+    db: Connection, connect: Connect
+) -> None:
+    first, second = connect(), connect()
+    with first.transaction():
+        # As a change of the first pair's cohort begins.
+        first.execute("select from crossfade.pairs where name = 'alone' for no key update")
+        change = {"percentage": 30}
+        with in_background(lambda: call(second, "set_cohort", "parents", change, "test")) as done:
+            wait_for_waiters(db, 1)
+            call(first, "set_cohort", "alone", change, "test")
+            first.execute("commit; begin")
+    assert [answer["cohort"]["percentage"] for answer in done] == [30]
+    assert rows(db, "select count(*) from crossfade.cohorts where percentage = 30") == [(2,)]
 
 
 @pytest.mark.parametrize("scope", FAMILY)

@@ -133,6 +133,20 @@ def test_a_before_trigger_that_is_named_to_come_last_of_all_is_told_by_name(db: 
     assert "~~~~" in told
 
 
+def test_registration_tells_of_what_keeps_rows_from_being_mirrored(db: Connection) -> None:
+    by_hand = trigger("copy", BEFORE_ROW, """begin
+      insert into public.things_v2 (id, body) values (new.id, new.body); return new; end""",
+      ("things",))  # fmt: skip
+    columns = "id bigint primary key, body text, owner bigint references public.owners on update "
+    shape = like(
+        columns, before="create table public.owners (id bigint primary key)", after=by_hand
+    )
+    create(db, shape.but(v1=columns + "cascade", v2=columns + "no action"))
+    told = str(register(db)["warnings"])
+    assert 'trigger "copy" on public.things runs before its row is there' in told
+    assert "changing the key of public.owners is carried on to public.things and" in told
+
+
 @pytest.mark.parametrize("kind", ["time of the edit, both", "wall clock, V2", "counter, both"])
 @pytest.mark.parametrize("leader", [1, 2])
 def test_repair_comes_to_rest(db: Connection, kind: str, leader: int) -> None:

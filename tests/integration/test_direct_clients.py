@@ -160,4 +160,7 @@ def test_two_users_see_each_note_once_from_off_to_rampdown_and_under_a_kill_swit
         write("killed")
         call(db, "release_kill_switch", "disable_v2_messages", "test")
         write("released")
+        counted = json.loads(cli_run("pair", "writes", "notes", "--json"))
+        # In off nothing is counted; under the switch both went by V1.
+        assert [counted["sides"][side]["user"] for side in ("1", "2")] == [5, 5]
         assert db.execute("select count(*) from crossfade.mirror_failures").fetchone() == (0,)

@@ -136,6 +136,8 @@ def test_a_step_needs_its_time_its_requests_and_an_approval(db: Connection) -> N
     judge(db)
     answer = advance(db)
     assert (answer["advanced"], waits(answer)) == (False, ["approval", "time", "requests"])
+    # No function has ever reported: the mirror's own counts would do.
+    assert answer["waits"][2]["message"] == "0 of 10 V2 writes on this step"
     db.execute("update crossfade.pairs set step_started_at = now() - interval '2 hours'")
     db.execute("update crossfade.rollouts set started_at = now() - interval '2 hours'")
     event = {
@@ -147,7 +149,9 @@ def test_a_step_needs_its_time_its_requests_and_an_approval(db: Connection) -> N
         "count": 9,
     }
     call(db, "record_requests", [event])
-    assert waits(advance(db)) == ["approval", "requests"]
+    answer = advance(db)
+    assert waits(answer) == ["approval", "requests"]
+    assert answer["waits"][1]["message"] == "9 of 10 V2 requests on this step"
     call(db, "record_requests", [{**event, "outcome": "fallback", "count": 1}])
     assert waits(advance(db)) == ["approval"]
     control(db, "approve")

@@ -9,7 +9,7 @@ from tests.unit.builders import at, sample, thresholds, window
 
 from crossfade import health, rollback
 from crossfade.contract import Level, Mode, Outcome, Stage
-from crossfade.models import BackendSample, HealthSample, Run
+from crossfade.models import BackendSample, Evidence, HealthSample, Run
 from crossfade.testing import NOW
 from crossfade.thresholds import Thresholds
 from crossfade.verdicts import Verdict, worst
@@ -143,6 +143,21 @@ def test_r3_needs_enough_requests_and_successes(
 def test_r3_strict_needs_the_lower_bound(requests: int, verdict: Outcome) -> None:
     strict = thresholds(r3_strict=True)
     assert judge(sample(v2=window(requests)), limits=strict)["R3"].verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("writes", "failed", "verdict"),
+    [(50, 0, Outcome.PASS), (50, 2, Outcome.PASS), (49, 0, Outcome.HOLD), (50, 3, Outcome.HOLD)],
+)
+def test_r3_judges_writes_where_no_function_reports(
+    writes: int, failed: int, verdict: Outcome
+) -> None:
+    found = judge(sample(v2=NO_DATA, evidence=Evidence("writes", writes, failed)))["R3"]
+    assert (found.verdict, found.n) == (verdict, writes)
+    assert "writes" in found.message
+    # With a function its requests count, however many writes there are.
+    found = judge(sample(v2=NO_DATA, evidence=Evidence("requests", writes, None)))["R3"]
+    assert (found.verdict, found.n) == (Outcome.HOLD, 0)
 
 
 def test_r3_names_the_rules_that_object() -> None:

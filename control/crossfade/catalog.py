@@ -40,6 +40,31 @@ class Constraint:
     name: str
     kind: str
     definition: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParentPair:
+    """The pair of a table that a foreign key points to."""
+
+    name: str
+    v1_table: str
+    v2_table: str
+    key: tuple[str, ...]
+    v2_key: tuple[str, ...]
+    v2_key_types: tuple[str, ...] = ()
+    v2_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """What a foreign key points to; ``reference`` is that part of its definition."""
+
+    columns: tuple[str, ...]
+    table: str
+    parent_columns: tuple[str, ...]
+    reference: str
+    pair: ParentPair | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +90,19 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """One table. ``rows`` is an estimate, ``sample`` holds rows as the Data API shows them."""
+    """One table. ``rows`` is an estimate, ``sample`` holds rows as the Data API shows them.
+
+    Attributes:
+        key: its primary key; in the draft of a pair, the key of the pair.
+        keys: what a pair of it could be keyed by.
+    """
 
     table: str
     schema: str = "public"
     name: str = ""
     key: tuple[str, ...] = ()
+    keys: tuple[tuple[str, ...], ...] = ()
+    parents: tuple[Parent, ...] = ()
     columns: tuple[Column, ...] = ()
     row_security: bool = False
     pair: str | None = None
@@ -112,6 +144,51 @@ class Step:
     does: str
     lock: str
     held: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarryStep:
+    """One step of carrying a key; ``state`` is done, next, running, broken or waiting."""
+
+    step: str
+    state: str
+    does: str
+    lock: str
+    held: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CarryFile:
+    """A migration that may be applied now."""
+
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarryPlan:
+    """How a table comes to carry a uuid as a key, and how far it is.
+
+    Attributes:
+        triggers: of the owner, which filling would fire.
+        files: those that may be applied now, in order.
+    """
+
+    table: str
+    column: str
+    key: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    pair: str | None = None
+    steps: tuple[CarryStep, ...] = ()
+    files: tuple[CarryFile, ...] = ()
+
+    @property
+    def next(self) -> CarryStep | None:
+        """The first step that is not done."""
+        return next((step for step in self.steps if step.state != "done"), None)
 
 
 @dataclass(frozen=True, slots=True)

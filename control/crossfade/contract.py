@@ -206,6 +206,8 @@ RPCS: Final[tuple[str, ...]] = (
     "backfill_batch",
     "bucket",
     "cancel_changes",
+    "carry_batch",
+    "carry_plan",
     "check_conversion",
     "check_rls",
     "choose_backend",

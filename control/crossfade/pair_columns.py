@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,7 @@ class Choice:
         typescript: the same; None when a person must write it.
         note: comment for the file.
         undecided: what a person must decide; None when nothing.
+        looked_up: another table is asked for it, so that only SQL can give it.
     """
 
     column: Column
@@ -55,14 +56,18 @@ class Choice:
     typescript: str | None
     note: str = ""
     undecided: str | None = None
+    looked_up: bool = False
 
 
-def match_columns(one: TableInfo, two: TableInfo) -> dict[str, str]:
-    """Return the V2 column of each V1 column that has one: same name, or same place in the key."""
-    names = {column.name for column in two.columns}
-    matched = {column.name: column.name for column in one.columns if column.name in names}
+def match_columns(one: TableInfo, two: TableInfo, known: Mapping[str, str]) -> dict[str, str]:
+    """Return the V2 column of each V1 column that has one: known, of the same name or key."""
+    matched = dict(known)
     for mine, other in zip(one.key, two.key, strict=False):
-        matched.setdefault(mine, other)
+        matched[mine] = mine if mine in two.key else other
+    taken = set(matched.values())
+    for column in one.columns:
+        if two.column(column.name) and column.name not in taken:
+            matched.setdefault(column.name, column.name)
     free = [c for c in two.columns if c.name not in matched.values() and not c.generated]
     for column in one.columns:
         if column.name in matched or column.generated:
@@ -82,7 +87,12 @@ def _alike(one: str, two: str) -> bool:
 
 
 def choose(
-    source: TableInfo, target: TableInfo, matched: dict[str, str], *, side: int
+    source: TableInfo,
+    target: TableInfo,
+    matched: Mapping[str, str],
+    *,
+    side: int,
+    known: Collection[str] = (),
 ) -> tuple[Choice, ...]:
     """Return how each column of ``target`` is filled from a row of ``source``.
 
@@ -91,6 +101,7 @@ def choose(
         target: table of the row that is made.
         matched: target column of each source column.
         side: of the source, 1 or 2.
+        known: target columns that are matched for sure, whatever their names.
     """
     back = {mine: other for other, mine in matched.items()}
     choices = []
@@ -104,14 +115,15 @@ def choose(
         elif found is None:
             choices.append(_without_source(column, side))
         else:
-            choices.append(_from_source(found, column, side, target))
+            sure = column.name in known or column.name in target.key
+            choices.append(_from_source(found, column, side, sure=sure))
     return tuple(choices)
 
 
-def _from_source(found: Column, column: Column, side: int, target: TableInfo) -> Choice:
+def _from_source(found: Column, column: Column, side: int, *, sure: bool) -> Choice:
     new = f"new_v{side}.{quoted(found.name)}"
     script = f"newV{side}{property_of(found.name)}"
-    renamed = found.name != column.name and column.name not in target.key
+    renamed = found.name != column.name and not sure
     doubt = f"is {found.name} really {column.name}?" if renamed else None
     if found.base_type == column.base_type:
         nullable = column.not_null and not found.not_null

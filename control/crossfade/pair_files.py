@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from crossfade.catalog import Row, TableInfo
@@ -18,6 +18,7 @@ from crossfade.pair_columns import (
     typescript_type,
     undecided,
 )
+from crossfade.pair_keys import Keys, relate, with_look_ups, with_own_key
 from crossfade.pair_table import create_table, propose
 from crossfade.pair_tests import sql_test, typescript_test
 from crossfade.project_folder import later
@@ -32,6 +33,8 @@ class PairFiles:
     files: Mapping[str, str]
     undecided: tuple[str, ...]
     v2: str
+    edge: tuple[str, ...] = ()
+    """Columns that SQL looks up, and the edge has to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,21 @@ class Draft:
     is_new: bool
     to_v2: tuple[Choice, ...]
     to_v1: tuple[Choice, ...]
+    keys: Keys
+    left: tuple[str, ...] = ()
 
     @property
     def open(self) -> list[str]:
         """What a person must decide, with the converter it is in."""
         forward = [f"to_v2, {text}" for text in undecided(self.to_v2)]
-        return forward + [f"to_v1, {text}" for text in undecided(self.to_v1)]
+        back = [f"to_v1, {text}" for text in undecided(self.to_v1)]
+        return forward + back + [f"{self.two.table}, {text}" for text in self.left]
+
+    @property
+    def edge(self) -> tuple[str, ...]:
+        """What SQL looks up and convert.ts cannot."""
+        both = ((2, self.to_v2), (1, self.to_v1))
+        return tuple(f"toV{side}, {c.column.name}" for side, cs in both for c in cs if c.looked_up)
 
     @property
     def v2_key(self) -> tuple[str, ...] | None:
@@ -68,6 +80,7 @@ def new_pair(
     *,
     stamp: str,
     problems: Sequence[str] = (),
+    key: Sequence[str] = (),
 ) -> PairFiles:
     """Write down a pair as far as the catalog says it.
 
@@ -77,6 +90,7 @@ def new_pair(
         two: the V2 table; None proposes one.
         stamp: timestamp of the first migration.
         problems: what registration would refuse.
+        key: V1's columns of the key, where not its primary key.
 
     Raises:
         InvalidValueError: these cannot be a pair.
@@ -88,6 +102,8 @@ def new_pair(
         )
     for table in (one, two) if two else (one,):
         _refuse_taken(table)
+    own = () if not key or tuple(key) == one.key else one.key
+    one = replace(one, key=tuple(key)) if own else one
     if two and len(one.key) != len(two.key):
         raise InvalidValueError(
             f"Cannot pair {one.table} with {two.table}: their keys have {len(one.key)} and "
@@ -95,7 +111,7 @@ def new_pair(
             hint="Both tables need the same key; the columns may have other names",
         )
     refuse_problems(name, problems)
-    draft = _draft(name, one, two)
+    draft = _draft(name, one, two, own)
     pair_file = f"supabase/migrations/{stamp}_{name}_pair.sql"
     folder = f"supabase/functions/_shared/{name}"
     samples = json.dumps(
@@ -105,13 +121,13 @@ def new_pair(
         pair_file: _pair_sql(draft, pair_file),
         f"supabase/migrations/{later(stamp)}_{name}_register.sql": _register_sql(draft),
         f"supabase/tests/{name}_converters.test.sql": sql_test(
-            name, one, draft.two, (draft.function(2), draft.function(1))
+            name, one, draft.two, (draft.function(2), draft.function(1)), draft.keys
         ),
         f"{folder}/convert.ts": _convert_ts(draft),
-        f"{folder}/convert_test.ts": typescript_test(name, one, draft.two),
+        f"{folder}/convert_test.ts": typescript_test(name, one, draft.two, draft.keys),
         f"{folder}/samples.json": samples + "\n",
     }
-    return PairFiles(files, tuple(draft.open), draft.two.table)
+    return PairFiles(files, tuple(draft.open), draft.two.table, draft.edge)
 
 
 def refuse_problems(name: str, problems: Sequence[str]) -> None:
@@ -135,17 +151,22 @@ def _refuse_taken(table: TableInfo) -> None:
         )
 
 
-def _draft(name: str, one: TableInfo, two: TableInfo | None) -> Draft:
-    target = two or propose(one)
-    matched = match_columns(one, target)
+def _draft(name: str, one: TableInfo, two: TableInfo | None, own: tuple[str, ...]) -> Draft:
+    target, left = (two, []) if two else propose(one, own)
+    keys = relate(one, target, own)
+    matched = match_columns(one, target, keys.known)
     back = {mine: other for other, mine in matched.items()}
+    to_v2 = choose(one, target, matched, side=1, known=set(keys.known.values()))
+    to_v1 = choose(target, one, back, side=2, known=keys.known.keys())
     return Draft(
         name,
         one,
         target,
         two is None,
-        choose(one, target, matched, side=1),
-        choose(target, one, back, side=2),
+        with_look_ups(to_v2, keys, side=2),
+        with_own_key(with_look_ups(to_v1, keys, side=1), keys, target),
+        keys,
+        tuple(left),
     )
 
 
@@ -159,7 +180,7 @@ def _pair_sql(draft: Draft, file: str) -> str:
     if draft.is_new:
         parts.append(
             "-- A proposal: V1's columns. Change what V2 is to be, and the converters with it.\n"
-            + create_table(draft.two, draft.one)
+            + create_table(draft.two, draft.one, draft.left)
         )
     parts.append(_CONVERTERS)
     parts.append(_converter(draft, 2))
@@ -222,6 +243,9 @@ def _converter(draft: Draft, side: int) -> str:
 def _register_sql(draft: Draft) -> str:
     options = {"v2_key": list(draft.v2_key)} if draft.v2_key else {}
     tail = f",\n  options => {literal(json.dumps(options))}" if options else ""
+    if draft.keys.own:
+        names = ", ".join(literal(name) for name in draft.one.key)
+        tail = f",\n  key => array[{names}]{tail}"
     return (
         f"-- Registers pair {draft.name}: triggers on both tables, switched off (stage off). Locks "
         "both tables\n-- SHARE ROW EXCLUSIVE for milliseconds; a long transaction makes it wait at "
@@ -261,6 +285,8 @@ def _function_ts(side: int, choices: Sequence[Choice]) -> str:
     for choice in choices:
         if choice.undecided:
             lines.append(f"    // DECIDE {comment(f'{choice.column.name}: {choice.undecided}')}")
+        if choice.looked_up:
+            lines.append("    // Its parent's other key: fetch it with the row, and pass it in.")
         value = choice.typescript if choice.typescript and not choice.undecided else None
         if value is None and choice.typescript and choice.source:
             value = choice.typescript

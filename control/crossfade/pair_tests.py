@@ -1,9 +1,11 @@
 """Tests of a new pair's converters, in SQL and TypeScript, from sample rows. Pure."""
 
 import json
+from collections.abc import Sequence
 
 from crossfade.catalog import TableInfo
 from crossfade.pair_columns import literal, quoted
+from crossfade.pair_keys import Keys
 
 _SQL = """\
 -- The laws of pair {name} on sample rows. Prints TAP; runs with `supabase test db` and with
@@ -54,7 +56,9 @@ rollback;
 """
 
 
-def sql_test(name: str, one: TableInfo, two: TableInfo, functions: tuple[str, str]) -> str:
+def sql_test(
+    name: str, one: TableInfo, two: TableInfo, functions: tuple[str, str], keys: Keys
+) -> str:
     """Return a TAP test of the laws; ``functions`` are to_v2 and to_v1."""
     to_v2, to_v1 = functions
     key = ", ".join(f"{literal(column)}, (v1.a).{quoted(column)}" for column in one.key)
@@ -66,8 +70,8 @@ def sql_test(name: str, one: TableInfo, two: TableInfo, functions: tuple[str, st
         to_v1=to_v1,
         v1_rows=_literal(one),
         v2_rows=_literal(two),
-        generated_1=_generated(one),
-        generated_2=_generated(two),
+        generated_1=_left_out(one, [k.column_1 for k in keys.look_ups]),
+        generated_2=_left_out(two, [k.column_2 for k in keys.look_ups]),
         key_json=f"jsonb_build_object({key})",
     )
 
@@ -77,9 +81,10 @@ def _literal(table: TableInfo) -> str:
     return "'" + text.replace("'", "''") + "'::jsonb"
 
 
-def _generated(table: TableInfo) -> str:
-    names = ", ".join(literal(column.name) for column in table.columns if column.generated)
-    return f"array[{names}]::text[]"
+def _left_out(table: TableInfo, looked_up: Sequence[str]) -> str:
+    """Columns that samples alone cannot prove: computed ones, and what parents have to say."""
+    names = [column.name for column in table.columns if column.generated]
+    return f"array[{', '.join(literal(name) for name in (*names, *looked_up))}]::text[]"
 
 
 _TS = """\
@@ -132,13 +137,17 @@ v1Rows.slice(1).forEach((later, index) => {{
 """
 
 
-def typescript_test(name: str, one: TableInfo, two: TableInfo) -> str:
+def typescript_test(name: str, one: TableInfo, two: TableInfo, keys: Keys) -> str:
     """Return a Deno test of the laws."""
     key = ", ".join(f"{json.dumps(column)}: row[{json.dumps(column)}]" for column in one.key)
     return _TS.format(
         name=name,
         file=f"supabase/functions/_shared/{name}/convert_test.ts",
-        generated_1=json.dumps([c.name for c in one.columns if c.generated]),
-        generated_2=json.dumps([c.name for c in two.columns if c.generated]),
+        generated_1=_script_list(one, [k.column_1 for k in keys.look_ups]),
+        generated_2=_script_list(two, [k.column_2 for k in keys.look_ups]),
         key=key,
     )
+
+
+def _script_list(table: TableInfo, looked_up: Sequence[str]) -> str:
+    return json.dumps([*(c.name for c in table.columns if c.generated), *looked_up])

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from crossfade.catalog import Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
 from crossfade.contract import (
     Direction,
@@ -167,6 +167,7 @@ class Pairs(Protocol):
         v1: str | None = None,
         v2: str | None = None,
         v2_key: Sequence[str] = (),
+        key: Sequence[str] = (),
     ) -> Judged:
         """Return what registration would say: of these tables, or of the registered pair."""
 
@@ -175,6 +176,14 @@ class Pairs(Protocol):
 
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """Return what the catalog says about a table, and some rows."""
+
+    def carry_plan(self, table: str, *, column: str) -> CarryPlan:
+        """Return how a table comes to carry a uuid as a key, and how far it is."""
+
+    def carry_batch(
+        self, table: str, *, column: str, fires_triggers: bool, target_ms: int | None = None
+    ) -> Batch:
+        """Fill the next rows of that column in one transaction."""
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """Return what the stages will do to the database. Changes nothing."""

@@ -336,8 +336,23 @@ begin
 -- crossfade_private.find_table(text)
 -- crossfade_private.table_columns(regclass)
 -- crossfade_private.table_hindrances(regclass)
+-- crossfade_private.table_keys(regclass)
+-- crossfade_private.table_parents(regclass)
 -- crossfade_private.table_size(regclass)
 -- crossfade.describe_table(text, integer)
+-- crossfade_private.key_indexes(regclass, text[])
+-- crossfade_private.is_never_null(regclass, text)
+-- crossfade_private.fill_triggers(regclass, text)
+-- crossfade_private.carry_problems(regclass, text)
+-- crossfade_private.carry_notes(regclass, text)
+-- crossfade_private.is_filled(regclass, text)
+-- crossfade_private.carry_state(regclass, text)
+-- crossfade_private.carry_file(text, text)
+-- crossfade_private.carry_column_file(regclass, text)
+-- crossfade_private.carry_index_name(regclass, text)
+-- crossfade_private.carry_files(regclass, text, jsonb)
+-- crossfade_private.carry_steps(regclass, text, jsonb)
+-- crossfade.carry_plan(text, text)
 -- crossfade_private.is_transient(text)
 -- crossfade_private.is_of_this_transaction(xid)
 -- crossfade_private.is_written_beside(xid, cid, cid)
@@ -545,6 +560,12 @@ begin
 -- crossfade_private.check_rows(jsonb, integer, jsonb[], jsonb)
 -- crossfade_private.next_keys(jsonb, jsonb, integer)
 -- crossfade.check_conversion(text, integer, jsonb, integer)
+-- crossfade_private.fill_json(crossfade_private.key_fills)
+-- crossfade_private.check_fill(regclass, text, boolean)
+-- crossfade_private.fill_rows(regclass, text, jsonb, integer)
+-- crossfade_private.fill_batch(crossfade_private.key_fills, regclass, integer)
+-- crossfade_private.lock_fill(regclass, text)
+-- crossfade.carry_batch(text, text, boolean, integer)
 -- crossfade.verify_some(text, integer)
 -- crossfade_private.has_cron()
 -- crossfade_private.drive_job(bigint)
@@ -1430,6 +1451,27 @@ create table if not exists crossfade_private.verify_cursors (
 
 comment on table crossfade_private.verify_cursors is
   'Where verify_some stands; passes counts how often it has come to the end.';
+
+create table if not exists crossfade_private.key_fills (
+  table_name text,
+  column_name text,
+  cursor_key jsonb,
+  done boolean not null default false,
+  rows_done bigint not null default 0,
+  rows_written bigint not null default 0,
+  batches bigint not null default 0,
+  batch_rows integer not null,
+  ms_per_1000_rows numeric[] not null default '{}',
+  started_at timestamptz not null default clock_timestamp(),
+  progress_at timestamptz not null default clock_timestamp(),
+  is_busy boolean not null default true,
+  load_seen_at timestamptz not null default clock_timestamp(),
+  load_seen bigint,
+  primary key (table_name, column_name)
+);
+
+comment on table crossfade_private.key_fills is
+  'How far the column of a carried key is filled, by the table''s primary key. The columns mean what they mean in crossfade.run_ranges.';
 
 -- tables/requests.sql -----------------------------------------------------------------------------
 
@@ -4543,9 +4585,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
     format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
-    case when 'uuid'::regtype in (b.one, b.two)
-      then
-        'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+    case when b.two = 'uuid'::regtype
+      then format(
+        'give V1 a uuid column beside it and take that as the key; run: crossfade key carry %s',
+        (pair).v1_table)
       else
         'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale'
     end)
@@ -7025,7 +7068,10 @@ as $$
       from pg_catalog.pg_policy l where l.polrelid = tab),
     'constraints', (
       select coalesce(jsonb_agg(jsonb_build_object('name', o.conname, 'kind', o.contype,
-        'definition', pg_get_constraintdef(o.oid)) order by o.conname), '[]')
+        'definition', pg_get_constraintdef(o.oid), 'columns', (
+          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]')
+          from pg_catalog.pg_attribute a
+          where a.attrelid = tab and a.attnum = any (o.conkey))) order by o.conname), '[]')
       from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype <> 'n'),
     'referenced_by', (
       select coalesce(jsonb_agg(format('%s (%s)', o.conrelid::regclass, o.conname)
@@ -7052,6 +7098,62 @@ $$;
 
 comment on function crossfade_private.table_hindrances is
   'What takes part in every write to a table, or decides who sees it; without crossfade''s triggers.';
+
+create or replace function crossfade_private.table_keys(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The conditions that table_problems has for a key.
+  select coalesce(jsonb_agg(distinct k.names), '[]')
+  from pg_catalog.pg_index i
+  join pg_catalog.pg_class c on c.oid = i.indexrelid
+  join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
+  cross join lateral (
+    select jsonb_agg(a.attname order by u.n) as names, bool_and(a.attnotnull) as is_there
+    from unnest(i.indkey[0:i.indnkeyatts - 1]) with ordinality u(attnum, n)
+    left join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = u.attnum
+  ) k
+  where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
+    and i.indpred is null and i.indexprs is null and not i.indisexclusion and k.is_there;
+$$;
+
+comment on function crossfade_private.table_keys is
+  'Lists of columns that a pair could be keyed by.';
+
+create or replace function crossfade_private.table_parents(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('columns', k.own, 'parent_columns', k.parents,
+      'reference', format('REFERENCES %s(%s)', o.confrelid::regclass, k.written),
+      'table', o.confrelid::regclass::text, 'pair', (
+        select jsonb_build_object('name', p.name, 'v1_table', p.v1_table, 'v2_table', p.v2_table,
+          'key', p.key_columns, 'v2_key', p.v2_key_columns, 'v2_key_types', (
+            select jsonb_agg(format_type(a.atttypid, a.atttypmod) order by u.n)
+            from unnest(p.v2_key_columns) with ordinality u(name, n)
+            join pg_catalog.pg_attribute a
+              on a.attrelid = to_regclass(p.v2_table) and a.attname = u.name),
+          'v2_columns', (
+            select jsonb_agg(a.attname order by a.attnum) from pg_catalog.pg_attribute a
+            where a.attrelid = to_regclass(p.v2_table) and a.attnum > 0 and not a.attisdropped))
+        from crossfade.pairs p
+        where o.confrelid in (to_regclass(p.v1_table), to_regclass(p.v2_table)) limit 1))
+    order by o.conname), '[]')
+  from pg_catalog.pg_constraint o
+  cross join lateral (
+    select jsonb_agg(a.attname order by u.n) as own, jsonb_agg(b.attname order by u.n) as parents,
+      string_agg(quote_ident(b.attname), ', ' order by u.n) as written
+    from unnest(o.conkey, o.confkey) with ordinality u(own, parent, n)
+    join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.own
+    join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  ) k
+  where o.conrelid = tab and o.contype = 'f' and o.conparentid = 0;
+$$;
+
+comment on function crossfade_private.table_parents is
+  'What the foreign keys of a table point to, and the pair of that table, if it has one.';
 
 create or replace function crossfade_private.table_size(tab regclass)
 returns jsonb
@@ -7091,7 +7193,9 @@ begin
   return (
     select jsonb_build_object(
       'table', format('%I.%I', n.nspname, c.relname), 'schema', n.nspname, 'name', c.relname,
-      'key', coalesce(to_jsonb(v_key), '[]'), 'columns', crossfade_private.table_columns(v_table),
+      'key', coalesce(to_jsonb(v_key), '[]'), 'keys', crossfade_private.table_keys(v_table),
+      'parents', crossfade_private.table_parents(v_table),
+      'columns', crossfade_private.table_columns(v_table),
       'row_security', c.relrowsecurity, 'comment', obj_description(v_table, 'pg_class'),
       'problems', (
         select coalesce(jsonb_agg(p), '[]')
@@ -7105,7 +7209,433 @@ begin
 end $$;
 
 comment on function crossfade.describe_table is
-  'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
+  'What the catalog says about a table: columns, its key and others it could have ("keys"), what it refers to ("parents"), constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
+
+-- pairs/carry.sql ---------------------------------------------------------------------------------
+
+-- A key of another type is carried: V1 gets a uuid column beside its key, without a rewrite and
+-- without a long lock. What has been done the catalog says; only how far the rows are filled is
+-- kept, in crossfade_private.key_fills.
+
+create or replace function crossfade_private.key_indexes(tab regclass, key_columns text[])
+returns table (id regclass, is_valid boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select i.indexrelid::regclass, i.indisvalid
+  from pg_catalog.pg_index i
+  join pg_catalog.pg_class c on c.oid = i.indexrelid
+  join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
+  where i.indrelid = tab and i.indisunique and i.indimmediate and i.indpred is null
+    and i.indexprs is null and not i.indisexclusion
+    and (
+      select array_agg(a.attname::text order by a.attname)
+      from pg_catalog.pg_attribute a
+      where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+    = (select array_agg(k order by k) from unnest(key_columns) k);
+$$;
+
+comment on function crossfade_private.key_indexes is
+  'Immediate unique indexes on exactly these columns; one that is not valid was left behind, or is being built.';
+
+create or replace function crossfade_private.is_never_null(tab regclass, column_name text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- PostgreSQL 18 sets attnotnull for a constraint that nobody has validated, too.
+  select a.attnotnull and not exists (
+    select from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'n' and o.conkey = array[a.attnum]
+      and not o.convalidated)
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = column_name and a.attnum > 0;
+$$;
+
+comment on function crossfade_private.is_never_null is
+  'Whether PostgreSQL knows that no row has null there; null without such a column.';
+
+create or replace function crossfade_private.fill_triggers(tab regclass, column_name text)
+returns table (name text, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The definition with a condition, where it can have one and has none.
+  select g.tgname::text, case when g.tgtype & 1 = 1 and g.tgqual is null and not g.tgisinternal
+      and g.tgconstraint = 0 and g.tgtype & 12 = 0
+    then regexp_replace(
+      regexp_replace(pg_get_triggerdef(g.oid), '^CREATE TRIGGER', 'create or replace trigger'),
+      '( FOR EACH ROW)( EXECUTE FUNCTION [^'']*\()',
+      format('\1 when (new.%1$I is not distinct from old.%1$I)\2', column_name)) end
+  from pg_catalog.pg_trigger g
+  join pg_catalog.pg_proc p on p.oid = g.tgfoid
+  left join pg_catalog.pg_attribute a
+    on a.attrelid = tab and a.attname = fill_triggers.column_name and a.attnum > 0
+  where g.tgrelid = tab and not g.tgisinternal and g.tgtype & 16 = 16 and g.tgenabled in ('O', 'A')
+    and p.pronamespace <> 'crossfade_private'::regnamespace
+    and (cardinality(g.tgattr::smallint[]) = 0 or a.attnum = any (g.tgattr::smallint[]))
+    -- One whose condition asks for the column has been told what to do.
+    and not (g.tgqual is not null and cardinality(g.tgattr::smallint[]) = 0 and exists (
+      select from pg_catalog.pg_depend d
+      where d.classid = 'pg_trigger'::regclass and d.objid = g.oid
+        and d.refclassid = 'pg_class'::regclass and d.refobjid = tab
+        and d.refobjsubid = a.attnum))
+  order by g.tgname;
+$$;
+
+comment on function crossfade_private.fill_triggers is
+  'The owner''s triggers that filling a column would fire, and a statement that keeps them from it (null where there is none: several events, a condition, one for each statement).';
+
+create or replace function crossfade_private.carry_problems(tab regclass, column_name text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with k as (select coalesce(crossfade_private.primary_key(tab), '{}') as names),
+  a as (
+    select a.* from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attname = column_name and a.attnum > 0 and not a.attisdropped
+  )
+  select crossfade_private.table_problems(tab, 'table', k.names) from k
+  union all
+  select format('"%s" is no name for a column', column_name)
+  where coalesce(column_name, '') = '' or octet_length(column_name) > 63
+    or left(column_name, 3) = 'cf_'
+  union all
+  select format('table %s: its key "%s" is a uuid already; there is nothing to carry', tab, k.names[1])
+  from k
+  cross join lateral (
+    select crossfade_private.base_type(b.atttypid) as id from pg_catalog.pg_attribute b
+    where b.attrelid = tab and b.attname = k.names[1]) t
+  where cardinality(k.names) = 1 and t.id = 'uuid'::regtype
+  union all
+  select format('table %s: column "%s" is there and is %s, not uuid; take another name: --column',
+    tab, column_name, format_type(a.atttypid, a.atttypmod))
+  from a where a.atttypid <> 'uuid'::regtype
+  union all
+  select format('table %s: column "%s" is generated from other columns; take another name: --column',
+    tab, column_name)
+  from a where a.attgenerated <> ''
+  union all
+  select format(
+    'table %s belongs to pair "%s", whose converters do not know the column: remove the pair first (crossfade pair remove %s)',
+    tab, p.name, p.name)
+  from crossfade.pairs p
+  where tab in (to_regclass(p.v1_table), to_regclass(p.v2_table)) and not exists (select from a)
+  union all
+  select format(
+    'table %s has no replica identity, and publication %s wants one for every update; run: alter table %1$s replica identity default',
+    tab, string_agg(quote_ident(p.pubname), ', ' order by p.pubname))
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_publication p on p.pubupdate and (p.puballtables or exists (
+      select from pg_catalog.pg_publication_tables t
+      where t.pubname = p.pubname
+        and format('%I.%I', t.schemaname, t.tablename)::regclass = tab))
+  where c.oid = tab and (c.relreplident = 'n' or c.relreplident = 'i' and not exists (
+      select from pg_catalog.pg_index i where i.indrelid = tab and i.indisreplident))
+  having count(*) > 0;
+$$;
+
+comment on function crossfade_private.carry_problems is
+  'What keeps a table from carrying a uuid column as a key, one sentence a row.';
+
+create or replace function crossfade_private.carry_notes(tab regclass, column_name text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    '`select *` of %s shows the column "%s", also to its clients; what stores such rows elsewhere meets a column more',
+    tab, column_name)
+  union all
+  select format(
+    'a client that read a row before it was filled and writes it back whole writes null there: before the last step that is filled again, after it it is refused (23502)')
+  union all
+  select format('publication %s sends every row that is filled to its readers (Realtime, replicas)',
+    quote_ident(t.pubname))
+  from pg_catalog.pg_publication_tables t
+  where format('%I.%I', t.schemaname, t.tablename)::regclass = tab
+  union all
+  select format(
+    '%s may read single columns of %s only; grant select (%I) to whoever reads with `select *`',
+    string_agg(distinct g.grantee::regrole::text, ', '), tab, column_name)
+  from pg_catalog.pg_attribute a
+  cross join lateral pg_catalog.aclexplode(a.attacl) g
+  where a.attrelid = tab and a.attnum > 0 and g.privilege_type = 'SELECT' and g.grantee <> 0
+    and not has_table_privilege(g.grantee, tab, 'select')
+  having count(*) > 0;
+$$;
+
+comment on function crossfade_private.carry_notes is
+  'What an owner should know before a table gets a column that carries a key, one sentence a row.';
+
+create or replace function crossfade_private.is_filled(tab regclass, column_name text)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_null boolean;
+begin
+  if crossfade_private.is_never_null(tab, column_name) then
+    return true;
+  end if;
+  -- An index finds what is null at once; without one this would read the whole table.
+  if exists (
+    select from crossfade_private.key_indexes(tab, array[column_name]) i where i.is_valid
+  ) then
+    execute format('select exists (select from %s t where t.%I is null)', tab, column_name)
+    into v_null;
+    return not v_null;
+  end if;
+  return coalesce((
+    select f.done from crossfade_private.key_fills f
+    where f.table_name = tab::text and f.column_name = is_filled.column_name), false);
+end $$;
+
+comment on function crossfade_private.is_filled is
+  'Whether every row has a value there: by the constraint, else by the index, else because the fill came to its end.';
+
+create or replace function crossfade_private.carry_state(tab regclass, column_name text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'column', a.attnum is not null,
+    'default', a.attnum is not null and a.atthasdef,
+    'filled', a.attnum is not null and a.atthasdef and crossfade_private.is_filled(tab, column_name),
+    'index', coalesce(bool_or(i.is_valid), false),
+    'broken', (
+      select min(b.id::text) from crossfade_private.key_indexes(tab, array[column_name]) b
+      where not b.is_valid and not exists (
+        select from pg_catalog.pg_stat_progress_create_index g where g.index_relid = b.id)),
+    'building', (
+      select format('%s: %s, %s of %s blocks', g.index_relid::regclass, g.phase, g.blocks_done,
+        g.blocks_total)
+      from pg_catalog.pg_stat_progress_create_index g
+      join crossfade_private.key_indexes(tab, array[column_name]) b on b.id = g.index_relid
+      where not b.is_valid limit 1),
+    'check', (
+      select case when o.convalidated then 'valid' else 'not valid' end
+      from pg_catalog.pg_constraint o
+      where o.conrelid = tab and o.contype = 'c' and o.conkey = array[a.attnum]
+        and pg_get_expr(o.conbin, tab) = format('(%I IS NOT NULL)', column_name)
+      order by o.convalidated desc limit 1),
+    'not_null', coalesce(crossfade_private.is_never_null(tab, column_name), false))
+  from (values (1)) one(n)
+  left join pg_catalog.pg_attribute a
+    on a.attrelid = tab and a.attname = carry_state.column_name and a.attnum > 0
+  left join lateral crossfade_private.key_indexes(tab, array[carry_state.column_name]) i on true
+  group by a.attnum, a.atthasdef;
+$$;
+
+comment on function crossfade_private.carry_state is
+  'How far the catalog says a table has come with carrying a key: {"column", "default", "filled", "index", "broken": an index that was left behind, "building", "check": valid or not valid, "not_null"}.';
+
+-- pairs/carry_plan.sql ----------------------------------------------------------------------------
+
+-- The steps by which a table comes to carry a key, and the files of those that are its owner's.
+
+create or replace function crossfade_private.carry_file(head text, body text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- One statement: its lock_timeout ends with it, whoever sends it and in whatever transaction.
+  select crossfade_private.commented(head) || E'\n' || format('do %s;', crossfade_private.dollar_quoted(
+    format(E'begin\n  set local lock_timeout = ''2s'';\n%s\nend', body))) || E'\n';
+$$;
+
+comment on function crossfade_private.carry_file is
+  'A migration of one statement that waits at most 2 s for its lock.';
+
+create or replace function crossfade_private.carry_column_file(tab regclass, column_name text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.carry_file(format(
+    '%1$s carries a uuid in column %2$I, so that a pair can be keyed by it.
+Written by: crossfade key carry %1$s
+Takes ACCESS EXCLUSIVE for milliseconds. Two statements: with the default in the first one PostgreSQL
+would write every row anew. Rows that are there keep null; the same command fills them in batches.',
+    tab, column_name),
+    concat(format('  alter table %s add column if not exists %I uuid;', tab, column_name),
+      case when not exists (
+        select from pg_catalog.pg_attribute a
+        where a.attrelid = tab and a.attname = column_name and a.attnum > 0 and a.atthasdef)
+        then format(
+          E'\n  alter table %s alter column %I set default pg_catalog.gen_random_uuid();', tab,
+          column_name) end))
+    || coalesce(E'\n' || crossfade_private.commented(format(
+      'These triggers would run for every row that is filled, and crossfade key carry asks before.
+To keep them from it, uncomment; a condition does nothing to other updates:
+%s', string_agg(coalesce(g.sql || ';', format(
+        '-- %I runs for several events, for each statement or has a condition: change it by hand',
+        g.name)), E'\n' order by g.name))) || E'\n', '')
+  from crossfade_private.fill_triggers(tab, column_name) g;
+$$;
+
+comment on function crossfade_private.carry_column_file is
+  'The migration that adds the column of a carried key.';
+
+create or replace function crossfade_private.carry_index_name(tab regclass, column_name text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A longer name is cut by PostgreSQL, and could then be that of another index.
+  select case when octet_length(n.name) <= 63 then n.name
+    else 'carry_' || md5(n.name) || '_idx' end
+  from pg_catalog.pg_class c
+  cross join lateral (select format('%s_%s_idx', c.relname, column_name)) n(name)
+  where c.oid = tab;
+$$;
+
+comment on function crossfade_private.carry_index_name is
+  'Name of the unique index of a carried key.';
+
+create or replace function crossfade_private.carry_files(
+  tab regclass, column_name text, state jsonb
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with n as (
+    select concat('carry_', regexp_replace(lower(c.relname), '[^a-z0-9]+', '_', 'g'), '_',
+      regexp_replace(lower(column_name), '[^a-z0-9]+', '_', 'g')) as name,
+      format('%I', left(column_name, 50) || '_is_there') as rule,
+      crossfade_private.carry_index_name(tab, column_name) as idx
+    from pg_catalog.pg_class c where c.oid = tab
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('name', n.name || '-' || f.name, 'sql', f.sql)
+    order by f.place), '[]')
+  from n
+  cross join lateral (
+    values
+    (1, 'column', crossfade_private.carry_column_file(tab, column_name),
+      not (state ->> 'default')::boolean),
+    (2, 'index', format(
+      E'-- Alone in its file: in a transaction, or after another statement, it would be refused.\n'
+      'create unique index concurrently %I on %s (%I);\n', n.idx, tab, column_name),
+      (state ->> 'filled')::boolean and not (state ->> 'index')::boolean
+        and state ->> 'broken' is null and state ->> 'building' is null),
+    (3, 'check', crossfade_private.carry_file(
+      'From here on no row gets null there. ACCESS EXCLUSIVE for milliseconds; reads no row.',
+      format('  alter table %s add constraint %s check (%I is not null) not valid;', tab, n.rule,
+        column_name)),
+      (state ->> 'filled')::boolean and state ->> 'check' is null
+        and not (state ->> 'not_null')::boolean),
+    (4, 'validate', crossfade_private.carry_file(
+      'Reads the table once; readers and writers go on. A transaction of its own: before it commits
+the lock of the file before this one would be held.',
+      format('  alter table %s validate constraint %s;', tab, n.rule)),
+      (state ->> 'filled')::boolean and state ->> 'check' is distinct from 'valid'
+        and not (state ->> 'not_null')::boolean),
+    (5, 'not_null', crossfade_private.carry_file(
+      'ACCESS EXCLUSIVE for milliseconds: the constraint says already what this would look for.',
+      format(E'  alter table %1$s alter column %2$I set not null;\n  alter table %1$s drop constraint %3$s;',
+        tab, column_name, n.rule)),
+      (state ->> 'filled')::boolean and not (state ->> 'not_null')::boolean)
+  ) f(place, name, sql, is_due)
+  where f.is_due;
+$$;
+
+comment on function crossfade_private.carry_files is
+  'The migrations that may be applied now, in their order: [{"name", "sql"}]. Those after the fill wait for it.';
+
+create or replace function crossfade_private.carry_steps(
+  tab regclass, column_name text, state jsonb
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with facts as (
+    select f.rows_done, f.rows_written, c.reltuples,
+      round(f.rows_done / nullif(extract(epoch from f.progress_at - f.started_at), 0)) as speed
+    from pg_catalog.pg_class c
+    left join crossfade_private.key_fills f
+      on f.table_name = tab::text and f.column_name = carry_steps.column_name
+    where c.oid = tab
+  ),
+  step as (
+    select v.*, bool_and(v.done) over (order by v.place rows between unbounded preceding
+      and 1 preceding) as may
+    from facts f
+    cross join lateral (
+      values
+      (1, 'column', (state ->> 'default')::boolean, 'add the column, then its default for new rows',
+        'ACCESS EXCLUSIVE', 'milliseconds; waits at most 2 s', null),
+      (2, 'fill', (state ->> 'filled')::boolean, 'give the rows that are there a value, in batches',
+        'ROW EXCLUSIVE, rows FOR NO KEY UPDATE',
+        'one batch: 40 ms beside others, up to 500 ms alone', case
+          when f.rows_done > 0 then format('%s rows looked at, %s filled, %s rows/s%s', f.rows_done,
+            f.rows_written, f.speed, case when f.reltuples > f.rows_done and f.speed > 0
+              then format(', about %s s left', round((f.reltuples - f.rows_done)::numeric / f.speed))
+            end)
+          when f.reltuples >= 0 then format('about %s rows', f.reltuples::bigint) end),
+      (3, 'index', (state ->> 'index')::boolean, 'make the unique index, concurrently',
+        'SHARE UPDATE EXCLUSIVE', format(
+          'while the table (%s) is read twice; waits for every transaction that is open',
+          pg_size_pretty(pg_table_size(tab))), coalesce(format(
+          'an interrupted build has left %s behind, which every write keeps; run: drop index concurrently %1$s',
+          state ->> 'broken'), state ->> 'building')),
+      (4, 'not_null', (state ->> 'not_null')::boolean,
+        'let PostgreSQL know that no row is without a value: CHECK, validated, then NOT NULL',
+        'ACCESS EXCLUSIVE twice, SHARE UPDATE EXCLUSIVE', format(
+          'milliseconds; and while the table (%s) is read once',
+          pg_size_pretty(pg_table_size(tab))), null)
+    ) v(place, step, done, does, lock, held, detail)
+  )
+  select jsonb_agg(jsonb_build_object('step', s.step, 'state', case
+      when s.done then 'done' when s.step = 'index' and state ->> 'broken' is not null then 'broken'
+      when s.step = 'index' and state ->> 'building' is not null then 'running'
+      when coalesce(s.may, true) then 'next' else 'waiting' end,
+    'does', s.does, 'lock', s.lock, 'held', s.held, 'detail', s.detail) order by s.place)
+  from step s;
+$$;
+
+comment on function crossfade_private.carry_steps is
+  'The steps of carrying a key: [{"step", "state": done, next, running, broken or waiting, "does", "lock", "held", "detail"}].';
+
+create or replace function crossfade.carry_plan(name text, column_name text default 'uid')
+returns jsonb
+language plpgsql stable
+security definer -- reads the catalog as the owner; only service_role may call it
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+set standard_conforming_strings = on
+as $$
+declare
+  v_table regclass := crossfade_private.find_table(name);
+  v_problems text[] := array(
+    select p from crossfade_private.carry_problems(v_table, column_name) p);
+  v_state jsonb;
+begin
+  if v_problems = '{}' then
+    v_state := crossfade_private.carry_state(v_table, column_name);
+  end if;
+  return jsonb_build_object(
+    'table', v_table::text, 'column', column_name, 'problems', to_jsonb(v_problems),
+    'key', coalesce(to_jsonb(crossfade_private.primary_key(v_table)), '[]'),
+    'notes', case when v_state is null or (v_state ->> 'not_null')::boolean then '[]' else (
+      select jsonb_agg(n) from crossfade_private.carry_notes(v_table, column_name) n) end,
+    'triggers', case when v_state is null or (v_state ->> 'filled')::boolean then '[]' else (
+      select coalesce(jsonb_agg(g.name), '[]')
+      from crossfade_private.fill_triggers(v_table, column_name) g) end,
+    'pair', (select p.name from crossfade.pairs p
+      where v_table in (to_regclass(p.v1_table), to_regclass(p.v2_table)) limit 1),
+    'steps', case when v_state is null then '[]'
+      else crossfade_private.carry_steps(v_table, column_name, v_state) end,
+    'files', case when v_state is null then '[]'
+      else crossfade_private.carry_files(v_table, column_name, v_state) end);
+end $$;
+
+comment on function crossfade.carry_plan is
+  'How a table comes to carry a uuid column as a key, and how far it is: {"table", "column", "key": its own, "problems": what keeps it from it, "notes", "triggers": the owner''s, which filling would fire, "pair", "steps": [{"step": column, fill, index or not_null, "state": done, next, running, broken or waiting, "does", "lock", "held", "detail"}], "files": the migrations that may be applied now, [{"name", "sql"}]}. Changes nothing; without the index or the constraint it reads no row. CF012 unknown table.';
 
 -- mirror/calls.sql --------------------------------------------------------------------------------
 
@@ -13621,6 +14151,265 @@ end $$;
 comment on function crossfade.check_conversion is
   'Prove the laws of both converters on the next max_rows live rows of a side, with the text that our statements run and by calls: {"rows_checked", "violations": the first 100, [{"key", "law", "columns", "error", "stored", "converted", "edit"}], "violated": {law: rows}, "no_counterpart": rows of which the converter makes none, "last_key", "done", "rows_total" (estimate)}. Laws: 1 V1 round trip, 2 V2 round trip, 3 an edit wins, 4 what it did not touch survives (edits: the values of the next row), 5 a converter raised, 6 settings, the time or a call make a difference, 7 a constraint of the other table (columns names it; "the same key": the converter changes it; "one row": it makes several). Reads only. CF001, CF012.';
 
+-- runs/carry.sql ----------------------------------------------------------------------------------
+
+-- Filling the column of a carried key.
+
+create or replace function crossfade_private.fill_json(fill crossfade_private.key_fills)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- As a run of a pair: one driver and one bar serve both.
+  select jsonb_build_object('run', jsonb_build_object('id', 0, 'kind', 'fill',
+      'pair', (fill).table_name, 'state', v.state, 'rows_total', (
+        select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
+        where c.oid = to_regclass((fill).table_name)),
+      'rows_done', (fill).rows_done, 'rows_written', (fill).rows_written,
+      'batches', (fill).batches, 'batch_rows', (fill).batch_rows, 'started_at', (fill).started_at,
+      'progress_at', (fill).progress_at),
+    'state', v.state, 'reason', null, 'blocking', '[]'::jsonb, 'rows_read', 0, 'rows_written', 0,
+    'mismatches', 0, 'batch_ms', 0, 'wait_ms', 0, 'flags_version', crossfade.flags_version())
+  from (select case when (fill).done then 'finished' else 'running' end) v(state);
+$$;
+
+comment on function crossfade_private.fill_json is
+  'The answer of a batch of a fill before its own figures are added.';
+
+create or replace function crossfade_private.check_fill(
+  tab regclass, column_name text, fires_triggers boolean
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_problems text[] := array(select p from crossfade_private.carry_problems(tab, column_name) p);
+  v_triggers text;
+begin
+  if v_problems = '{}' and not coalesce((
+      crossfade_private.carry_state(tab, column_name) ->> 'default')::boolean, false) then
+    v_problems := array[format('column "%s" is not there yet, or has no default', column_name)];
+  end if;
+  if v_problems <> '{}' then
+    perform crossfade_private.fail(409, 'CF012',
+      format('Cannot fill "%s" of %s: %s', column_name, tab, array_to_string(v_problems, '; ')),
+      jsonb_build_object('table', tab::text, 'problems', to_jsonb(v_problems)),
+      format('See: crossfade key carry %s', tab));
+  end if;
+  select string_agg(g.name, ', ') into v_triggers
+  from crossfade_private.fill_triggers(tab, column_name) g;
+  if v_triggers is not null and not coalesce(fires_triggers, false) then
+    perform crossfade_private.fail(409, 'CF013',
+      format('Cannot fill "%s" of %s: triggers of its owner would run for every row (%s)',
+        column_name, tab, v_triggers),
+      jsonb_build_object('table', tab::text, 'triggers', v_triggers),
+      format('Give them a condition: the first migration shows it. Or let them run: crossfade key carry %s --fire-triggers',
+        tab));
+  end if;
+end $$;
+
+comment on function crossfade_private.check_fill is
+  'Refuse a fill (CF012), or one that would fire triggers that nobody has asked for (CF013).';
+
+create or replace function crossfade_private.fill_rows(
+  tab regclass, column_name text, after jsonb, max_rows integer
+)
+returns table (cursor_key jsonb, rows_read bigint, rows_written bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '500ms'
+-- A batch is found by its keys, whatever the statistics of the table say or do not say.
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  v_key constant text[] := crossfade_private.primary_key(tab);
+  v_names text;
+  v_same text;
+begin
+  select string_agg(format('s.%I', k), ', ' order by n),
+    string_agg(format('t.%1$I = l.%1$I', k), ' and ' order by n)
+  into v_names, v_same from unnest(v_key) with ordinality u(k, n);
+  -- Locked in the order of the key, as everybody who locks several rows should. What a client has
+  -- filled meanwhile stays.
+  return query execute format($sql$
+    with part as materialized (
+      select %1$s from %2$s s %3$s order by %1$s limit $2
+    ),
+    locked as materialized (
+      select %1$s from %2$s s
+      where (%1$s) in (select %5$s from part) and s.%4$I is null
+      order by %1$s for no key update of s
+    ),
+    filled as (
+      update %2$s t set %4$I = default from locked l
+      where %6$s and t.%4$I is null returning 1
+    )
+    select (select %7$s from part s order by %8$s limit 1), (select count(*) from part),
+      (select count(*) from filled)
+  $sql$, v_names, tab,
+    case when after is not null then format('where (%s) > (%s)', v_names,
+      crossfade_private.key_from_json(v_key, tab, v_key, '$1')) end,
+    column_name, replace(v_names, 's.', 'part.'), v_same,
+    crossfade_private.key_to_json(v_key, tab, v_key, 's'),
+    (select string_agg(format('s.%I desc', k), ', ' order by n)
+    from unnest(v_key) with ordinality u(k, n)))
+  using after, max_rows;
+end $$;
+
+comment on function crossfade_private.fill_rows is
+  'Give the rows after a key (null: all) that have none a value, up to max_rows of them looked at; cursor_key is the last one. Locks those rows, waits at most 0.5 s for one (55P03).';
+
+create or replace function crossfade_private.fill_batch(
+  fill crossfade_private.key_fills, tab regclass, wanted_ms integer
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fill crossfade_private.key_fills := fill;
+  v_range crossfade.run_ranges := jsonb_populate_record(
+    null::crossfade.run_ranges, to_jsonb(fill));
+  v_from timestamptz;
+  v_ms numeric;
+  v_key jsonb;
+  v_read bigint := 0;
+  v_written bigint := 0;
+  v_wait jsonb := '{}';
+begin
+  -- Batches of this fill are nobody else's transactions.
+  v_range.load_seen := v_range.load_seen + (fill).batches;
+  v_range := crossfade_private.look_at_load(v_range);
+  v_fill.load_seen := v_range.load_seen - (fill).batches;
+  v_fill.load_seen_at := v_range.load_seen_at;
+  v_fill.is_busy := v_range.is_busy;
+  v_fill.batches := (fill).batches + 1;
+  v_from := clock_timestamp();
+  begin
+    select r.cursor_key, r.rows_read, r.rows_written into v_key, v_read, v_written
+    from crossfade_private.fill_rows(
+      tab, (fill).column_name, (fill).cursor_key, (fill).batch_rows) r;
+  exception
+    when lock_not_available or deadlock_detected then
+      v_wait := '{"state": "waiting"}'
+        || crossfade_private.locked_reason('a row is locked', array[tab]);
+    when query_canceled then
+      v_wait := jsonb_build_object('state', 'shrunk', 'reason', sqlerrm);
+  end;
+  v_ms := extract(epoch from clock_timestamp() - v_from) * 1000;
+  if v_wait <> '{}' then
+    v_fill.batch_rows := greatest((fill).batch_rows / 2, 1);
+  else
+    v_fill.done := v_read < (fill).batch_rows;
+    v_fill.cursor_key := coalesce(v_key, (fill).cursor_key);
+    v_fill.rows_done := (fill).rows_done + v_read;
+    v_fill.rows_written := (fill).rows_written + v_written;
+    v_fill.progress_at := clock_timestamp();
+    if v_read > 0 then
+      v_fill.ms_per_1000_rows := ((fill).ms_per_1000_rows || round(v_ms * 1000 / v_read, 3))[
+        greatest(cardinality((fill).ms_per_1000_rows) - 8, 1):];
+      v_fill.batch_rows := crossfade_private.next_batch_rows(v_read, v_fill.ms_per_1000_rows,
+        crossfade_private.target_ms(v_range, wanted_ms));
+    end if;
+  end if;
+  update crossfade_private.key_fills f
+  set cursor_key = v_fill.cursor_key, done = v_fill.done, rows_done = v_fill.rows_done,
+    rows_written = v_fill.rows_written, batches = v_fill.batches, batch_rows = v_fill.batch_rows,
+    ms_per_1000_rows = v_fill.ms_per_1000_rows, progress_at = v_fill.progress_at,
+    is_busy = v_fill.is_busy, load_seen_at = v_fill.load_seen_at, load_seen = v_fill.load_seen
+  where f.table_name = v_fill.table_name and f.column_name = v_fill.column_name;
+  return crossfade_private.fill_json(v_fill) || jsonb_build_object('rows_read', v_read,
+    'rows_written', v_written, 'batch_ms', round(v_ms, 1),
+    'wait_ms', crossfade_private.wait_ms(v_range, v_ms, 1)) || v_wait;
+end $$;
+
+comment on function crossfade_private.fill_batch is
+  'Fill the next rows and keep how far it came, in this transaction; the answer of crossfade.carry_batch.';
+
+create or replace function crossfade_private.lock_fill(tab regclass, column_name text)
+returns crossfade_private.key_fills
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_fill crossfade_private.key_fills;
+begin
+  insert into crossfade_private.key_fills (table_name, column_name, batch_rows)
+  values (tab::text, lock_fill.column_name,
+    crossfade_private.setting_number('batch_first_rows')::integer)
+  on conflict on constraint key_fills_pkey do nothing;
+  if found then
+    perform crossfade_private.audit('key.fill', tab::text, null, null,
+      jsonb_build_object('column', lock_fill.column_name));
+  end if;
+  select f.* into v_fill from crossfade_private.key_fills f
+  where f.table_name = tab::text and f.column_name = lock_fill.column_name
+  for update skip locked;
+  if v_fill.table_name is null then
+    return null;
+  end if;
+  if crossfade_private.is_filled(tab, column_name) then
+    v_fill.done := true;
+  elsif v_fill.done then
+    v_fill.done := false; -- somebody has written null behind it
+    v_fill.cursor_key := null;
+  end if;
+  return v_fill;
+end $$;
+
+comment on function crossfade_private.lock_fill is
+  'The fill of a column, locked until the transaction ends, made if there is none; null while another session has it.';
+
+create or replace function crossfade.carry_batch(
+  name text, column_name text default 'uid', fires_triggers boolean default false,
+  target_ms integer default null
+)
+returns jsonb
+language plpgsql volatile
+security definer -- fills rows of the owner's table; only service_role may call it
+set search_path = pg_catalog, pg_temp
+-- A key is read back from JSON as it was noted, whatever the session has set.
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
+set quote_all_identifiers = off
+as $$
+declare
+  v_table constant regclass := crossfade_private.find_table(name);
+  v_fill crossfade_private.key_fills;
+  v_wait jsonb;
+begin
+  perform crossfade_private.check_fill(v_table, column_name, fires_triggers);
+  v_fill := crossfade_private.lock_fill(v_table, column_name);
+  if v_fill.table_name is null then
+    select f.* into v_fill from crossfade_private.key_fills f
+    where f.table_name = v_table::text and f.column_name = carry_batch.column_name;
+    return crossfade_private.fill_json(v_fill)
+      || '{"state": "waiting", "reason": "another session fills it"}';
+  end if;
+  if v_fill.done then
+    update crossfade_private.key_fills f set done = true
+    where f.table_name = v_fill.table_name and f.column_name = v_fill.column_name;
+    return crossfade_private.fill_json(v_fill);
+  end if;
+  v_wait := case
+    when not pg_try_advisory_xact_lock_shared(crossfade_private.release_lock_key())
+      then '{"state": "waiting", "reason": "a release of crossfade is being installed"}'
+    else '{"state": "throttled"}' || crossfade_private.load_reason() end;
+  if v_wait is not null then
+    return crossfade_private.fill_json(v_fill) || v_wait;
+  end if;
+  return crossfade_private.fill_batch(v_fill, v_table, target_ms);
+end $$;
+
+comment on function crossfade.carry_batch is
+  'Fill the next rows of the column of a carried key, in this transaction, of about target_ms (null: settings batch_target_ms, or batch_idle_target_ms while nobody else uses the database). The answer is that of backfill_batch, of a run of kind fill whose pair is the table. Call it until it is finished. Rows are locked FOR NO KEY UPDATE, one is waited for at most 0.5 s. fires_triggers: let the owner''s triggers run for every row. CF012 the table or column cannot be filled, CF013 triggers that nobody has allowed.';
+
 -- runs/continuous.sql -----------------------------------------------------------------------------
 
 -- Continuous verification: a few rows all the time.
@@ -15572,6 +16361,7 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
+  v_1 constant regclass := (pair).v1_table;
   v_2 constant regclass := (pair).v2_table;
   v_column record;
   v_own text;
@@ -15587,7 +16377,7 @@ begin
     cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
     join pg_catalog.pg_class q on q.oid = s.sequence
     cross join lateral crossfade_private.sequence_owner(s.sequence) o
-    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    where a.attrelid = v_2 and o.tab = v_1
     order by a.attnum
   loop
     if v_column.is_identity then
@@ -15598,6 +16388,11 @@ begin
       execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
         v_own);
       perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      -- Also of a column that is no key of the pair, as V1's own key that a V2 with uuids keeps.
+      perform crossfade_private.advance_sequence(v_own::regclass, greatest(
+        pg_sequence_last_value(v_column.sequence),
+        crossfade_private.greatest_key(v_1, v_column.owner),
+        crossfade_private.greatest_key(v_2, v_column.name)));
       v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
         'sequence', v_own, 'before', v_column.before));
     else
@@ -19266,8 +20061,9 @@ as $$
       verify_batch, verify_some
     }'),
     ('admin', '{
-      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair,
-      remove_operator, set_operator_role, set_setting, unregister_pair
+      add_operator, carry_batch, carry_plan, describe_table, ignore_dependents, judge_pair,
+      refresh_pair, register_pair, remove_operator, set_operator_role, set_setting,
+      unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

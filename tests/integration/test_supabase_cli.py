@@ -7,10 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from crossfade.local.migrations import apply_migrations
 from crossfade.local.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,6 +159,58 @@ def test_applying_again_keeps_what_an_operator_changed(server: PostgresServer) -
     apply_files(server, "operated", [*MIGRATIONS, *PAIRS])
 
     assert catalog(server, "operated") == once
+
+
+KEYED = """
+create table public.things (id integer generated always as identity primary key, body text);
+insert into public.things (body) select 't' || g from generate_series(1, 500) g;
+"""
+
+
+def test_the_steps_of_a_carried_key_are_pushed_and_applied_by_the_local_stack(
+    cli: Cli, server: PostgresServer, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(cli.project, project)
+    folder = project / "supabase" / "migrations"
+    (folder / "20990101000000_things.sql").write_text(KEYED)
+    urls = [empty_project(server, name) for name in ("carry_pushed", "carry_local")]
+    pushed = Cli(cli.program, project)
+
+    def apply() -> None:
+        done = pushed.run("db", "push", f"--remote={urls[0]}", "--yes")
+        assert done.returncode == 0, done.stderr
+        apply_migrations(urls[1], folder, lambda _: None)
+
+    def planned(url: str) -> dict[str, Any]:
+        with psycopg.connect(url) as connection:
+            found = connection.execute("select crossfade.carry_plan('things')").fetchone()
+            assert found
+            plan: dict[str, Any] = found[0]
+            return plan
+
+    def write() -> list[str]:
+        first, second = (planned(url)["files"] for url in urls)
+        assert first == second
+        stamp = max(int(path.name[:14]) for path in folder.glob("*.sql"))
+        for place, file in enumerate(first, 1):
+            (folder / f"{stamp + place}_{file['name']}.sql").write_text(file["sql"])
+        return [file["name"].split("-")[1] for file in first]
+
+    apply()
+    assert write() == ["column"]
+    apply()
+    for url in urls:
+        with psycopg.connect(url, autocommit=True) as connection:
+            batch = {"state": "running"}
+            while batch["state"] == "running":
+                row = connection.execute("select crossfade.carry_batch('things')").fetchone()
+                assert row
+                batch = row[0]
+    assert write() == ["index", "check", "validate", "not_null"]
+    apply()
+    for url in urls:
+        assert {step["state"] for step in planned(url)["steps"]} == {"done"}
 
 
 def test_advisors_have_no_warning_about_our_objects(cli: Cli, server: PostgresServer) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.sql.cases.pairs import backfill
-
 from .conftest import ROOT, Connection
 from .control import call
 
@@ -16,7 +14,7 @@ PAGE = (ROOT / "sql" / "CONVERTERS.md").read_text(encoding="utf-8")
 EXAMPLE, REST = PAGE.split("## What registration refuses", 1)
 BLOCK = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TABLES, RIGHT, *MISTAKES = BLOCK.findall(EXAMPLE)
-NARROW, CARRY, KEYED, REGISTERED = BLOCK.findall(REST)
+(NARROW,) = BLOCK.findall(REST)
 PARTS = re.compile(
     r"-- wrong, law (\d)(?:, after: ([^\n]+))?\n(.*?)\n-- right\n(.*?)\n\Z", re.DOTALL
 )
@@ -73,31 +71,3 @@ def test_ids_that_v1_cannot_hold_are_left_out_as_the_page_says(scratch: Connecti
     scratch.execute("update public.tickets_v2 set note = 'c'")
     assert scratch.execute("select * from public.tickets").fetchall() == [(7, "c")]
     assert scratch.execute("select * from crossfade.mirror_failures").fetchall() == []
-
-
-@pytest.mark.parametrize("old_type", ["bigint", "text"])
-def test_the_way_to_uuid_keys_is_as_the_page_says(db: Connection, old_type: str) -> None:
-    db.execute(f"""
-        create table public.tickets (id {old_type} primary key default '1', note text);
-        insert into public.tickets values ('2', 'b'), ('3', 'c')""")
-    db.execute(CARRY)
-    db.execute(KEYED)
-    db.execute("""
-        create table public.tickets_v2 (id uuid primary key default gen_random_uuid(),
-          legacy_id text, note text);
-        create function public.tickets_to_v2(new_v1 public.tickets, old_v2 public.tickets_v2)
-        returns setof public.tickets_v2 language sql stable
-        begin atomic select new_v1.uid, new_v1.id::text, new_v1.note; end""")
-    db.execute(f"""
-        create function public.tickets_to_v1(new_v2 public.tickets_v2, old_v1 public.tickets)
-        returns setof public.tickets language sql stable
-        begin atomic select new_v2.legacy_id::{old_type}, new_v2.note, new_v2.id; end""")
-    db.execute(REGISTERED)
-    call(db, "set_stage", "tickets", "dualwrite", "test")
-    backfill(db, "tickets")
-    db.execute("insert into public.tickets (note) values ('a')")
-    db.execute("update public.tickets_v2 set note = 'edited' where legacy_id = '2'")
-    assert db.execute(
-        "select a.id::text, a.note, b.note from public.tickets a join public.tickets_v2 b "
-        "on b.id = a.uid and b.legacy_id = a.id::text order by 1"
-    ).fetchall() == [("1", "a", "a"), ("2", "edited", "edited"), ("3", "c", "c")]

@@ -9,6 +9,9 @@ from tests.unit.builders import project
 from typer.testing import CliRunner, Result
 
 from crossfade.catalog import (
+    CarryFile,
+    CarryPlan,
+    CarryStep,
     Column,
     Constraint,
     Dependent,
@@ -191,7 +194,7 @@ def test_a_new_pair_with_both_tables_is_judged_with_the_keys_of_both(theirs: Pat
     fake.tables["public.orders"] = TABLE
     fake.tables["public.o2"] = replace(TABLE, table="public.o2", name="o2", key=("note",))
     run("pair", "new", "orders", "--v1", "public.orders", "--v2", "public.o2", "--yes", fake=fake)
-    assert ("orders", "public.orders", "public.o2", ("note",)) in fake.given
+    assert ("orders", "public.orders", "public.o2", ("note",), ()) in fake.given
     assert files(theirs) != []
 
 
@@ -295,3 +298,79 @@ def test_one_file_for_psql_is_never_overwritten_either(theirs: Path) -> None:
     assert run(*command[:-1], "no/where.sql", fake=handing_over()).exit_code == 2
     assert run(*command, "--project", ".", fake=handing_over()).exit_code == 2
     assert files(theirs) == ["over.sql"]
+
+
+# Carrying a key ----------------------------------------------------------------------------------
+
+
+def carrying(done: int, **more: object) -> CarryPlan:
+    """A plan of which so many steps are done."""
+    names = ("column", "fill", "index", "not_null")
+    states = (*["done"] * done, "next", *["waiting"] * 4)
+    steps = tuple(
+        CarryStep(name, state, "does", "LOCK", "held")
+        for name, state in zip(names, states, strict=False)
+    )
+    waiting = {0: ("column",), 2: ("index", "check", "validate", "not_null"), 3: ("not_null",)}
+    due = tuple(CarryFile(f"carry_notes_uid-{n}", f"-- {n}\n") for n in waiting.get(done, ()))
+    plan = CarryPlan("public.notes", "uid", key=("id",), steps=steps, files=due)
+    return replace(plan, **more)  # type: ignore[arg-type]
+
+
+def carrying_fake(*plans: CarryPlan) -> FakeGateway:
+    fake = project()
+    fake.carries.extend(plans)
+    return fake
+
+
+def test_each_step_of_carrying_a_key_says_what_is_next(theirs: Path) -> None:
+    to_do = [
+        "crossfade key carry public.notes --project DIR, then supabase db push",
+        "crossfade key carry public.notes --yes",
+        "crossfade key carry public.notes --project DIR, then supabase db push",
+        "crossfade key carry public.notes --project DIR, then supabase db push",
+        "crossfade pair new NAME --v1 public.notes --key uid",
+    ]
+    for done, text in enumerate(to_do):
+        result = run("key", "carry", "notes", fake=carrying_fake(carrying(done)))
+        assert result.exit_code == 0
+        assert result.stderr.splitlines()[-1] == f"  to do: {text}"
+        assert result.stdout.count(" done ") == done
+    broken = replace(carrying(2).steps[2], state="broken", detail="run: drop index x")
+    found = run("key", "carry", "notes",
+                fake=carrying_fake(carrying(2, steps=(broken,), files=())))  # fmt: skip
+    assert "index: run: drop index x" in found.stderr
+    assert "remove the broken index" in found.stderr
+    paired = run("key", "carry", "notes", fake=carrying_fake(carrying(4, pair="notes")))
+    assert "belongs to pair notes" in paired.stderr
+    assert files(theirs) == []
+
+
+def test_what_is_due_is_written_and_the_fill_runs_only_with_yes(theirs: Path) -> None:
+    command = ("key", "carry", "notes", "--project", ".")
+    assert run(*command, fake=carrying_fake(carrying(0))).exit_code == 0
+    (column,) = files(theirs)
+    (theirs / column).write_text("-- edited: a trigger has a condition now")
+    again = run(*command, fake=carrying_fake(carrying(0)))
+    assert (again.exit_code, "nothing to do" in again.stderr) == (0, True)
+    only_shown = carrying_fake(carrying(1))
+    run(*command, fake=only_shown)
+    assert "carry_batch" not in only_shown.calls
+    fake = carrying_fake(carrying(1), carrying(2))
+    filled = run(*command, "--yes", "--json", fake=fake)
+    assert "carry_batch" in fake.calls
+    assert [name.split("-")[1] for name in json.loads(filled.stdout)["written"]] == [
+        "index.sql", "check.sql", "validate.sql", "not_null.sql",
+    ]  # fmt: skip
+    assert len(files(theirs)) == 5
+
+
+def test_what_keeps_a_key_from_being_carried_is_told(theirs: Path) -> None:
+    refused = carrying(0, problems=("table public.notes is partitioned",), steps=(), files=())
+    result = run("key", "carry", "notes", "--project", ".", fake=carrying_fake(refused))
+    assert (result.exit_code, files(theirs)) == (3, [])
+    assert "Problem: table public.notes is partitioned" in result.stderr
+    loud = run("key", "carry", "notes", fake=carrying_fake(carrying(1, triggers=("touch",))))
+    assert "crossfade key carry public.notes --fire-triggers --yes" in loud.stderr
+    sql = run("key", "carry", "notes", "--sql", fake=carrying_fake(carrying(2)))
+    assert sql.stdout.splitlines()[0] == "-- index"

@@ -66,7 +66,7 @@ def test_a_command_that_asks_can_be_told_not_to_and_takes_a_reason(name: str) ->
         files = {"install", "upgrade", "uninstall"}  # of a folder, which has a history of its own
         assert (
             "--reason" in has
-            or name in {"backfill start", "backfill run", "group backfill"} | files
+            or name in {"backfill start", "backfill run", "group backfill", "key carry"} | files
             or (name.startswith(("verify", "pair", "rollout")))
         )
 

@@ -45,6 +45,7 @@ def test_all_nouns_are_there() -> None:
         "group",
         "handover",
         "install",
+        "key",
         "kill",
         "login",
         "logout",

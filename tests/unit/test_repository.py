@@ -23,6 +23,7 @@ DOCUMENTS = (
     "control/CLIENTS.md",
     "control/COPIES.md",
     "control/HANDOVER.md",
+    "control/KEYS.md",
     "tests/README.md",
     "tests/examples/orders/README.md",
     "tests/examples/chat/README.md",

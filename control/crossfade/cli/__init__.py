@@ -21,6 +21,7 @@ from crossfade.cli import (
     groups,
     handover,
     install,
+    key,
     kill,
     lazy,
     login,
@@ -67,6 +68,7 @@ login.add_to(app)
 pair_watch.add_to(pair.app)
 pair_new.add_to(pair.app)
 app.command("plan")(plan.plan)
+app.add_typer(key.app, name="key")
 app.add_typer(pair.app, name="pair")
 app.add_typer(stage.app, name="stage")
 app.add_typer(groups.app, name="group")

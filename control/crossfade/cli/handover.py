@@ -1,19 +1,18 @@
 """Handing over to V2 what depends on V1."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crossfade.catalog import HandedOver, Handover
+from crossfade.cli.migration_files import write_migrations
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName
 from crossfade.cli.output import emit, say, show, table
 from crossfade.cli.session import gateway
 from crossfade.errors import ConfigError, InvalidValueError
-from crossfade.project_folder import later, open_project
 
 app = typer.Typer(no_args_is_help=True, help="What depends on V1, before it becomes an archive.")
 
@@ -54,7 +53,9 @@ def plan(
     if out and texts:
         written = _write_file(out, "\n".join(texts))
     if project and texts:
-        written = _write_migrations(project, pair, texts)
+        # No name of a pair holds the sign before the last word.
+        names = (f"handover_{pair}", f"handover_{pair}-check")
+        written = write_migrations(project, dict(zip(names, texts, strict=False)))
     if sql and not as_json:
         show("\n".join(texts).rstrip("\n"))
         return
@@ -76,30 +77,6 @@ def _write_file(path: Path, text: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f'Cannot write "{path}": {error}', hint="Name another file") from error
     return [str(path)]
-
-
-def _write_migrations(path: Path, pair: str, texts: list[str]) -> list[str]:
-    project = open_project(path)
-    # No name of a pair holds the sign before the last word.
-    wanted = dict(zip((f"handover_{pair}.sql", f"handover_{pair}-check.sql"), texts, strict=False))
-    found = {name[15:]: name for name in project.migration_names() if name[15:] in wanted}
-    for ending, name in found.items():
-        if project.text(f"supabase/migrations/{name}") != wanted[ending].encode():
-            raise InvalidValueError(
-                f"supabase/migrations/{name} is not what this plan writes",
-                hint="Remove it if no database has seen it, or write another file with --out",
-            )
-    if found.keys() == wanted.keys():
-        say(f"{', '.join(found.values())}: there already; nothing to do")
-        return []
-    written = []
-    stamp = project.next_stamp(datetime.now(UTC), len(wanted))
-    for ending in (name for name in wanted if name not in found):
-        target = f"supabase/migrations/{stamp}_{ending}"
-        project.write(target, wanted[ending].encode())
-        written.append(target)
-        stamp = later(stamp)
-    return written
 
 
 def _render(found: Handover) -> str:

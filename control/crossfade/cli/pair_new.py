@@ -14,6 +14,7 @@ from crossfade.cli.output import confirm, emit, say, show
 from crossfade.cli.session import gateway
 from crossfade.errors import InvalidValueError
 from crossfade.pair_files import masked, new_pair
+from crossfade.pair_keys import carried_key
 from crossfade.project_folder import ProjectFolder, open_project
 
 _HERE = Path()
@@ -30,6 +31,10 @@ def new(
     pair: PairName,
     v1: Annotated[str, typer.Option(help="V1 table, as schema.table.", show_default=False)],
     v2: Annotated[str | None, typer.Option(help="V2 table; one is proposed when left out.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="V1 column that carries V2's key; else its primary key. Repeatable."),
+    ] = None,
     into: Into = _HERE,
     samples: Annotated[
         int, typer.Option(min=1, max=100, help="Rows for the tests, from each table.")
@@ -56,11 +61,14 @@ def new(
     if not keep_values:
         one = replace(one, sample=masked(one.sample, one))
         two = replace(two, sample=masked(two.sample, two)) if two else None
-    keys = two.key if two and two.key != one.key else ()
+    keyed = tuple(key or carried_key(one, two))
+    keys = two.key if two and two.key != (keyed or one.key) else ()
     # By the names that the catalog gave: register_pair gets these as well.
-    judged = opened.judge_pair(pair, v1=one.table, v2=two.table if two else None, v2_key=keys)
+    judged = opened.judge_pair(
+        pair, v1=one.table, v2=two.table if two else None, v2_key=keys, key=keyed
+    )
     stamp = project.next_stamp(datetime.now(UTC))
-    made = new_pair(pair, one, two, stamp=stamp, problems=judged.problems)
+    made = new_pair(pair, one, two, stamp=stamp, problems=judged.problems, key=keyed)
     confirm(
         [f"write {name}" for name in made.files],
         yes=yes,
@@ -77,6 +85,8 @@ def new(
         say(f"Warning: {warning}")
     for item in made.undecided:
         say(f"  to decide: {item}")
+    for item in made.edge:
+        say(f"  to decide in convert.ts: {item}: SQL looks it up, the edge has to fetch it")
     first = next(iter(made.files))
     if not two:
         say(f"  to do: make {made.v2} in {first} what V2 is to be, and the converters with it")

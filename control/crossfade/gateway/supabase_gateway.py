@@ -10,7 +10,7 @@ import httpx
 import tenacity
 
 from crossfade import contract
-from crossfade.catalog import Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
 from crossfade.config import Connection
 from crossfade.contract import Direction, Event, FollowerOnly, Level, MirrorMode, Stage
 from crossfade.errors import OlderSchemaError
@@ -288,10 +288,14 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         v1: str | None = None,
         v2: str | None = None,
         v2_key: Sequence[str] = (),
+        key: Sequence[str] = (),
     ) -> Judged:
         """Return what registration would say: of these tables, or of the registered pair."""
         options = {"v2_key": list(v2_key)} if v2_key else {}
-        return self._api.ask(Judged, "judge_pair", name=pair, v1=v1, v2=v2, options=options)
+        named = {"key": list(key)} if key else {}
+        return self._api.ask(
+            Judged, "judge_pair", name=pair, v1=v1, v2=v2, options=options, **named
+        )
 
     def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
         """Let these objects depend on V1 when the pair becomes complete; none takes all back."""
@@ -302,6 +306,23 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
     def describe_table(self, name: str, *, sample_rows: int = 0) -> TableInfo:
         """Return what the catalog says about a table, and some rows."""
         return self._api.ask(TableInfo, "describe_table", name=name, sample_rows=sample_rows)
+
+    def carry_plan(self, table: str, *, column: str) -> CarryPlan:
+        """Return how a table comes to carry a uuid as a key, and how far it is."""
+        return self._api.ask(CarryPlan, "carry_plan", name=table, column_name=column)
+
+    def carry_batch(
+        self, table: str, *, column: str, fires_triggers: bool, target_ms: int | None = None
+    ) -> Batch:
+        """Fill the next rows of that column in one transaction."""
+        return self._api.ask(
+            Batch,
+            "carry_batch",
+            name=table,
+            column_name=column,
+            fires_triggers=fires_triggers,
+            target_ms=target_ms,
+        )
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """Return what the stages will do to the database. Changes nothing."""

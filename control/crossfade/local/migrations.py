@@ -10,6 +10,9 @@ import psycopg
 from crossfade.local.errors import StackStartError
 
 _FILE_NAME = re.compile(r"(?P<version>\d{14})_(?P<name>.+)\.sql")
+_CONCURRENTLY = re.compile(
+    rb"\b(create\s+(unique\s+)?|drop\s+)index\s+concurrently\b", re.IGNORECASE
+)
 _HISTORY = """
 create schema if not exists supabase_migrations;
 create table if not exists supabase_migrations.schema_migrations (
@@ -26,6 +29,8 @@ create table if not exists supabase_migrations.crossfade_local_pairs (
 
 def apply_migrations(dsn: str, folder: Path, progress: Callable[[str], None]) -> int:
     """Apply the files that are not recorded yet, in order, one transaction each.
+
+    A file whose one statement makes or drops an index concurrently runs outside a transaction.
 
     Args:
         dsn: connection URL; the role owns what the migrations make.
@@ -98,13 +103,21 @@ def apply_pairs(
 
 
 def _apply(connection: psycopg.Connection, path: Path) -> None:
+    text = path.read_bytes()
+    is_alone = _CONCURRENTLY.search(text) and len(split_statements(text.decode())) == 1
     try:
-        connection.execute(path.read_bytes(), prepare=False)
+        if is_alone:
+            connection.commit()
+            connection.autocommit = True
+        connection.execute(text, prepare=False)
     except psycopg.Error as error:
         connection.rollback()
         detail = error.diag.message_primary or str(error)
         context = f" ({error.diag.context.splitlines()[0]})" if error.diag.context else ""
         raise StackStartError(f"{path.name} failed: {detail}{context}") from error
+    finally:
+        if is_alone:
+            connection.autocommit = False
 
 
 _TOKEN = re.compile(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from crossfade import __version__
-from crossfade.catalog import Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
 from crossfade.contract import Direction, ErrorCode, FollowerOnly, MirrorMode, RunState, Stage
 from crossfade.errors import refusal
 from crossfade.models import (
@@ -178,9 +178,10 @@ class FakeWork(FakeState):
         v1: str | None = None,
         v2: str | None = None,
         v2_key: Sequence[str] = (),
+        key: Sequence[str] = (),
     ) -> Judged:
         """What the test put there, else nothing to say."""
-        self._called("judge_pair", pair, v1, v2, tuple(v2_key))
+        self._called("judge_pair", pair, v1, v2, tuple(v2_key), tuple(key))
         return self.judged.get(pair, Judged(pair))
 
     def ignore_dependents(self, pair: str, names: Sequence[str], *, reason: str) -> Ignored:
@@ -195,6 +196,19 @@ class FakeWork(FakeState):
         if name not in self.tables:
             raise refusal(ErrorCode.INVALID_ARGUMENT, f'Table "{name}" does not exist')
         return self.tables[name]
+
+    def carry_plan(self, table: str, *, column: str) -> CarryPlan:
+        """The next plan that the test put there; the last one stays."""
+        self._called("carry_plan", table, column)
+        return self.carries.popleft() if len(self.carries) > 1 else self.carries[0]
+
+    def carry_batch(
+        self, table: str, *, column: str, fires_triggers: bool, target_ms: int | None = None
+    ) -> Batch:
+        """The whole column at once."""
+        self._called("carry_batch", table, column, fires_triggers, target_ms)
+        run = Run(0, "fill", table, state=RunState.FINISHED, rows_done=3, rows_written=3)
+        return Batch(run, RunState.FINISHED, rows_read=3, rows_written=3)
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """A plan the test put there, else an empty one."""

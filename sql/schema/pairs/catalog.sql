@@ -94,7 +94,10 @@ as $$
       from pg_catalog.pg_policy l where l.polrelid = tab),
     'constraints', (
       select coalesce(jsonb_agg(jsonb_build_object('name', o.conname, 'kind', o.contype,
-        'definition', pg_get_constraintdef(o.oid)) order by o.conname), '[]')
+        'definition', pg_get_constraintdef(o.oid), 'columns', (
+          select coalesce(jsonb_agg(a.attname order by a.attnum), '[]')
+          from pg_catalog.pg_attribute a
+          where a.attrelid = tab and a.attnum = any (o.conkey))) order by o.conname), '[]')
       from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype <> 'n'),
     'referenced_by', (
       select coalesce(jsonb_agg(format('%s (%s)', o.conrelid::regclass, o.conname)
@@ -121,6 +124,62 @@ $$;
 
 comment on function crossfade_private.table_hindrances is
   'What takes part in every write to a table, or decides who sees it; without crossfade''s triggers.';
+
+create or replace function crossfade_private.table_keys(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- The conditions that table_problems has for a key.
+  select coalesce(jsonb_agg(distinct k.names), '[]')
+  from pg_catalog.pg_index i
+  join pg_catalog.pg_class c on c.oid = i.indexrelid
+  join pg_catalog.pg_am m on m.oid = c.relam and m.amname = 'btree'
+  cross join lateral (
+    select jsonb_agg(a.attname order by u.n) as names, bool_and(a.attnotnull) as is_there
+    from unnest(i.indkey[0:i.indnkeyatts - 1]) with ordinality u(attnum, n)
+    left join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = u.attnum
+  ) k
+  where i.indrelid = tab and i.indisunique and i.indimmediate and i.indisvalid
+    and i.indpred is null and i.indexprs is null and not i.indisexclusion and k.is_there;
+$$;
+
+comment on function crossfade_private.table_keys is
+  'Lists of columns that a pair could be keyed by.';
+
+create or replace function crossfade_private.table_parents(tab regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('columns', k.own, 'parent_columns', k.parents,
+      'reference', format('REFERENCES %s(%s)', o.confrelid::regclass, k.written),
+      'table', o.confrelid::regclass::text, 'pair', (
+        select jsonb_build_object('name', p.name, 'v1_table', p.v1_table, 'v2_table', p.v2_table,
+          'key', p.key_columns, 'v2_key', p.v2_key_columns, 'v2_key_types', (
+            select jsonb_agg(format_type(a.atttypid, a.atttypmod) order by u.n)
+            from unnest(p.v2_key_columns) with ordinality u(name, n)
+            join pg_catalog.pg_attribute a
+              on a.attrelid = to_regclass(p.v2_table) and a.attname = u.name),
+          'v2_columns', (
+            select jsonb_agg(a.attname order by a.attnum) from pg_catalog.pg_attribute a
+            where a.attrelid = to_regclass(p.v2_table) and a.attnum > 0 and not a.attisdropped))
+        from crossfade.pairs p
+        where o.confrelid in (to_regclass(p.v1_table), to_regclass(p.v2_table)) limit 1))
+    order by o.conname), '[]')
+  from pg_catalog.pg_constraint o
+  cross join lateral (
+    select jsonb_agg(a.attname order by u.n) as own, jsonb_agg(b.attname order by u.n) as parents,
+      string_agg(quote_ident(b.attname), ', ' order by u.n) as written
+    from unnest(o.conkey, o.confkey) with ordinality u(own, parent, n)
+    join pg_catalog.pg_attribute a on a.attrelid = o.conrelid and a.attnum = u.own
+    join pg_catalog.pg_attribute b on b.attrelid = o.confrelid and b.attnum = u.parent
+  ) k
+  where o.conrelid = tab and o.contype = 'f' and o.conparentid = 0;
+$$;
+
+comment on function crossfade_private.table_parents is
+  'What the foreign keys of a table point to, and the pair of that table, if it has one.';
 
 create or replace function crossfade_private.table_size(tab regclass)
 returns jsonb
@@ -160,7 +219,9 @@ begin
   return (
     select jsonb_build_object(
       'table', format('%I.%I', n.nspname, c.relname), 'schema', n.nspname, 'name', c.relname,
-      'key', coalesce(to_jsonb(v_key), '[]'), 'columns', crossfade_private.table_columns(v_table),
+      'key', coalesce(to_jsonb(v_key), '[]'), 'keys', crossfade_private.table_keys(v_table),
+      'parents', crossfade_private.table_parents(v_table),
+      'columns', crossfade_private.table_columns(v_table),
       'row_security', c.relrowsecurity, 'comment', obj_description(v_table, 'pg_class'),
       'problems', (
         select coalesce(jsonb_agg(p), '[]')
@@ -174,4 +235,4 @@ begin
 end $$;
 
 comment on function crossfade.describe_table is
-  'What the catalog says about a table: columns, key, constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';
+  'What the catalog says about a table: columns, its key and others it could have ("keys"), what it refers to ("parents"), constraints, indexes, triggers, policies, sizes, what would keep it from being mirrored ("problems"), and up to sample_rows (0 to 100) rows by key. Reads only. CF012 unknown table.';

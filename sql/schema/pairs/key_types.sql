@@ -105,9 +105,10 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('key column "%s" is %s in V1 but "%s" is %s in V2; %s', a1.attname,
     format_type(a1.atttypid, a1.atttypmod), a2.attname, format_type(a2.atttypid, a2.atttypmod),
-    case when 'uuid'::regtype in (b.one, b.two)
-      then
-        'give V1 a uuid column beside it and take that as the key: sql/CONVERTERS.md, "Keys of another type"'
+    case when b.two = 'uuid'::regtype
+      then format(
+        'give V1 a uuid column beside it and take that as the key; run: crossfade key carry %s',
+        (pair).v1_table)
       else
         'only smallint, integer and bigint, or text and varchar, may stand for each other: give both the same type, precision and scale'
     end)

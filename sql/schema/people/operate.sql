@@ -24,8 +24,9 @@ as $$
       verify_batch, verify_some
     }'),
     ('admin', '{
-      add_operator, describe_table, ignore_dependents, judge_pair, refresh_pair, register_pair,
-      remove_operator, set_operator_role, set_setting, unregister_pair
+      add_operator, carry_batch, carry_plan, describe_table, ignore_dependents, judge_pair,
+      refresh_pair, register_pair, remove_operator, set_operator_role, set_setting,
+      unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

@@ -98,6 +98,7 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
+  v_1 constant regclass := (pair).v1_table;
   v_2 constant regclass := (pair).v2_table;
   v_column record;
   v_own text;
@@ -113,7 +114,7 @@ begin
     cross join lateral crossfade_private.default_sequence(v_2, a.attname::text) s(sequence)
     join pg_catalog.pg_class q on q.oid = s.sequence
     cross join lateral crossfade_private.sequence_owner(s.sequence) o
-    where a.attrelid = v_2 and o.tab = ((pair).v1_table)::regclass
+    where a.attrelid = v_2 and o.tab = v_1
     order by a.attnum
   loop
     if v_column.is_identity then
@@ -124,6 +125,11 @@ begin
       execute format('alter table %s alter column %I set default nextval(%L)', v_2, v_column.name,
         v_own);
       perform crossfade_private.copy_sequence_rights(v_column.sequence, v_own::regclass);
+      -- Also of a column that is no key of the pair, as V1's own key that a V2 with uuids keeps.
+      perform crossfade_private.advance_sequence(v_own::regclass, greatest(
+        pg_sequence_last_value(v_column.sequence),
+        crossfade_private.greatest_key(v_1, v_column.owner),
+        crossfade_private.greatest_key(v_2, v_column.name)));
       v_moved := v_moved || jsonb_build_array(jsonb_build_object('column', v_column.name,
         'sequence', v_own, 'before', v_column.before));
     else

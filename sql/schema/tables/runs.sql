@@ -107,3 +107,24 @@ create table if not exists crossfade_private.verify_cursors (
 
 comment on table crossfade_private.verify_cursors is
   'Where verify_some stands; passes counts how often it has come to the end.';
+
+create table if not exists crossfade_private.key_fills (
+  table_name text,
+  column_name text,
+  cursor_key jsonb,
+  done boolean not null default false,
+  rows_done bigint not null default 0,
+  rows_written bigint not null default 0,
+  batches bigint not null default 0,
+  batch_rows integer not null,
+  ms_per_1000_rows numeric[] not null default '{}',
+  started_at timestamptz not null default clock_timestamp(),
+  progress_at timestamptz not null default clock_timestamp(),
+  is_busy boolean not null default true,
+  load_seen_at timestamptz not null default clock_timestamp(),
+  load_seen bigint,
+  primary key (table_name, column_name)
+);
+
+comment on table crossfade_private.key_fills is
+  'How far the column of a carried key is filled, by the table''s primary key. The columns mean what they mean in crossfade.run_ranges.';

@@ -14278,7 +14278,7 @@ declare
   v_key jsonb;
   v_read bigint := 0;
   v_written bigint := 0;
-  v_wait jsonb := '{}';
+  v_wait jsonb := '{}'::jsonb;
 begin
   -- Batches of this fill are nobody else's transactions.
   v_range.load_seen := v_range.load_seen + (fill).batches;

@@ -7302,7 +7302,8 @@ as $$
   where coalesce(column_name, '') = '' or octet_length(column_name) > 63
     or left(column_name, 3) = 'cf_'
   union all
-  select format('table %s: its key "%s" is a uuid already; there is nothing to carry', tab, k.names[1])
+  select format('table %s: its key "%s" is a uuid already; there is nothing to carry', tab,
+    k.names[1])
   from k
   cross join lateral (
     select crossfade_private.base_type(b.atttypid) as id from pg_catalog.pg_attribute b
@@ -7313,8 +7314,9 @@ as $$
     tab, column_name, format_type(a.atttypid, a.atttypmod))
   from a where a.atttypid <> 'uuid'::regtype
   union all
-  select format('table %s: column "%s" is generated from other columns; take another name: --column',
-    tab, column_name)
+  select format(
+    'table %s: column "%s" is generated from other columns; take another name: --column', tab,
+    column_name)
   from a where a.attgenerated <> ''
   union all
   select format(
@@ -7348,8 +7350,8 @@ as $$
     '`select *` of %s shows the column "%s", also to its clients; what stores such rows elsewhere meets a column more',
     tab, column_name)
   union all
-  select format(
-    'a client that read a row before it was filled and writes it back whole writes null there: before the last step that is filled again, after it it is refused (23502)')
+  select
+    'a client that read a row before it was filled and writes it back whole writes null there: before the last step that is filled again, after it it is refused (23502)'
   union all
   select format('publication %s sends every row that is filled to its readers (Realtime, replicas)',
     quote_ident(t.pubname))
@@ -7404,7 +7406,8 @@ as $$
   select jsonb_build_object(
     'column', a.attnum is not null,
     'default', a.attnum is not null and a.atthasdef,
-    'filled', a.attnum is not null and a.atthasdef and crossfade_private.is_filled(tab, column_name),
+    'filled', a.attnum is not null and a.atthasdef
+      and crossfade_private.is_filled(tab, column_name),
     'index', coalesce(bool_or(i.is_valid), false),
     'broken', (
       select min(b.id::text) from crossfade_private.key_indexes(tab, array[column_name]) b
@@ -7443,8 +7446,9 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   -- One statement: its lock_timeout ends with it, whoever sends it and in whatever transaction.
-  select crossfade_private.commented(head) || E'\n' || format('do %s;', crossfade_private.dollar_quoted(
-    format(E'begin\n  set local lock_timeout = ''2s'';\n%s\nend', body))) || E'\n';
+  select format(E'%s\ndo %s;\n', crossfade_private.commented(head),
+    crossfade_private.dollar_quoted(
+      format(E'begin\n  set local lock_timeout = ''2s'';\n%s\nend', body)));
 $$;
 
 comment on function crossfade_private.carry_file is
@@ -7458,8 +7462,8 @@ as $$
   select crossfade_private.carry_file(format(
     '%1$s carries a uuid in column %2$I, so that a pair can be keyed by it.
 Written by: crossfade key carry %1$s
-Takes ACCESS EXCLUSIVE for milliseconds. Two statements: with the default in the first one PostgreSQL
-would write every row anew. Rows that are there keep null; the same command fills them in batches.',
+Takes ACCESS EXCLUSIVE for milliseconds. Two statements: with the default in the first one
+PostgreSQL would write every row anew. Rows that are there keep null; the same command fills them.',
     tab, column_name),
     concat(format('  alter table %s add column if not exists %I uuid;', tab, column_name),
       case when not exists (
@@ -7536,8 +7540,9 @@ the lock of the file before this one would be held.',
         and not (state ->> 'not_null')::boolean),
     (5, 'not_null', crossfade_private.carry_file(
       'ACCESS EXCLUSIVE for milliseconds: the constraint says already what this would look for.',
-      format(E'  alter table %1$s alter column %2$I set not null;\n  alter table %1$s drop constraint %3$s;',
-        tab, column_name, n.rule)),
+      format(
+        E'  alter table %1$s alter column %2$I set not null;\n'
+        '  alter table %1$s drop constraint %3$s;', tab, column_name, n.rule)),
       (state ->> 'filled')::boolean and not (state ->> 'not_null')::boolean)
   ) f(place, name, sql, is_due)
   where f.is_due;
@@ -7574,15 +7579,15 @@ as $$
         'one batch: 40 ms beside others, up to 500 ms alone', case
           when f.rows_done > 0 then format('%s rows looked at, %s filled, %s rows/s%s', f.rows_done,
             f.rows_written, f.speed, case when f.reltuples > f.rows_done and f.speed > 0
-              then format(', about %s s left', round((f.reltuples - f.rows_done)::numeric / f.speed))
-            end)
+              then format(', about %s s left',
+                round((f.reltuples - f.rows_done)::numeric / f.speed)) end)
           when f.reltuples >= 0 then format('about %s rows', f.reltuples::bigint) end),
       (3, 'index', (state ->> 'index')::boolean, 'make the unique index, concurrently',
         'SHARE UPDATE EXCLUSIVE', format(
           'while the table (%s) is read twice; waits for every transaction that is open',
-          pg_size_pretty(pg_table_size(tab))), coalesce(format(
-          'an interrupted build has left %s behind, which every write keeps; run: drop index concurrently %1$s',
-          state ->> 'broken'), state ->> 'building')),
+          pg_size_pretty(pg_table_size(tab))), coalesce(
+          'an interrupted build has left an index behind that every write keeps; run: drop index concurrently '
+            || (state ->> 'broken'), state ->> 'building')),
       (4, 'not_null', (state ->> 'not_null')::boolean,
         'let PostgreSQL know that no row is without a value: CHECK, validated, then NOT NULL',
         'ACCESS EXCLUSIVE twice, SHARE UPDATE EXCLUSIVE', format(
@@ -14204,7 +14209,8 @@ begin
       format('Cannot fill "%s" of %s: triggers of its owner would run for every row (%s)',
         column_name, tab, v_triggers),
       jsonb_build_object('table', tab::text, 'triggers', v_triggers),
-      format('Give them a condition: the first migration shows it. Or let them run: crossfade key carry %s --fire-triggers',
+      format(
+        'Give them a condition: the first migration shows it. Or let them run: crossfade key carry %s --fire-triggers --yes',
         tab));
   end if;
 end $$;

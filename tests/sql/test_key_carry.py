@@ -75,6 +75,7 @@ def test_a_table_comes_to_carry_a_uuid_without_a_rewrite(db: Connection) -> None
     assert apply(db) == [f"carry_notes_uid-{name}" for name in names]
     assert list(states(db).values()) == ["done"] * 4
     assert (plan(db)["files"], plan(db)["notes"], plan(db)["problems"]) == ([], [], [])
+    assert {step["step"]: step["detail"] for step in plan(db)["steps"]}["index"] is None
     assert shape(db) == before
     assert rows(db, "select count(distinct uid) from public.notes") == [(1001,)]
     assert rows(

@@ -329,7 +329,7 @@ def test_each_step_of_carrying_a_key_says_what_is_next(theirs: Path) -> None:
         "crossfade key carry public.notes --yes",
         "crossfade key carry public.notes --project DIR, then supabase db push",
         "crossfade key carry public.notes --project DIR, then supabase db push",
-        "crossfade pair new NAME --v1 public.notes --key uid",
+        "crossfade pair new notes --v1 public.notes --key uid",
     ]
     for done, text in enumerate(to_do):
         result = run("key", "carry", "notes", fake=carrying_fake(carrying(done)))

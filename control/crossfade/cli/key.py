@@ -1,5 +1,6 @@
 """A key of another type: V1 carries it in a column of its own."""
 
+import re
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -125,7 +126,8 @@ def _to_do(plan: CarryPlan, command: str, project: Path | None) -> str:
     if step is None:
         if plan.pair:
             return f"nothing; {plan.table} belongs to pair {plan.pair}"
-        return f"crossfade pair new NAME --v1 {plan.table} --key {plan.column}"
+        pair = re.sub(r"[^a-z0-9]+", "_", plan.table.split(".")[-1].lower()).strip("_")
+        return f"crossfade pair new {pair} --v1 {plan.table} --key {plan.column}"
     if step.state == "running":
         return f"wait for the index, then: {command}"
     if step.state == "broken":

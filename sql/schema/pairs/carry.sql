@@ -87,7 +87,8 @@ as $$
   where coalesce(column_name, '') = '' or octet_length(column_name) > 63
     or left(column_name, 3) = 'cf_'
   union all
-  select format('table %s: its key "%s" is a uuid already; there is nothing to carry', tab, k.names[1])
+  select format('table %s: its key "%s" is a uuid already; there is nothing to carry', tab,
+    k.names[1])
   from k
   cross join lateral (
     select crossfade_private.base_type(b.atttypid) as id from pg_catalog.pg_attribute b
@@ -98,8 +99,9 @@ as $$
     tab, column_name, format_type(a.atttypid, a.atttypmod))
   from a where a.atttypid <> 'uuid'::regtype
   union all
-  select format('table %s: column "%s" is generated from other columns; take another name: --column',
-    tab, column_name)
+  select format(
+    'table %s: column "%s" is generated from other columns; take another name: --column', tab,
+    column_name)
   from a where a.attgenerated <> ''
   union all
   select format(
@@ -133,8 +135,8 @@ as $$
     '`select *` of %s shows the column "%s", also to its clients; what stores such rows elsewhere meets a column more',
     tab, column_name)
   union all
-  select format(
-    'a client that read a row before it was filled and writes it back whole writes null there: before the last step that is filled again, after it it is refused (23502)')
+  select
+    'a client that read a row before it was filled and writes it back whole writes null there: before the last step that is filled again, after it it is refused (23502)'
   union all
   select format('publication %s sends every row that is filled to its readers (Realtime, replicas)',
     quote_ident(t.pubname))
@@ -189,7 +191,8 @@ as $$
   select jsonb_build_object(
     'column', a.attnum is not null,
     'default', a.attnum is not null and a.atthasdef,
-    'filled', a.attnum is not null and a.atthasdef and crossfade_private.is_filled(tab, column_name),
+    'filled', a.attnum is not null and a.atthasdef
+      and crossfade_private.is_filled(tab, column_name),
     'index', coalesce(bool_or(i.is_valid), false),
     'broken', (
       select min(b.id::text) from crossfade_private.key_indexes(tab, array[column_name]) b

@@ -6,8 +6,9 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   -- One statement: its lock_timeout ends with it, whoever sends it and in whatever transaction.
-  select crossfade_private.commented(head) || E'\n' || format('do %s;', crossfade_private.dollar_quoted(
-    format(E'begin\n  set local lock_timeout = ''2s'';\n%s\nend', body))) || E'\n';
+  select format(E'%s\ndo %s;\n', crossfade_private.commented(head),
+    crossfade_private.dollar_quoted(
+      format(E'begin\n  set local lock_timeout = ''2s'';\n%s\nend', body)));
 $$;
 
 comment on function crossfade_private.carry_file is
@@ -21,8 +22,8 @@ as $$
   select crossfade_private.carry_file(format(
     '%1$s carries a uuid in column %2$I, so that a pair can be keyed by it.
 Written by: crossfade key carry %1$s
-Takes ACCESS EXCLUSIVE for milliseconds. Two statements: with the default in the first one PostgreSQL
-would write every row anew. Rows that are there keep null; the same command fills them in batches.',
+Takes ACCESS EXCLUSIVE for milliseconds. Two statements: with the default in the first one
+PostgreSQL would write every row anew. Rows that are there keep null; the same command fills them.',
     tab, column_name),
     concat(format('  alter table %s add column if not exists %I uuid;', tab, column_name),
       case when not exists (
@@ -99,8 +100,9 @@ the lock of the file before this one would be held.',
         and not (state ->> 'not_null')::boolean),
     (5, 'not_null', crossfade_private.carry_file(
       'ACCESS EXCLUSIVE for milliseconds: the constraint says already what this would look for.',
-      format(E'  alter table %1$s alter column %2$I set not null;\n  alter table %1$s drop constraint %3$s;',
-        tab, column_name, n.rule)),
+      format(
+        E'  alter table %1$s alter column %2$I set not null;\n'
+        '  alter table %1$s drop constraint %3$s;', tab, column_name, n.rule)),
       (state ->> 'filled')::boolean and not (state ->> 'not_null')::boolean)
   ) f(place, name, sql, is_due)
   where f.is_due;
@@ -137,15 +139,15 @@ as $$
         'one batch: 40 ms beside others, up to 500 ms alone', case
           when f.rows_done > 0 then format('%s rows looked at, %s filled, %s rows/s%s', f.rows_done,
             f.rows_written, f.speed, case when f.reltuples > f.rows_done and f.speed > 0
-              then format(', about %s s left', round((f.reltuples - f.rows_done)::numeric / f.speed))
-            end)
+              then format(', about %s s left',
+                round((f.reltuples - f.rows_done)::numeric / f.speed)) end)
           when f.reltuples >= 0 then format('about %s rows', f.reltuples::bigint) end),
       (3, 'index', (state ->> 'index')::boolean, 'make the unique index, concurrently',
         'SHARE UPDATE EXCLUSIVE', format(
           'while the table (%s) is read twice; waits for every transaction that is open',
-          pg_size_pretty(pg_table_size(tab))), coalesce(format(
-          'an interrupted build has left %s behind, which every write keeps; run: drop index concurrently %1$s',
-          state ->> 'broken'), state ->> 'building')),
+          pg_size_pretty(pg_table_size(tab))), coalesce(
+          'an interrupted build has left an index behind that every write keeps; run: drop index concurrently '
+            || (state ->> 'broken'), state ->> 'building')),
       (4, 'not_null', (state ->> 'not_null')::boolean,
         'let PostgreSQL know that no row is without a value: CHECK, validated, then NOT NULL',
         'ACCESS EXCLUSIVE twice, SHARE UPDATE EXCLUSIVE', format(

@@ -49,7 +49,8 @@ begin
       format('Cannot fill "%s" of %s: triggers of its owner would run for every row (%s)',
         column_name, tab, v_triggers),
       jsonb_build_object('table', tab::text, 'triggers', v_triggers),
-      format('Give them a condition: the first migration shows it. Or let them run: crossfade key carry %s --fire-triggers',
+      format(
+        'Give them a condition: the first migration shows it. Or let them run: crossfade key carry %s --fire-triggers --yes',
         tab));
   end if;
 end $$;

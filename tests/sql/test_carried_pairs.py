@@ -76,10 +76,10 @@ insert into public.threads_v2 (title) values ('{n} a'), ('{n} b'), ('{n} gone');
 insert into public.posts_v2 (thread_id, body)
 select t.id, '{n} ' || g from public.threads_v2 t cross join generate_series(1, 3) g
 where t.title like '{n} %';
-with one as (select gen_random_uuid() as a, gen_random_uuid() as b)
+with one as (select gen_random_uuid() as a, gen_random_uuid() as b, gen_random_uuid() as c)
 insert into public.posts_v2 (id, thread_id, reply_to, body)
 select v.id, t.id, v.reply_to, '{n} tree' from one
-cross join lateral (values (one.a, null), (one.b, one.a)) v(id, reply_to)
+cross join lateral (values (one.a, null), (one.b, one.a), (one.c, one.b)) v(id, reply_to)
 cross join (select id from public.threads_v2 where title = '{n} a' limit 1) t;
 update public.posts_v2 set body = body || '!' where body = '{n} 2';
 update public.posts_v2 set thread_id = (

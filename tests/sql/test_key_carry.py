@@ -7,6 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from crossfade.catalog import CarryPlan
+from crossfade.gateway.rows import parse
+from crossfade.models import Batch
+
 from .conftest import Connect, Connection, on_both_ends
 from .control import call, one, refused
 from .notes_pair import rows
@@ -20,6 +24,7 @@ grant select, insert, update, delete on public.notes to service_role, authentica
 
 def plan(db: Connection, name: str = "public.notes", column: str = "uid") -> dict[str, Any]:
     found: dict[str, Any] = call(db, "carry_plan", name, column)
+    assert parse(CarryPlan, found).column == column
     return found
 
 
@@ -42,6 +47,7 @@ def apply(db: Connection, name: str = "public.notes", *, quiet: bool = False) ->
 def fill(db: Connection, name: str = "public.notes", **options: Any) -> dict[str, Any]:
     for _ in range(500):
         batch: dict[str, Any] = call(db, "carry_batch", name, **options)
+        assert parse(Batch, batch).run.kind == "fill"
         if batch["state"] == "finished":
             return batch
     raise AssertionError(batch)

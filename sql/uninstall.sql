@@ -9,6 +9,22 @@ begin;
 
 set local lock_timeout = '2s';
 
+-- A view that has V1's name would lose the trigger behind it.
+do $$
+declare
+  v_views text;
+begin
+  if to_regclass('crossfade.pairs') is not null then
+    select string_agg(format('%s (pair %s)', to_jsonb(p) ->> 'v1_view', p.name), ', '
+      order by p.name)
+    into v_views from crossfade.pairs p where p.stage = 'retired';
+  end if;
+  if v_views is not null then
+    raise exception 'Cannot uninstall crossfade: % would no longer be written', v_views
+      using hint = 'Bring the tables back first: crossfade stage set PAIR complete';
+  end if;
+end $$;
+
 do $$
 declare
   v_trigger record;

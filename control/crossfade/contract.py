@@ -23,11 +23,17 @@ class Stage(StrEnum):
     LIVE = "live"
     RAMPDOWN = "rampdown"
     COMPLETE = "complete"
+    RETIRED = "retired"
 
     @property
     def rank(self) -> int:
         """Position in the order of stages, 0 for ``off``."""
         return list(Stage).index(self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether V1 can serve nobody any more: from ``complete`` on."""
+        return self.rank >= Stage.COMPLETE.rank
 
 
 class Level(StrEnum):

@@ -242,7 +242,7 @@ def choose_backend(state: FlagState, pair: PairRouting, context: Context) -> Bac
     def choice(backend: int, reason: Reason, rule: str) -> BackendChoice:
         return BackendChoice(backend, reason, rule, state.flags_version)
 
-    if pair.stage is Stage.COMPLETE:
+    if pair.stage.is_over:
         return choice(2, Reason.STATIC, "stage")
     if any(stops(switch, pair.name) for switch in state.engaged()):
         return choice(1, Reason.DISABLED, "kill_switch")

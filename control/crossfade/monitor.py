@@ -104,7 +104,8 @@ class Monitor:
         ticks = tuple(self._tick_pair(name, failure) for name in self._pairs)
         # Last: a look may wait for locks, and no judgment may wait for a look.
         for tick in ticks:
-            if tick.sample is not None and tick.sample.stage not in (Stage.OFF, Stage.COMPLETE):
+            sample = tick.sample
+            if sample is not None and sample.stage is not Stage.OFF and not sample.stage.is_over:
                 self._look(tick.pair)
         return ticks
 

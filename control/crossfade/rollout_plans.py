@@ -170,8 +170,8 @@ def _check(plan: RolloutPlan, source: str) -> None:
 
 
 def _problem(step: PlanStep, before: PlanStep | None) -> str:
-    if step.stage is Stage.OFF:
-        return "cannot be stage off"
+    if step.stage in (Stage.OFF, Stage.RETIRED):
+        return f"cannot be stage {step.stage}"
     if step.stage.rank < Stage.LIVE.rank and step.percentage:
         return f"has {step.percentage} %, but stage {step.stage} serves V1 only"
     if step.stage.rank > Stage.LIVE.rank and step.percentage != 100:

@@ -227,6 +227,6 @@ def next_step(pair: PairOverview, overview: Overview) -> NextStep:
             command = f"crossfade rollout advance {pair.name}"
             return NextStep(f"{advance.target.normalize():f} % on V2", advance.waits, command)
     if pair.next_stage is None:
-        return NextStep("nothing: the migration is complete")
+        return NextStep("nothing: the migration is over")
     command = f'crossfade stage set {pair.name} {pair.next_stage} --reason "..."'
     return NextStep(f"stage {pair.next_stage}", tuple(b.message for b in pair.blockers), command)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from crossfade.contract import Stage
 from crossfade.flags import Flag, FlagState
 
 
@@ -52,11 +51,11 @@ def _same_for_all(flag: Flag) -> str | None:
 def _reasons(state: FlagState, flag: Flag, *, now: datetime, unchanged_days: int) -> list[str]:
     gates = [pair for pair in state.pairs.values() if pair.gate_flag == flag.name]
     needed_by = [f.name for f in state.flags.values() if flag.name in f.prerequisites]
-    if needed_by or any(pair.stage is not Stage.COMPLETE for pair in gates):
+    if needed_by or not all(pair.stage.is_over for pair in gates):
         return []
-    reasons = [f"gate of {pair.name}, which is complete" for pair in gates]
-    stages = {pair.stage for pair in state.pairs.values()}
-    if stages == {Stage.COMPLETE} and not gates:
+    reasons = [f"gate of {pair.name}, which is {pair.stage}" for pair in gates]
+    over = [pair.stage.is_over for pair in state.pairs.values()]
+    if over and all(over) and not gates:
         reasons.append("every pair is complete")
     if flag.updated_at and now - flag.updated_at >= timedelta(days=unchanged_days):
         reasons.append(f"unchanged for {(now - flag.updated_at).days} days")

@@ -6,5 +6,5 @@ select
   d.command as hint
 from crossfade.pairs as p
 cross join lateral crossfade_private.v1_dependents(p) as d
-where p.stage in ('rampdown', 'complete') and not d.is_ignored
+where p.stage in ('rampdown', 'complete', 'retired') and not d.is_ignored
 order by d.object, problem;

@@ -236,12 +236,14 @@ begin
 -- crossfade_private.depends_on_settings(jsonb, regclass, regclass)
 -- crossfade_private.pair_conversions(crossfade.pairs)
 -- crossfade_private.conversion_pieces(jsonb, text)
+-- crossfade_private.counterpart_reads(jsonb)
 -- crossfade_private.inlined_pieces(jsonb, integer)
 -- crossfade_private.called_functions(text[])
 -- crossfade_private.table_fingerprint(regclass, regclass)
 -- crossfade_private.settled_text(text)
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
+-- crossfade_private.refuse_retired(crossfade.pairs, text)
 -- crossfade_private.lock_control(boolean, text[])
 -- crossfade_private.backend_rules(text, jsonb)
 -- crossfade.choose_backend(text, jsonb)
@@ -436,6 +438,21 @@ begin
 -- crossfade_private.name_pieces(crossfade.pairs, integer)
 -- crossfade_private.key_pieces(text[], regclass, text[], regclass, text[])
 -- crossfade_private.mirror_pieces(crossfade.pairs, integer, jsonb)
+-- crossfade_private.view_write_text()
+-- crossfade_private.view_stored_text()
+-- crossfade_private.beside_name(text, text)
+-- crossfade_private.view_key_type(regclass, text, regclass, text)
+-- crossfade_private.view_columns(crossfade.pairs, text, boolean)
+-- crossfade_private.constraint_checks(regclass, text)
+-- crossfade_private.taken_key_text(crossfade.pairs)
+-- crossfade_private.view_update(crossfade.pairs)
+-- crossfade_private.view_returned(crossfade.pairs)
+-- crossfade_private.view_variables(regclass)
+-- crossfade_private.view_pieces(crossfade.pairs, jsonb, jsonb)
+-- crossfade_private.copy_table_rights(regclass, text)
+-- crossfade_private.copy_defaults(crossfade.pairs, text)
+-- crossfade_private.view_sequence(crossfade.pairs, text)
+-- crossfade_private.make_view(crossfade.pairs)
 -- crossfade_private.mirror_body(text, jsonb)
 -- crossfade_private.all_pieces(crossfade.pairs, integer, jsonb)
 -- crossfade_private.make_mirror_function(text, text, jsonb, text)
@@ -613,11 +630,17 @@ begin
 -- crossfade_private.summed_points(text, timestamptz, timestamptz, integer)
 -- crossfade_private.traffic_window(text, timestamptz, timestamptz)
 -- crossfade_private.traffic_series(text, integer)
+-- crossfade_private.stages()
 -- crossfade_private.stage_number(text)
+-- crossfade_private.next_stage(text)
 -- crossfade_private.blocker(text, text, text)
 -- crossfade_private.data_blockers(crossfade.pairs)
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
+-- crossfade_private.view_problems(crossfade.pairs)
+-- crossfade_private.bound_dependents(crossfade.pairs)
+-- crossfade_private.rights_for_view(crossfade.pairs)
+-- crossfade_private.retirement_blockers(crossfade.pairs)
 -- crossfade_private.own_blockers(crossfade.pairs, text)
 -- crossfade_private.group_blockers(crossfade.pairs, text)
 -- crossfade_private.stage_blockers(crossfade.pairs, text)
@@ -627,6 +650,11 @@ begin
 -- crossfade_private.copy_sequence_rights(regclass, regclass)
 -- crossfade_private.own_sequences(crossfade.pairs)
 -- crossfade_private.return_sequences(crossfade.pairs)
+-- crossfade_private.await_turn(text[])
+-- crossfade_private.prepare_views(crossfade.pairs[])
+-- crossfade_private.rename_v1(crossfade.pairs, text, text)
+-- crossfade_private.swap_in_view(crossfade.pairs)
+-- crossfade_private.swap_back_tables(crossfade.pairs[])
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
 -- crossfade_private.check_group_way_back(crossfade.pairs, text)
@@ -1131,6 +1159,7 @@ end $$;
 create table if not exists crossfade.pairs (
   name text primary key,
   v1_table text not null,
+  v1_view text,
   v2_table text not null,
   to_v2 text not null,
   to_v1 text not null,
@@ -1158,12 +1187,16 @@ create table if not exists crossfade.pairs (
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
   constraint stage_is_known check (
-    stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete')
+    stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired')
   )
 );
 
 comment on table crossfade.pairs is
   'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
+comment on column crossfade.pairs.v1_table is
+  'The table of version 1. In stage retired its name is that of the archive.';
+comment on column crossfade.pairs.v1_view is
+  'In stage retired the name that V1 had, and which the view over V2 has now; null in the others.';
 comment on column crossfade.pairs.stage_xid is
   'Transactions below it may have written before mirroring was on, so a backfill waits until they have ended. Null after the switch until the first batch knows it: a writer that misses the switch may begin as late as its commit.';
 comment on column crossfade.pairs.stage_server_started_at is
@@ -4117,6 +4150,25 @@ $$;
 comment on function crossfade_private.conversion_pieces is
   'The pieces convert, with and converted (plus suffix) that put the text of a converter into a statement; only called (plus suffix), which says why, when it has to be called.';
 
+create or replace function crossfade_private.counterpart_reads(conversion jsonb)
+returns jsonb
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when conversion -> 'items' <> 'null' then (
+      select case when bool_or(i -> 'reads_old' = 'null') then null
+        else coalesce(jsonb_agg(distinct c) filter (where c is not null), '[]') end
+      from jsonb_array_elements(conversion -> 'items') i
+      left join lateral jsonb_array_elements(nullif(i -> 'reads_old', 'null')) c on true)
+    when strpos(conversion ->> 'text', chr(4)) = 0
+      and strpos(conversion ->> 'text', 'cf_counterpart') = 0 then '[]'
+    end;
+$$;
+
+comment on function crossfade_private.counterpart_reads is
+  'The columns that a converter reads of the stored counterpart; null when it may be any.';
+
 create or replace function crossfade_private.inlined_pieces(conversions jsonb, side integer)
 returns jsonb
 language sql immutable
@@ -4269,6 +4321,25 @@ end $$;
 comment on function crossfade_private.get_pair is
   'The pair''s row; CF001 with the known names when there is none.';
 
+create or replace function crossfade_private.refuse_retired(pair crossfade.pairs, what text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (pair).stage = 'retired' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot %s "%s": it is in stage retired, where %s is a view over version 2', what,
+        (pair).name, (pair).v1_view),
+      jsonb_build_object('pair', (pair).name, 'stage', (pair).stage),
+      format('crossfade stage set %s complete --reason "..." brings the table back.',
+        (pair).name));
+  end if;
+end $$;
+
+comment on function crossfade_private.refuse_retired is
+  'CF005 for what needs two tables under their own names.';
+
 create or replace trigger crossfade_on_pair_change
 after insert or delete or update of stage, gate_flag, to_v2, to_v1, latched_at, step
   on crossfade.pairs
@@ -4327,13 +4398,13 @@ begin
     v_gate := crossfade.evaluate_flag(v_pair.gate_flag, context);
   end if;
   return query values
-    -- In stage complete V1 is an archive, so no switch can serve it.
-    (1, 'kill_switch', v_pair.stage <> 'complete' and exists (
+    -- From stage complete on V1 is an archive, so no switch can serve it.
+    (1, 'kill_switch', v_pair.stage not in ('complete', 'retired') and exists (
       select from crossfade.kill_switches k
       where k.engaged and (k.overrides_all or k.fences and coalesce(k.pair = pair_name, true))
     ), 1, 'DISABLED', '{}'::jsonb),
-    (2, 'stage', v_pair.stage in ('off', 'dualwrite', 'shadow', 'complete'),
-      case v_pair.stage when 'complete' then 2 else 1 end, 'STATIC', '{}'),
+    (2, 'stage', v_pair.stage not in ('live', 'rampdown'),
+      case when v_pair.stage in ('complete', 'retired') then 2 else 1 end, 'STATIC', '{}'),
     (3, 'gate_flag', v_gate -> 'value' is not distinct from 'false', 1, v_gate ->> 'reason', '{}'),
     (4, 'stage', v_pair.stage = 'rampdown', 2, 'STATIC', '{}'),
     (5, 'deny', coalesce(v_user = any (v_cohort.denied_user_ids), false)
@@ -5366,7 +5437,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('its mirror was made by crossfade %s and not by %s',
     coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
-  where (pair).generator <> crossfade_private.generator()
+  where (pair).generator <> crossfade_private.generator() and (pair).stage <> 'retired'
   union all
   select format('%s has triggers (%s) for which its mirror was not made', u.tab,
     array_to_string(n.kinds, ', '))
@@ -10211,6 +10282,574 @@ end $$;
 comment on function crossfade_private.mirror_pieces is
   'Everything that the texts of a pair''s mirror functions ask for, with side (1 or 2) as the source; conversions are those of pair_conversions.';
 
+-- mirror/view_write.sql ---------------------------------------------------------------------------
+
+-- Stage retired: the trigger behind the view that has V1's name. It runs as whoever writes, so
+-- that the rights and policies of V2 hold, and calls nothing of crossfade_private, where API roles
+-- have no right.
+
+create or replace function crossfade_private.view_write_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: what is written to its view goes to version 2.
+#variable_conflict use_column
+declare
+  cf_old {archive};
+  cf_new {archive};
+  cf_now {archive};
+  cf_row {target};
+  cf_made {target};
+  cf_before {target};
+  cf_asked text;
+  cf_given text[];
+  cf_merges boolean := false;
+  cf_count bigint;
+  cf_constraint text;
+  cf_detail text;
+begin
+  if tg_op = 'DELETE' then
+    cf_old := old;
+    -- A row that somebody has changed meanwhile is looked at again by this condition.
+    delete from {target} cf_t where {key_t_old}
+      and (select not ({now_differs_t}) from (select {image_t} from {convert_t} cf_c) cf_i);
+    get diagnostics cf_count = row_count;
+    if cf_count > 0 then
+      return old;
+    end if;
+    select cf_t.* into cf_row from {target} cf_t where {key_t_old};
+    if found then
+      select {image_row} into cf_now from {convert_row} cf_c;
+      if {old_differs_now} then
+        {raise_moved}
+      end if;
+    end if;
+    return null;
+  end if;
+  cf_new := new;
+  {generate}
+  {check}
+  if tg_op = 'INSERT' then
+    select cf_c.* into cf_made from {make_new} cf_c;
+    if not found then
+      {raise_left_out}
+    end if;
+    insert into {target} ({columns}) overriding system value
+    values ({made_values}) on conflict{conflict} do nothing;
+    get diagnostics cf_count = row_count;
+    if cf_count = 0 then
+      -- A view has no key that the Data API could name in ON CONFLICT: its client's wish stands in
+      -- the header, and the columns that were sent in the statement.
+      cf_asked := substring(nullif(current_setting('request.headers', true), '')::json ->> 'prefer'
+        from 'resolution=(merge|ignore)-duplicates');
+      if cf_asked is not null and pg_trigger_depth() = 1 then
+        cf_given := array(
+          select replace(m[1], '""', '"')
+          from regexp_matches((regexp_match(current_query(), {insert_pattern}, 'i'))[1],
+            '"((?:[^"]|"")*)"', 'g') m);
+        cf_merges := cf_given <> '{}' and exists (select from {target} cf_t where {key_t_made});
+        if cf_merges and cf_asked = 'ignore' then
+          return null;
+        end if;
+      end if;
+      if not cf_merges then
+        -- Again, for the error that a table would give.
+        begin
+          insert into {target} ({columns}) overriding system value values ({made_values});
+          get diagnostics cf_count = row_count;
+        exception when unique_violation then
+          {raise_taken}
+        end;
+        if cf_count = 0 then
+          return null;
+        end if;
+      end if;
+    end if;
+  end if;
+  if tg_op = 'UPDATE' or cf_merges then
+    if cf_merges then
+      select cf_t.* into cf_row from {target} cf_t where {key_t_made} for no key update;
+      if not found then
+        return null;
+      end if;
+      select {image_row} into cf_now from {convert_row} cf_c;
+      cf_old := cf_now;
+      {merge}
+      {generate}
+      {check}
+    else
+      cf_old := old;
+      select cf_t.* into cf_row from {target} cf_t where {key_t_old} for no key update;
+      if not found then
+        return null;
+      end if;
+      -- SAFETY: the new row was made of the row that the statement saw. Where that has changed
+      -- since, writing it would undo what somebody else was told is stored.
+      select {image_row} into cf_now from {convert_row} cf_c;
+      if {old_differs_now} then
+        if exists (select from {target} cf_t where {key_t_old} and cf_t.xmin::text
+          = (pg_current_xact_id()::text::numeric % 4294967296)::text) then
+          return null; -- a second time in one statement, as a table does it
+        end if;
+        {raise_moved}
+      end if;
+    end if;
+    select cf_c.* into cf_made from {make_edited} cf_c;
+    if not found then
+      {raise_left_out}
+    end if;
+    select cf_c.* into cf_before from {make_before} cf_c;
+    -- What the edit did not touch stays as version 2 has it.
+    if {key_row_made} then
+      {update}
+      get diagnostics cf_count = row_count;
+    else
+      begin
+        {update}
+        get diagnostics cf_count = row_count;
+      exception when unique_violation then
+        {raise_taken}
+      end;
+    end if;
+    if cf_count = 0 then
+      return null;
+    end if;
+  end if;
+  {returned}
+  return new;
+end $body$;
+$text$;
+
+create or replace function crossfade_private.view_stored_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- As it is stored: triggers may have changed it. Who may not read it gets what was
+  -- written.
+  cf_row := cf_made;
+  if has_table_privilege({target_literal}, 'select') then
+    for cf_before in select cf_t.* from {target} cf_t where {key_t_made} loop
+      cf_row := cf_before;
+    end loop;
+  end if;
+  select {image_row} into new from {convert_row} cf_c;$body$;
+$text$;
+
+comment on function crossfade_private.view_stored_text is
+  'The part of view_write_text that gives RETURNING the row, where V2 has triggers or generated columns that make it another one than what was written.';
+
+comment on function crossfade_private.view_write_text is
+  'Body of crossfade_private.mirror_<pair>_v1_view(), the INSTEAD OF trigger of a retired V1: an edit of a row that has changed since the statement saw it is 40001, a taken key 23505 with the constraint of V1; RETURNING gives the row as it is stored.';
+
+-- mirror/view.sql ---------------------------------------------------------------------------------
+
+-- Stage retired: V1's name as a view over V2. The converters' text stands in it, so that an index
+-- of V2 is found through it.
+
+create or replace function crossfade_private.beside_name(v1 text, suffix text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%I.%I', p[1], left(p[2], 63 - length(suffix)) || suffix) from parse_ident(v1) p;
+$$;
+
+comment on function crossfade_private.beside_name is
+  'A name in V1''s schema: with _archive what V1 is called in stage retired, with _to_be the view before it has V1''s name.';
+
+create or replace function crossfade_private.view_key_type(
+  v1 regclass, column_1 text, v2 regclass, column_2 text
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- A cast that computes would keep the index of V2 from being used: then it is V2's type.
+  select case
+    when crossfade_private.base_type(a.atttypid) = crossfade_private.base_type(b.atttypid)
+      and a.atttypmod = b.atttypmod
+      or array[crossfade_private.base_type(a.atttypid), crossfade_private.base_type(b.atttypid)]
+        <@ array['text'::regtype::oid, 'varchar'::regtype::oid]
+      then format_type(a.atttypid, case when a.atttypid = 'varchar'::regtype
+        and (b.atttypid <> a.atttypid or b.atttypmod <> a.atttypmod) then -1 else a.atttypmod end)
+    else format_type(b.atttypid, b.atttypmod) end
+  from pg_catalog.pg_attribute a join pg_catalog.pg_attribute b on b.attname = column_2
+  where a.attrelid = v1 and a.attname = column_1 and b.attrelid = v2;
+$$;
+
+comment on function crossfade_private.view_key_type is
+  'The type of a key column in the view: that of V1 where V2''s values have it as they are, else V2''s.';
+
+create or replace function crossfade_private.view_columns(
+  pair crossfade.pairs, row_sql text, is_view boolean
+)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select string_agg(case
+    -- The Data API must not know a key of the view: it would write ON CONFLICT, which no view has.
+    when k.name is not null then format(
+      case when is_view then 'case when true then %s end as %I' else '%s as %I' end,
+      format('(%s.%I)::%s', row_sql, k.name,
+        crossfade_private.view_key_type(a.attrelid, a.attname, (pair).v2_table, k.name)), a.attname)
+    when a.attgenerated <> '' then format('(select (%s)::%s from (select cf_c.*) cf_g) as %I',
+      pg_get_expr(d.adbin, d.adrelid), t.name, a.attname)
+    else format('(cf_c.%I)::%s as %1$I', a.attname, t.name) end, ', ' order by a.attnum)
+  from pg_catalog.pg_attribute a
+  cross join lateral (select format_type(a.atttypid, a.atttypmod)) t(name)
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  left join lateral unnest((pair).key_columns, (pair).v2_key_columns) k(name_1, name)
+    on k.name_1 = a.attname
+  where a.attrelid = ((pair).v1_table)::regclass and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.view_columns is
+  'The columns of V1 of a row of V2 and of what its converter makes of it, cf_c. is_view: as the view has them.';
+
+create or replace function crossfade_private.constraint_checks(tab regclass, name text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with named as (
+    select c.relname, c.relnamespace::regnamespace::text as schema_name
+    from pg_catalog.pg_class c where c.oid = tab
+  )
+  select coalesce(string_agg(format('if %s then
+      raise exception using errcode = %L, schema = %L, table = %L, %s, message = %L;
+    end if;', q.fails, q.code, n.schema_name, n.relname, q.named, q.message), e'\n  '
+    order by q.code, q.n), '')
+  from named n
+  cross join lateral (
+    select a.attnum as n, format('num_nulls((%s).%I) > 0', name, a.attname) as fails,
+      '23502' as code, format('column = %L', a.attname) as named,
+      format('null value in column "%s" of relation "%s" violates not-null constraint', a.attname,
+        n.relname) as message
+    from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attnum > 0 and a.attnotnull and not a.attisdropped
+    union all
+    select row_number() over (order by o.conname), format(
+      'exists (select from (select (%s).*) cf_x where (%s) is false)', name,
+      pg_get_expr(o.conbin, o.conrelid)), '23514', format('constraint = %L', o.conname),
+      format('new row for relation "%s" violates check constraint "%s"', n.relname, o.conname)
+    from pg_catalog.pg_constraint o
+    where o.conrelid = tab and o.contype = 'c'
+      and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true)
+  ) q;
+$$;
+
+comment on function crossfade_private.constraint_checks is
+  'Statements that refuse a row, in a variable, as the NOT NULL and CHECK constraints of a table do.';
+
+create or replace function crossfade_private.taken_key_text(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('get stacked diagnostics cf_constraint = constraint_name,
+            cf_detail = pg_exception_detail;
+          if cf_constraint <> all (%L::text[]) then
+            raise;
+          elsif cf_detail = '''' then -- of a row that the writer may not see
+            raise exception using %s;
+          end if;
+          raise exception using %2$s, detail = %3$s;',
+    crossfade_private.unique_key_names(((pair).v2_table)::regclass, (pair).v2_key_columns),
+    format('errcode = ''23505'', schema = %L, table = %L, constraint = %L, message = %L',
+      c.relnamespace::regnamespace, c.relname, n.name,
+      format('duplicate key value violates unique constraint "%s"', n.name)),
+    format('format(%L, %s)', format('Key (%s)=(%s) already exists.',
+      replace(array_to_string((pair).key_columns, ', '), '%', '%%'),
+      array_to_string(array_fill('%s'::text, array[cardinality((pair).key_columns)]), ', ')), (
+      select string_agg(format('(cf_new).%I', k), ', ' order by u.n)
+      from unnest((pair).key_columns) with ordinality u(k, n))))
+  from pg_catalog.pg_class c
+  cross join lateral (
+    select coalesce((
+      select i.indexrelid::regclass::oid from pg_catalog.pg_index i
+      where i.indrelid = c.oid and i.indisprimary), (
+      select i.indexrelid from pg_catalog.pg_index i
+      join pg_catalog.pg_class x on x.oid = i.indexrelid
+      where i.indrelid = c.oid and x.relname = any (
+        crossfade_private.unique_key_names(c.oid, (pair).key_columns))
+      limit 1)) as id
+  ) k
+  cross join lateral (select x.relname as name from pg_catalog.pg_class x where x.oid = k.id) n
+  where c.oid = ((pair).v1_table)::regclass;
+$$;
+
+comment on function crossfade_private.taken_key_text is
+  'What an exception handler says of a key of V2 that is taken: what V1 would say of its own.';
+
+create or replace function crossfade_private.view_update(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v2 as (
+    select to_regclass((pair).v2_table) as id
+  ),
+  edited as (
+    select a.attname as name, a.attnum as n, a.attname = any ((pair).v2_key_columns) as is_key,
+      crossfade_private.differs_sql(a.atttypid, format('(cf_made).%I', a.attname),
+        format('(cf_before).%I', a.attname)) as differs
+    from v2
+    join pg_catalog.pg_attribute a on a.attrelid = v2.id and a.attname = any (
+      crossfade_private.writable_columns(v2.id, crossfade_private.always_identity(v2.id)))
+  )
+  select case
+    -- Only the columns that were edited may stand in it: there are triggers for some of them, or
+    -- rights on some of them. That takes a plan for each row.
+    when crossfade_private.has_triggers(v2.id, 'update of') or exists (
+      select from pg_catalog.pg_attribute a where a.attrelid = v2.id and a.attacl is not null)
+      then format('execute %L || coalesce(nullif(concat_ws('', '', %s), %L), %L) || %L
+        using cf_made, cf_row;', format('update %s cf_t set ', (pair).v2_table),
+        string_agg(format('case when %s then %L end', e.differs,
+          format('%I = ($1).%1$I', e.name)), ', ' order by e.n), '',
+        (array_agg(format('%I = ($2).%1$I', e.name) order by e.is_key, e.n))[1],
+        ' where ' || crossfade_private.key_sql('cf_t', (pair).v2_key_columns, '($2)',
+          (pair).v2_key_columns))
+    else format('update %s cf_t set %s where %s;', (pair).v2_table,
+      string_agg(format('%I = case when %s then (cf_made).%1$I else cf_t.%1$I end', e.name,
+        e.differs), ', ' order by e.n),
+      crossfade_private.key_sql('cf_t', (pair).v2_key_columns, '(cf_row)', (pair).v2_key_columns))
+    end
+  from v2 cross join edited e
+  group by v2.id;
+$$;
+
+comment on function crossfade_private.view_update is
+  'The statement that brings an edit of the view to V2, by column.';
+
+create or replace function crossfade_private.view_returned(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when crossfade_private.has_triggers(((pair).v2_table)::regclass, 'before row') or exists (
+      select from pg_catalog.pg_attribute a
+      where a.attrelid = ((pair).v2_table)::regclass and a.attgenerated <> '')
+      then crossfade_private.view_stored_text()
+    -- What version 2 makes of a row of version 1 shows that very row: the laws of converters.
+    else coalesce(string_agg(format('new.%I := cf_new.%1$I;', a.attname), e'\n  '
+      order by a.attnum), '') end
+  from pg_catalog.pg_attribute a
+  where a.attrelid = ((pair).v1_table)::regclass and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.view_returned is
+  'Statements that give RETURNING the row.';
+
+create or replace function crossfade_private.view_variables(v1 regclass)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'merge', coalesce(string_agg(format(
+      'if %L <> all (cf_given) then cf_new.%1$I := cf_now.%1$I; end if;', a.attname), e'\n      '
+      order by a.attnum) filter (where a.attgenerated = ''), ''),
+    'generate', coalesce(string_agg(format(
+      'cf_new.%I := (select (%s) from (select (cf_new).*) cf_g);', a.attname,
+      pg_get_expr(d.adbin, d.adrelid)), e'\n  ' order by a.attnum)
+      filter (where a.attgenerated <> ''), ''))
+  from pg_catalog.pg_attribute a
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where a.attrelid = v1 and a.attnum > 0 and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.view_variables is
+  'Statements about a row of V1 in a variable: the columns that were not sent, and the generated ones.';
+
+create or replace function crossfade_private.view_pieces(
+  pair crossfade.pairs, to_v2 jsonb, to_v1 jsonb
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'made_by', format('crossfade %s: view of pair "%s"', crossfade_private.generator(),
+      (pair).name),
+    'archive', crossfade_private.beside_name((pair).v1_table, '_archive'),
+    'target', (pair).v2_table, 'target_literal', quote_literal((pair).v2_table),
+    'key_t_old', crossfade_private.key_sql('cf_t', t.key_2, '(cf_old)', t.key_1),
+    'key_t_made', crossfade_private.key_sql('cf_t', t.key_2, '(cf_made)', t.key_2),
+    'key_row_made', crossfade_private.key_sql('(cf_row)', t.key_2, '(cf_made)', t.key_2),
+    'image_t', crossfade_private.view_columns(pair, 'cf_t', false),
+    'image_row', crossfade_private.view_columns(pair, '(cf_row)', false),
+    'convert_t', 'lateral ' || crossfade_private.convert_sql(to_v1, 'cf_t', 'null'),
+    'convert_row', 'lateral ' || crossfade_private.convert_sql(to_v1, 'cf_row', 'null'),
+    'make_new', 'lateral ' || crossfade_private.convert_sql(to_v2, 'cf_new',
+      format('null::%s', (pair).v2_table)),
+    'make_edited', 'lateral ' || crossfade_private.convert_sql(to_v2, 'cf_new', 'cf_row'),
+    'make_before', 'lateral ' || crossfade_private.convert_sql(to_v2, 'cf_old', 'cf_row'),
+    'now_differs_t', crossfade_private.any_differs_sql(t.v1, null, 'cf_i', '(cf_old)'),
+    'old_differs_now', crossfade_private.any_differs_sql(t.v1, null, '(cf_old)', '(cf_now)'),
+    'check', crossfade_private.constraint_checks(t.v1, 'cf_new'),
+    'columns', c.names, 'made_values', c.made,
+    -- Naming the key takes a right to read it, which who may only insert does not have.
+    'conflict', coalesce((
+      select format(' (%s)', string_agg(quote_ident(k), ', ')) from unnest(t.key_2) k
+      where exists (
+        select from pg_catalog.pg_index i
+        where i.indrelid = ((pair).v2_table)::regclass and not i.indimmediate)
+      having count(*) > 0), ''),
+    -- As the Data API writes it, which quotes every name.
+    'insert_pattern', quote_literal(format('INSERT INTO %s\s*\(((?:\s*"(?:[^"]|"")*"\s*,?)*)\)', (
+      select string_agg(regexp_replace('"' || replace(i, '"', '""') || '"', '([^\w\s])', '\\\1',
+        'g'), '\.' order by n)
+      from unnest(parse_ident((pair).v1_table)) with ordinality u(i, n)))),
+    'raise_taken', crossfade_private.taken_key_text(pair),
+    'raise_moved',
+      'raise exception using errcode = ''40001'',
+          message = ''could not serialize access due to concurrent update'';',
+    'raise_left_out', format('raise exception using errcode = ''23514'', message = %L;',
+      format('%s has no place for this row', (pair).v2_table)))
+    || jsonb_build_object('update', crossfade_private.view_update(pair))
+    || crossfade_private.view_variables(t.v1)
+  from (
+    select (pair).key_columns as key_1, (pair).v2_key_columns as key_2,
+      ((pair).v1_table)::regclass as v1
+  ) t
+  cross join lateral (
+    select string_agg(quote_ident(w.c), ', ' order by w.n) as names,
+      string_agg(format('(cf_made).%I', w.c), ', ' order by w.n) as made
+    from unnest(crossfade_private.writable_columns(((pair).v2_table)::regclass, '{}'))
+      with ordinality w(c, n)
+  ) c;
+$$;
+
+comment on function crossfade_private.view_pieces is
+  'What view_write_text asks for, by the name that V1''s table will have.';
+
+create or replace function crossfade_private.copy_table_rights(from_table regclass, to_view text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    -- What default privileges have given it.
+    select format('revoke all on %s from %s', to_view, g.role)
+    from pg_catalog.pg_class c
+    cross join lateral pg_catalog.aclexplode(c.relacl) a
+    cross join lateral (select case a.grantee when 0 then 'public'
+      else quote_ident(pg_get_userbyid(a.grantee)) end) g(role)
+    where c.oid = to_view::regclass and a.grantee <> c.relowner
+    union all
+    select format('grant %s%s on %s to %s%s', a.privilege_type, a.columns, to_view,
+      case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
+      case when a.is_grantable then ' with grant option' end)
+    from (
+      select x.*, null::text as columns from pg_catalog.pg_class c
+      cross join lateral pg_catalog.aclexplode(c.relacl) x
+      where c.oid = from_table and x.grantee <> c.relowner
+      union all
+      select x.*, format(' (%I)', b.attname) from pg_catalog.pg_attribute b
+      cross join lateral pg_catalog.aclexplode(b.attacl) x
+      where b.attrelid = from_table and b.attnum > 0 and not b.attisdropped
+    ) a
+  loop
+    execute v_statement;
+  end loop;
+  execute format('alter view %s owner to %I', to_view, (
+    select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_table));
+end $$;
+
+comment on function crossfade_private.copy_table_rights is
+  'Give a view the owner and the grants of a table, also those of columns, and no others.';
+
+create or replace function crossfade_private.copy_defaults(pair crossfade.pairs, to_view text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    select format('alter view %s alter column %I set default %s', to_view, a.attname, coalesce(
+      -- Keys come from where V2's own come.
+      'nextval(' || quote_literal(s.sequence) || ')', pg_get_expr(d.adbin, d.adrelid)))
+    from pg_catalog.pg_attribute a
+    left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    cross join lateral (
+      select crossfade_private.view_sequence(pair, a.attname) as sequence) s
+    where a.attrelid = ((pair).v1_table)::regclass and a.attnum > 0 and a.attgenerated = ''
+      and (d.oid is not null or s.sequence is not null)
+    union all
+    select format('comment on %s is %L', case o.objsubid when 0 then 'view ' || to_view
+      else format('column %s.%I', to_view, a.attname) end, o.description)
+    from pg_catalog.pg_description o
+    left join pg_catalog.pg_attribute a on a.attrelid = o.objoid and a.attnum = o.objsubid
+    where o.classoid = 'pg_class'::regclass and o.objoid = ((pair).v1_table)::regclass
+  loop
+    execute v_statement;
+  end loop;
+end $$;
+
+comment on function crossfade_private.copy_defaults is
+  'Give the columns of a view the defaults of V1, and it and them the comments.';
+
+create or replace function crossfade_private.view_sequence(pair crossfade.pairs, column_1 text)
+returns regclass
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((
+    select k.sequence_2 from crossfade_private.key_sequences(pair) k
+    where k.column_1 = view_sequence.column_1),
+    case when a.attidentity <> '' or (pair).key_columns @> array[view_sequence.column_1]
+      then crossfade_private.default_sequence(a.attrelid, a.attname) end)
+  from pg_catalog.pg_attribute a
+  where a.attrelid = ((pair).v1_table)::regclass and a.attname = view_sequence.column_1;
+$$;
+
+comment on function crossfade_private.view_sequence is
+  'The sequence from which the view takes a column''s default, where the column is a key or an identity.';
+
+create or replace function crossfade_private.make_view(pair crossfade.pairs)
+returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set check_function_bodies = off -- it names V1 as it will be called
+as $$
+declare
+  v_conversions constant jsonb := crossfade_private.pair_conversions(pair);
+  v_pieces jsonb;
+  v_view constant text := crossfade_private.beside_name((pair).v1_table, '_to_be');
+  v_function constant text := format('crossfade_private.mirror_%s_v1_view', (pair).name);
+begin
+  v_pieces := crossfade_private.view_pieces(pair, v_conversions -> 0, v_conversions -> 1);
+  v_pieces := v_pieces || jsonb_build_object('returned',
+    crossfade_private.render(crossfade_private.view_returned(pair), v_pieces));
+  execute format('create view %s with (security_invoker = true) as
+    select %s from %s cf_t cross join lateral %s cf_c', v_view,
+    crossfade_private.view_columns(pair, 'cf_t', true), (pair).v2_table,
+    crossfade_private.convert_sql(v_conversions -> 1, 'cf_t', 'null'));
+  execute format('create or replace function %s() returns trigger language plpgsql volatile
+    set search_path = %s as %L', v_function,
+    crossfade_private.owner_search_path(((pair).v2_table)::regclass),
+    crossfade_private.render(crossfade_private.view_write_text(), v_pieces));
+  execute format('revoke all on function %s() from public', v_function);
+  execute format('create trigger crossfade_view instead of insert or update or delete on %s
+    for each row execute function %s()', v_view, v_function);
+  perform crossfade_private.copy_defaults(pair, v_view);
+  perform crossfade_private.copy_table_rights(((pair).v1_table)::regclass, v_view);
+  return v_view;
+end $$;
+
+comment on function crossfade_private.make_view is
+  'Make the view that takes V1''s name, with its trigger, under another name, which it gives. Locks nothing that clients wait for.';
+
 -- mirror/install.sql ------------------------------------------------------------------------------
 
 -- Making and removing the mirror of a pair: functions, triggers, and the constant that switches
@@ -10363,7 +11002,8 @@ as $$
   select jsonb_agg(jsonb_build_object('mirror', m.pieces, 'runs',
     crossfade_private.make_pieces(pair, m.side)
       || crossfade_private.inlined_pieces(m.conversions, m.side)
-      || jsonb_build_object('named', m.pieces -> 'named', 'triggers_met',
+      || jsonb_build_object('named', m.pieces -> 'named', 'reads_counterpart',
+        crossfade_private.counterpart_reads(m.conversions -> (m.side - 1)), 'triggers_met',
         crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
   from (
     select s.side, c.conversions,
@@ -10587,8 +11227,10 @@ declare
 begin
   select p.* into v_known from crossfade.pairs p where p.name = register_pair.name
   for no key update;
-  if found and (v_known.v1_table, v_known.v2_table, v_known.key_columns, v_known.v2_key_columns)
-    is distinct from (v_row.v1_table, v_row.v2_table, v_row.key_columns, v_row.v2_key_columns) then
+  perform crossfade_private.refuse_retired(v_known, 'register');
+  if (v_known).name is not null and (v_known.v1_table, v_known.v2_table, v_known.key_columns,
+      v_known.v2_key_columns) is distinct from (v_row.v1_table, v_row.v2_table,
+      v_row.key_columns, v_row.v2_key_columns) then
     perform crossfade_private.fail(409, 'CF016',
       format('Pair "%s" exists with other tables or another key', name),
       jsonb_build_object('pair', name, 'v1', v_known.v1_table, 'v2', v_known.v2_table, 'key',
@@ -10654,7 +11296,7 @@ begin
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot remove pair "%s": it is in stage %s', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
-        'Set the stage to off (or complete) first.');
+        'Set the stage to off (or complete) first: crossfade stage set PAIR STAGE.');
   end if;
   if v_policies <> '{}' then
     perform crossfade_private.fail(409, 'CF005',
@@ -10691,6 +11333,7 @@ declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_before text := v_pair.generator;
 begin
+  perform crossfade_private.refuse_retired(v_pair, 'refresh');
   v_pair := crossfade_private.install_pair(v_pair);
   return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_pair.generator,
     'flags_version', crossfade.flags_version());
@@ -10708,7 +11351,9 @@ declare
   v_pair crossfade.pairs;
   v_plans jsonb := '{}'::jsonb;
 begin
-  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+  for v_pair in
+    select p.* from crossfade.pairs p where p.stage <> 'retired' order by p.name
+  loop
     begin
       v_plans := v_plans || jsonb_build_object(
         v_pair.name, crossfade_private.plan_mirrors(v_pair));
@@ -10754,6 +11399,7 @@ declare
   v_tables text[][] := array(
     select array[p.v1_table, p.v2_table] from crossfade.pairs p
     where to_regclass(p.v1_table) is not null and to_regclass(p.v2_table) is not null
+      and p.stage <> 'retired'
     order by p.name);
   v_pair text[];
 begin
@@ -10776,7 +11422,10 @@ as $$
 declare
   v_pair crossfade.pairs;
 begin
-  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+  -- A mirror that rests in stage retired is made anew on the way back.
+  for v_pair in
+    select p.* from crossfade.pairs p where p.stage <> 'retired' order by p.name
+  loop
     begin
       perform crossfade_private.install_pair(v_pair, plans -> v_pair.name);
     exception when others then
@@ -11420,6 +12069,7 @@ declare
   v_v1 record;
   v_run bigint;
 begin
+  perform crossfade_private.refuse_retired(pair, 'compare or copy rows of');
   if v_problems <> '{}' then
     perform crossfade_private.fail(409, 'CF011',
       format('Cannot start: the tables of "%s" cannot be mirrored any more: %s', (pair).name,
@@ -12797,7 +13447,7 @@ returns integer
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case when stage in ('rampdown', 'complete') then 2 else 1 end;
+  select case when stage in ('rampdown', 'complete', 'retired') then 2 else 1 end;
 $$;
 
 comment on function crossfade_private.leader is
@@ -14130,6 +14780,7 @@ begin
       jsonb_build_object('side', side, 'max_rows', max_rows),
         'side is 1 or 2, max_rows 1 to 100000.');
   end if;
+  perform crossfade_private.refuse_retired(v_pair, 'check the converters of');
   v_pieces := crossfade_private.check_pieces(v_pair, side);
   v_keys := crossfade_private.next_keys(v_pieces, after, max_rows);
   select jsonb_build_object(
@@ -14815,7 +15466,15 @@ as $$
         from crossfade_private.key_sequences(pair) k
         cross join lateral crossfade_private.sequence_owner(k.sequence_2) o
         where o.is_identity and o.tab = ((pair).v1_table)::regclass limit 1)),
-      'one short transaction')
+      'one short transaction'),
+    (8, 'retired', format('crossfade stage set %s retired', (pair).name),
+      format(
+        'where clients still use it: %s becomes a view over version 2, which they read and write as the table; the table is kept as %s',
+        coalesce((pair).v1_view, (pair).v1_table),
+        crossfade_private.beside_name(coalesce((pair).v1_view, (pair).v1_table), '_archive')),
+      format('ACCESS EXCLUSIVE on %s: waits 0.3 s for it at a time, at most 2 s',
+        coalesce((pair).v1_view, (pair).v1_table)),
+      'milliseconds')
   ) s(n, step, command, does, lock, held);
 $$;
 
@@ -16023,16 +16682,38 @@ comment on function crossfade_private.traffic_series is
 
 -- What the data, the shadow reads and the row level security say against the next stage.
 
+create or replace function crossfade_private.stages()
+returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired'];
+$$;
+
+comment on function crossfade_private.stages is
+  'The stages, from the beginning of a migration to its end.';
+
 create or replace function crossfade_private.stage_number(stage text)
 returns integer
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array_position(array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'], stage);
+  select array_position(crossfade_private.stages(), stage);
 $$;
 
 comment on function crossfade_private.stage_number is
-  'Place of a stage, 1 (off) to 6 (complete); null for an unknown one.';
+  'Place of a stage, 1 (off) to 7 (retired); null for an unknown one.';
+
+create or replace function crossfade_private.next_stage(stage text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (crossfade_private.stages())[crossfade_private.stage_number(stage) + 1];
+$$;
+
+comment on function crossfade_private.next_stage is
+  'The stage that comes after this one; null after the last.';
 
 create or replace function crossfade_private.blocker(code text, message text, hint text)
 returns jsonb
@@ -16141,6 +16822,192 @@ end $$;
 comment on function crossfade_private.rls_blockers is
   'Why the row-level security of the two tables does not allow live.';
 
+-- stages/retirement.sql ---------------------------------------------------------------------------
+
+-- What keeps V1 from being retired into a view of its name.
+
+create or replace function crossfade_private.view_problems(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('converter_called', format(
+      'the text of converter %s cannot stand in a view: %s', c.name, q.pieces ->> c.piece),
+    'Change it as that says and register the pair again.')
+  from crossfade_private.pair_pieces q
+  cross join lateral (
+    values ('called', (view_problems.pair).to_v1), ('called_back', (view_problems.pair).to_v2)
+  ) c(piece, name)
+  where q.pair = (view_problems.pair).name and q.side = 2 and q.pieces ->> c.piece is not null
+  union all
+  select crossfade_private.blocker('converter_keeps', format(
+      'converter %s takes values from the stored row of version 1 (%s), which a view does not have',
+      (view_problems.pair).to_v1, coalesce((
+        select string_agg(c, ', ' order by c)
+        from jsonb_array_elements_text(nullif(q.pieces -> 'reads_counterpart', 'null')) c),
+        'the whole row')),
+    'Give version 2 a place for them, and register the pair again.')
+  from crossfade_private.pair_pieces q
+  where q.pair = (view_problems.pair).name and q.side = 2
+    and q.pieces -> 'reads_counterpart' is distinct from '[]'
+    and q.pieces ->> 'called' is null
+  union all
+  select crossfade_private.blocker('name_taken', format('%s exists already', n.name),
+    'Rename it: stage retired needs the name.')
+  from unnest(array['_archive', '_to_be']) s(suffix)
+  cross join lateral crossfade_private.beside_name((view_problems.pair).v1_table, s.suffix) n(name)
+  where to_regclass(n.name) is not null;
+$$;
+
+comment on function crossfade_private.view_problems is
+  'Why no view can take the place of V1.';
+
+create or replace function crossfade_private.bound_dependents(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with v1 as (
+    select c.oid, c.reltype, y.typarray
+    from pg_catalog.pg_class c join pg_catalog.pg_type y on y.oid = c.reltype
+    where c.oid = to_regclass((pair).v1_table)
+  ),
+  found as (
+    -- What looks the name up when it runs finds the view.
+    select d.kind, d.object, d.is_ignored, format(
+      '%s Or have it written: crossfade handover plan %s', d.command, (pair).name) as command
+    from crossfade_private.v1_dependents(pair) d
+    left join pg_catalog.pg_proc p on d.kind = 'function' and p.oid = d.id
+    where d.kind not in ('trigger', 'cron job') and (d.kind <> 'function'
+      or p.prosqlbody is not null)
+    union all
+    select 'publication', p.name, (pair).options -> 'ignore_dependents' ? p.name,
+      format('alter publication %I drop table %s;', p.name, (pair).v1_table)
+    from v1 cross join lateral crossfade_private.publications_of(v1.oid) p
+    where p.is_named
+      and p.name in (
+        select q.name from crossfade_private.publications_of(to_regclass((pair).v2_table)) q)
+    union all
+    select 'parameter', p.oid::regprocedure::text, (pair).options -> 'ignore_dependents'
+      ? p.oid::regprocedure::text, format('select pg_get_functiondef(%L::regprocedure);',
+      p.oid::regprocedure)
+    from v1
+    join pg_catalog.pg_proc p on p.proargtypes::oid[] && array[v1.reltype, v1.typarray]
+    where p.pronamespace <> 'crossfade_private'::regnamespace
+      and p.oid not in (
+        select crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]))
+    union all
+    select 'column', format('%s.%I', a.attrelid::regclass, a.attname), (pair).options
+      -> 'ignore_dependents' ? format('%s.%I', a.attrelid::regclass, a.attname),
+      format('alter table %s alter column %I type jsonb using to_jsonb(%2$I);',
+        a.attrelid::regclass, a.attname)
+    from v1
+    join pg_catalog.pg_attribute a on a.atttypid in (v1.reltype, v1.typarray) and a.attnum > 0
+      and not a.attisdropped
+    join pg_catalog.pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p')
+  )
+  select crossfade_private.blocker('v1_bound', format(
+      '%s bound to the table %s and would not follow its name: %s %s',
+      case count(*) when 1 then '1 object is' else count(*) || ' objects are' end,
+      (pair).v1_table, f.kind, string_agg(f.object, ', ' order by f.object)),
+    string_agg(distinct f.command, ' '))
+  from found f
+  where not coalesce(f.is_ignored, false)
+  group by f.kind;
+$$;
+
+comment on function crossfade_private.bound_dependents is
+  'What PostgreSQL binds to V1 itself and not to its name, and nobody has said to let be.';
+
+create or replace function crossfade_private.rights_for_view(pair crossfade.pairs)
+returns table (command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with granted as (
+    select distinct a.grantee, lower(a.privilege_type) as privilege
+    from pg_catalog.pg_class c
+    cross join lateral (
+      select x.grantee, x.privilege_type from pg_catalog.aclexplode(c.relacl) x
+      union all
+      select x.grantee, x.privilege_type from pg_catalog.pg_attribute b
+      cross join lateral pg_catalog.aclexplode(b.attacl) x
+      where b.attrelid = c.oid and b.attnum > 0
+    ) a
+    where c.oid = to_regclass((pair).v1_table) and a.grantee <> c.relowner
+      and a.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+  ),
+  caller as (
+    select g.grantee, g.privilege,
+      case g.grantee when 0 then 'public' else pg_get_userbyid(g.grantee)::text end as role,
+      case g.grantee when 0 then 'public'
+        else quote_ident(pg_get_userbyid(g.grantee)) end as quoted
+    from granted g
+  )
+  select format('grant %s to %s;', m.what, string_agg(m.quoted, ', ' order by m.quoted))
+  from (
+    select format('%s on %s', c.privilege, (pair).v2_table) as what, c.quoted
+    from caller c
+    where not has_table_privilege(c.role, (pair).v2_table, c.privilege)
+      and not case when c.privilege <> 'delete'
+        then has_any_column_privilege(c.role, (pair).v2_table, c.privilege) else false end
+    union
+    select format('usage on schema %I', n.nspname), c.quoted
+    from caller c
+    cross join (
+      select v.relnamespace as id from pg_catalog.pg_class v
+      where v.oid = to_regclass((pair).v2_table)
+      union
+      select p.pronamespace
+      from crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) f(id)
+      join pg_catalog.pg_proc p on p.oid = f.id
+      where f.id not in (to_regproc((pair).to_v2), to_regproc((pair).to_v1))
+    ) s
+    join pg_catalog.pg_namespace n on n.oid = s.id
+    where not has_schema_privilege(c.role, n.oid, 'usage')
+    union
+    select format('execute on function %s', f.id::regprocedure), c.quoted
+    from caller c
+    cross join lateral crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) f(id)
+    where f.id not in (to_regproc((pair).to_v2), to_regproc((pair).to_v1))
+      and not has_function_privilege(c.role, f.id, 'execute')
+    union
+    select format('usage on sequence %s', s.sequence), c.quoted
+    from caller c
+    join pg_catalog.pg_attribute a on a.attrelid = to_regclass((pair).v1_table) and a.attnum > 0
+    cross join lateral crossfade_private.view_sequence(pair, a.attname) s(sequence)
+    where c.privilege = 'insert' and s.sequence is not null
+      and not has_sequence_privilege(c.role, s.sequence, 'usage')
+  ) m
+  group by m.what;
+$$;
+
+comment on function crossfade_private.rights_for_view is
+  'Grants that those who may use V1 lack for a view of its name, which asks for their own rights on V2, on the sequence of a key and on what the converters call.';
+
+create or replace function crossfade_private.retirement_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.view_problems(pair)
+  union all
+  select crossfade_private.bound_dependents(pair)
+  union all
+  select crossfade_private.blocker('rights', format(
+      'a view asks for the rights of its callers, and they lack %s of them', count(*)),
+    string_agg(r.command, ' ' order by r.command))
+  from crossfade_private.rights_for_view(pair) r
+  having count(*) > 0
+  union all
+  select d.b
+  from crossfade_private.data_blockers(pair) d(b)
+  where d.b ->> 'code' in ('open_mismatches', 'open_failures');
+$$;
+
+comment on function crossfade_private.retirement_blockers is
+  'What stands between stage complete and retired, but for what every stage asks.';
+
 -- stages/blockers.sql -----------------------------------------------------------------------------
 
 -- Everything that keeps a pair from the next stage.
@@ -16151,8 +17018,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_next text := (array['dualwrite', 'shadow', 'live', 'rampdown',
-    'complete'])[crossfade_private.stage_number((pair).stage)];
+  v_next text := crossfade_private.next_stage((pair).stage);
   v_cohort crossfade.cohorts;
   v_problem text;
 begin
@@ -16208,6 +17074,9 @@ begin
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
       format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'retired' then
+    return query select crossfade_private.retirement_blockers(pair);
   end if;
   if stage = 'complete' then
     return query select crossfade_private.blocker('v1_written', b.message, b.hint)
@@ -16447,6 +17316,127 @@ end $$;
 comment on function crossfade_private.return_sequences is
   'Undo own_sequences, on the way back from complete. The same locks.';
 
+-- stages/swapping.sql -----------------------------------------------------------------------------
+
+-- Stage retired: the exchange of V1 and the view of its name, there and back.
+
+create or replace function crossfade_private.await_turn(statements text[])
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Whoever comes after this queues behind it: a short wait, again and again, keeps them going.
+set lock_timeout = '300ms'
+as $$
+begin
+  for v_attempt in 1..6 loop
+    begin
+      for v_place in 1..cardinality(statements) loop
+        execute statements[v_place];
+      end loop;
+      return;
+    exception when lock_not_available or deadlock_detected then
+      if v_attempt = 6 then
+        raise;
+      end if;
+      perform pg_sleep(0.1);
+    end;
+  end loop;
+end $$;
+
+comment on function crossfade_private.await_turn is
+  'Execute statements that take strong locks, all of them or, after 2 s of short attempts, none (55P03).';
+
+create or replace function crossfade_private.prepare_views(pairs crossfade.pairs[])
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+begin
+  foreach v_pair in array pairs loop
+    perform crossfade_private.make_view(v_pair);
+  end loop;
+  -- Order matters: V1 and not V2 first, which its writers would never leave free.
+  perform crossfade_private.await_turn(array(
+    select format('lock table %s in access exclusive mode', p.v1_table) from unnest(pairs) p));
+end $$;
+
+comment on function crossfade_private.prepare_views is
+  'Make the views that take the place of V1 of some pairs, and then hold all V1: what follows takes milliseconds.';
+
+create or replace function crossfade_private.rename_v1(
+  pair crossfade.pairs, to_name text, view_name text
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_knows boolean;
+begin
+  v_knows := (pair).converter_hash = crossfade_private.converter_hash((pair).to_v2, (pair).to_v1);
+  execute format('alter table %s rename to %I', (pair).v1_table, (parse_ident(to_name))[2]);
+  perform set_config('crossfade.engine', 'on', true);
+  -- Definitions of converters name their types: only those are called otherwise now.
+  update crossfade.pairs p
+  set v1_table = to_name, v1_view = view_name,
+    converter_hash = case when v_knows
+      then crossfade_private.converter_hash(p.to_v2, p.to_v1) else p.converter_hash end,
+    verified_converter_hash = case when v_knows and p.verified_converter_hash = p.converter_hash
+      then crossfade_private.converter_hash(p.to_v2, p.to_v1) else p.verified_converter_hash end
+  where p.name = (rename_v1.pair).name;
+  perform set_config('crossfade.engine', '', true);
+end $$;
+
+comment on function crossfade_private.rename_v1 is
+  'Give the table of V1 another name, and the row of the pair with it. ACCESS EXCLUSIVE on it.';
+
+create or replace function crossfade_private.swap_in_view(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.rename_v1(pair,
+    crossfade_private.beside_name((pair).v1_table, '_archive'), (pair).v1_table);
+  execute format('alter view %s rename to %I',
+    crossfade_private.beside_name((pair).v1_table, '_to_be'),
+    (parse_ident((pair).v1_table))[2]);
+  perform pg_notify('pgrst', 'reload schema');
+end $$;
+
+comment on function crossfade_private.swap_in_view is
+  'V1 becomes the archive, and the view that prepare_views made takes its name.';
+
+create or replace function crossfade_private.swap_back_tables(pairs crossfade.pairs[])
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair crossfade.pairs;
+begin
+  -- Order matters: the view first, which its writers hold before they hold V2. Under another name
+  -- it is out of their way.
+  perform crossfade_private.await_turn(array(
+    select format('alter view %s rename to %I', p.v1_view, (
+      parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p));
+  foreach v_pair in array pairs loop
+    execute format('drop view %s', crossfade_private.beside_name(v_pair.v1_view, '_to_be'));
+    execute format('drop function crossfade_private.mirror_%s_v1_view()', v_pair.name);
+    perform crossfade_private.rename_v1(v_pair, v_pair.v1_view, null);
+    -- A release that came meanwhile has left its mirror alone, which names V1.
+    if v_pair.generator <> crossfade_private.generator() then
+      perform crossfade_private.install_pair(crossfade_private.get_pair(v_pair.name));
+    end if;
+  end loop;
+  perform pg_notify('pgrst', 'reload schema');
+end $$;
+
+comment on function crossfade_private.swap_back_tables is
+  'The views go, and the archives of some pairs get their names again, with the rows they had.';
+
 -- stages/changing.sql -----------------------------------------------------------------------------
 
 -- The parts of a change of stage.
@@ -16480,7 +17470,19 @@ as $$
 declare
   v_blockers jsonb;
 begin
-  if (pair).stage <> 'complete' then
+  if (pair).stage = 'retired' and stage <> 'complete' then
+    perform crossfade_private.refuse_stage(pair, stage, jsonb_build_array(
+      crossfade_private.blocker('stage_order', 'from retired the way back leads to complete',
+        format('crossfade stage set %s complete --reason "..."', (pair).name))));
+  elsif (pair).stage = 'retired' then
+    select jsonb_agg(crossfade_private.blocker('view_dependents',
+      format('%s %s depends on the view %s, which goes', d.kind, d.object, (pair).v1_view),
+      d.command)) into v_blockers
+    from crossfade_private.catalog_dependents(to_regclass((pair).v1_view)) d;
+  end if;
+  if v_blockers is not null then
+    perform crossfade_private.refuse_stage(pair, stage, v_blockers);
+  elsif (pair).stage <> 'complete' then
     return;
   end if;
   -- V1 is an archive by now: it must be current again before anything may be served from it.
@@ -16501,7 +17503,7 @@ begin
 end $$;
 
 comment on function crossfade_private.check_way_back is
-  'Only complete has preconditions on the way back (CF005).';
+  'Only complete and retired have preconditions on the way back (CF005).';
 
 create or replace function crossfade_private.check_group_way_back(
   pair crossfade.pairs, stage text
@@ -16517,7 +17519,8 @@ declare
     select o.name from crossfade.pairs o
     where o.name <> (check_group_way_back.pair).name and case
       -- An archive that refuses writes would refuse what foreign keys do to it.
-      when (check_group_way_back.pair).stage = 'complete' then o.stage = 'complete' and o.name in (
+      when (check_group_way_back.pair).stage = 'complete' then o.stage in ('complete', 'retired')
+        and o.name in (
         select crossfade_private.group_of((check_group_way_back.pair).name))
       -- Rows would refer to rows that are mirrored no more.
       when check_group_way_back.stage = 'off' then o.stage <> 'off' and exists (
@@ -16547,7 +17550,9 @@ declare
   v_moved jsonb := '[]'::jsonb;
 begin
   -- Order matters: who takes from which sequence first, then past what it must be.
-  if stage = 'complete' then
+  if 'retired' in (stage, (pair).stage) then
+    return (pair).moved_sequences; -- between complete and retired version 2 leads
+  elsif stage = 'complete' then
     v_moved := crossfade_private.own_sequences(pair);
     perform crossfade_private.lead_sequences(pair, 2);
   elsif (pair).stage = 'complete' then
@@ -16575,7 +17580,7 @@ declare
     (pair).stage);
   v_mirror text := case
     when stage = 'off' then 'off'
-    when stage = 'complete' then 'archived'
+    when stage in ('complete', 'retired') then 'archived'
     -- Its rows refer to rows that are not copied yet: every write would fail. Nothing is lost: its
     -- backfill comes after theirs, and begins by switching its mirror on.
     when (pair).stage = 'off' and exists (
@@ -16594,6 +17599,9 @@ begin
     -- is not known.
     execute format('select exists (select from %s)', (pair).v2_table) into v_unproven;
   end if;
+  if stage = 'retired' then
+    perform crossfade_private.swap_in_view(pair);
+  end if;
   update crossfade_private.mirror_state m
   set mirror = v_mirror,
     unproven = case (enter_stage.pair).stage when 'off' then v_unproven else m.unproven end,
@@ -16608,9 +17616,10 @@ begin
     stage_xid = case when p.stage <> 'off' then p.stage_xid end,
     last_backfill_at = case when enter_stage.stage <> 'off' then p.last_backfill_at end,
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
-    full_since = case when enter_stage.stage in ('rampdown', 'complete')
+    full_since = case when enter_stage.stage in ('rampdown', 'complete', 'retired')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    needs_reverse_backfill = p.needs_reverse_backfill
+      or enter_stage.stage in ('complete', 'retired'),
     moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
@@ -16621,10 +17630,12 @@ begin
     update crossfade.cohorts c set percentage = 0 where c.pair = v_row.name and c.percentage <> 0;
     perform set_config('crossfade.stepping', v_stepping, true);
   end if;
-  if stage = 'off' then
-    update crossfade.runs r set state = 'cancelled', reason = 'stage off',
+  if stage in ('off', 'retired') then
+    update crossfade.runs r set state = 'cancelled', reason = format('stage %s', v_row.stage),
       finished_at = clock_timestamp()
     where r.pair = v_row.name and r.state in ('running', 'paused');
+  end if;
+  if stage = 'off' then
     delete from crossfade_private.tombstones z where z.pair = v_row.name;
     update crossfade_private.mirror_state m set tombstones = false where m.pair = v_row.name
       and m.tombstones;
@@ -16704,6 +17715,9 @@ begin
       (select string_agg(p.name, '", "') from unnest(pairs) p)),
       jsonb_build_object('pair', (pairs[1]).name), 'The same command with --confirm.');
   end if;
+  if stage = 'retired' then
+    perform crossfade_private.prepare_views(pairs);
+  end if;
   foreach v_pair in array pairs loop
     perform crossfade_private.enter_stage(v_pair, stage);
   end loop;
@@ -16729,7 +17743,7 @@ begin
   if crossfade_private.stage_number(stage) is null then
     perform crossfade_private.fail(400, 'CF012', format('Unknown stage "%s"', stage),
       jsonb_build_object('stage', stage),
-      'Stages: off, dualwrite, shadow, live, rampdown, complete.');
+      format('Stages: %s.', array_to_string(crossfade_private.stages(), ', ')));
   end if;
   perform crossfade_private.require_reason(reason, format('set "%s" to %s',
     array_to_string(pair_names, '", "'), stage));
@@ -16767,6 +17781,8 @@ begin
     end if;
     perform crossfade_private.check_way_back(v_pair, stage);
   end loop;
+  perform crossfade_private.swap_back_tables(array(
+    select p from unnest(v_back) p where p.stage = 'retired'));
   foreach v_pair in array coalesce(v_back, '{}') loop
     perform crossfade_private.enter_stage(v_pair, stage);
   end loop;
@@ -16795,7 +17811,7 @@ begin
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1, and that into retired V1 and out of it the view of its name are held ACCESS EXCLUSIVE for milliseconds, after up to 2 s of short attempts (55P03).';
 
 create or replace function crossfade.set_group_stage(
   name text, stage text, reason text, confirm boolean default false
@@ -16951,9 +17967,9 @@ begin
     perform crossfade_private.refuse_pair_edit(
       old.name, 'delete the row', 'crossfade.unregister_pair(pair, reason)');
   end if;
-  if row(new.name, new.v1_table, new.v2_table, new.to_v2, new.to_v1, new.key_columns,
+  if row(new.name, new.v1_table, new.v1_view, new.v2_table, new.to_v2, new.to_v1, new.key_columns,
       new.v2_key_columns)
-    is distinct from row(old.name, old.v1_table, old.v2_table, old.to_v2, old.to_v1,
+    is distinct from row(old.name, old.v1_table, old.v1_view, old.v2_table, old.to_v2, old.to_v1,
       old.key_columns, old.v2_key_columns) then
     perform crossfade_private.refuse_pair_edit(old.name, 'change name, tables, key or converters',
       'crossfade.register_pair(...), after crossfade.unregister_pair when it is not the converters');
@@ -16961,7 +17977,9 @@ begin
   select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = new.name;
   if new.stage <> old.stage and (
     (new.stage = 'off') is distinct from (v_mirror = 'off')
-    or (new.stage = 'complete') is distinct from (v_mirror in ('archived', 'reverse'))) then
+    or (new.stage = 'retired') is distinct from (new.v1_view is not null)
+    or (new.stage in ('complete', 'retired'))
+      is distinct from (v_mirror in ('archived', 'reverse'))) then
     perform crossfade_private.refuse_pair_edit(
       old.name, 'set the stage', 'crossfade.set_stage(pair, stage, reason)');
   end if;
@@ -17368,7 +18386,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- In rampdown and complete everybody is on V2, whatever the cohort says.
   select crossfade_private.stage_number(step_order.stage) * 1000
-    + case when step_order.stage in ('rampdown', 'complete') then 100
+    + case when step_order.stage in ('rampdown', 'complete', 'retired') then 100
       when step_order.stage = 'live' then step_order.percentage else 0 end;
 $$;
 
@@ -17716,8 +18734,7 @@ as $$
       || jsonb_build_object('pair', (m.pair).name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
     from moving m
     cross join lateral crossfade_private.own_blockers(m.pair,
-      (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
-        crossfade_private.stage_number((rollout_waits.pair).stage)]) b
+      crossfade_private.next_stage((rollout_waits.pair).stage)) b
     -- On the way through live the percentage rises first.
     where b ->> 'code' <> 'percentage' or (m.pair).name <> (rollout_waits.pair).name
   )
@@ -17919,7 +18936,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
+  v_stages text[] := crossfade_private.stages();
   v_flag record;
 begin
   -- Flags first: whoever the step lets in finds them as the step wants them.
@@ -18533,7 +19550,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
+  v_stages text[] := crossfade_private.stages();
   v_at integer := array_position(v_stages, (crossfade_private.get_pair(pair)).stage);
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin
@@ -18660,7 +19677,7 @@ declare
   v_to_percentage numeric := 0;
 begin
   -- Complete has no instant way back: V1 is an archive. An emergency can still stop its flags.
-  if v_stage = 'complete' then
+  if v_stage in ('complete', 'retired') then
     return;
   end if;
   if level = 'PARTIAL' then
@@ -18763,13 +19780,14 @@ begin
     end if;
   elsif scope is distinct from '*' then
     v_pair := crossfade_private.get_pair(scope);
-    if v_pair.stage = 'complete' and level <> 'EMERGENCY' then
+    if v_pair.stage in ('complete', 'retired') and level <> 'EMERGENCY' then
       perform crossfade_private.fail(
         409, 'CF005',
-        format('Cannot roll "%s" back: stage complete has no instant way back', scope),
+        format('Cannot roll "%s" back: stage %s has no instant way back to version 1', scope,
+          v_pair.stage),
         jsonb_build_object('pair', scope, 'stage', v_pair.stage, 'blockers', jsonb_build_array(
           crossfade_private.blocker('archived', 'V1 is a read-only archive', ''))),
-        'Run a reverse backfill and a clean verify, then set the stage to rampdown.');
+        'In stage complete run a reverse backfill and a clean verify, then set it to rampdown.');
     end if;
   end if;
 end $$;
@@ -19318,8 +20336,7 @@ as $$
   from crossfade_private.mirror_state m
   join crossfade.cohorts c on c.pair = m.pair
   cross join lateral (
-    select (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
-      crossfade_private.stage_number((pair_json.pair).stage)] stage
+    select crossfade_private.next_stage((pair_json.pair).stage) stage
   ) n
   where m.pair = (pair_json.pair).name;
 $$;
@@ -19385,8 +20402,7 @@ begin
         group by m.name
       ) g
       cross join lateral (
-        select (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
-          crossfade_private.stage_number(g.stage)] as stage
+        select crossfade_private.next_stage(g.stage) as stage
       ) n),
     'flags_version', crossfade.flags_version());
 end $$;
@@ -19748,7 +20764,7 @@ as $$
     ('triggers',
       '72fa097f4d09704235df910cbf28f3bfe8643107f01324e41b90396f825a1c1d'),
     ('v1_dependents',
-      '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
+      '9c93b301f0829a69ffa7571eec9dc71c9254bdec2f249f2ccd5c084036c12f26');
 $$;
 
 comment on function crossfade_private.known_checks is

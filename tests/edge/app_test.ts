@@ -16,8 +16,8 @@ function rows(chat: Chat): [number, number] {
   return [chat.store.tables[1].size, chat.store.tables[2].size];
 }
 
-for (const stage of ["off", "dualwrite", "shadow", "live", "rampdown", "complete"]) {
-  const backend = ["live", "rampdown", "complete"].includes(stage) ? "2" : "1";
+for (const stage of ["off", "dualwrite", "shadow", "live", "rampdown", "complete", "retired"]) {
+  const backend = ["live", "rampdown", "complete", "retired"].includes(stage) ? "2" : "1";
   for (const wire of [1, 2]) {
     Deno.test(`stage ${stage} serves V${wire} clients from backend ${backend}`, async () => {
       const chat = makeChat({ stage });

@@ -30,7 +30,8 @@ _CHANGES = """  if not exists (select from pg_catalog.pg_attribute a
     alter table crossfade.kill_switches add column remark text;
     alter table crossfade.pairs drop constraint stage_is_known;
     alter table crossfade.pairs add constraint stage_is_known check (
-      stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired'));
+      stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired',
+        'forgotten'));
   end if;
   perform crossfade_private.refresh_pairs("""
 
@@ -67,7 +68,7 @@ def next_release(folder: Path) -> str:
     pairs, switches = schema / "tables" / "pairs.sql", schema / "tables" / "kill_switches.sql"
     last = "registered_at timestamptz not null default clock_timestamp(),\n"
     change(pairs, last, f"{last}  remark text,\n")
-    change(pairs, "'rampdown', 'complete')\n", "'rampdown', 'complete', 'retired')\n")
+    change(pairs, "'complete', 'retired')\n", "'complete', 'retired', 'forgotten')\n")
     change(pairs, "comment on table crossfade.pairs is", _NEW_TABLE)
     change(switches, "  reason text,\n", "  reason text,\n  remark text,\n")
     change(schema / "refresh.sql", "  perform crossfade_private.refresh_pairs(", _CHANGES)

@@ -129,6 +129,7 @@ def test_the_plan_says_what_will_run_and_changes_nothing(scratch: Connection) ->
     assert digest(scratch) == before
     assert [step["step"] for step in plan["steps"]] == [
         "dualwrite", "backfill", "shadow", "verify", "live", "rampdown", "complete",
+        "retired",
     ]  # fmt: skip
     assert (plan["measured"]["rows"], plan["measured"]["error"]) == (300, None)
     assert plan["measured"]["rows_per_s"] > 0

@@ -31,7 +31,7 @@ USERS = (
 AGENTS = ("agent-7", "ágent", "", None)
 SWITCHES = ("stop_a", "stop_b", "Stop_c", "стоп")
 NAMES = ("alpha", "beta", "Gamma", "größe-数", "😀flag", "zeta")
-STAGES = ("off", "dualwrite", "shadow", "live", "live", "rampdown", "complete")
+STAGES = ("off", "dualwrite", "shadow", "live", "live", "rampdown", "complete", "retired")
 
 
 def ids(dice: random.Random, known: tuple[str | None, ...]) -> list[str]:

@@ -173,5 +173,5 @@ def test_the_next_step_says_what_is_missing() -> None:
     assert next_step(off, overview(off)).target == "stage dualwrite"
     blocked = replace(off, blockers=(Blocker("x", "no backfill yet"),))
     assert next_step(blocked, overview(blocked)).waits == ("no backfill yet",)
-    done = pair(stage=Stage.COMPLETE)
-    assert "complete" in next_step(done, overview(done)).target
+    done = pair(stage=Stage.RETIRED)
+    assert "over" in next_step(done, overview(done)).target

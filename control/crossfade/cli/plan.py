@@ -51,7 +51,11 @@ def render(found: PairPlan) -> str:
             ((step.step, step.lock, step.held, step.command) for step in found.steps),
         ),
         _backfill(found),
-        *(f"{step.step} means: {step.does}." for step in found.steps if step.step == "complete"),
+        *(
+            f"{step.step} means: {step.does}."
+            for step in found.steps
+            if step.step in ("complete", "retired")
+        ),
         f"The SQL itself: crossfade plan {found.pair} --sql",
     ]
     return "\n\n".join(part for part in parts if part)

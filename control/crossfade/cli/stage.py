@@ -14,7 +14,7 @@ from crossfade.contract import Stage
 from crossfade.errors import InvalidValueError, StageRefusedError
 from crossfade.models import PairStatus
 
-app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... complete.")
+app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... retired.")
 StageWanted = Annotated[Stage, typer.Argument(help="The stage to enter.", show_default=False)]
 Confirm = Annotated[
     bool, typer.Option("--confirm", help="Confirm the steps that ask for it, as complete does.")

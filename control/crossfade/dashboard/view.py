@@ -62,7 +62,14 @@ class View:
     def pairs(self) -> tuple[PairOverview, ...]:
         """Those with traffic on V2 first. Never by trouble: nothing moves under a finger."""
         found = self.overview.pairs if self.overview else ()
-        order = (Stage.LIVE, Stage.RAMPDOWN, Stage.SHADOW, Stage.DUALWRITE, Stage.COMPLETE)
+        order = (
+            Stage.LIVE,
+            Stage.RAMPDOWN,
+            Stage.SHADOW,
+            Stage.DUALWRITE,
+            Stage.COMPLETE,
+            Stage.RETIRED,
+        )
         return tuple(
             sorted(found, key=lambda p: order.index(p.stage) if p.stage in order else len(order))
         )

@@ -10,6 +10,7 @@ declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_before text := v_pair.generator;
 begin
+  perform crossfade_private.refuse_retired(v_pair, 'refresh');
   v_pair := crossfade_private.install_pair(v_pair);
   return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_pair.generator,
     'flags_version', crossfade.flags_version());
@@ -27,7 +28,9 @@ declare
   v_pair crossfade.pairs;
   v_plans jsonb := '{}'::jsonb;
 begin
-  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+  for v_pair in
+    select p.* from crossfade.pairs p where p.stage <> 'retired' order by p.name
+  loop
     begin
       v_plans := v_plans || jsonb_build_object(
         v_pair.name, crossfade_private.plan_mirrors(v_pair));
@@ -73,6 +76,7 @@ declare
   v_tables text[][] := array(
     select array[p.v1_table, p.v2_table] from crossfade.pairs p
     where to_regclass(p.v1_table) is not null and to_regclass(p.v2_table) is not null
+      and p.stage <> 'retired'
     order by p.name);
   v_pair text[];
 begin
@@ -95,7 +99,10 @@ as $$
 declare
   v_pair crossfade.pairs;
 begin
-  for v_pair in select p.* from crossfade.pairs p order by p.name loop
+  -- A mirror that rests in stage retired is made anew on the way back.
+  for v_pair in
+    select p.* from crossfade.pairs p where p.stage <> 'retired' order by p.name
+  loop
     begin
       perform crossfade_private.install_pair(v_pair, plans -> v_pair.name);
     exception when others then

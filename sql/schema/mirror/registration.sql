@@ -17,8 +17,10 @@ declare
 begin
   select p.* into v_known from crossfade.pairs p where p.name = register_pair.name
   for no key update;
-  if found and (v_known.v1_table, v_known.v2_table, v_known.key_columns, v_known.v2_key_columns)
-    is distinct from (v_row.v1_table, v_row.v2_table, v_row.key_columns, v_row.v2_key_columns) then
+  perform crossfade_private.refuse_retired(v_known, 'register');
+  if (v_known).name is not null and (v_known.v1_table, v_known.v2_table, v_known.key_columns,
+      v_known.v2_key_columns) is distinct from (v_row.v1_table, v_row.v2_table,
+      v_row.key_columns, v_row.v2_key_columns) then
     perform crossfade_private.fail(409, 'CF016',
       format('Pair "%s" exists with other tables or another key', name),
       jsonb_build_object('pair', name, 'v1', v_known.v1_table, 'v2', v_known.v2_table, 'key',
@@ -84,7 +86,7 @@ begin
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot remove pair "%s": it is in stage %s', pair, v_pair.stage),
       jsonb_build_object('pair', pair, 'stage', v_pair.stage),
-        'Set the stage to off (or complete) first.');
+        'Set the stage to off (or complete) first: crossfade stage set PAIR STAGE.');
   end if;
   if v_policies <> '{}' then
     perform crossfade_private.fail(409, 'CF005',

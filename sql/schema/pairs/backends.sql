@@ -23,13 +23,13 @@ begin
     v_gate := crossfade.evaluate_flag(v_pair.gate_flag, context);
   end if;
   return query values
-    -- In stage complete V1 is an archive, so no switch can serve it.
-    (1, 'kill_switch', v_pair.stage <> 'complete' and exists (
+    -- From stage complete on V1 is an archive, so no switch can serve it.
+    (1, 'kill_switch', v_pair.stage not in ('complete', 'retired') and exists (
       select from crossfade.kill_switches k
       where k.engaged and (k.overrides_all or k.fences and coalesce(k.pair = pair_name, true))
     ), 1, 'DISABLED', '{}'::jsonb),
-    (2, 'stage', v_pair.stage in ('off', 'dualwrite', 'shadow', 'complete'),
-      case v_pair.stage when 'complete' then 2 else 1 end, 'STATIC', '{}'),
+    (2, 'stage', v_pair.stage not in ('live', 'rampdown'),
+      case when v_pair.stage in ('complete', 'retired') then 2 else 1 end, 'STATIC', '{}'),
     (3, 'gate_flag', v_gate -> 'value' is not distinct from 'false', 1, v_gate ->> 'reason', '{}'),
     (4, 'stage', v_pair.stage = 'rampdown', 2, 'STATIC', '{}'),
     (5, 'deny', coalesce(v_user = any (v_cohort.denied_user_ids), false)

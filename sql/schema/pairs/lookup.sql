@@ -22,6 +22,25 @@ end $$;
 comment on function crossfade_private.get_pair is
   'The pair''s row; CF001 with the known names when there is none.';
 
+create or replace function crossfade_private.refuse_retired(pair crossfade.pairs, what text)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if (pair).stage = 'retired' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot %s "%s": it is in stage retired, where %s is a view over version 2', what,
+        (pair).name, (pair).v1_view),
+      jsonb_build_object('pair', (pair).name, 'stage', (pair).stage),
+      format('crossfade stage set %s complete --reason "..." brings the table back.',
+        (pair).name));
+  end if;
+end $$;
+
+comment on function crossfade_private.refuse_retired is
+  'CF005 for what needs two tables under their own names.';
+
 create or replace trigger crossfade_on_pair_change
 after insert or delete or update of stage, gate_flag, to_v2, to_v1, latched_at, step
   on crossfade.pairs

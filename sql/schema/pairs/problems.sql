@@ -112,7 +112,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('its mirror was made by crossfade %s and not by %s',
     coalesce(nullif((pair).generator, ''), 'of unknown release'), crossfade_private.generator())
-  where (pair).generator <> crossfade_private.generator()
+  where (pair).generator <> crossfade_private.generator() and (pair).stage <> 'retired'
   union all
   select format('%s has triggers (%s) for which its mirror was not made', u.tab,
     array_to_string(n.kinds, ', '))

@@ -36,7 +36,7 @@ declare
   v_to_percentage numeric := 0;
 begin
   -- Complete has no instant way back: V1 is an archive. An emergency can still stop its flags.
-  if v_stage = 'complete' then
+  if v_stage in ('complete', 'retired') then
     return;
   end if;
   if level = 'PARTIAL' then
@@ -139,13 +139,14 @@ begin
     end if;
   elsif scope is distinct from '*' then
     v_pair := crossfade_private.get_pair(scope);
-    if v_pair.stage = 'complete' and level <> 'EMERGENCY' then
+    if v_pair.stage in ('complete', 'retired') and level <> 'EMERGENCY' then
       perform crossfade_private.fail(
         409, 'CF005',
-        format('Cannot roll "%s" back: stage complete has no instant way back', scope),
+        format('Cannot roll "%s" back: stage %s has no instant way back to version 1', scope,
+          v_pair.stage),
         jsonb_build_object('pair', scope, 'stage', v_pair.stage, 'blockers', jsonb_build_array(
           crossfade_private.blocker('archived', 'V1 is a read-only archive', ''))),
-        'Run a reverse backfill and a clean verify, then set the stage to rampdown.');
+        'In stage complete run a reverse backfill and a clean verify, then set it to rampdown.');
     end if;
   end if;
 end $$;

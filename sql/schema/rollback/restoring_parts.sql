@@ -94,7 +94,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
+  v_stages text[] := crossfade_private.stages();
   v_at integer := array_position(v_stages, (crossfade_private.get_pair(pair)).stage);
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin

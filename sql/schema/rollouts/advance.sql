@@ -9,7 +9,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_stages text[] := array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'];
+  v_stages text[] := crossfade_private.stages();
   v_flag record;
 begin
   -- Flags first: whoever the step lets in finds them as the step wants them.

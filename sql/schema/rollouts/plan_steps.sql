@@ -8,7 +8,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- In rampdown and complete everybody is on V2, whatever the cohort says.
   select crossfade_private.stage_number(step_order.stage) * 1000
-    + case when step_order.stage in ('rampdown', 'complete') then 100
+    + case when step_order.stage in ('rampdown', 'complete', 'retired') then 100
       when step_order.stage = 'live' then step_order.percentage else 0 end;
 $$;
 

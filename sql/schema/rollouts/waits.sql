@@ -162,8 +162,7 @@ as $$
       || jsonb_build_object('pair', (m.pair).name, 'blocker', b ->> 'code', 'hint', b ->> 'hint')
     from moving m
     cross join lateral crossfade_private.own_blockers(m.pair,
-      (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
-        crossfade_private.stage_number((rollout_waits.pair).stage)]) b
+      crossfade_private.next_stage((rollout_waits.pair).stage)) b
     -- On the way through live the percentage rises first.
     where b ->> 'code' <> 'percentage' or (m.pair).name <> (rollout_waits.pair).name
   )

@@ -158,6 +158,7 @@ begin
       jsonb_build_object('side', side, 'max_rows', max_rows),
         'side is 1 or 2, max_rows 1 to 100000.');
   end if;
+  perform crossfade_private.refuse_retired(v_pair, 'check the converters of');
   v_pieces := crossfade_private.check_pieces(v_pair, side);
   v_keys := crossfade_private.next_keys(v_pieces, after, max_rows);
   select jsonb_build_object(

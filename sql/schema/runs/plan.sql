@@ -110,7 +110,15 @@ as $$
         from crossfade_private.key_sequences(pair) k
         cross join lateral crossfade_private.sequence_owner(k.sequence_2) o
         where o.is_identity and o.tab = ((pair).v1_table)::regclass limit 1)),
-      'one short transaction')
+      'one short transaction'),
+    (8, 'retired', format('crossfade stage set %s retired', (pair).name),
+      format(
+        'where clients still use it: %s becomes a view over version 2, which they read and write as the table; the table is kept as %s',
+        coalesce((pair).v1_view, (pair).v1_table),
+        crossfade_private.beside_name(coalesce((pair).v1_view, (pair).v1_table), '_archive')),
+      format('ACCESS EXCLUSIVE on %s: waits 0.3 s for it at a time, at most 2 s',
+        coalesce((pair).v1_view, (pair).v1_table)),
+      'milliseconds')
   ) s(n, step, command, does, lock, held);
 $$;
 

@@ -5,7 +5,7 @@ returns integer
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case when stage in ('rampdown', 'complete') then 2 else 1 end;
+  select case when stage in ('rampdown', 'complete', 'retired') then 2 else 1 end;
 $$;
 
 comment on function crossfade_private.leader is

@@ -94,6 +94,7 @@ declare
   v_v1 record;
   v_run bigint;
 begin
+  perform crossfade_private.refuse_retired(pair, 'compare or copy rows of');
   if v_problems <> '{}' then
     perform crossfade_private.fail(409, 'CF011',
       format('Cannot start: the tables of "%s" cannot be mirrored any more: %s', (pair).name,

@@ -6,8 +6,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_next text := (array['dualwrite', 'shadow', 'live', 'rampdown',
-    'complete'])[crossfade_private.stage_number((pair).stage)];
+  v_next text := crossfade_private.next_stage((pair).stage);
   v_cohort crossfade.cohorts;
   v_problem text;
 begin
@@ -63,6 +62,9 @@ begin
     return next crossfade_private.blocker('percentage',
       format('backend 2 serves %s %%, not 100 %%', v_cohort.percentage),
       format('crossfade cohort set %s --percentage 100 --reason "..."', (pair).name));
+  end if;
+  if stage = 'retired' then
+    return query select crossfade_private.retirement_blockers(pair);
   end if;
   if stage = 'complete' then
     return query select crossfade_private.blocker('v1_written', b.message, b.hint)

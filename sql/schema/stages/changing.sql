@@ -29,7 +29,19 @@ as $$
 declare
   v_blockers jsonb;
 begin
-  if (pair).stage <> 'complete' then
+  if (pair).stage = 'retired' and stage <> 'complete' then
+    perform crossfade_private.refuse_stage(pair, stage, jsonb_build_array(
+      crossfade_private.blocker('stage_order', 'from retired the way back leads to complete',
+        format('crossfade stage set %s complete --reason "..."', (pair).name))));
+  elsif (pair).stage = 'retired' then
+    select jsonb_agg(crossfade_private.blocker('view_dependents',
+      format('%s %s depends on the view %s, which goes', d.kind, d.object, (pair).v1_view),
+      d.command)) into v_blockers
+    from crossfade_private.catalog_dependents(to_regclass((pair).v1_view)) d;
+  end if;
+  if v_blockers is not null then
+    perform crossfade_private.refuse_stage(pair, stage, v_blockers);
+  elsif (pair).stage <> 'complete' then
     return;
   end if;
   -- V1 is an archive by now: it must be current again before anything may be served from it.
@@ -50,7 +62,7 @@ begin
 end $$;
 
 comment on function crossfade_private.check_way_back is
-  'Only complete has preconditions on the way back (CF005).';
+  'Only complete and retired have preconditions on the way back (CF005).';
 
 create or replace function crossfade_private.check_group_way_back(
   pair crossfade.pairs, stage text
@@ -66,7 +78,8 @@ declare
     select o.name from crossfade.pairs o
     where o.name <> (check_group_way_back.pair).name and case
       -- An archive that refuses writes would refuse what foreign keys do to it.
-      when (check_group_way_back.pair).stage = 'complete' then o.stage = 'complete' and o.name in (
+      when (check_group_way_back.pair).stage = 'complete' then o.stage in ('complete', 'retired')
+        and o.name in (
         select crossfade_private.group_of((check_group_way_back.pair).name))
       -- Rows would refer to rows that are mirrored no more.
       when check_group_way_back.stage = 'off' then o.stage <> 'off' and exists (
@@ -96,7 +109,9 @@ declare
   v_moved jsonb := '[]'::jsonb;
 begin
   -- Order matters: who takes from which sequence first, then past what it must be.
-  if stage = 'complete' then
+  if 'retired' in (stage, (pair).stage) then
+    return (pair).moved_sequences; -- between complete and retired version 2 leads
+  elsif stage = 'complete' then
     v_moved := crossfade_private.own_sequences(pair);
     perform crossfade_private.lead_sequences(pair, 2);
   elsif (pair).stage = 'complete' then
@@ -124,7 +139,7 @@ declare
     (pair).stage);
   v_mirror text := case
     when stage = 'off' then 'off'
-    when stage = 'complete' then 'archived'
+    when stage in ('complete', 'retired') then 'archived'
     -- Its rows refer to rows that are not copied yet: every write would fail. Nothing is lost: its
     -- backfill comes after theirs, and begins by switching its mirror on.
     when (pair).stage = 'off' and exists (
@@ -143,6 +158,9 @@ begin
     -- is not known.
     execute format('select exists (select from %s)', (pair).v2_table) into v_unproven;
   end if;
+  if stage = 'retired' then
+    perform crossfade_private.swap_in_view(pair);
+  end if;
   update crossfade_private.mirror_state m
   set mirror = v_mirror,
     unproven = case (enter_stage.pair).stage when 'off' then v_unproven else m.unproven end,
@@ -157,9 +175,10 @@ begin
     stage_xid = case when p.stage <> 'off' then p.stage_xid end,
     last_backfill_at = case when enter_stage.stage <> 'off' then p.last_backfill_at end,
     last_clean_verify_at = case when enter_stage.stage <> 'off' then p.last_clean_verify_at end,
-    full_since = case when enter_stage.stage in ('rampdown', 'complete')
+    full_since = case when enter_stage.stage in ('rampdown', 'complete', 'retired')
       then coalesce(p.full_since, clock_timestamp()) end,
-    needs_reverse_backfill = p.needs_reverse_backfill or enter_stage.stage = 'complete',
+    needs_reverse_backfill = p.needs_reverse_backfill
+      or enter_stage.stage in ('complete', 'retired'),
     moved_sequences = v_moved
   where p.name = (enter_stage.pair).name
   returning * into v_row;
@@ -170,10 +189,12 @@ begin
     update crossfade.cohorts c set percentage = 0 where c.pair = v_row.name and c.percentage <> 0;
     perform set_config('crossfade.stepping', v_stepping, true);
   end if;
-  if stage = 'off' then
-    update crossfade.runs r set state = 'cancelled', reason = 'stage off',
+  if stage in ('off', 'retired') then
+    update crossfade.runs r set state = 'cancelled', reason = format('stage %s', v_row.stage),
       finished_at = clock_timestamp()
     where r.pair = v_row.name and r.state in ('running', 'paused');
+  end if;
+  if stage = 'off' then
     delete from crossfade_private.tombstones z where z.pair = v_row.name;
     update crossfade_private.mirror_state m set tombstones = false where m.pair = v_row.name
       and m.tombstones;

@@ -1,15 +1,37 @@
 -- What the data, the shadow reads and the row level security say against the next stage.
 
+create or replace function crossfade_private.stages()
+returns text[]
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired'];
+$$;
+
+comment on function crossfade_private.stages is
+  'The stages, from the beginning of a migration to its end.';
+
 create or replace function crossfade_private.stage_number(stage text)
 returns integer
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array_position(array['off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete'], stage);
+  select array_position(crossfade_private.stages(), stage);
 $$;
 
 comment on function crossfade_private.stage_number is
-  'Place of a stage, 1 (off) to 6 (complete); null for an unknown one.';
+  'Place of a stage, 1 (off) to 7 (retired); null for an unknown one.';
+
+create or replace function crossfade_private.next_stage(stage text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select (crossfade_private.stages())[crossfade_private.stage_number(stage) + 1];
+$$;
+
+comment on function crossfade_private.next_stage is
+  'The stage that comes after this one; null after the last.';
 
 create or replace function crossfade_private.blocker(code text, message text, hint text)
 returns jsonb

@@ -45,9 +45,9 @@ begin
     perform crossfade_private.refuse_pair_edit(
       old.name, 'delete the row', 'crossfade.unregister_pair(pair, reason)');
   end if;
-  if row(new.name, new.v1_table, new.v2_table, new.to_v2, new.to_v1, new.key_columns,
+  if row(new.name, new.v1_table, new.v1_view, new.v2_table, new.to_v2, new.to_v1, new.key_columns,
       new.v2_key_columns)
-    is distinct from row(old.name, old.v1_table, old.v2_table, old.to_v2, old.to_v1,
+    is distinct from row(old.name, old.v1_table, old.v1_view, old.v2_table, old.to_v2, old.to_v1,
       old.key_columns, old.v2_key_columns) then
     perform crossfade_private.refuse_pair_edit(old.name, 'change name, tables, key or converters',
       'crossfade.register_pair(...), after crossfade.unregister_pair when it is not the converters');
@@ -55,7 +55,9 @@ begin
   select m.mirror into v_mirror from crossfade_private.mirror_state m where m.pair = new.name;
   if new.stage <> old.stage and (
     (new.stage = 'off') is distinct from (v_mirror = 'off')
-    or (new.stage = 'complete') is distinct from (v_mirror in ('archived', 'reverse'))) then
+    or (new.stage = 'retired') is distinct from (new.v1_view is not null)
+    or (new.stage in ('complete', 'retired'))
+      is distinct from (v_mirror in ('archived', 'reverse'))) then
     perform crossfade_private.refuse_pair_edit(
       old.name, 'set the stage', 'crossfade.set_stage(pair, stage, reason)');
   end if;

@@ -50,6 +50,9 @@ begin
       (select string_agg(p.name, '", "') from unnest(pairs) p)),
       jsonb_build_object('pair', (pairs[1]).name), 'The same command with --confirm.');
   end if;
+  if stage = 'retired' then
+    perform crossfade_private.prepare_views(pairs);
+  end if;
   foreach v_pair in array pairs loop
     perform crossfade_private.enter_stage(v_pair, stage);
   end loop;
@@ -75,7 +78,7 @@ begin
   if crossfade_private.stage_number(stage) is null then
     perform crossfade_private.fail(400, 'CF012', format('Unknown stage "%s"', stage),
       jsonb_build_object('stage', stage),
-      'Stages: off, dualwrite, shadow, live, rampdown, complete.');
+      format('Stages: %s.', array_to_string(crossfade_private.stages(), ', ')));
   end if;
   perform crossfade_private.require_reason(reason, format('set "%s" to %s',
     array_to_string(pair_names, '", "'), stage));
@@ -113,6 +116,8 @@ begin
     end if;
     perform crossfade_private.check_way_back(v_pair, stage);
   end loop;
+  perform crossfade_private.swap_back_tables(array(
+    select p from unnest(v_back) p where p.stage = 'retired'));
   foreach v_pair in array coalesce(v_back, '{}') loop
     perform crossfade_private.enter_stage(v_pair, stage);
   end loop;
@@ -141,7 +146,7 @@ begin
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1, and that into retired V1 and out of it the view of its name are held ACCESS EXCLUSIVE for milliseconds, after up to 2 s of short attempts (55P03).';
 
 create or replace function crossfade.set_group_stage(
   name text, stage text, reason text, confirm boolean default false

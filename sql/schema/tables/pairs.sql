@@ -3,6 +3,7 @@
 create table if not exists crossfade.pairs (
   name text primary key,
   v1_table text not null,
+  v1_view text,
   v2_table text not null,
   to_v2 text not null,
   to_v1 text not null,
@@ -30,12 +31,16 @@ create table if not exists crossfade.pairs (
   registered_at timestamptz not null default clock_timestamp(),
   constraint pair_name_is_a_short_identifier check (name ~ '^[a-z][a-z0-9_]{0,39}$'),
   constraint stage_is_known check (
-    stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete')
+    stage in ('off', 'dualwrite', 'shadow', 'live', 'rampdown', 'complete', 'retired')
   )
 );
 
 comment on table crossfade.pairs is
   'One row per pair. Changed only by functions; step counts stage and percentage changes and labels request metrics.';
+comment on column crossfade.pairs.v1_table is
+  'The table of version 1. In stage retired its name is that of the archive.';
+comment on column crossfade.pairs.v1_view is
+  'In stage retired the name that V1 had, and which the view over V2 has now; null in the others.';
 comment on column crossfade.pairs.stage_xid is
   'Transactions below it may have written before mirroring was on, so a backfill waits until they have ended. Null after the switch until the first batch knows it: a writer that misses the switch may begin as late as its commit.';
 comment on column crossfade.pairs.stage_server_started_at is

@@ -39,7 +39,7 @@ as $$
     ('triggers',
       '72fa097f4d09704235df910cbf28f3bfe8643107f01324e41b90396f825a1c1d'),
     ('v1_dependents',
-      '090d8eeb85e554f3b046165909b7ac688df4b3ac7312e26b49c24bed94adc1f5');
+      '9c93b301f0829a69ffa7571eec9dc71c9254bdec2f249f2ccd5c084036c12f26');
 $$;
 
 comment on function crossfade_private.known_checks is

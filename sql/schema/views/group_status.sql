@@ -35,8 +35,7 @@ begin
         group by m.name
       ) g
       cross join lateral (
-        select (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
-          crossfade_private.stage_number(g.stage)] as stage
+        select crossfade_private.next_stage(g.stage) as stage
       ) n),
     'flags_version', crossfade.flags_version());
 end $$;

@@ -48,8 +48,7 @@ as $$
   from crossfade_private.mirror_state m
   join crossfade.cohorts c on c.pair = m.pair
   cross join lateral (
-    select (array['dualwrite', 'shadow', 'live', 'rampdown', 'complete'])[
-      crossfade_private.stage_number((pair_json.pair).stage)] stage
+    select crossfade_private.next_stage((pair_json.pair).stage) stage
   ) n
   where m.pair = (pair_json.pair).name;
 $$;

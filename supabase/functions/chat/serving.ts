@@ -4,6 +4,7 @@
  * @module
  */
 
+import { isOver } from "../_shared/crossfade/choose_backend.ts";
 import type { Version } from "../_shared/crossfade/contract.ts";
 import { Problem } from "../_shared/crossfade/errors.ts";
 import { StoreError } from "./store.ts";
@@ -77,7 +78,7 @@ function alternative(
   if (attempt.backend === 1) {
     return error instanceof StoreError && error.archived ? 2 : undefined;
   }
-  if (call.view.snapshot.pairs.get(pair)?.stage === "complete") return undefined;
+  if (isOver(call.view.snapshot.pairs.get(pair)?.stage)) return undefined;
   if (attempt.wrote && kind === "change") return undefined;
   return isWorthASecondTry(call, kind, error) ? 1 : undefined;
 }

@@ -14,7 +14,7 @@ from tests.sql.control import Connection, call
 from tests.sql.notes_pair import rows
 from tests.sql.things_pair import failures, verify
 
-STAGES = ["dualwrite", "shadow", "live", "rampdown", "complete"]
+STAGES = ["dualwrite", "shadow", "live", "rampdown", "complete", "retired"]
 
 
 def only_since(db: Connection, version: int, what: str) -> None:
@@ -133,6 +133,16 @@ def blockers(db: Connection, stage: str, name: str = "things") -> dict[str, str]
     return dict(found)
 
 
+def grant(db: Connection, name: str = "things") -> None:
+    """Give the callers of V1 the rights on V2 that the blocker of stage retired names."""
+    for (commands,) in rows(
+        db,
+        "select b ->> 'hint' from crossfade.pairs p, crossfade_private.stage_blockers(p, 'retired')"
+        f" b where b ->> 'code' = 'rights' and p.name = '{name}'",
+    ):
+        db.execute(commands.encode())
+
+
 def to_stage(db: Connection, stage: str, name: str = "things") -> None:
     """Walk from off to a stage by its own rules; only the waiting is left out."""
     for setting in ("shadow_min_reads", "stage_bake_s"):
@@ -144,6 +154,8 @@ def to_stage(db: Connection, stage: str, name: str = "things") -> None:
             verify(db, name)
         if step == "rampdown":
             call(db, "set_cohort", name, {"percentage": 100}, "test")
+        if step == "retired":
+            grant(db, name)
         call(db, "set_stage", name, step, "test", True)
 
 

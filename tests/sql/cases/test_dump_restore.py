@@ -284,21 +284,28 @@ def test_later_stages_come_back_as_well(
             goes_on(db, stage)
 
 
+@pytest.mark.parametrize("stage", ["complete", "retired"])
 def test_an_archive_comes_back_as_one_and_can_be_left(
-    source: Place, elsewhere: PostgresServer, tmp_path: Path
+    source: Place, elsewhere: PostgresServer, tmp_path: Path, stage: str
 ) -> None:
     with source.connect() as db:
         create(db, SHAPE.but(v2=SHAPE.v2.replace(" default nextval('public.things_id_seq')", "")))
         use_up_transactions(db)
         db.execute("insert into public.things (body) select 'n' from generate_series(1, 20)")
         register(db)
-        to_stage(db, "complete")
+        to_stage(db, stage)
         db.execute("update public.things_v2 set body = 'by V2' where id <= 5")
         before = dumped(db)
     with made(elsewhere, f"restored_{source.database}") as target:
         whole(source, target, tmp_path)
         with target.connect() as db:
             assert dumped(db) == before
+            if stage == "retired":
+                insert = "insert into public.things (body) values ('by V1') returning body, id"
+                (made_row,) = rows(db, insert)
+                assert made_row[0] == "by V1"
+                db.execute("delete from public.things where id = %s", [made_row[1]])
+                call(db, "set_stage", "things", "complete", "test")
             with refused("CF_ARCHIVED", 409):
                 db.execute("insert into public.things (body) values ('x')")
             db.execute("insert into public.things_v2 (id, body) values (50, 'by V2')")

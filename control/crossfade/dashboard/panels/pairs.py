@@ -61,7 +61,7 @@ def _stages(pair: PairOverview) -> Markup:
 
 
 def _share(pair: PairOverview) -> Markup:
-    if pair.stage in (Stage.RAMPDOWN, Stage.COMPLETE):
+    if pair.stage.rank > Stage.LIVE.rank:
         share, text = 100.0, Markup("all on V2")
     elif pair.stage is Stage.LIVE:
         share, text = float(pair.percentage), Markup("{} on V2").format(percent(pair.percentage))

@@ -37,7 +37,7 @@ export function chooseBackend(
     rule: BackendRule,
   ): BackendChoice => ({ backend, reason, rule, flags_version });
 
-  if (pair?.stage === "complete") return answer(2, "STATIC", "stage");
+  if (isOver(pair?.stage)) return answer(2, "STATIC", "stage");
   if (fenced(snapshot, name)) return answer(1, "DISABLED", "kill_switch");
   if (options.stale === true || pair?.stale === true) return answer(1, "STALE", "stale");
   if (pair === undefined || !servesV2(pair)) return answer(1, "STATIC", "stage");
@@ -47,6 +47,11 @@ export function chooseBackend(
   }
   if (pair.stage === "rampdown") return answer(2, "STATIC", "stage");
   return inCohort(pair, context, answer);
+}
+
+/** Whether backend 1 can serve nobody any more: from stage `complete` on. */
+export function isOver(stage: string | undefined): boolean {
+  return stage === "complete" || stage === "retired";
 }
 
 function servesV2(pair: Pair): boolean {

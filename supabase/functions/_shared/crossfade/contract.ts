@@ -5,7 +5,15 @@
  */
 
 /** Where a pair stands, from the beginning of a migration to its end. */
-export const STAGES = ["off", "dualwrite", "shadow", "live", "rampdown", "complete"] as const;
+export const STAGES = [
+  "off",
+  "dualwrite",
+  "shadow",
+  "live",
+  "rampdown",
+  "complete",
+  "retired",
+] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** Sizes of a rollback, smallest first. */

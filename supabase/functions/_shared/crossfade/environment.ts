@@ -14,6 +14,7 @@
  * @module
  */
 
+import { isOver } from "./choose_backend.ts";
 import { ENVIRONMENT_FLAGS, FLAGS, KILL_SWITCHES } from "./contract.ts";
 import {
   buildSnapshot,
@@ -86,7 +87,7 @@ export function readBootstrap(
     killSwitches: engageSwitches(old?.killSwitches.values() ?? [], engaged),
     pairs: [
       bootstrapPair(read, pair, percentage ?? 0),
-      ...staleRows(old?.pairs).filter((row) => row.stage === "complete" || !sets(read, row, pair)),
+      ...staleRows(old?.pairs).filter((row) => isOver(row.stage) || !sets(read, row, pair)),
     ],
     settings: old?.settings ?? new Map(),
   });

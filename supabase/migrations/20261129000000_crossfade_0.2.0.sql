@@ -8551,7 +8551,7 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
-  v_table text;
+  v_table regclass;
 begin
   execute format('create or replace trigger crossfade_archive
     before insert or update or delete or truncate on %s for each statement

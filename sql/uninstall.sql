@@ -38,6 +38,8 @@ begin
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
     join pg_catalog.pg_class c on c.oid = t.tgrelid
     where not t.tgisinternal
+      -- What a partition has of a row trigger goes with that.
+      and t.tgparentid = 0
       and n.nspname in ('crossfade', 'crossfade_private')
       and c.relnamespace not in (
         select s.oid from pg_catalog.pg_namespace s

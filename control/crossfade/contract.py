@@ -142,6 +142,14 @@ class FailurePolicy(StrEnum):
     RAISE = "raise"
 
 
+class PartitionRemoval(StrEnum):
+    """What becomes of a partition whose rows go from both tables."""
+
+    DETACH = "detach"
+    DROP = "drop"
+    TRUNCATE = "truncate"
+
+
 class MirrorMode(StrEnum):
     """What the mirror of a pair does that users do not depend on yet."""
 
@@ -250,6 +258,7 @@ RPCS: Final[tuple[str, ...]] = (
     "register_pair",
     "release_kill_switch",
     "remove_operator",
+    "remove_partition",
     "repair",
     "restore_snapshot",
     "rls_questions",

@@ -17,6 +17,7 @@ from crossfade.contract import (
     Direction,
     FailurePolicy,
     Level,
+    PartitionRemoval,
     RepairAction,
     RolloutState,
     RunState,
@@ -329,6 +330,17 @@ class Refreshed:
     pair: str
     before: str
     after: str
+    flags_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRemoved:
+    """A partition that has gone. ``rows``: counterparts deleted in the other table."""
+
+    pair: str
+    partition: str
+    how: PartitionRemoval
+    rows: int
     flags_version: int
 
 

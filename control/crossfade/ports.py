@@ -18,6 +18,7 @@ from crossfade.contract import (
     Level,
     MirrorMode,
     OperatorRole,
+    PartitionRemoval,
     Stage,
 )
 from crossfade.doctor import CheckRow, Diagnosis
@@ -42,6 +43,7 @@ from crossfade.models import (
     MonitorDriven,
     PairStatus,
     PairWrites,
+    PartitionRemoved,
     Refreshed,
     Registered,
     Repaired,
@@ -151,6 +153,11 @@ class Pairs(Protocol):
 
     def refresh_pair(self, pair: str) -> Refreshed:
         """Make its mirror anew: by the installed release, for the triggers its tables have now."""
+
+    def remove_partition(
+        self, pair: str, partition: str, *, how: PartitionRemoval, reason: str
+    ) -> PartitionRemoved:
+        """Detach, drop or truncate it, with what the other table has of its rows."""
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

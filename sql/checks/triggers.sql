@@ -1,5 +1,5 @@
 -- Is every trigger there and on: those that mirror and fence, those that guard and audit our rows?
-with sides as (
+with roots as (
   select
     p.name, 1 as side, to_regclass(p.v1_table) as tab, p.v1_table as tab_name,
     p.key_columns as key
@@ -7,6 +7,17 @@ with sides as (
   union all
   select p.name, 2, to_regclass(p.v2_table), p.v2_table, p.v2_key_columns
   from crossfade.pairs as p
+),
+
+sides as (
+  select r.name, r.side, r.tab, r.tab_name, r.key
+  from roots as r
+  union all
+  select r.name, r.side, m.id, p.name, r.key
+  from roots as r
+  inner join crossfade_private.partitions as p on r.name = p.pair and r.side = p.side
+  cross join lateral crossfade_private.table_tree(r.tab) as m
+  where p.name = m.id::text
 ),
 
 wanted as (

@@ -244,6 +244,13 @@ begin
 -- crossfade_private.converter_hash(text, text)
 -- crossfade_private.get_pair(text)
 -- crossfade_private.refuse_retired(crossfade.pairs, text)
+-- crossfade_private.is_partitioned(regclass)
+-- crossfade_private.table_tree(regclass)
+-- crossfade_private.tree_bytes(regclass)
+-- crossfade_private.planner_rows(regclass)
+-- crossfade_private.is_untouched(regclass)
+-- crossfade_private.late_partitions(crossfade.pairs)
+-- crossfade_private.partition_warnings(crossfade.pairs)
 -- crossfade_private.lock_control(boolean, text[])
 -- crossfade_private.backend_rules(text, jsonb)
 -- crossfade.choose_backend(text, jsonb)
@@ -389,12 +396,6 @@ begin
 -- crossfade_private.set_state(text, text, boolean)
 -- crossfade_private.mend_state(text)
 -- crossfade_private.open_or_close(text)
--- crossfade_private.is_referential_action(text, integer)
--- crossfade_private.refuse_archived_write()
--- crossfade_private.drop_archived_row()
--- crossfade_private.install_archive(crossfade.pairs)
--- crossfade_private.follow_mirror_state()
--- crossfade_private.refuse_fenced_write()
 -- crossfade_private.mirror_insert_text()
 -- crossfade_private.mirror_put_text()
 -- crossfade_private.refuse_taken_text()
@@ -414,6 +415,8 @@ begin
 -- crossfade_private.delete_many_text()
 -- crossfade_private.mirror_remove_text()
 -- crossfade_private.mirror_truncate_text()
+-- crossfade_private.note_truncated_text()
+-- crossfade_private.of_partition_text()
 -- crossfade_private.mirror_first_text()
 -- crossfade_private.mirror_last_text()
 -- crossfade_private.mirror_key_text()
@@ -423,6 +426,24 @@ begin
 -- crossfade_private.stored_rows_sql(regclass, text)
 -- crossfade_private.any_differs_sql(regclass, text[], text, text)
 -- crossfade_private.unique_key_names(regclass, text[])
+-- crossfade_private.mirror_late_text()
+-- crossfade_private.mirror_moved_text()
+-- crossfade_private.mirror_taken_text()
+-- crossfade_private.mirror_follow_text()
+-- crossfade_private.partition_pieces(regclass, regclass, jsonb)
+-- crossfade_private.rest_late_triggers(regclass)
+-- crossfade_private.counterpart_sql(crossfade.pairs, integer)
+-- crossfade_private.lacks_counterparts(crossfade.pairs, integer, regclass)
+-- crossfade_private.mirror_triggers(crossfade.pairs, integer)
+-- crossfade_private.drop_stray_triggers(crossfade.pairs)
+-- crossfade_private.plan_partitions(crossfade.pairs)
+-- crossfade_private.take_in_partitions(crossfade.pairs, jsonb)
+-- crossfade_private.is_referential_action(text, integer)
+-- crossfade_private.refuse_archived_write()
+-- crossfade_private.drop_archived_row()
+-- crossfade_private.install_archive(crossfade.pairs)
+-- crossfade_private.follow_mirror_state()
+-- crossfade_private.refuse_fenced_write()
 -- crossfade_private.edited_columns(jsonb, regclass, regclass, text[])
 -- crossfade_private.flag_pieces(jsonb, regclass, regclass, text[])
 -- crossfade_private.update_pieces(jsonb, regclass, regclass, text[])
@@ -459,12 +480,17 @@ begin
 -- crossfade_private.make_mirror_trigger(text, text, text, jsonb)
 -- crossfade_private.plan_mirrors(crossfade.pairs)
 -- crossfade_private.install_mirror(crossfade.pairs, integer, jsonb)
+-- crossfade_private.install_statement_triggers(integer, jsonb)
+-- crossfade_private.install_late_triggers(integer, jsonb, regclass)
 -- crossfade_private.install_settling(crossfade.pairs, jsonb, regclass)
 -- crossfade_private.remove_mirror(crossfade.pairs, integer)
 -- crossfade_private.remove_older(crossfade.pairs)
 -- crossfade_private.install_pair(crossfade.pairs, jsonb)
 -- crossfade.register_pair(text, text, text, text, text, text[], jsonb)
 -- crossfade.unregister_pair(text, text)
+-- crossfade_private.remove_counterparts(crossfade.pairs, integer, regclass)
+-- crossfade_private.find_partition(crossfade.pairs, text)
+-- crossfade.remove_partition(text, text, text, text)
 -- crossfade.refresh_pair(text)
 -- crossfade_private.plan_pairs()
 -- crossfade_private.hold_tables(text[])
@@ -1227,6 +1253,20 @@ create table if not exists crossfade.cohorts (
 comment on table crossfade.cohorts is
   'The units that backend 2 serves in stage live: percentage 0 to 100 (three decimals), allow and deny lists. Deny wins.';
 
+create table if not exists crossfade_private.partitions (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  name text not null,
+  is_uncopied boolean not null default false,
+  primary key (pair, side, name),
+  constraint side_is_1_or_2 check (side in (1, 2))
+);
+
+comment on table crossfade_private.partitions is
+  'Partitions of a pair''s tables that have its triggers. Others are new and mirrored by their late triggers.';
+comment on column crossfade_private.partitions.is_uncopied is
+  'It was attached with rows that the other table did not have; until a backfill from this side.';
+
 create table if not exists crossfade_private.pair_pieces (
   pair text not null references crossfade.pairs on delete cascade on update cascade,
   side smallint not null,
@@ -1340,6 +1380,18 @@ create unlogged table if not exists crossfade_private.truncated_keys (
 
 comment on table crossfade_private.truncated_keys is
   'Keys of the counterparts of rows that a TRUNCATE under way empties. A transaction sees its own ones only, and leaves none.';
+
+create unlogged table if not exists crossfade_private.moved_rows (
+  id bigint generated always as identity primary key,
+  pair text not null,
+  side smallint not null,
+  depth integer not null,
+  old_row text not null,
+  new_row text not null
+);
+
+comment on table crossfade_private.moved_rows is
+  'Rows of partitioned tables whose key a statement under way changes: MERGE tells no trigger of a statement that it has moved a row to another partition. A transaction sees its own ones only, and leaves none.';
 
 -- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
 -- these, and a release that waits for a client who waits for its end would never refresh a pair.
@@ -4349,6 +4401,123 @@ create or replace trigger crossfade_on_cohort_change
 after insert or update or delete on crossfade.cohorts
 for each row execute function crossfade_private.on_control_change();
 
+-- pairs/partitions.sql ----------------------------------------------------------------------------
+
+-- Partitioned tables: a pair names the root, and rows are in its leaves.
+
+create or replace function crossfade_private.is_partitioned(tab regclass)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select c.relkind = 'p' from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.is_partitioned is
+  'Whether a table has its rows in partitions.';
+
+create or replace function crossfade_private.table_tree(tab regclass)
+returns table (id regclass, is_leaf boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Not pg_partition_tree: that waits for whoever locks a partition.
+  with recursive member(id) as (
+    select tab
+    union all
+    select i.inhrelid::regclass
+    from member m
+    join pg_catalog.pg_class c on c.oid = m.id and c.relkind = 'p'
+    join pg_catalog.pg_inherits i on i.inhparent = m.id and not i.inhdetachpending
+  )
+  select m.id, coalesce(not crossfade_private.is_partitioned(m.id), true) from member m;
+$$;
+
+comment on function crossfade_private.table_tree is
+  'A table and its partitions at every level, the root first; of one that is not partitioned, and of null, only itself. Locks nothing.';
+
+create or replace function crossfade_private.tree_bytes(tab regclass)
+returns bigint
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select sum(pg_relation_size(t.id))::bigint from crossfade_private.table_tree(tab) t;
+$$;
+
+comment on function crossfade_private.tree_bytes is
+  'Bytes of the rows of a table, with all its partitions.';
+
+create or replace function crossfade_private.planner_rows(tab regclass)
+returns double precision
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- Nobody analyzes a root by himself: its own number is old or missing.
+  select case when bool_or(c.reltuples >= 0) then sum(greatest(c.reltuples, 0)) else -1 end
+  from crossfade_private.table_tree(tab) t join pg_catalog.pg_class c on c.oid = t.id
+  where t.is_leaf;
+$$;
+
+comment on function crossfade_private.planner_rows is
+  'The planner''s number of rows of a table, with all its partitions; -1 where nothing was analyzed.';
+
+create or replace function crossfade_private.is_untouched(tab regclass)
+returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select current_setting('track_counts') = 'on' and sum(pg_stat_get_xact_tuples_inserted(t.id)
+    + pg_stat_get_xact_tuples_updated(t.id) + pg_stat_get_xact_tuples_deleted(t.id)) = 0
+  from crossfade_private.table_tree(tab) t;
+$$;
+
+comment on function crossfade_private.is_untouched is
+  'Whether this transaction has written no row of a partitioned table.';
+
+create or replace function crossfade_private.late_partitions(pair crossfade.pairs)
+returns table (side integer, name text, is_new boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with member as (
+    select s.side, t.id::text as name
+    from (values (1, to_regclass((pair).v1_table)), (2, to_regclass((pair).v2_table))) s(side, tab)
+    cross join lateral crossfade_private.table_tree(s.tab) t
+    where t.id <> s.tab
+  )
+  select coalesce(m.side, k.side), coalesce(m.name, k.name), k.name is null
+  from member m
+  full join (
+    select p.side, p.name from crossfade_private.partitions p
+    where p.pair = (late_partitions.pair).name
+  ) k on k.side = m.side and k.name = m.name
+  where m.name is null or k.name is null;
+$$;
+
+comment on function crossfade_private.late_partitions is
+  'What has changed since the mirror of a pair was made: partitions that are new, or gone.';
+
+create or replace function crossfade_private.partition_warnings(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'row-level security of %s does not hold for %s, which %s may use by its name; run: alter table %2$s enable row level security',
+    r.tab, t.id, string_agg(o.name, ', ' order by o.name))
+  from unnest(array[((pair).v1_table)::regclass, ((pair).v2_table)::regclass]) r(tab)
+  join pg_catalog.pg_class root on root.oid = r.tab and root.relrowsecurity
+  cross join lateral crossfade_private.table_tree(r.tab) t
+  join pg_catalog.pg_class c on c.oid = t.id and not c.relrowsecurity
+  cross join (values ('anon'), ('authenticated')) o(name)
+  where has_table_privilege(o.name, t.id, 'select, insert, update, delete')
+  group by r.tab, t.id
+  order by t.id::text;
+$$;
+
+comment on function crossfade_private.partition_warnings is
+  'Partitions through which API roles get past the policies of their root.';
+
 -- pairs/locking.sql -------------------------------------------------------------------------------
 
 -- The locks of whoever changes more than one control row, in the one order.
@@ -4522,7 +4691,8 @@ as $$
   select exists (
     select from pg_catalog.pg_trigger g
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
-    where g.tgrelid = tab and not g.tgisinternal
+    where g.tgrelid in (select t.id from crossfade_private.table_tree(tab) t)
+      and not g.tgisinternal
       and f.pronamespace <> 'crossfade_private'::regnamespace
       and case kind
         when 'before row' then g.tgtype & 3 = 3 and g.tgtype & 20 <> 0
@@ -4532,7 +4702,7 @@ as $$
 $$;
 
 comment on function crossfade_private.has_triggers is
-  'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
+  'Whether a table, or a partition of it, has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
 create or replace function crossfade_private.triggers_met(tab regclass)
 returns text[]
@@ -4821,7 +4991,7 @@ as $$
         o.conname, regexp_replace(pg_get_constraintdef(o.oid), case o.contype
           when 'p' then ' DEFERRABLE INITIALLY DEFERRED$' else ' INITIALLY DEFERRED$' end, '')) end)
   from pg_catalog.pg_constraint o
-  where o.conrelid = tab and o.condeferred and o.contype <> 't'
+  where o.conrelid = tab and o.condeferred and o.contype <> 't' and o.conparentid = 0
   union all
   -- A delete that is mirrored is judged by the children of both tables.
   select format(
@@ -4829,7 +4999,7 @@ as $$
     label, tab, o.conname, o.conrelid::regclass)
   from pg_catalog.pg_constraint o
   where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
-    and 'a' in (o.confdeltype, o.confupdtype)
+    and 'a' in (o.confdeltype, o.confupdtype) and o.conparentid = 0
   union all
   select format(
     '%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
@@ -4837,7 +5007,9 @@ as $$
       '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
       ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
   from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable;
+  join pg_catalog.pg_proc f on f.oid = g.tgfoid
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable and g.tgparentid = 0
+    and f.pronamespace <> 'crossfade_private'::regnamespace;
 $$;
 
 comment on function crossfade_private.deferred_problems is
@@ -5026,11 +5198,17 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format(
     'V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
-    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+    t.side, i.id, p.name, crossfade_private.replica_identity_command(i.id, t.key_columns))
   from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
     (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
-  cross join lateral crossfade_private.publications_of(t.tab) p
-  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
+  -- Rows are in leaves, and each has an identity of its own.
+  cross join lateral crossfade_private.table_tree(t.tab) i
+  cross join lateral (
+    select p.name, p.publishes_changes from crossfade_private.publications_of(i.id) p
+    union
+    select p.name, p.publishes_changes from crossfade_private.publications_of(t.tab) p
+  ) p
+  where i.is_leaf and p.publishes_changes and not crossfade_private.has_replica_identity(i.id);
 $$;
 
 comment on function crossfade_private.publication_problems is
@@ -5068,21 +5246,31 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with t as (select c.* from pg_catalog.pg_class c where c.oid = tab)
-  select format('%s %s is %s; only ordinary tables can be mirrored', label, tab,
-    case t.relkind when 'p' then 'partitioned' when 'v' then 'a view' when 'm'
-      then 'a materialized view'
+  with t as (select c.* from pg_catalog.pg_class c where c.oid = tab),
+  tree as (select m.id from crossfade_private.table_tree(tab) m)
+  select format('%s %s is %s; only tables can be mirrored', label, tab,
+    case t.relkind when 'v' then 'a view' when 'm' then 'a materialized view'
       when 'f' then 'a foreign table' else 'not a table' end)
-  from t where t.relkind <> 'r'
+  from t where t.relkind not in ('r', 'p')
   union all
-  select format('%s %s is %s: a crash would empty it, and no trigger sees that', label, tab,
-    case t.relpersistence when 'u' then 'unlogged' else 'temporary' end)
-  from t where t.relpersistence <> 'p'
+  select format('%s %s is %s: a crash would empty it, and no trigger sees that', label,
+    c.oid::regclass, case c.relpersistence when 'u' then 'unlogged' else 'temporary' end)
+  from tree join pg_catalog.pg_class c on c.oid = tree.id where c.relpersistence <> 'p'
   union all
-  select format('%s %s is a partition or inherits: its rows would be written without our triggers',
-    label, tab)
-  from t where t.relispartition or exists (
-    select from pg_catalog.pg_inherits i where tab in (i.inhrelid, i.inhparent))
+  select format(
+    '%s %s: its partition %s is a foreign table, of whose rows PostgreSQL tells no statement trigger; run: alter table %s detach partition %3$s',
+    label, tab, c.oid::regclass, i.inhparent::regclass)
+  from tree join pg_catalog.pg_class c on c.oid = tree.id and c.relkind = 'f'
+  join pg_catalog.pg_inherits i on i.inhrelid = c.oid and c.relispartition
+  union all
+  select format('%s %s is a partition of %s: register that, with all its partitions', label, tab,
+    pg_partition_root(tab))
+  from t where t.relispartition
+  union all
+  select format('%s %s inherits: its rows would be written without our triggers', label, tab)
+  from t where not t.relispartition and exists (
+    select from pg_catalog.pg_inherits i
+    where i.inhrelid = tab or i.inhparent = tab and t.relkind <> 'p')
   union all
   select format('%s %s has no primary key and no key was given', label, tab)
   where coalesce(cardinality(key_columns), 0) = 0
@@ -5105,12 +5293,13 @@ as $$
   where a.attrelid = tab and a.attname = any (key_columns) and not c.collisdeterministic
   union all
   select format('%s %s is fed by logical replication, which fires no statement triggers',
-    label, tab)
-  where exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = tab)
+    label, r.srrelid::regclass)
+  from pg_catalog.pg_subscription_rel r where r.srrelid in (select tree.id from tree)
   union all
-  select format('%s %s: no immediate unique constraint or index on exactly (%s), not null', label,
-    tab,
-    array_to_string(key_columns, ', '))
+  select format('%s %s: no immediate unique constraint or index on exactly (%s), not null%s', label,
+    tab, array_to_string(key_columns, ', '), (
+      select '; the key of a partitioned table holds the columns that it is partitioned by'
+      from t where t.relkind = 'p'))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
     join pg_catalog.pg_class c on c.oid = i.indexrelid
@@ -5142,9 +5331,9 @@ as $$
   union all
   select crossfade_private.key_type_problems(tab, label, key_columns)
   union all
-  select crossfade_private.deferred_problems(tab, label)
+  select crossfade_private.deferred_problems(tree.id, label) from tree
   union all
-  select crossfade_private.table_owner_problems(tab, label);
+  select crossfade_private.table_owner_problems(tree.id, label) from tree;
 $$;
 
 comment on function crossfade_private.table_problems is
@@ -5451,11 +5640,18 @@ as $$
         and s.side = u.side
       order by 1) kinds
   ) n
-  where cardinality(n.kinds) > 0;
+  where cardinality(n.kinds) > 0
+  union all
+  select format(case when l.is_new then
+    'partition %s is new: writes to it by its name are mirrored at COMMIT only, and TRUNCATE of it is not'
+    else
+    'partition %s is gone, by another way than crossfade pair remove-partition: its rows may be in the other table still'
+    end, l.name)
+  from crossfade_private.late_partitions(pair) l;
 $$;
 
 comment on function crossfade_private.outdated_mirror is
-  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, the owner has added triggers of a kind since, or partitions have come or gone.';
 
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
@@ -5476,12 +5672,19 @@ begin
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
+    from (
+      select m.id as t, s.side
+      from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality s(root, side)
+      cross join lateral crossfade_private.table_tree(s.root::regclass) m
+      where m.id = s.root::regclass or exists (
+        select from crossfade_private.partitions p
+        where p.pair = (mirror_problems.pair).name and p.side = s.side and p.name = m.id::text)
+    ) u
     cross join unnest(array['insert', 'update', 'delete', 'truncate']) o(name)
     where not exists (
       select from pg_catalog.pg_trigger g
       join pg_catalog.pg_proc f on f.oid = g.tgfoid
-      where g.tgrelid = t::regclass and g.tgname = 'crossfade_mirror_' || o.name
+      where g.tgrelid = t and g.tgname = 'crossfade_mirror_' || o.name
         and g.tgenabled in ('O', 'A')
         and f.proname = format('mirror_%s_v%s_%s', (pair).name, u.side, o.name));
 end $$;
@@ -6979,6 +7182,8 @@ as $$
     union all
     select crossfade_private.write_policy_warnings(pair)
     union all
+    select crossfade_private.partition_warnings(pair)
+    union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
     from pg_catalog.pg_trigger g join pg_catalog.pg_proc f on f.oid = g.tgfoid
@@ -7074,12 +7279,14 @@ begin
         select coalesce(jsonb_agg(k.t order by k.t), '[]') from (
           select format('%s.%s', n.nspname, c.relname) t
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-          where n.nspname = v_schema and c.relkind = 'r' limit 50) k)),
+          where n.nspname = v_schema and c.relkind in ('r', 'p') and not c.relispartition
+          limit 50) k)),
       coalesce(format('There are: %s', (
         select string_agg(k.t, ', ' order by k.t) from (
           select format('%s.%s', n.nspname, c.relname) t
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-          where n.nspname = v_schema and c.relkind = 'r' order by 1 limit 10) k)),
+          where n.nspname = v_schema and c.relkind in ('r', 'p') and not c.relispartition
+          order by 1 limit 10) k)),
         'Write the name with its schema, for example public.messages.'));
   end if;
   return v_found;
@@ -7231,10 +7438,11 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('rows', greatest(c.reltuples, 0)::bigint,
-    'analyzed', c.reltuples >= 0,
-    'bytes', pg_table_size(tab), 'index_bytes', pg_indexes_size(tab))
-  from pg_catalog.pg_class c where c.oid = tab;
+  select jsonb_build_object('rows', greatest(r.number, 0)::bigint, 'analyzed', r.number >= 0,
+    'bytes', sum(pg_table_size(t.id)), 'index_bytes', sum(pg_indexes_size(t.id)))
+  from crossfade_private.planner_rows(tab) r(number)
+  cross join crossfade_private.table_tree(tab) t
+  group by r.number;
 $$;
 
 comment on function crossfade_private.table_size is
@@ -8208,7 +8416,9 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
-  select coalesce(statement !~* crossfade_private.name_pattern(tab)
+  select coalesce(not exists (
+      select from crossfade_private.table_tree(tab) t
+      where statement ~* crossfade_private.name_pattern(t.id))
     and statement ~* crossfade_private.parent_pattern(tab), false);
 $$;
 
@@ -8234,7 +8444,7 @@ begin
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
   v_context := substring(v_context from 'crossfade_private\.mirror_' || pair
-    || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
+    || '_v1_(?:insert|update|delete|truncate|late)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then
@@ -8464,187 +8674,6 @@ $$;
 comment on function crossfade_private.open_or_close is
   'Open V2 to API roles, or close it: open once a backfill has finished and, where V2 had rows before, a verify pass has been clean; closed in stage off, while the mirror only notes keys, and until those notes are drained. Locks the pair''s state row.';
 
--- mirror/archive.sql ------------------------------------------------------------------------------
-
--- The archive: in stage complete V1 refuses statements.
-
-create or replace function crossfade_private.is_referential_action(context text, depth integer)
-returns boolean
-language sql immutable
-set search_path = pg_catalog, pg_temp
-as $$
-  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
-  -- trigger; and right above it is the statement on the parent, or nothing. A function whose
-  -- dynamic SQL looks the same to the letter stands there itself, and has brackets that are in no
-  -- quotes.
-  select depth > 1 and split_part(context, e'\n', 2)
-      ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
-    and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';
-$$;
-
-comment on function crossfade_private.is_referential_action is
-  'Whether the statement that fired a BEFORE trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
-
-create or replace function crossfade_private.refuse_archived_write()
-returns trigger
-language plpgsql volatile
-security definer -- writers may not read the pair's state
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_pair constant text := tg_argv[0];
-  v_context text;
-begin
-  get diagnostics v_context = pg_context;
-  -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
-  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
-    or crossfade_private.is_engine_write(v_pair)
-    or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
-    or pg_trigger_depth() > 1
-      and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
-    return null;
-  end if;
-  perform crossfade_private.fail(
-    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
-      format('%I.%I', tg_table_schema, tg_table_name)),
-    jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
-    'Write version 2, or go back with crossfade stage set PAIR rampdown.', 'crossfade_archive');
-  return null;
-end $$;
-
-comment on function crossfade_private.refuse_archived_write is
-  'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
-
-create or replace function crossfade_private.drop_archived_row()
-returns trigger
-language plpgsql volatile
-security definer -- writers may not read the pair's state
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_pair constant text := tg_argv[0];
-  v_context text;
-begin
-  -- V2 leads: what a trigger of V1 makes of a row from there, in either table, would differ from
-  -- it, the repair of that would fire the trigger again, and there would be no way back.
-  if current_setting('crossfade.mark_' || v_pair, true) = 'engine' and exists (
-      select from crossfade_private.engine_writes w
-      where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
-        and pg_trigger_depth() > w.depth + 1)
-    and crossfade_private.stored_state(v_pair, 1) = 'archive' then
-    get diagnostics v_context = pg_context;
-    -- What a foreign key does must be done, or rows would refer to rows that are gone.
-    if not crossfade_private.is_referential_action(v_context, pg_trigger_depth()) then
-      return null;
-    end if;
-  end if;
-  return coalesce(new, old);
-end $$;
-
-comment on function crossfade_private.drop_archived_row is
-  'BEFORE ROW trigger on both tables, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
-
-create or replace function crossfade_private.install_archive(pair crossfade.pairs)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
-as $$
-declare
-  v_table regclass;
-begin
-  execute format('create or replace trigger crossfade_archive
-    before insert or update or delete or truncate on %s for each statement
-    execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
-  for v_table in select unnest(array[(pair).v1_table, (pair).v2_table]) loop
-    execute format('create or replace trigger crossfade_archive_row
-      before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
-      execute function crossfade_private.drop_archived_row(%L)', v_table, (pair).name);
-  end loop;
-end $$;
-
-comment on function crossfade_private.install_archive is
-  'Create the triggers that refuse statements on V1, and leave out what its triggers would write into either table. Takes SHARE ROW EXCLUSIVE on both; waits at most 2 s for each (55P03).';
-
-create or replace function crossfade_private.follow_mirror_state()
-returns trigger
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
-  if new.mirror = 'archived' then
-    perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
-  end if;
-  return null;
-end $$;
-
-comment on function crossfade_private.follow_mirror_state is
-  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
-
-create or replace trigger crossfade_after_state
-after insert or update of mirror, watched_since on crossfade_private.mirror_state
-for each row execute function crossfade_private.follow_mirror_state();
-
--- mirror/fence.sql --------------------------------------------------------------------------------
-
--- The trigger that refuses a direct write to V2 while a fencing kill switch stands.
-
-create or replace function crossfade_private.refuse_fenced_write()
-returns trigger
-language plpgsql volatile
-security definer -- API roles may not read the switches
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_pair text := tg_argv[0];
-begin
-  -- current_user is the owner in here; the role setting still names who came through the Data API,
-  -- also when they went through a SECURITY DEFINER function of the project.
-  if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
-    'service_role')
-    and session_user <> 'authenticator' then
-    return null;
-  end if;
-  if current_setting('crossfade.mark_' || v_pair, true) = 'engine'
-    and crossfade_private.is_engine_write(v_pair) then
-    return null;
-  end if;
-  -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
-  perform pg_advisory_xact_lock_shared(crossfade_private.fence_lock_key());
-  if current_setting('transaction_isolation') <> 'read committed' then
-    -- SAFETY: with an older snapshot a plain read could miss a switch; the row lock makes
-    -- PostgreSQL answer with a serialization failure instead. It is given back at once (a
-    -- subtransaction that is undone), or a kill would wait for this transaction without limit. The
-    -- lock above is what holds a kill off.
-    begin
-      perform from crossfade.kill_switches k where k.fences for share;
-      perform from crossfade_private.mirror_state m where m.pair = v_pair for share;
-      raise exception using errcode = 'CF000', message = 'nothing is wrong';
-    exception when sqlstate 'CF000' then
-      null;
-    end;
-  end if;
-  if crossfade_private.fence_engaged(v_pair) then
-    perform crossfade_private.fail(
-      409, 'CF_FENCED', format('Cannot write %s: a kill switch stops writes to version 2 of "%s"',
-        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
-      jsonb_build_object('pair', v_pair, 'flags_version', crossfade.flags_version()),
-      'Write version 1: both stay the same. An operator releases the switch with crossfade kill release.');
-  end if;
-  if not (select m.opened from crossfade_private.mirror_state m where m.pair = v_pair) then
-    perform crossfade_private.fail(
-      409, 'CF_CLOSED', format('Cannot write %s: version 2 of "%s" is not open yet',
-        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
-      jsonb_build_object('pair', v_pair),
-      'Write version 1. Version 2 opens when the first backfill has finished (crossfade backfill run) and, where it had rows before, when a verify pass has found no difference (crossfade verify run).');
-  end if;
-  return null;
-end $$;
-
-comment on function crossfade_private.refuse_fenced_write is
-  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED), and as long as not every row of V1 has a counterpart (PT409 CF_CLOSED): with the key of such a row a user could take it over. Statements of triggers, referential actions and batches pass. Holds the fence lock shared until the transaction ends.';
-
 -- mirror/insert.sql -------------------------------------------------------------------------------
 
 -- The text of the function that mirrors INSERT. {names} are filled in for each pair
@@ -8669,7 +8698,7 @@ declare
   cf_taken jsonb;
   cf_constraint text;
 begin
-  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  {not_detached}-- Order matters for speed: each expression costs, so common cases come first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
     if split_part(cf_context, e'\n', -1) = {own_insert} then
@@ -8884,7 +8913,7 @@ declare
   cf_left {source}[];
   {flags_declared}
 begin
-  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  {follow_moved}-- Order matters for speed: each expression costs, so common cases come first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
     if split_part(cf_context, e'\n', -1) = {own_update} then
@@ -9387,7 +9416,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
-  cf_depth := pg_trigger_depth();
+  {not_detached}cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     {read_context}
     if {own_write} then
@@ -9533,7 +9562,7 @@ declare
   cf_context text;
   cf_constraint text;
 begin
-  cf_depth := pg_trigger_depth();
+  {not_detached}cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     {read_context}
     if {own_write} then
@@ -9550,29 +9579,28 @@ begin
   cf_nested := {nested};
   -- Also while changes are only noted: afterwards there is no key to note.
   if tg_when = 'BEFORE' then
-    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
-    -- that is not copied yet, or was refused, is nobody's to empty.
+    {of_partition}-- Only the rows that are still there tell which rows of the other table have a
+    -- counterpart: one that is not copied yet, or was refused, is nobody's to empty.
     if current_setting('transaction_isolation') <> 'read committed' then
       perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
     else
-      insert into crossfade_private.truncated_keys (pair, side, key)
-      select {pair_literal}, {side}, {key_json_t}
-      from {target} cf_t join {source} cf_s on {same_key_s_t};
+      {note_truncated}
       -- A counterpart that could not follow a changed key has another one.
       if crossfade_private.is_any_behind({pair_literal}) then
         perform crossfade_private.note_behind({pair_literal}, {side}, 'DELETE', array(
           select {key_json_s} from {source} cf_s
           where {key_json_s} in (
             select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
-            where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null)));
+            where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null)
+            {in_partition}));
       end if;
     end if;
     return null;
   end if;
-  if current_setting('transaction_isolation') <> 'read committed' then
+  {of_root}if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see. The same command
     -- may have emptied both tables.
-    if pg_relation_size({target_literal}) > 0 then
+    if {target_bytes} > 0 then
       truncate {target};
     end if;
     return null;
@@ -9608,6 +9636,43 @@ $text$;
 comment on function crossfade_private.mirror_truncate_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which notes the counterparts of the rows that are there, and AFTER TRUNCATE trigger, which deletes them, and no other row.';
 
+create or replace function crossfade_private.note_truncated_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$insert into crossfade_private.truncated_keys (pair, side, key)
+      select {pair_literal}, {side}, {key_json_t}
+      from {target} cf_t join {truncated} cf_s on {same_key_s_t}$body$;
+$text$;
+
+comment on function crossfade_private.note_truncated_text is
+  'The statement by which the TRUNCATE trigger notes the counterparts of the rows that are there.';
+
+create or replace function crossfade_private.of_partition_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- TRUNCATE of the root comes first and notes everything; then come its partitions.
+    if tg_relid = {source_literal}::regclass then
+      insert into crossfade_private.truncated_keys (pair, side, key)
+      values ({pair_literal}, {side}, 'null');
+    elsif exists (select from crossfade_private.truncated_keys cf_k
+        where cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = 'null') then
+      return null;
+    elsif current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '55000',
+        message = format('Cannot truncate partition %s above READ COMMITTED: the snapshot does not '
+          'show which rows of the other table are counterparts of its own', tg_relid::regclass),
+        hint = 'Truncate it in a READ COMMITTED transaction.';
+    end if;
+    $body$;
+$text$;
+
+comment on function crossfade_private.of_partition_text is
+  'The part of mirror_truncate_text that tells the root of a partitioned table from its partitions, whose triggers fire as well.';
+
 -- mirror/settle.sql -------------------------------------------------------------------------------
 
 -- The texts of two row triggers for tables with BEFORE ROW triggers of their owner (updated_at,
@@ -9625,7 +9690,8 @@ declare
   cf_context text;
 begin
   {read_context}
-  perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
+  perform set_config({kept} || cf_depth, case when {own_write} then {new_row}::text else '' end,
+    true);
   return new;
 end $body$;
 $text$;
@@ -9730,8 +9796,9 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- A transition table has nulls for virtual generated columns (PostgreSQL 18).
-  select case when bool_or(a.attgenerated = 'v') then
+  -- A transition table has nulls for virtual generated columns (PostgreSQL 18), and that of a
+  -- partition may have the columns in another order.
+  select case when bool_or(a.attgenerated = 'v') or crossfade_private.is_partitioned(tab) then
     format('(select %s from %s)', string_agg(case when a.attgenerated = 'v'
       then format('%s as %I', pg_get_expr(d.adbin, d.adrelid), a.attname)
       else quote_ident(a.attname) end, ', ' order by a.attnum), transition)
@@ -9768,16 +9835,555 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(c.relname::text order by c.relname), '{}')
-  from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-  where i.indrelid = tab and i.indisunique and i.indexprs is null
+  from crossfade_private.table_tree(tab) t
+  join pg_catalog.pg_index i on i.indrelid = t.id
+  join pg_catalog.pg_class c on c.oid = i.indexrelid
+  where i.indisunique and i.indexprs is null
     and (select array_agg(a.attname::text order by a.attname)
          from pg_catalog.pg_attribute a
-         where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+         where a.attrelid = t.id and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
       = (select array_agg(k order by k) from unnest(key) k);
 $$;
 
 comment on function crossfade_private.unique_key_names is
-  'Names of the unique indexes, which are those of their constraints, on exactly the key.';
+  'Names of the unique indexes, which are those of their constraints, on exactly the key: of a table, and of its partitions.';
+
+-- mirror/partitions.sql ---------------------------------------------------------------------------
+
+-- Partitions of a mirrored table. A statement fires the statement triggers of the table that it
+-- names, so root and partitions have them all. A partition that was made or attached since has none
+-- of them, but a copy of each row trigger of the root: the late triggers stand in until the pair is
+-- refreshed, and are disabled in partitions that need them no more.
+--
+-- Not the row triggers alone: each row of a statement on the root would pay for them, and what the
+-- root has mirrored can only be known when it is over (a moved row is a deleted and an inserted
+-- one). A mark that the root sets for its rows is wrong where one statement writes both by name.
+
+create or replace function crossfade_private.mirror_late_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: a row of V{side} in a partition without statement triggers.
+#variable_conflict use_column
+declare
+  cf_olds {source}[];
+  cf_news {source}[];
+  cf_state constant text := {state};
+begin
+  if cf_state in ('off', 'archive') then
+    return null;
+  end if;
+  -- At COMMIT: what the root's own triggers have mirrored is found equal, and nothing is written.
+  if tg_op <> 'INSERT' then
+    cf_olds := array[{old_row}];
+  end if;
+  if tg_op <> 'DELETE' then
+    cf_news := array[{new_row}];
+  end if;
+  if tg_op = 'UPDATE' and (select {key_x} from unnest(cf_olds) cf_x) is distinct from (
+      select {key_x} from unnest(cf_news) cf_x)
+    and cardinality({function}_move(cf_olds, cf_news)) > 0 then
+    return null;
+  end if;
+  if cf_state = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
+      array(select {key_json_x} from unnest(coalesce(cf_news, cf_olds)) cf_x));
+  elsif tg_op = 'INSERT' then
+    perform {function}_put(cf_news, tg_op);
+  elsif tg_op = 'DELETE' then
+    perform {function}_remove(cf_olds);
+  else
+    perform {function}_edit(cf_olds, cf_news, false);
+  end if;
+  return null;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_late_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_late: deferred AFTER ROW trigger of a partitioned table, enabled in partitions that were made or attached after the mirror.';
+
+create or replace function crossfade_private.mirror_moved_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: notes a row of V{side} that gets another key.
+declare
+  cf_depth constant integer := pg_trigger_depth();
+  cf_context text;
+begin
+  {read_context}
+  if ({state}) not in ('off', 'archive') and not ({own_write}) and not ({engine_write}) then
+    insert into crossfade_private.moved_rows (pair, side, depth, old_row, new_row)
+    values ({pair_literal}, {side}, cf_depth, {old_row}::text, {new_row}::text);
+  end if;
+  return new;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_moved_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_moved: BEFORE UPDATE ROW trigger of a partitioned table, for rows whose key changes. It fires last by its name.';
+
+create or replace function crossfade_private.mirror_taken_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: what was noted of rows of V{side} that got another key.
+#variable_conflict use_column
+begin
+  return query
+    with cf_taken as (
+      delete from crossfade_private.moved_rows cf_m
+      where cf_m.pair = {pair_literal} and cf_m.side = {side} and cf_m.depth = pg_trigger_depth()
+      returning cf_m.id, cf_m.old_row::{source} as cf_o, cf_m.new_row::{source} as cf_n
+    )
+    select cf_t.cf_o, cf_t.cf_n from cf_taken cf_t order by cf_t.id;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_taken_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_taken: takes the notes of the statement at this depth.';
+
+create or replace function crossfade_private.mirror_follow_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$
+-- {made_by}: counterparts of rows that MERGE has moved to other partitions of V{side}.
+#variable_conflict use_column
+declare
+  cf_froms {source}[];
+  cf_news {source}[];
+  cf_refused integer[];
+begin
+  -- Those that the statement's trigger has itself are no concern of ours.
+  select array_agg(cf_q.cf_o order by cf_q.cf_place), array_agg(cf_q.cf_n order by cf_q.cf_place)
+  into cf_froms, cf_news
+  from (
+    select cf_m.cf_o, cf_m.cf_n, row_number() over () as cf_place from {function}_taken() cf_m
+  ) cf_q
+  where not exists (
+    select from unnest(cf_olds) cf_x
+    cross join lateral (select (cf_q.cf_o).*) cf_r
+    where {key_x} = {key_r});
+  if cf_froms is null then
+    return;
+  end if;
+  cf_refused := {function}_move(cf_froms, cf_news);
+  cf_froms := array(select cf_froms[n] from generate_subscripts(cf_froms, 1) n
+    where n <> all (cf_refused) order by n);
+  cf_news := array(select cf_news[n] from generate_subscripts(cf_news, 1) n
+    where n <> all (cf_refused) order by n);
+  if ({state}) = 'log' then
+    perform crossfade_private.note_keys({pair_literal}, {side}, 'UPDATE',
+      array(select {key_json_x} from unnest(cf_news) cf_x));
+  elsif cardinality(cf_news) > 0 then
+    perform {function}_edit(cf_froms, cf_news, pg_trigger_depth() > 1);
+  end if;
+end $body$;
+$text$;
+
+comment on function crossfade_private.mirror_follow_text is
+  'Body of crossfade_private.mirror_<pair>_v<side>_follow(cf_olds): what the UPDATE trigger does first in a partitioned table when keys have changed; cf_olds are the rows that it was given.';
+
+create or replace function crossfade_private.partition_pieces(
+  source regclass, target regclass, pieces jsonb
+)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_note text := crossfade_private.note_truncated_text();
+  v_found jsonb;
+  v_here text;
+begin
+  v_found := jsonb_build_object('target_bytes', format(case
+    when crossfade_private.is_partitioned(target) then 'crossfade_private.tree_bytes(%L::regclass)'
+    else 'pg_relation_size(%L)' end, pieces ->> 'target'));
+  if not crossfade_private.is_partitioned(source) then
+    return v_found || jsonb_build_object('not_detached', '', 'of_partition', '', 'of_root', '',
+      'follow_moved', '', 'in_partition', '', 'old_row', 'old', 'new_row', 'new',
+      'note_truncated', crossfade_private.render(
+        v_note, pieces || jsonb_build_object('truncated', pieces -> 'source')) || ';');
+  end if;
+  -- A detached partition keeps its triggers. One line: own_frame counts those of the texts.
+  v_here := format('if tg_relid <> %L::regclass '
+    'and pg_partition_root(tg_relid) is distinct from %1$L::regclass then return null; end if; ',
+    pieces ->> 'source');
+  return (
+    select v_found || jsonb_build_object(
+      'of_partition', crossfade_private.render(crossfade_private.of_partition_text(), pieces),
+      'note_truncated', format('execute replace(%L, %L, tg_relid::regclass::text);',
+        crossfade_private.render(v_note, pieces || '{"truncated": "<<partition>>"}'),
+        '<<partition>>'),
+      'in_partition',
+        'and cf_s.tableoid in (select t.id from crossfade_private.table_tree(tg_relid) t)',
+      'of_root', format('if tg_relid <> %L::regclass
+    and current_setting(''transaction_isolation'') <> ''read committed'' then
+    return null;
+  end if;
+  ', pieces ->> 'source'),
+      'not_detached', v_here,
+      'follow_moved', v_here || crossfade_private.render('if exists (select from '
+        'crossfade_private.moved_rows cf_m where cf_m.pair = {pair_literal} and cf_m.side = {side} '
+        'and cf_m.depth = pg_trigger_depth()) then perform {function}_follow(array('
+        'select row(cf_x.*)::{source} from {old_rows} cf_x)); end if; ', pieces),
+      'old_row', format('row(%s)::%s', string_agg(format('old.%I', a.attname), ', '
+        order by a.attnum), source),
+      'new_row', format('row(%s)::%s', string_agg(format('new.%I', a.attname), ', '
+        order by a.attnum), source))
+    from pg_catalog.pg_attribute a
+    where a.attrelid = source and a.attnum > 0 and not a.attisdropped);
+end $$;
+
+comment on function crossfade_private.partition_pieces is
+  'Pieces of the mirror functions that are others where a table is partitioned.';
+
+create or replace function crossfade_private.rest_late_triggers(root regclass)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_found record;
+begin
+  for v_found in
+    select t.id as tab, g.tgname
+    from crossfade_private.table_tree(root) t
+    join pg_catalog.pg_trigger g on g.tgrelid = t.id and g.tgenabled <> 'D'
+      and g.tgname in ('~crossfade_late', 'crossfade_late_fence', 'crossfade_late_archive')
+    -- Only leaves: what is made inside a partition takes its triggers as they are there.
+    where t.is_leaf and t.id <> root
+  loop
+    execute format('alter table %s disable trigger %I', v_found.tab, v_found.tgname);
+  end loop;
+end $$;
+
+comment on function crossfade_private.rest_late_triggers is
+  'Disable the late triggers of all partitions, which have statement triggers now. Takes SHARE ROW EXCLUSIVE on those where they are enabled; waits at most 2 s for it.';
+
+create or replace function crossfade_private.counterpart_sql(pair crossfade.pairs, side integer)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case side
+    when 1 then crossfade_private.key_sql('cf_t', (pair).v2_key_columns, 'cf_s', (pair).key_columns)
+    else crossfade_private.key_sql('cf_t', (pair).key_columns, 'cf_s', (pair).v2_key_columns) end;
+$$;
+
+comment on function crossfade_private.counterpart_sql is
+  'SQL that says whether a row cf_t of the other table is the counterpart of a row cf_s of a side.';
+
+create or replace function crossfade_private.lacks_counterparts(
+  pair crossfade.pairs, side integer, partition regclass
+)
+returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lacks boolean;
+begin
+  execute format('select exists (select from %s cf_s where not exists (
+      select from %s cf_t where %s))', partition,
+    case side when 1 then (pair).v2_table else (pair).v1_table end,
+    crossfade_private.counterpart_sql(pair, side))
+  into v_lacks;
+  return v_lacks;
+end $$;
+
+comment on function crossfade_private.lacks_counterparts is
+  'Whether a partition has a row whose key the other table does not have. May read all of it.';
+
+create or replace function crossfade_private.mirror_triggers(pair crossfade.pairs, side integer)
+returns table (tab regclass, name name)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- By function and argument: the table may have another name by now. Of a row trigger of a
+  -- partitioned table, only the root's own: those of partitions come and go with it.
+  select g.tgrelid::regclass, g.tgname
+  from pg_catalog.pg_trigger g
+  join pg_catalog.pg_proc f on f.oid = g.tgfoid
+  where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
+    and g.tgparentid = 0
+    and (starts_with(f.proname, format('mirror_%s_v%s_', (pair).name, side))
+      or f.proname = any (case side when 1 then '{refuse_archived_write,drop_archived_row}'
+        else '{refuse_fenced_write,drop_archived_row}' end::text[])
+        and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
+  order by 1, 2;
+$$;
+
+comment on function crossfade_private.mirror_triggers is
+  'The triggers of a pair on one side, wherever they are.';
+
+create or replace function crossfade_private.drop_stray_triggers(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_found record;
+begin
+  for v_found in
+    select m.tab, m.name
+    from generate_series(1, 2) s(side)
+    cross join lateral crossfade_private.mirror_triggers(pair, s.side) m
+    where m.tab not in (
+      select t.id from unnest(array[(pair).v1_table, (pair).v2_table]) r
+      cross join lateral crossfade_private.table_tree(r::regclass) t)
+  loop
+    execute format('drop trigger %I on %s', v_found.name, v_found.tab);
+  end loop;
+end $$;
+
+comment on function crossfade_private.drop_stray_triggers is
+  'Drop the triggers that a detached partition has kept. Takes ACCESS EXCLUSIVE on it, waits at most 2 s.';
+
+create or replace function crossfade_private.plan_partitions(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('side', l.side, 'name', l.name, 'is_new', l.is_new,
+    -- What was there before the first backfill is copied by that.
+    'is_uncopied', (pair).last_backfill_at is not null and (pair).stage <> 'off' and case
+      when l.is_new then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
+      else false end)), '[]')
+  from crossfade_private.late_partitions(pair) l;
+$$;
+
+comment on function crossfade_private.plan_partitions is
+  'What take_in_partitions needs: partitions that have come or gone, and whether they came with rows that the other table does not have. May read all of them, and locks nothing.';
+
+create or replace function crossfade_private.take_in_partitions(
+  pair crossfade.pairs, partitions jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into crossfade_private.partitions (pair, side, name, is_uncopied)
+  select (pair).name, l.side, l.name, l.is_uncopied
+  from jsonb_to_recordset(partitions)
+    l(side smallint, name text, is_new boolean, is_uncopied boolean)
+  where l.is_new
+  on conflict do nothing;
+  delete from crossfade_private.partitions p
+  using jsonb_to_recordset(partitions) l(side smallint, name text, is_new boolean)
+  where p.pair = (take_in_partitions.pair).name and p.side = l.side and p.name = l.name
+    and not l.is_new;
+  if found then
+    -- Their rows may be in the other table still.
+    update crossfade.pairs p set last_clean_verify_at = null
+    where p.name = (take_in_partitions.pair).name;
+  end if;
+  perform crossfade_private.drop_stray_triggers(pair);
+end $$;
+
+comment on function crossfade_private.take_in_partitions is
+  'Note which partitions have the triggers of a pair now. One that came with rows which the other table does not have asks for a backfill, one that is gone for a verification. partitions: those of plan_partitions.';
+
+-- mirror/archive.sql ------------------------------------------------------------------------------
+
+-- The archive: in stage complete V1 refuses statements.
+
+create or replace function crossfade_private.is_referential_action(context text, depth integer)
+returns boolean
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What a foreign key does is a statement of PostgreSQL's own, of one line, right above the
+  -- trigger; and right above it is the statement on the parent, or nothing. A function whose
+  -- dynamic SQL looks the same to the letter stands there itself, and has brackets that are in no
+  -- quotes.
+  select depth > 1 and split_part(context, e'\n', 2)
+      ~ '^[^"]*"(DELETE FROM|UPDATE) (ONLY )?".* OPERATOR\([^()]+\) "[^"]+("")*[^"]*""?$'
+    and split_part(context, e'\n', 3) !~ '^[^"]*("([^"]|"")*"[^"]*)*\(';
+$$;
+
+comment on function crossfade_private.is_referential_action is
+  'Whether the statement that fired a BEFORE trigger is the action of a foreign key, given PG_CONTEXT and pg_trigger_depth(). An AFTER trigger cannot know: PostgreSQL fires those of such a statement at the depth of the outer one.';
+
+create or replace function crossfade_private.refuse_archived_write()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+  v_context text;
+begin
+  get diagnostics v_context = pg_context;
+  -- A cascade from a parent belongs to the statement on the parent, and V2 has cascades of its own.
+  if crossfade_private.stored_state(v_pair, 1) <> 'archive'
+    or crossfade_private.is_engine_write(v_pair)
+    or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
+    or pg_trigger_depth() > 1
+      and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
+    return coalesce(new, old);
+  end if;
+  perform crossfade_private.fail(
+    409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
+      format('%I.%I', tg_table_schema, tg_table_name)),
+    jsonb_build_object('pair', v_pair, 'table', format('%I.%I', tg_table_schema, tg_table_name)),
+    'Write version 2, or go back with crossfade stage set PAIR rampdown.', 'crossfade_archive');
+  return null;
+end $$;
+
+comment on function crossfade_private.refuse_archived_write is
+  'BEFORE trigger on V1, of statements and, in a partition that has no triggers of statements yet, of rows, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
+
+create or replace function crossfade_private.drop_archived_row()
+returns trigger
+language plpgsql volatile
+security definer -- writers may not read the pair's state
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair constant text := tg_argv[0];
+  v_context text;
+begin
+  -- V2 leads: what a trigger of V1 makes of a row from there, in either table, would differ from
+  -- it, the repair of that would fire the trigger again, and there would be no way back.
+  if current_setting('crossfade.mark_' || v_pair, true) = 'engine' and exists (
+      select from crossfade_private.engine_writes w
+      where w.transaction_id = pg_current_xact_id_if_assigned() and w.pair = v_pair
+        and pg_trigger_depth() > w.depth + 1)
+    and crossfade_private.stored_state(v_pair, 1) = 'archive' then
+    get diagnostics v_context = pg_context;
+    -- What a foreign key does must be done, or rows would refer to rows that are gone.
+    if not crossfade_private.is_referential_action(v_context, pg_trigger_depth()) then
+      return null;
+    end if;
+  end if;
+  return coalesce(new, old);
+end $$;
+
+comment on function crossfade_private.drop_archived_row is
+  'BEFORE ROW trigger on both tables, from the first stage complete on: while batches and repairs bring the archive up to date, what triggers make of their rows is left out, not what foreign keys do.';
+
+create or replace function crossfade_private.install_archive(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_member regclass;
+  v_table regclass;
+begin
+  for v_member in select t.id from crossfade_private.table_tree(((pair).v1_table)::regclass) t loop
+    execute format('create or replace trigger crossfade_archive
+      before insert or update or delete or truncate on %s for each statement
+      execute function crossfade_private.refuse_archived_write(%L)', v_member, (pair).name);
+  end loop;
+  for v_table in select unnest(array[(pair).v1_table, (pair).v2_table]) loop
+    execute format('create or replace trigger crossfade_archive_row
+      before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
+      execute function crossfade_private.drop_archived_row(%L)', v_table, (pair).name);
+  end loop;
+  if crossfade_private.is_partitioned(((pair).v1_table)::regclass) then
+    execute format('create or replace trigger crossfade_late_archive
+      before insert or update or delete on %s for each row
+      execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+    perform crossfade_private.rest_late_triggers(((pair).v1_table)::regclass);
+  end if;
+end $$;
+
+comment on function crossfade_private.install_archive is
+  'Create the triggers that refuse statements on V1, and leave out what its triggers would write into either table. Takes SHARE ROW EXCLUSIVE on both, with their partitions; waits at most 2 s for each (55P03).';
+
+create or replace function crossfade_private.follow_mirror_state()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform crossfade_private.set_state(new.pair, new.mirror, new.watched_since is not null);
+  if new.mirror = 'archived' then
+    perform crossfade_private.install_archive(p) from crossfade.pairs p where p.name = new.pair;
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.follow_mirror_state is
+  'AFTER ROW trigger of mirror_state: the constants that the mirror''s triggers ask follow the row.';
+
+create or replace trigger crossfade_after_state
+after insert or update of mirror, watched_since on crossfade_private.mirror_state
+for each row execute function crossfade_private.follow_mirror_state();
+
+-- mirror/fence.sql --------------------------------------------------------------------------------
+
+-- The trigger that refuses a direct write to V2 while a fencing kill switch stands.
+
+create or replace function crossfade_private.refuse_fenced_write()
+returns trigger
+language plpgsql volatile
+security definer -- API roles may not read the switches
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_pair text := tg_argv[0];
+begin
+  -- current_user is the owner in here; the role setting still names who came through the Data API,
+  -- also when they went through a SECURITY DEFINER function of the project.
+  if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
+    'service_role')
+    and session_user <> 'authenticator' then
+    return coalesce(new, old);
+  end if;
+  if current_setting('crossfade.mark_' || v_pair, true) = 'engine'
+    and crossfade_private.is_engine_write(v_pair) then
+    return coalesce(new, old);
+  end if;
+  -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
+  perform pg_advisory_xact_lock_shared(crossfade_private.fence_lock_key());
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- SAFETY: with an older snapshot a plain read could miss a switch; the row lock makes
+    -- PostgreSQL answer with a serialization failure instead. It is given back at once (a
+    -- subtransaction that is undone), or a kill would wait for this transaction without limit. The
+    -- lock above is what holds a kill off.
+    begin
+      perform from crossfade.kill_switches k where k.fences for share;
+      perform from crossfade_private.mirror_state m where m.pair = v_pair for share;
+      raise exception using errcode = 'CF000', message = 'nothing is wrong';
+    exception when sqlstate 'CF000' then
+      null;
+    end;
+  end if;
+  if crossfade_private.fence_engaged(v_pair) then
+    perform crossfade_private.fail(
+      409, 'CF_FENCED', format('Cannot write %s: a kill switch stops writes to version 2 of "%s"',
+        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
+      jsonb_build_object('pair', v_pair, 'flags_version', crossfade.flags_version()),
+      'Write version 1: both stay the same. An operator releases the switch with crossfade kill release.');
+  end if;
+  if not (select m.opened from crossfade_private.mirror_state m where m.pair = v_pair) then
+    perform crossfade_private.fail(
+      409, 'CF_CLOSED', format('Cannot write %s: version 2 of "%s" is not open yet',
+        format('%I.%I', tg_table_schema, tg_table_name), v_pair),
+      jsonb_build_object('pair', v_pair),
+      'Write version 1. Version 2 opens when the first backfill has finished (crossfade backfill run) and, where it had rows before, when a verify pass has found no difference (crossfade verify run).');
+  end if;
+  return coalesce(new, old);
+end $$;
+
+comment on function crossfade_private.refuse_fenced_write is
+  'BEFORE trigger on V2, of statements and, in a partition that has no triggers of statements yet, of rows: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED), and as long as not every row of V1 has a counterpart (PT409 CF_CLOSED): with the key of such a row a user could take it over. Statements of triggers, referential actions and batches pass. Holds the fence lock shared until the transaction ends.';
 
 -- mirror/edit_pieces.sql --------------------------------------------------------------------------
 
@@ -10187,6 +10793,10 @@ as $$
     'same_key_moved', crossfade_private.key_sql(
       '(cf_from)', key, '(cf_to)', key),
     'key_x', crossfade_private.row_key_sql('cf_x', key),
+    'key_r', crossfade_private.row_key_sql('cf_r', key),
+    'key_changes', (
+      select string_agg(format('old.%I is distinct from new.%1$I', k), ' or ' order by n)
+      from unnest(key) with ordinality u(k, n)),
     'key_json_r', crossfade_private.key_to_json(names, source, key, 'cf_r'),
     'key_json_x', crossfade_private.key_to_json(names, source, key, 'cf_x'),
     'key_json_s', crossfade_private.key_to_json(names, source, key, 'cf_s'),
@@ -10229,10 +10839,12 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
-    'is_untouched', format('current_setting(''track_counts'') = ''on''
+    'is_untouched', format(case when crossfade_private.is_partitioned(v_target)
+      then 'crossfade_private.is_untouched(%1$L::regclass)'
+      else 'current_setting(''track_counts'') = ''on''
           and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
             + pg_stat_get_xact_tuples_updated(%1$L::regclass)
-            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0' end, v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -10266,8 +10878,11 @@ begin
       (select array_agg(distinct r) from (
         select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
         select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
-    'target_key_names', format('%L::text[]',
-      crossfade_private.unique_key_names(v_target, v_target_key)))
+    -- An error names the index of a partition, and there may be new ones.
+    'target_key_names', case when crossfade_private.is_partitioned(v_target)
+      then format('crossfade_private.unique_key_names(%L::regclass, %L::text[])',
+        v_tables[3 - side], v_target_key)
+      else format('%L::text[]', crossfade_private.unique_key_names(v_target, v_target_key)) end)
     || crossfade_private.name_pieces(pair, side)
     || crossfade_private.key_pieces((pair).key_columns, v_source, v_key, v_target, v_target_key)
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
@@ -10873,6 +11488,10 @@ as $$
     when 'first' then crossfade_private.mirror_first_text()
     when 'last' then crossfade_private.mirror_last_text()
     when 'key' then crossfade_private.mirror_key_text()
+    when 'late' then crossfade_private.mirror_late_text()
+    when 'moved' then crossfade_private.mirror_moved_text()
+    when 'taken' then crossfade_private.mirror_taken_text()
+    when 'follow' then crossfade_private.mirror_follow_text()
     end, pieces);
 $$;
 
@@ -10896,6 +11515,8 @@ declare
     cf_number := {counter};
   end if;';
 begin
+  v_pieces := v_pieces || crossfade_private.partition_pieces(
+    (v_pieces ->> 'source')::regclass, v_target, v_pieces);
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
     'when_written', case
@@ -10970,7 +11591,8 @@ begin
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
     set search_path = %s %s %s as %L', pieces ->> 'function', name, signature, path,
     case when name in ('insert', 'update', 'delete', 'truncate') then 'set jit = off' end,
-    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+    case when name in ('first', 'last', 'key', 'moved', 'taken')
+      then crossfade_private.text_settings()
       else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
@@ -11005,6 +11627,7 @@ as $$
       || jsonb_build_object('named', m.pieces -> 'named', 'reads_counterpart',
         crossfade_private.counterpart_reads(m.conversions -> (m.side - 1)), 'triggers_met',
         crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
+    || jsonb_build_array(crossfade_private.plan_partitions(pair))
   from (
     select s.side, c.conversions,
       crossfade_private.all_pieces(pair, s.side, c.conversions) as pieces
@@ -11015,7 +11638,7 @@ as $$
 $$;
 
 comment on function crossfade_private.plan_mirrors is
-  'What install_mirror needs, by side: the pieces of the mirror functions and those of runs. Takes most of the time, and locks nothing.';
+  'What install_mirror needs, by side: the pieces of the mirror functions and those of runs; and what take_in_partitions needs. Takes most of the time, and locks nothing.';
 
 create or replace function crossfade_private.install_mirror(
   pair crossfade.pairs, side integer, plan jsonb
@@ -11052,25 +11675,80 @@ begin
     perform crossfade_private.make_mirror_function(
       v_function.name, v_function.signature, v_pieces, v_path);
   end loop;
+  perform crossfade_private.install_statement_triggers(
+    side, v_pieces || jsonb_build_object('source', t.id))
+  from crossfade_private.table_tree(v_source) t;
+  perform crossfade_private.install_settling(pair, v_pieces, v_source);
+  if crossfade_private.is_partitioned(v_source) then
+    perform crossfade_private.install_late_triggers(side, v_pieces, v_source);
+  end if;
+end $$;
+
+comment on function crossfade_private.install_mirror is
+  'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table and its partitions for milliseconds (waits at most 2 s for each, then fails with 55P03).';
+
+create or replace function crossfade_private.install_statement_triggers(
+  side integer, pieces jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
   perform crossfade_private.make_mirror_trigger('crossfade_mirror_' || t.name,
-    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, v_pieces)
+    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, pieces)
   from (values ('insert', 'referencing new table as cf_new'),
     ('update', 'referencing old table as cf_old new table as cf_new'),
     ('delete', 'referencing old table as cf_old'), ('truncate', '')) t(name, referencing);
   -- By its name the last one: what triggers of the owner's write before is emptied as well.
   perform crossfade_private.make_mirror_trigger('~crossfade_truncate',
-    'before truncate on {source} for each statement', 'truncate', v_pieces);
-  perform crossfade_private.install_settling(pair, v_pieces, v_source);
+    'before truncate on {source} for each statement', 'truncate', pieces);
   if side = 2 then
     -- What a trigger or a foreign key writes belongs to the statement that fired it.
     execute crossfade_private.render(
       'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when (pg_trigger_depth() = 0) execute function crossfade_private.refuse_fenced_write({pair_literal})',
-      v_pieces);
+      pieces);
   end if;
 end $$;
 
-comment on function crossfade_private.install_mirror is
-  'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table for milliseconds (waits at most 2 s for it, then fails with 55P03).';
+comment on function crossfade_private.install_statement_triggers is
+  'Create the triggers of a pair that fire once a statement, on a table or a partition (source in pieces).';
+
+create or replace function crossfade_private.install_late_triggers(
+  side integer, pieces jsonb, root regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  perform crossfade_private.make_mirror_function(f, '() returns trigger', pieces,
+    'pg_catalog, pg_temp') from unnest(array['late', 'moved']) f;
+  perform crossfade_private.make_mirror_function('taken', crossfade_private.render(
+    '() returns table (cf_o {source}, cf_n {source})', pieces), pieces, 'pg_catalog, pg_temp');
+  perform crossfade_private.make_mirror_function('follow', crossfade_private.render(
+    '(cf_olds {source}[]) returns void', pieces), pieces, 'pg_catalog, pg_temp');
+  perform crossfade_private.make_mirror_trigger('~crossfade_moved', 'before update on {source}
+    for each row when ({key_changes})', 'moved', pieces);
+  -- PostgreSQL replaces no constraint trigger.
+  if not exists (select from pg_catalog.pg_trigger g
+    where g.tgrelid = root and g.tgname = '~crossfade_late') then
+    execute crossfade_private.render('create constraint trigger "~crossfade_late"
+      after insert or update or delete on {source} deferrable initially deferred
+      for each row execute function {function}_late()', pieces);
+  end if;
+  if side = 2 then
+    execute crossfade_private.render('create or replace trigger crossfade_late_fence
+      before insert or update or delete on {source} for each row when (pg_trigger_depth() = 0)
+      execute function crossfade_private.refuse_fenced_write({pair_literal})', pieces);
+  end if;
+  perform crossfade_private.rest_late_triggers(root);
+end $$;
+
+comment on function crossfade_private.install_late_triggers is
+  'Create the row triggers that partitions take on when they are made or attached. Takes SHARE ROW EXCLUSIVE on root and partitions; waits at most 2 s for each.';
 
 create or replace function crossfade_private.install_settling(
   pair crossfade.pairs, pieces jsonb, tab regclass
@@ -11117,19 +11795,8 @@ declare
   v_prefix constant text := format('mirror_%s_v%s_', (pair).name, side);
   v_found record;
 begin
-  -- By function and argument: the table may have another name by now.
-  for v_found in
-    select g.tgname, g.tgrelid::regclass as tab
-    from pg_catalog.pg_trigger g
-    join pg_catalog.pg_proc f on f.oid = g.tgfoid
-    where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
-      and (left(f.proname, length(v_prefix)) = v_prefix
-        or f.proname = any (case side when 1 then '{refuse_archived_write,drop_archived_row}'
-          else '{refuse_fenced_write}' end::text[])
-          and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
-    order by g.tgname
-  loop
-    execute format('drop trigger %I on %s', v_found.tgname, v_found.tab);
+  for v_found in select m.* from crossfade_private.mirror_triggers(pair, side) m loop
+    execute format('drop trigger %I on %s', v_found.name, v_found.tab);
   end loop;
   for v_found in
     select f.oid::regprocedure as name
@@ -11164,7 +11831,7 @@ declare
 begin
   for v_gone in
     select format('drop trigger %I on %s', g.tgname, g.tgrelid::regclass)
-    from pg_catalog.pg_trigger g where g.tgfoid = any (v_older)
+    from pg_catalog.pg_trigger g where g.tgfoid = any (v_older) and g.tgparentid = 0
     union all
     select format('drop function %s', o::regprocedure) from unnest(v_older) o
   loop
@@ -11197,6 +11864,7 @@ begin
   if v_mirror in ('archived', 'reverse') then
     perform crossfade_private.install_archive(v_row);
   end if;
+  perform crossfade_private.take_in_partitions(v_row, v_plans -> 2);
   perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;
@@ -11319,6 +11987,132 @@ end $$;
 comment on function crossfade.unregister_pair is
   'Remove triggers, generated functions and rows of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';
 
+-- mirror/retention.sql ----------------------------------------------------------------------------
+
+-- Retention: a partition goes, and what the other table has of its rows goes with it.
+
+create or replace function crossfade_private.remove_counterparts(
+  pair crossfade.pairs, side integer, partition regclass
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '800ms'
+as $$
+declare
+  v_target constant regclass := case side when 1 then (pair).v2_table else (pair).v1_table end;
+  v_key constant text[] := case side when 1 then (pair).key_columns else (pair).v2_key_columns end;
+  v_state constant text := crossfade_private.stored_state((pair).name, side);
+  v_keys jsonb[];
+  v_kept boolean;
+  v_rows bigint := 0;
+begin
+  if v_state = 'archive' then
+    perform crossfade_private.fail(409, 'CF005',
+      format('Cannot remove partition %s: version 1 of "%s" is a read-only archive', partition,
+        (pair).name),
+      jsonb_build_object('pair', (pair).name, 'partition', partition::text),
+      'Go back with crossfade stage set PAIR rampdown, or remove the pair first.');
+  elsif v_state = 'log' then
+    execute format('select array(select %s from %s cf_s)',
+      crossfade_private.key_to_json((pair).key_columns, partition, v_key, 'cf_s'), partition)
+    into v_keys;
+    perform crossfade_private.note_keys((pair).name, side, 'DELETE', v_keys);
+  elsif v_state = 'on' then
+    perform crossfade_private.begin_engine_write((pair).name);
+    execute format('delete from %s cf_t using %s cf_s where %s', v_target, partition,
+      crossfade_private.counterpart_sql(pair, side));
+    get diagnostics v_rows = row_count;
+    execute format('select exists (select from %s cf_t join %s cf_s on %s)', v_target, partition,
+      crossfade_private.counterpart_sql(pair, side)) into v_kept;
+    if v_kept then
+      perform crossfade_private.fail(409, 'CF017',
+        format('Cannot remove partition %s: a trigger or rule of %s keeps rows of it', partition,
+          v_target),
+        jsonb_build_object('pair', (pair).name, 'partition', partition::text, 'table', v_target));
+    end if;
+  end if;
+  return v_rows;
+end $$;
+
+comment on function crossfade_private.remove_counterparts is
+  'Delete what the other table has of a partition''s rows, as the mirror would: in log_only their keys are noted, where the side is not mirrored nothing is done. Begins an engine write that the caller ends. Gives the rows deleted.';
+
+create or replace function crossfade_private.find_partition(pair crossfade.pairs, name text)
+returns table (id regclass, side integer)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found constant regclass := crossfade_private.find_table(name);
+begin
+  return query
+    select v_found, s.side
+    from (values (1, ((pair).v1_table)::regclass), (2, ((pair).v2_table)::regclass)) s(side, root)
+    where pg_partition_root(v_found) = s.root and v_found <> s.root;
+  if not found then
+    perform crossfade_private.fail(400, 'CF012',
+      format('Table %s is no partition of a table of "%s"', v_found, (pair).name),
+      jsonb_build_object('pair', (pair).name, 'partition', v_found::text), format('There are: %s', (
+        select coalesce(string_agg(t.id::text, ', '), 'none')
+        from unnest(array[(pair).v1_table, (pair).v2_table]) r
+        cross join lateral crossfade_private.table_tree(r::regclass) t
+        where t.id <> r::regclass)));
+  end if;
+end $$;
+
+comment on function crossfade_private.find_partition is
+  'The partition of a name, and the side whose root it belongs to; CF012 where it is none of the pair''s.';
+
+create or replace function crossfade.remove_partition(
+  pair text, partition text, how text, reason text
+)
+returns jsonb
+language plpgsql volatile
+security definer -- alters the owner's tables; only service_role may call it
+set search_path = pg_catalog, pg_temp
+-- Less than deadlock_timeout: it gives way before a client is chosen as the victim.
+set lock_timeout = '800ms'
+as $$
+declare
+  v_pair crossfade.pairs := crossfade_private.get_pair(pair);
+  v_partition record;
+  v_gone text[];
+  v_rows bigint;
+begin
+  perform crossfade_private.require_reason(reason, format('%s a partition of "%s"', how, pair));
+  if coalesce(how, '') not in ('detach', 'drop', 'truncate') then
+    perform crossfade_private.fail(400, 'CF012', format('Invalid way "%s" to remove a partition',
+      how), jsonb_build_object('how', how), 'It is detach, drop or truncate.');
+  end if;
+  select * into v_partition from crossfade_private.find_partition(v_pair, partition);
+  -- Order matters: whoever changes the mirror's state holds this row; the partition before rows.
+  perform from crossfade.pairs p where p.name = remove_partition.pair for no key update;
+  -- Batches that lock rows of it for their copies are kept out as well.
+  execute format('lock table %s in exclusive mode', v_partition.id);
+  v_gone := array(select t.id::text from crossfade_private.table_tree(v_partition.id) t);
+  v_rows := crossfade_private.remove_counterparts(v_pair, v_partition.side, v_partition.id);
+  if how <> 'truncate' then
+    delete from crossfade_private.partitions p
+    where p.pair = remove_partition.pair and p.name = any (v_gone);
+  end if;
+  execute case how
+    when 'detach' then format('alter table %s detach partition %s', (
+      select i.inhparent::regclass from pg_catalog.pg_inherits i
+      where i.inhrelid = v_partition.id), v_partition.id)
+    when 'drop' then format('drop table %s', v_partition.id)
+    else format('truncate %s', v_partition.id) end;
+  perform crossfade_private.end_engine_write(pair);
+  perform crossfade_private.drop_stray_triggers(v_pair);
+  perform crossfade_private.audit('partition.' || how, pair, reason,
+    jsonb_build_object('partition', v_gone[1]), jsonb_build_object('rows', v_rows));
+  return jsonb_build_object('pair', pair, 'partition', v_gone[1], 'how', how, 'rows', v_rows,
+    'flags_version', crossfade.flags_version());
+end $$;
+
+comment on function crossfade.remove_partition is
+  'Detach, drop or truncate a partition of a pair''s table and, in the same transaction, delete what the other table has of its rows: {"pair", "partition", "how", "rows": deleted there, "flags_version"}. how: detach, drop or truncate. Holds EXCLUSIVE on the partition while it deletes, then ACCESS EXCLUSIVE on the partitioned table (not for truncate); waits at most 0.8 s for each lock (55P03). Errors: CF001, CF005 (V1 is an archive), CF007, CF012 (no partition of the pair), CF017, and what PostgreSQL says of rows that others refer to; then nothing has changed.';
+
 -- mirror/refresh.sql ------------------------------------------------------------------------------
 
 -- A release makes the mirrors of all pairs anew, with its own texts.
@@ -11332,15 +12126,24 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_before text := v_pair.generator;
+  v_plans jsonb;
 begin
   perform crossfade_private.refuse_retired(v_pair, 'refresh');
-  v_pair := crossfade_private.install_pair(v_pair);
+  v_plans := crossfade_private.plan_mirrors(v_pair);
+  -- Order matters: the pair before its tables, as everywhere, and all of these before any is
+  -- changed: a writer who waits for one may hold another.
+  perform from crossfade.pairs p where p.name = refresh_pair.pair for no key update;
+  if not crossfade_private.hold_tables(array[v_pair.v1_table, v_pair.v2_table]) then
+    raise exception using errcode = '55P03', hint = 'Try again when long transactions have ended.',
+      message = format('Cannot refresh pair "%s": its tables are in use', pair);
+  end if;
+  v_pair := crossfade_private.install_pair(v_pair, v_plans);
   return jsonb_build_object('pair', pair, 'before', v_before, 'after', v_pair.generator,
     'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.refresh_pair is
-  'Make the mirror of a pair anew, with the texts of the installed release and for the triggers that its tables have now: {"pair", "before", "after": releases, "flags_version"}. Changes nothing else. Locks each table SHARE ROW EXCLUSIVE for milliseconds; waits at most 2 s for it (55P03). CF001.';
+  'Make the mirror of a pair anew, with the texts of the installed release and for the triggers that its tables have now: {"pair", "before", "after": releases, "flags_version"}. Changes nothing else. Takes in partitions that have come or gone: reads those that are new. Locks both tables, with their partitions, SHARE ROW EXCLUSIVE; tries 3 times 0.8 s (55P03). CF001.';
 
 create or replace function crossfade_private.plan_pairs()
 returns jsonb
@@ -11638,7 +12441,9 @@ as $$
       and l.database = (select d.oid from pg_catalog.pg_database d
         where d.datname = current_database())
       and l.mode not in ('AccessShareLock', 'ShareUpdateExclusiveLock')
-      and (l.relation = any (tables::oid[]) or l.relation in (
+      and (l.relation in (
+        select m.id from unnest(tables) t cross join crossfade_private.table_tree(t) m)
+        or l.relation in (
         select c.confrelid from pg_catalog.pg_constraint c
         where c.contype = 'f' and c.conrelid = any (tables::oid[])))), '[]');
 $$;
@@ -12043,7 +12848,7 @@ declare
   v_plan jsonb;
   v_rows bigint;
 begin
-  if pg_relation_size(tab) < 1000000 then
+  if crossfade_private.tree_bytes(tab) < 1000000 then
     execute format('select count(*) from %s', tab) into v_rows;
     return v_rows;
   end if;
@@ -12691,6 +13496,9 @@ begin
     needs_reverse_backfill = p.needs_reverse_backfill
       and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;
+  update crossfade_private.partitions p set is_uncopied = false
+  where p.pair = (finish_backfill.pair).name
+    and p.side = case (run).direction when 'v1_to_v2' then 1 else 2 end;
   perform crossfade_private.open_or_close((pair).name);
   perform crossfade_private.audit(
     'backfill.finish', (pair).name, null, null,
@@ -13024,10 +13832,14 @@ begin
         * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
-    exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
-      -- of a client or a proxy.
-      error_code := sqlstate;
+    exception
+      when query_canceled or lock_not_available or out_of_memory then
+        -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+        -- of a client or a proxy.
+        error_code := sqlstate;
+      when serialization_failure then
+        -- A row that was waited for has moved to another partition.
+        error_code := '55P03';
     end;
     if error_code is not null then
       v_boundary := new_range.cursor_key;
@@ -14799,9 +15611,8 @@ begin
   return v_answer || jsonb_build_object(
     'rows_checked', cardinality(v_keys), 'done', cardinality(v_keys) < max_rows,
     'last_key', case when cardinality(v_keys) = max_rows then v_keys[max_rows] end,
-    'rows_total', (
-      select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
-      where c.oid = (v_pieces ->> 'source')::regclass));
+    'rows_total', greatest(0, crossfade_private.planner_rows(
+      (v_pieces ->> 'source')::regclass))::bigint);
 end $$;
 
 comment on function crossfade.check_conversion is
@@ -15379,8 +16190,7 @@ begin
     perform crossfade_private.fail(400, 'CF012', format('Invalid side %s or keys %s', side, keys),
       jsonb_build_object('side', side, 'keys', keys), 'side is 1 or 2, keys 1 to 1000.');
   end if;
-  select c.reltuples into v_rows from pg_catalog.pg_class c
-  where c.oid = (v_pieces ->> 'source')::regclass;
+  v_rows := crossfade_private.planner_rows((v_pieces ->> 'source')::regclass);
   execute crossfade_private.render($sql$
     select coalesce(jsonb_agg(cf_q.key), '[]') from (
       select {skey_json_s} as key from {source} cf_s tablesample bernoulli ($1)
@@ -17054,6 +17864,13 @@ begin
         format('crossfade backfill run %s', u))
       from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
   end if;
+  return query
+    select crossfade_private.blocker('backfill_needed',
+      format('partition %s was attached with rows that are not copied', p.name),
+      format('crossfade backfill run %s%s', p.pair, case p.side when 2
+        then ' --direction v2_to_v1' else '' end))
+    from crossfade_private.partitions p
+    where p.pair = (own_blockers.pair).name and p.is_uncopied order by p.side, p.name;
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);
   end if;
@@ -19405,12 +20222,8 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(c) order by c.pair), '[]') from crossfade.cohorts c),
     'pairs', (
       select coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object(
-        'v1_rows', (
-          select r.reltuples::bigint from pg_catalog.pg_class r
-          where r.oid = to_regclass(p.v1_table)),
-        'v2_rows', (
-          select r.reltuples::bigint from pg_catalog.pg_class r
-          where r.oid = to_regclass(p.v2_table)),
+        'v1_rows', crossfade_private.planner_rows(to_regclass(p.v1_table))::bigint,
+        'v2_rows', crossfade_private.planner_rows(to_regclass(p.v2_table))::bigint,
         'open_failures', (
           select count(*) from crossfade.mirror_failures m
           where m.pair = p.name and m.resolved_at is null)
@@ -20762,7 +21575,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '72fa097f4d09704235df910cbf28f3bfe8643107f01324e41b90396f825a1c1d'),
+      '349f9f8c705cbe9796e3fca064b27e239c78a40eab1f164a8fb67046e654758a'),
     ('v1_dependents',
       '9c93b301f0829a69ffa7571eec9dc71c9254bdec2f249f2ccd5c084036c12f26');
 $$;
@@ -21084,8 +21897,8 @@ as $$
     }'),
     ('admin', '{
       add_operator, carry_batch, carry_plan, describe_table, ignore_dependents, judge_pair,
-      refresh_pair, register_pair, remove_operator, set_operator_role, set_setting,
-      unregister_pair
+      refresh_pair, register_pair, remove_operator, remove_partition, set_operator_role,
+      set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

@@ -164,6 +164,7 @@ def test_registering_leaves_no_function_of_its_own(scratch: Db) -> None:
 # Which form of the text stands in our statements; a slower one must be noticed here.
 WORKED = {
     "agent_tools": {"agent_tools": "items"},
+    "events": {"events": "items"},
     "orders": {"customers": "items", "orders": "items"},
     "chat_messages": {"chat_messages": "text"},
 }

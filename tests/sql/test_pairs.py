@@ -35,14 +35,15 @@ REFUSALS = {
         create view public.notes as select * from public.notes_table""",
         "is a view",
     ),
-    "a partitioned table": (
+    "a partition": (
         """drop table public.notes_v2 cascade;
-        create table public.notes_v2 (id bigint primary key) partition by range (id)""",
-        "is partitioned",
+        create table public.all_notes (id bigint primary key) partition by range (id);
+        create table public.notes_v2 partition of public.all_notes default""",
+        "is a partition of public.all_notes: register that",
     ),
     "an inheriting table": (
         "create table public.more () inherits (public.notes)",
-        "is a partition or inherits",
+        "public.notes inherits",
     ),
     "an unlogged table": (
         "alter table public.notes set unlogged",

@@ -35,11 +35,12 @@ class Pair:
 PAIRS = [
     Pair("customers", "customer", "customer_v2", ("locale",)),
     Pair("orders", "order", "order_v2", ("shipping",), ("due", "due_cents")),
+    Pair("events", "event", "event_v2", ("source",)),
     Pair("agent_tools", "tool", "tool_v2", ("title", "output_schema", "strict", "annotations")),
 ]
 NAMES = [pair.name for pair in PAIRS]
 # Orders refer to customers and move with them.
-GROUPS = ["customers", "agent_tools"]
+GROUPS = ["customers", "events", "agent_tools"]
 
 LAWS = """
 with input as materialized (
@@ -83,7 +84,7 @@ order by p.n
 
 
 def install(db: Connection) -> None:
-    for name in ("orders", "agent_tools", "chat_messages"):
+    for name in ("orders", "events", "agent_tools", "chat_messages"):
         db.execute(FILES[name])
 
 
@@ -441,6 +442,8 @@ def test_all_pairs_go_forward_together_and_come_back(db: Connection) -> None:
         insert into public.agent_tools (name, parameters)
         select 't' || g, jsonb_build_object('p' || g, '{"type": "float", "required": true}'::jsonb)
         from generate_series(1, 300) g;
+        insert into public.events (name, occurred_at)
+        select 'e' || g, now() - g * interval '1 day' from generate_series(1, 300) g;
         update crossfade.settings set value = '0' where name = 'shadow_min_reads'
     """)
     dualwrite(db)
@@ -458,6 +461,7 @@ def test_all_pairs_go_forward_together_and_come_back(db: Connection) -> None:
         db.execute("update public.orders set note = %s", [stage])
         db.execute("update public.customers set email = %s", [stage])
         db.execute("update public.agent_tools set enabled = not enabled")
+        db.execute("update public.events set occurred_at = occurred_at + interval '20 days'")
     db.execute("update public.orders_v2 set total = total + 1")
     assert_equal(db)
     for stage in ("live", "shadow", "dualwrite", "off"):

@@ -87,6 +87,26 @@ class Rows:
             "shipping": self.pick({}, {"street": self.text()}),
         }
 
+    # Events ---------------------------------------------------------------------------------------
+
+    def event(self) -> Row:
+        return {
+            "id": self.random.randrange(1, 10**18),
+            "user_id": self.pick(None, self.uuid()),
+            "name": self.text(),
+            "properties": self.pick({}, [], {"a": self.json()}),
+            # Of this month, of no month, and infinity: all that the partitions must take.
+            "occurred_at": self.pick(self.time(), "now"),
+        }
+
+    def event_v2(self) -> Row:
+        v1 = self.event()
+        return {
+            **{key: v1[key] for key in ("id", "name", "properties", "occurred_at")},
+            "owner_id": v1["user_id"],
+            "source": self.pick(None, self.text()),
+        }
+
     # Tools ----------------------------------------------------------------------------------------
 
     def tool(self) -> Row:

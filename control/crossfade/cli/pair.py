@@ -8,7 +8,7 @@ from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import FailurePolicy
+from crossfade.contract import FailurePolicy, PartitionRemoval
 from crossfade.errors import InvalidValueError
 from crossfade.models import PairStatus, PairWrites
 from crossfade.pairs import (
@@ -244,6 +244,39 @@ def writes_(
 def _last_counted(found: PairWrites, side: int, source: str) -> str:
     minutes = [row.minute for row in found.minutes if (row.side, row.source) == (side, source)]
     return f"{max(minutes):%Y-%m-%d %H:%M} UTC" if minutes else "-"
+
+
+@app.command("remove-partition")
+def remove_partition(
+    context: typer.Context,
+    pair: PairName,
+    partition: Annotated[str, typer.Argument(help="Its name, as schema.table.")],
+    how: Annotated[PartitionRemoval, typer.Option(help="What becomes of it.", show_default=False)],
+    reason: Reason = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Detach, drop or truncate a partition, with what the other table has of its rows.
+
+    Both in one transaction. Done by hand it would leave those rows to verify and repair.
+
+    Example: crossfade pair remove-partition events public.events_2026_01 --how drop
+    """
+    opened = gateway(context)
+    find_pair(opened, pair)
+    if not (reason or "").strip():
+        raise InvalidValueError(f"Cannot {how} {partition} without a reason", hint="Add --reason")
+    confirm(
+        [
+            f"{how} {partition}, and delete what the other table of {pair} has of its rows",
+            "writers of the partition wait until it is done",
+        ],
+        yes=yes,
+        command=f"crossfade pair remove-partition {pair} {partition} --how {how}",
+    )
+    done = opened.remove_partition(pair, partition, how=how, reason=str(reason))
+    text = f"{done.partition}: {done.how}; {done.rows} rows of the other table went with it"
+    emit(done, as_json=as_json, render=lambda: text)
 
 
 @app.command("client-policy")

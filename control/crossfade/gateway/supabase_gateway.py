@@ -12,7 +12,15 @@ import tenacity
 from crossfade import contract
 from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
 from crossfade.config import Connection
-from crossfade.contract import Direction, Event, FollowerOnly, Level, MirrorMode, Stage
+from crossfade.contract import (
+    Direction,
+    Event,
+    FollowerOnly,
+    Level,
+    MirrorMode,
+    PartitionRemoval,
+    Stage,
+)
 from crossfade.errors import OlderSchemaError
 from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
 from crossfade.gateway.api import DataApi
@@ -40,6 +48,7 @@ from crossfade.models import (
     MonitorDriven,
     PairStatus,
     PairWrites,
+    PartitionRemoved,
     Refreshed,
     Registered,
     Repaired,
@@ -261,6 +270,19 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
     def refresh_pair(self, pair: str) -> Refreshed:
         """Make its mirror anew: by the installed release, for the triggers its tables have now."""
         return self._api.ask(Refreshed, "refresh_pair", pair=pair)
+
+    def remove_partition(
+        self, pair: str, partition: str, *, how: PartitionRemoval, reason: str
+    ) -> PartitionRemoved:
+        """Detach, drop or truncate it, with what the other table has of its rows."""
+        return self._api.ask(
+            PartitionRemoved,
+            "remove_partition",
+            pair=pair,
+            partition=partition,
+            how=how,
+            reason=reason,
+        )
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

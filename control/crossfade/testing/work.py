@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 from crossfade import __version__
 from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
-from crossfade.contract import Direction, ErrorCode, FollowerOnly, MirrorMode, RunState, Stage
+from crossfade.contract import (
+    Direction,
+    ErrorCode,
+    FollowerOnly,
+    MirrorMode,
+    PartitionRemoval,
+    RunState,
+    Stage,
+)
 from crossfade.errors import refusal
 from crossfade.models import (
     Batch,
@@ -22,6 +30,7 @@ from crossfade.models import (
     PairMoved,
     PairStatus,
     PairWrites,
+    PartitionRemoved,
     Refreshed,
     Registered,
     Repaired,
@@ -158,6 +167,14 @@ class FakeWork(FakeState):
         before = self.generators.get(pair, __version__)
         self.generators[pair] = __version__
         return Refreshed(pair, before, __version__, self.version)
+
+    def remove_partition(
+        self, pair: str, partition: str, *, how: PartitionRemoval, reason: str
+    ) -> PartitionRemoved:
+        """It has no rows."""
+        self._called("remove_partition", pair, partition, how, reason)
+        self._pair(pair)
+        return PartitionRemoved(pair, partition, how, 0, self.version)
 
     def check_conversion(
         self, pair: str, *, side: int, after: Key | None, max_rows: int

@@ -34,7 +34,7 @@ begin
     or crossfade_private.is_referential_action(v_context, pg_trigger_depth())
     or pg_trigger_depth() > 1
       and crossfade_private.is_own_write(v_context, pg_trigger_depth(), v_pair, 2) then
-    return null;
+    return coalesce(new, old);
   end if;
   perform crossfade_private.fail(
     409, 'CF_ARCHIVED', format('Cannot write version 1 of "%s": %s is a read-only archive', v_pair,
@@ -45,7 +45,7 @@ begin
 end $$;
 
 comment on function crossfade_private.refuse_archived_write is
-  'BEFORE STATEMENT trigger on V1, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
+  'BEFORE trigger on V1, of statements and, in a partition that has no triggers of statements yet, of rows, from the first stage complete on: every statement is refused while the stage is complete (PT409 CF_ARCHIVED), also one of a trigger, but for what foreign keys do and what the way back writes.';
 
 create or replace function crossfade_private.drop_archived_row()
 returns trigger
@@ -83,20 +83,29 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 as $$
 declare
+  v_member regclass;
   v_table regclass;
 begin
-  execute format('create or replace trigger crossfade_archive
-    before insert or update or delete or truncate on %s for each statement
-    execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+  for v_member in select t.id from crossfade_private.table_tree(((pair).v1_table)::regclass) t loop
+    execute format('create or replace trigger crossfade_archive
+      before insert or update or delete or truncate on %s for each statement
+      execute function crossfade_private.refuse_archived_write(%L)', v_member, (pair).name);
+  end loop;
   for v_table in select unnest(array[(pair).v1_table, (pair).v2_table]) loop
     execute format('create or replace trigger crossfade_archive_row
       before insert or update or delete on %s for each row when (pg_trigger_depth() > 0)
       execute function crossfade_private.drop_archived_row(%L)', v_table, (pair).name);
   end loop;
+  if crossfade_private.is_partitioned(((pair).v1_table)::regclass) then
+    execute format('create or replace trigger crossfade_late_archive
+      before insert or update or delete on %s for each row
+      execute function crossfade_private.refuse_archived_write(%L)', (pair).v1_table, (pair).name);
+    perform crossfade_private.rest_late_triggers(((pair).v1_table)::regclass);
+  end if;
 end $$;
 
 comment on function crossfade_private.install_archive is
-  'Create the triggers that refuse statements on V1, and leave out what its triggers would write into either table. Takes SHARE ROW EXCLUSIVE on both; waits at most 2 s for each (55P03).';
+  'Create the triggers that refuse statements on V1, and leave out what its triggers would write into either table. Takes SHARE ROW EXCLUSIVE on both, with their partitions; waits at most 2 s for each (55P03).';
 
 create or replace function crossfade_private.follow_mirror_state()
 returns trigger

@@ -18,7 +18,7 @@ declare
   cf_written bigint;
   cf_unseen jsonb[];
 begin
-  cf_depth := pg_trigger_depth();
+  {not_detached}cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     {read_context}
     if {own_write} then
@@ -164,7 +164,7 @@ declare
   cf_context text;
   cf_constraint text;
 begin
-  cf_depth := pg_trigger_depth();
+  {not_detached}cf_depth := pg_trigger_depth();
   if cf_depth > 1 then
     {read_context}
     if {own_write} then
@@ -181,29 +181,28 @@ begin
   cf_nested := {nested};
   -- Also while changes are only noted: afterwards there is no key to note.
   if tg_when = 'BEFORE' then
-    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
-    -- that is not copied yet, or was refused, is nobody's to empty.
+    {of_partition}-- Only the rows that are still there tell which rows of the other table have a
+    -- counterpart: one that is not copied yet, or was refused, is nobody's to empty.
     if current_setting('transaction_isolation') <> 'read committed' then
       perform crossfade_private.refuse_blind_truncate({pair_literal}, {source_literal});
     else
-      insert into crossfade_private.truncated_keys (pair, side, key)
-      select {pair_literal}, {side}, {key_json_t}
-      from {target} cf_t join {source} cf_s on {same_key_s_t};
+      {note_truncated}
       -- A counterpart that could not follow a changed key has another one.
       if crossfade_private.is_any_behind({pair_literal}) then
         perform crossfade_private.note_behind({pair_literal}, {side}, 'DELETE', array(
           select {key_json_s} from {source} cf_s
           where {key_json_s} in (
             select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
-            where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null)));
+            where f.pair = {pair_literal} and f.resolved_at is null and f.moved_to is not null)
+            {in_partition}));
       end if;
     end if;
     return null;
   end if;
-  if current_setting('transaction_isolation') <> 'read committed' then
+  {of_root}if current_setting('transaction_isolation') <> 'read committed' then
     -- It also removes rows younger than the snapshot, which DELETE would not see. The same command
     -- may have emptied both tables.
-    if pg_relation_size({target_literal}) > 0 then
+    if {target_bytes} > 0 then
       truncate {target};
     end if;
     return null;
@@ -238,3 +237,40 @@ $text$;
 
 comment on function crossfade_private.mirror_truncate_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_truncate: BEFORE TRUNCATE trigger, which notes the counterparts of the rows that are there, and AFTER TRUNCATE trigger, which deletes them, and no other row.';
+
+create or replace function crossfade_private.note_truncated_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$insert into crossfade_private.truncated_keys (pair, side, key)
+      select {pair_literal}, {side}, {key_json_t}
+      from {target} cf_t join {truncated} cf_s on {same_key_s_t}$body$;
+$text$;
+
+comment on function crossfade_private.note_truncated_text is
+  'The statement by which the TRUNCATE trigger notes the counterparts of the rows that are there.';
+
+create or replace function crossfade_private.of_partition_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- TRUNCATE of the root comes first and notes everything; then come its partitions.
+    if tg_relid = {source_literal}::regclass then
+      insert into crossfade_private.truncated_keys (pair, side, key)
+      values ({pair_literal}, {side}, 'null');
+    elsif exists (select from crossfade_private.truncated_keys cf_k
+        where cf_k.pair = {pair_literal} and cf_k.side = {side} and cf_k.key = 'null') then
+      return null;
+    elsif current_setting('transaction_isolation') <> 'read committed' then
+      raise exception using errcode = '55000',
+        message = format('Cannot truncate partition %s above READ COMMITTED: the snapshot does not '
+          'show which rows of the other table are counterparts of its own', tg_relid::regclass),
+        hint = 'Truncate it in a READ COMMITTED transaction.';
+    end if;
+    $body$;
+$text$;
+
+comment on function crossfade_private.of_partition_text is
+  'The part of mirror_truncate_text that tells the root of a partitioned table from its partitions, whose triggers fire as well.';

@@ -14,11 +14,11 @@ begin
   if coalesce(current_setting('role', true), 'none') not in ('anon', 'authenticated',
     'service_role')
     and session_user <> 'authenticator' then
-    return null;
+    return coalesce(new, old);
   end if;
   if current_setting('crossfade.mark_' || v_pair, true) = 'engine'
     and crossfade_private.is_engine_write(v_pair) then
-    return null;
+    return coalesce(new, old);
   end if;
   -- Order matters: lock first, then look. Engaging a switch waits for the holders of this lock.
   perform pg_advisory_xact_lock_shared(crossfade_private.fence_lock_key());
@@ -49,8 +49,8 @@ begin
       jsonb_build_object('pair', v_pair),
       'Write version 1. Version 2 opens when the first backfill has finished (crossfade backfill run) and, where it had rows before, when a verify pass has found no difference (crossfade verify run).');
   end if;
-  return null;
+  return coalesce(new, old);
 end $$;
 
 comment on function crossfade_private.refuse_fenced_write is
-  'BEFORE STATEMENT trigger on V2: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED), and as long as not every row of V1 has a counterpart (PT409 CF_CLOSED): with the key of such a row a user could take it over. Statements of triggers, referential actions and batches pass. Holds the fence lock shared until the transaction ends.';
+  'BEFORE trigger on V2, of statements and, in a partition that has no triggers of statements yet, of rows: refuse a direct write by an API role while a fencing kill switch is engaged (PT409 CF_FENCED), and as long as not every row of V1 has a counterpart (PT409 CF_CLOSED): with the key of such a row a user could take it over. Statements of triggers, referential actions and batches pass. Holds the fence lock shared until the transaction ends.';

@@ -19,6 +19,10 @@ as $$
     when 'first' then crossfade_private.mirror_first_text()
     when 'last' then crossfade_private.mirror_last_text()
     when 'key' then crossfade_private.mirror_key_text()
+    when 'late' then crossfade_private.mirror_late_text()
+    when 'moved' then crossfade_private.mirror_moved_text()
+    when 'taken' then crossfade_private.mirror_taken_text()
+    when 'follow' then crossfade_private.mirror_follow_text()
     end, pieces);
 $$;
 
@@ -42,6 +46,8 @@ declare
     cf_number := {counter};
   end if;';
 begin
+  v_pieces := v_pieces || crossfade_private.partition_pieces(
+    (v_pieces ->> 'source')::regclass, v_target, v_pieces);
   v_pieces := v_pieces || jsonb_build_object(
     -- A trigger may drop rows, and a converter that is not a bare list may give none.
     'when_written', case
@@ -116,7 +122,8 @@ begin
   execute format('create or replace function %s_%s%s language plpgsql volatile security definer
     set search_path = %s %s %s as %L', pieces ->> 'function', name, signature, path,
     case when name in ('insert', 'update', 'delete', 'truncate') then 'set jit = off' end,
-    case when name in ('first', 'last', 'key') then crossfade_private.text_settings()
+    case when name in ('first', 'last', 'key', 'moved', 'taken')
+      then crossfade_private.text_settings()
       else pieces ->> 'settings' end, crossfade_private.mirror_body(name, pieces));
   execute format('revoke all on function %s_%s from public', pieces ->> 'function', name);
 end $$;
@@ -151,6 +158,7 @@ as $$
       || jsonb_build_object('named', m.pieces -> 'named', 'reads_counterpart',
         crossfade_private.counterpart_reads(m.conversions -> (m.side - 1)), 'triggers_met',
         crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
+    || jsonb_build_array(crossfade_private.plan_partitions(pair))
   from (
     select s.side, c.conversions,
       crossfade_private.all_pieces(pair, s.side, c.conversions) as pieces
@@ -161,7 +169,7 @@ as $$
 $$;
 
 comment on function crossfade_private.plan_mirrors is
-  'What install_mirror needs, by side: the pieces of the mirror functions and those of runs. Takes most of the time, and locks nothing.';
+  'What install_mirror needs, by side: the pieces of the mirror functions and those of runs; and what take_in_partitions needs. Takes most of the time, and locks nothing.';
 
 create or replace function crossfade_private.install_mirror(
   pair crossfade.pairs, side integer, plan jsonb
@@ -198,25 +206,80 @@ begin
     perform crossfade_private.make_mirror_function(
       v_function.name, v_function.signature, v_pieces, v_path);
   end loop;
+  perform crossfade_private.install_statement_triggers(
+    side, v_pieces || jsonb_build_object('source', t.id))
+  from crossfade_private.table_tree(v_source) t;
+  perform crossfade_private.install_settling(pair, v_pieces, v_source);
+  if crossfade_private.is_partitioned(v_source) then
+    perform crossfade_private.install_late_triggers(side, v_pieces, v_source);
+  end if;
+end $$;
+
+comment on function crossfade_private.install_mirror is
+  'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table and its partitions for milliseconds (waits at most 2 s for each, then fails with 55P03).';
+
+create or replace function crossfade_private.install_statement_triggers(
+  side integer, pieces jsonb
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
   perform crossfade_private.make_mirror_trigger('crossfade_mirror_' || t.name,
-    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, v_pieces)
+    format('after %s on {source} %s for each statement', t.name, t.referencing), t.name, pieces)
   from (values ('insert', 'referencing new table as cf_new'),
     ('update', 'referencing old table as cf_old new table as cf_new'),
     ('delete', 'referencing old table as cf_old'), ('truncate', '')) t(name, referencing);
   -- By its name the last one: what triggers of the owner's write before is emptied as well.
   perform crossfade_private.make_mirror_trigger('~crossfade_truncate',
-    'before truncate on {source} for each statement', 'truncate', v_pieces);
-  perform crossfade_private.install_settling(pair, v_pieces, v_source);
+    'before truncate on {source} for each statement', 'truncate', pieces);
   if side = 2 then
     -- What a trigger or a foreign key writes belongs to the statement that fired it.
     execute crossfade_private.render(
       'create or replace trigger crossfade_fence before insert or update or delete or truncate on {source} for each statement when (pg_trigger_depth() = 0) execute function crossfade_private.refuse_fenced_write({pair_literal})',
-      v_pieces);
+      pieces);
   end if;
 end $$;
 
-comment on function crossfade_private.install_mirror is
-  'Generate the mirror functions of one side and create their triggers. Takes SHARE ROW EXCLUSIVE on that table for milliseconds (waits at most 2 s for it, then fails with 55P03).';
+comment on function crossfade_private.install_statement_triggers is
+  'Create the triggers of a pair that fire once a statement, on a table or a partition (source in pieces).';
+
+create or replace function crossfade_private.install_late_triggers(
+  side integer, pieces jsonb, root regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  perform crossfade_private.make_mirror_function(f, '() returns trigger', pieces,
+    'pg_catalog, pg_temp') from unnest(array['late', 'moved']) f;
+  perform crossfade_private.make_mirror_function('taken', crossfade_private.render(
+    '() returns table (cf_o {source}, cf_n {source})', pieces), pieces, 'pg_catalog, pg_temp');
+  perform crossfade_private.make_mirror_function('follow', crossfade_private.render(
+    '(cf_olds {source}[]) returns void', pieces), pieces, 'pg_catalog, pg_temp');
+  perform crossfade_private.make_mirror_trigger('~crossfade_moved', 'before update on {source}
+    for each row when ({key_changes})', 'moved', pieces);
+  -- PostgreSQL replaces no constraint trigger.
+  if not exists (select from pg_catalog.pg_trigger g
+    where g.tgrelid = root and g.tgname = '~crossfade_late') then
+    execute crossfade_private.render('create constraint trigger "~crossfade_late"
+      after insert or update or delete on {source} deferrable initially deferred
+      for each row execute function {function}_late()', pieces);
+  end if;
+  if side = 2 then
+    execute crossfade_private.render('create or replace trigger crossfade_late_fence
+      before insert or update or delete on {source} for each row when (pg_trigger_depth() = 0)
+      execute function crossfade_private.refuse_fenced_write({pair_literal})', pieces);
+  end if;
+  perform crossfade_private.rest_late_triggers(root);
+end $$;
+
+comment on function crossfade_private.install_late_triggers is
+  'Create the row triggers that partitions take on when they are made or attached. Takes SHARE ROW EXCLUSIVE on root and partitions; waits at most 2 s for each.';
 
 create or replace function crossfade_private.install_settling(
   pair crossfade.pairs, pieces jsonb, tab regclass
@@ -263,19 +326,8 @@ declare
   v_prefix constant text := format('mirror_%s_v%s_', (pair).name, side);
   v_found record;
 begin
-  -- By function and argument: the table may have another name by now.
-  for v_found in
-    select g.tgname, g.tgrelid::regclass as tab
-    from pg_catalog.pg_trigger g
-    join pg_catalog.pg_proc f on f.oid = g.tgfoid
-    where f.pronamespace = 'crossfade_private'::regnamespace and not g.tgisinternal
-      and (left(f.proname, length(v_prefix)) = v_prefix
-        or f.proname = any (case side when 1 then '{refuse_archived_write,drop_archived_row}'
-          else '{refuse_fenced_write}' end::text[])
-          and g.tgargs = convert_to((pair).name, 'UTF8') || '\x00')
-    order by g.tgname
-  loop
-    execute format('drop trigger %I on %s', v_found.tgname, v_found.tab);
+  for v_found in select m.* from crossfade_private.mirror_triggers(pair, side) m loop
+    execute format('drop trigger %I on %s', v_found.name, v_found.tab);
   end loop;
   for v_found in
     select f.oid::regprocedure as name
@@ -310,7 +362,7 @@ declare
 begin
   for v_gone in
     select format('drop trigger %I on %s', g.tgname, g.tgrelid::regclass)
-    from pg_catalog.pg_trigger g where g.tgfoid = any (v_older)
+    from pg_catalog.pg_trigger g where g.tgfoid = any (v_older) and g.tgparentid = 0
     union all
     select format('drop function %s', o::regprocedure) from unnest(v_older) o
   loop
@@ -343,6 +395,7 @@ begin
   if v_mirror in ('archived', 'reverse') then
     perform crossfade_private.install_archive(v_row);
   end if;
+  perform crossfade_private.take_in_partitions(v_row, v_plans -> 2);
   perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
   where p.name = (install_pair.pair).name returning * into v_row;

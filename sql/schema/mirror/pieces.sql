@@ -113,6 +113,10 @@ as $$
     'same_key_moved', crossfade_private.key_sql(
       '(cf_from)', key, '(cf_to)', key),
     'key_x', crossfade_private.row_key_sql('cf_x', key),
+    'key_r', crossfade_private.row_key_sql('cf_r', key),
+    'key_changes', (
+      select string_agg(format('old.%I is distinct from new.%1$I', k), ' or ' order by n)
+      from unnest(key) with ordinality u(k, n)),
     'key_json_r', crossfade_private.key_to_json(names, source, key, 'cf_r'),
     'key_json_x', crossfade_private.key_to_json(names, source, key, 'cf_x'),
     'key_json_s', crossfade_private.key_to_json(names, source, key, 'cf_s'),
@@ -155,10 +159,12 @@ declare
     v_source, v_key || crossfade_private.always_identity(v_source));
 begin
   return jsonb_build_object(
-    'is_untouched', format('current_setting(''track_counts'') = ''on''
+    'is_untouched', format(case when crossfade_private.is_partitioned(v_target)
+      then 'crossfade_private.is_untouched(%1$L::regclass)'
+      else 'current_setting(''track_counts'') = ''on''
           and pg_stat_get_xact_tuples_inserted(%1$L::regclass)
             + pg_stat_get_xact_tuples_updated(%1$L::regclass)
-            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0', v_tables[3 - side]),
+            + pg_stat_get_xact_tuples_deleted(%1$L::regclass) = 0' end, v_tables[3 - side]),
     'old_rows', crossfade_private.stored_rows_sql(v_source, 'cf_old'),
     'new_rows', crossfade_private.stored_rows_sql(v_source, 'cf_new'),
     'target_columns', (
@@ -192,8 +198,11 @@ begin
       (select array_agg(distinct r) from (
         select jsonb_array_elements_text(nullif(v_there -> 'reads', 'null')) union all
         select unnest(v_key) where v_there -> 'reads' <> 'null') u(r)), '(cf_o)', '(cf_s)'),
-    'target_key_names', format('%L::text[]',
-      crossfade_private.unique_key_names(v_target, v_target_key)))
+    -- An error names the index of a partition, and there may be new ones.
+    'target_key_names', case when crossfade_private.is_partitioned(v_target)
+      then format('crossfade_private.unique_key_names(%L::regclass, %L::text[])',
+        v_tables[3 - side], v_target_key)
+      else format('%L::text[]', crossfade_private.unique_key_names(v_target, v_target_key)) end)
     || crossfade_private.name_pieces(pair, side)
     || crossfade_private.key_pieces((pair).key_columns, v_source, v_key, v_target, v_target_key)
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)

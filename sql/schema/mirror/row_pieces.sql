@@ -45,8 +45,9 @@ returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  -- A transition table has nulls for virtual generated columns (PostgreSQL 18).
-  select case when bool_or(a.attgenerated = 'v') then
+  -- A transition table has nulls for virtual generated columns (PostgreSQL 18), and that of a
+  -- partition may have the columns in another order.
+  select case when bool_or(a.attgenerated = 'v') or crossfade_private.is_partitioned(tab) then
     format('(select %s from %s)', string_agg(case when a.attgenerated = 'v'
       then format('%s as %I', pg_get_expr(d.adbin, d.adrelid), a.attname)
       else quote_ident(a.attname) end, ', ' order by a.attnum), transition)
@@ -83,13 +84,15 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(c.relname::text order by c.relname), '{}')
-  from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
-  where i.indrelid = tab and i.indisunique and i.indexprs is null
+  from crossfade_private.table_tree(tab) t
+  join pg_catalog.pg_index i on i.indrelid = t.id
+  join pg_catalog.pg_class c on c.oid = i.indexrelid
+  where i.indisunique and i.indexprs is null
     and (select array_agg(a.attname::text order by a.attname)
          from pg_catalog.pg_attribute a
-         where a.attrelid = tab and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+         where a.attrelid = t.id and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
       = (select array_agg(k order by k) from unnest(key) k);
 $$;
 
 comment on function crossfade_private.unique_key_names is
-  'Names of the unique indexes, which are those of their constraints, on exactly the key.';
+  'Names of the unique indexes, which are those of their constraints, on exactly the key: of a table, and of its partitions.';

@@ -13,7 +13,8 @@ declare
   cf_context text;
 begin
   {read_context}
-  perform set_config({kept} || cf_depth, case when {own_write} then new::text else '' end, true);
+  perform set_config({kept} || cf_depth, case when {own_write} then {new_row}::text else '' end,
+    true);
   return new;
 end $body$;
 $text$;

@@ -25,7 +25,7 @@ declare
   cf_left {source}[];
   {flags_declared}
 begin
-  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  {follow_moved}-- Order matters for speed: each expression costs, so common cases come first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
     if split_part(cf_context, e'\n', -1) = {own_update} then

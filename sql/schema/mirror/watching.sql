@@ -29,7 +29,9 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   -- An AFTER trigger cannot see that a foreign key is at work, only what the client sent.
-  select coalesce(statement !~* crossfade_private.name_pattern(tab)
+  select coalesce(not exists (
+      select from crossfade_private.table_tree(tab) t
+      where statement ~* crossfade_private.name_pattern(t.id))
     and statement ~* crossfade_private.parent_pattern(tab), false);
 $$;
 
@@ -55,7 +57,7 @@ begin
   get diagnostics v_context = pg_context;
   -- What stands above the trigger that asks.
   v_context := substring(v_context from 'crossfade_private\.mirror_' || pair
-    || '_v1_(?:insert|update|delete|truncate)\(\)[^\n]*\n(.*)$');
+    || '_v1_(?:insert|update|delete|truncate|late)\(\)[^\n]*\n(.*)$');
   select to_regclass(p.v1_table) into v_table from crossfade.pairs p
   where p.name = note_v1_write.pair;
   if crossfade_private.is_parents_statement(coalesce(v_context, current_query()), v_table) then

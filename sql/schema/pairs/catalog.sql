@@ -29,12 +29,14 @@ begin
         select coalesce(jsonb_agg(k.t order by k.t), '[]') from (
           select format('%s.%s', n.nspname, c.relname) t
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-          where n.nspname = v_schema and c.relkind = 'r' limit 50) k)),
+          where n.nspname = v_schema and c.relkind in ('r', 'p') and not c.relispartition
+          limit 50) k)),
       coalesce(format('There are: %s', (
         select string_agg(k.t, ', ' order by k.t) from (
           select format('%s.%s', n.nspname, c.relname) t
           from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-          where n.nspname = v_schema and c.relkind = 'r' order by 1 limit 10) k)),
+          where n.nspname = v_schema and c.relkind in ('r', 'p') and not c.relispartition
+          order by 1 limit 10) k)),
         'Write the name with its schema, for example public.messages.'));
   end if;
   return v_found;
@@ -186,10 +188,11 @@ returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('rows', greatest(c.reltuples, 0)::bigint,
-    'analyzed', c.reltuples >= 0,
-    'bytes', pg_table_size(tab), 'index_bytes', pg_indexes_size(tab))
-  from pg_catalog.pg_class c where c.oid = tab;
+  select jsonb_build_object('rows', greatest(r.number, 0)::bigint, 'analyzed', r.number >= 0,
+    'bytes', sum(pg_table_size(t.id)), 'index_bytes', sum(pg_indexes_size(t.id)))
+  from crossfade_private.planner_rows(tab) r(number)
+  cross join crossfade_private.table_tree(tab) t
+  group by r.number;
 $$;
 
 comment on function crossfade_private.table_size is

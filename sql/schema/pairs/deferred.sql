@@ -28,7 +28,7 @@ as $$
         o.conname, regexp_replace(pg_get_constraintdef(o.oid), case o.contype
           when 'p' then ' DEFERRABLE INITIALLY DEFERRED$' else ' INITIALLY DEFERRED$' end, '')) end)
   from pg_catalog.pg_constraint o
-  where o.conrelid = tab and o.condeferred and o.contype <> 't'
+  where o.conrelid = tab and o.condeferred and o.contype <> 't' and o.conparentid = 0
   union all
   -- A delete that is mirrored is judged by the children of both tables.
   select format(
@@ -36,7 +36,7 @@ as $$
     label, tab, o.conname, o.conrelid::regclass)
   from pg_catalog.pg_constraint o
   where o.confrelid = tab and o.conrelid <> tab and o.contype = 'f' and o.condeferred
-    and 'a' in (o.confdeltype, o.confupdtype)
+    and 'a' in (o.confdeltype, o.confupdtype) and o.conparentid = 0
   union all
   select format(
     '%s %s has the deferrable trigger "%s": it could write after our triggers have run; run: drop trigger %3$I on %2$s; %4$s',
@@ -44,7 +44,9 @@ as $$
       '^CREATE CONSTRAINT TRIGGER', 'CREATE TRIGGER'),
       ' DEFERRABLE INITIALLY (DEFERRED|IMMEDIATE) ', ' '))
   from pg_catalog.pg_trigger g
-  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable;
+  join pg_catalog.pg_proc f on f.oid = g.tgfoid
+  where g.tgrelid = tab and not g.tgisinternal and g.tgdeferrable and g.tgparentid = 0
+    and f.pronamespace <> 'crossfade_private'::regnamespace;
 $$;
 
 comment on function crossfade_private.deferred_problems is

@@ -126,11 +126,18 @@ as $$
         and s.side = u.side
       order by 1) kinds
   ) n
-  where cardinality(n.kinds) > 0;
+  where cardinality(n.kinds) > 0
+  union all
+  select format(case when l.is_new then
+    'partition %s is new: writes to it by its name are mirrored at COMMIT only, and TRUNCATE of it is not'
+    else
+    'partition %s is gone, by another way than crossfade pair remove-partition: its rows may be in the other table still'
+    end, l.name)
+  from crossfade_private.late_partitions(pair) l;
 $$;
 
 comment on function crossfade_private.outdated_mirror is
-  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, or the owner has added triggers of a kind since.';
+  'Why crossfade.refresh_pair has to make the mirror of a pair anew, one sentence a row: another release made it, the owner has added triggers of a kind since, or partitions have come or gone.';
 
 create or replace function crossfade_private.mirror_problems(pair crossfade.pairs)
 returns setof text
@@ -151,12 +158,19 @@ begin
   -- Also seen here: another table that has taken the name.
   return query
     select format('trigger crossfade_mirror_%s of %s is missing or disabled', o.name, t)
-    from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality u(t, side)
+    from (
+      select m.id as t, s.side
+      from unnest(array[(pair).v1_table, (pair).v2_table]) with ordinality s(root, side)
+      cross join lateral crossfade_private.table_tree(s.root::regclass) m
+      where m.id = s.root::regclass or exists (
+        select from crossfade_private.partitions p
+        where p.pair = (mirror_problems.pair).name and p.side = s.side and p.name = m.id::text)
+    ) u
     cross join unnest(array['insert', 'update', 'delete', 'truncate']) o(name)
     where not exists (
       select from pg_catalog.pg_trigger g
       join pg_catalog.pg_proc f on f.oid = g.tgfoid
-      where g.tgrelid = t::regclass and g.tgname = 'crossfade_mirror_' || o.name
+      where g.tgrelid = t and g.tgname = 'crossfade_mirror_' || o.name
         and g.tgenabled in ('O', 'A')
         and f.proname = format('mirror_%s_v%s_%s', (pair).name, u.side, o.name));
 end $$;

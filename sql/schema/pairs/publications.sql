@@ -68,11 +68,17 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format(
     'V%s %s is in publication "%s" without a replica identity: PostgreSQL refuses every update and delete of it; run: %s',
-    t.side, t.tab, p.name, crossfade_private.replica_identity_command(t.tab, t.key_columns))
+    t.side, i.id, p.name, crossfade_private.replica_identity_command(i.id, t.key_columns))
   from (values (1, to_regclass((pair).v1_table), (pair).key_columns),
     (2, to_regclass((pair).v2_table), (pair).v2_key_columns)) t(side, tab, key_columns)
-  cross join lateral crossfade_private.publications_of(t.tab) p
-  where p.publishes_changes and not crossfade_private.has_replica_identity(t.tab);
+  -- Rows are in leaves, and each has an identity of its own.
+  cross join lateral crossfade_private.table_tree(t.tab) i
+  cross join lateral (
+    select p.name, p.publishes_changes from crossfade_private.publications_of(i.id) p
+    union
+    select p.name, p.publishes_changes from crossfade_private.publications_of(t.tab) p
+  ) p
+  where i.is_leaf and p.publishes_changes and not crossfade_private.has_replica_identity(i.id);
 $$;
 
 comment on function crossfade_private.publication_problems is

@@ -7,21 +7,31 @@ returns setof text
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with t as (select c.* from pg_catalog.pg_class c where c.oid = tab)
-  select format('%s %s is %s; only ordinary tables can be mirrored', label, tab,
-    case t.relkind when 'p' then 'partitioned' when 'v' then 'a view' when 'm'
-      then 'a materialized view'
+  with t as (select c.* from pg_catalog.pg_class c where c.oid = tab),
+  tree as (select m.id from crossfade_private.table_tree(tab) m)
+  select format('%s %s is %s; only tables can be mirrored', label, tab,
+    case t.relkind when 'v' then 'a view' when 'm' then 'a materialized view'
       when 'f' then 'a foreign table' else 'not a table' end)
-  from t where t.relkind <> 'r'
+  from t where t.relkind not in ('r', 'p')
   union all
-  select format('%s %s is %s: a crash would empty it, and no trigger sees that', label, tab,
-    case t.relpersistence when 'u' then 'unlogged' else 'temporary' end)
-  from t where t.relpersistence <> 'p'
+  select format('%s %s is %s: a crash would empty it, and no trigger sees that', label,
+    c.oid::regclass, case c.relpersistence when 'u' then 'unlogged' else 'temporary' end)
+  from tree join pg_catalog.pg_class c on c.oid = tree.id where c.relpersistence <> 'p'
   union all
-  select format('%s %s is a partition or inherits: its rows would be written without our triggers',
-    label, tab)
-  from t where t.relispartition or exists (
-    select from pg_catalog.pg_inherits i where tab in (i.inhrelid, i.inhparent))
+  select format(
+    '%s %s: its partition %s is a foreign table, of whose rows PostgreSQL tells no statement trigger; run: alter table %s detach partition %3$s',
+    label, tab, c.oid::regclass, i.inhparent::regclass)
+  from tree join pg_catalog.pg_class c on c.oid = tree.id and c.relkind = 'f'
+  join pg_catalog.pg_inherits i on i.inhrelid = c.oid and c.relispartition
+  union all
+  select format('%s %s is a partition of %s: register that, with all its partitions', label, tab,
+    pg_partition_root(tab))
+  from t where t.relispartition
+  union all
+  select format('%s %s inherits: its rows would be written without our triggers', label, tab)
+  from t where not t.relispartition and exists (
+    select from pg_catalog.pg_inherits i
+    where i.inhrelid = tab or i.inhparent = tab and t.relkind <> 'p')
   union all
   select format('%s %s has no primary key and no key was given', label, tab)
   where coalesce(cardinality(key_columns), 0) = 0
@@ -44,12 +54,13 @@ as $$
   where a.attrelid = tab and a.attname = any (key_columns) and not c.collisdeterministic
   union all
   select format('%s %s is fed by logical replication, which fires no statement triggers',
-    label, tab)
-  where exists (select from pg_catalog.pg_subscription_rel r where r.srrelid = tab)
+    label, r.srrelid::regclass)
+  from pg_catalog.pg_subscription_rel r where r.srrelid in (select tree.id from tree)
   union all
-  select format('%s %s: no immediate unique constraint or index on exactly (%s), not null', label,
-    tab,
-    array_to_string(key_columns, ', '))
+  select format('%s %s: no immediate unique constraint or index on exactly (%s), not null%s', label,
+    tab, array_to_string(key_columns, ', '), (
+      select '; the key of a partitioned table holds the columns that it is partitioned by'
+      from t where t.relkind = 'p'))
   where cardinality(key_columns) > 0 and not exists (
     select from pg_catalog.pg_index i
     join pg_catalog.pg_class c on c.oid = i.indexrelid
@@ -81,9 +92,9 @@ as $$
   union all
   select crossfade_private.key_type_problems(tab, label, key_columns)
   union all
-  select crossfade_private.deferred_problems(tab, label)
+  select crossfade_private.deferred_problems(tree.id, label) from tree
   union all
-  select crossfade_private.table_owner_problems(tab, label);
+  select crossfade_private.table_owner_problems(tree.id, label) from tree;
 $$;
 
 comment on function crossfade_private.table_problems is

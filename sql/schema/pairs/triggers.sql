@@ -20,7 +20,8 @@ as $$
   select exists (
     select from pg_catalog.pg_trigger g
     join pg_catalog.pg_proc f on f.oid = g.tgfoid
-    where g.tgrelid = tab and not g.tgisinternal
+    where g.tgrelid in (select t.id from crossfade_private.table_tree(tab) t)
+      and not g.tgisinternal
       and f.pronamespace <> 'crossfade_private'::regnamespace
       and case kind
         when 'before row' then g.tgtype & 3 = 3 and g.tgtype & 20 <> 0
@@ -30,7 +31,7 @@ as $$
 $$;
 
 comment on function crossfade_private.has_triggers is
-  'Whether a table has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
+  'Whether a table, or a partition of it, has triggers of its owner''s of a kind: before row, before insert row, update of (columns).';
 
 create or replace function crossfade_private.triggers_met(tab regclass)
 returns text[]

@@ -66,6 +66,8 @@ as $$
     union all
     select crossfade_private.write_policy_warnings(pair)
     union all
+    select crossfade_private.partition_warnings(pair)
+    union all
     select format('trigger "%s" on %s runs for mirrored rows as well', g.tgname,
       g.tgrelid::regclass)
     from pg_catalog.pg_trigger g join pg_catalog.pg_proc f on f.oid = g.tgfoid

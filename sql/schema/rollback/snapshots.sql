@@ -15,12 +15,8 @@ as $$
       select coalesce(jsonb_agg(to_jsonb(c) order by c.pair), '[]') from crossfade.cohorts c),
     'pairs', (
       select coalesce(jsonb_agg(to_jsonb(p) || jsonb_build_object(
-        'v1_rows', (
-          select r.reltuples::bigint from pg_catalog.pg_class r
-          where r.oid = to_regclass(p.v1_table)),
-        'v2_rows', (
-          select r.reltuples::bigint from pg_catalog.pg_class r
-          where r.oid = to_regclass(p.v2_table)),
+        'v1_rows', crossfade_private.planner_rows(to_regclass(p.v1_table))::bigint,
+        'v2_rows', crossfade_private.planner_rows(to_regclass(p.v2_table))::bigint,
         'open_failures', (
           select count(*) from crossfade.mirror_failures m
           where m.pair = p.name and m.resolved_at is null)

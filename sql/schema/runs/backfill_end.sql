@@ -68,6 +68,9 @@ begin
     needs_reverse_backfill = p.needs_reverse_backfill
       and (finish_backfill.run).direction <> 'v2_to_v1'
   where p.name = (pair).name;
+  update crossfade_private.partitions p set is_uncopied = false
+  where p.pair = (finish_backfill.pair).name
+    and p.side = case (run).direction when 'v1_to_v2' then 1 else 2 end;
   perform crossfade_private.open_or_close((pair).name);
   perform crossfade_private.audit(
     'backfill.finish', (pair).name, null, null,

@@ -177,9 +177,8 @@ begin
   return v_answer || jsonb_build_object(
     'rows_checked', cardinality(v_keys), 'done', cardinality(v_keys) < max_rows,
     'last_key', case when cardinality(v_keys) = max_rows then v_keys[max_rows] end,
-    'rows_total', (
-      select greatest(c.reltuples, 0)::bigint from pg_catalog.pg_class c
-      where c.oid = (v_pieces ->> 'source')::regclass));
+    'rows_total', greatest(0, crossfade_private.planner_rows(
+      (v_pieces ->> 'source')::regclass))::bigint);
 end $$;
 
 comment on function crossfade.check_conversion is

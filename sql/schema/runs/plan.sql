@@ -23,8 +23,7 @@ begin
     perform crossfade_private.fail(400, 'CF012', format('Invalid side %s or keys %s', side, keys),
       jsonb_build_object('side', side, 'keys', keys), 'side is 1 or 2, keys 1 to 1000.');
   end if;
-  select c.reltuples into v_rows from pg_catalog.pg_class c
-  where c.oid = (v_pieces ->> 'source')::regclass;
+  v_rows := crossfade_private.planner_rows((v_pieces ->> 'source')::regclass);
   execute crossfade_private.render($sql$
     select coalesce(jsonb_agg(cf_q.key), '[]') from (
       select {skey_json_s} as key from {source} cf_s tablesample bernoulli ($1)

@@ -68,7 +68,9 @@ as $$
       and l.database = (select d.oid from pg_catalog.pg_database d
         where d.datname = current_database())
       and l.mode not in ('AccessShareLock', 'ShareUpdateExclusiveLock')
-      and (l.relation = any (tables::oid[]) or l.relation in (
+      and (l.relation in (
+        select m.id from unnest(tables) t cross join crossfade_private.table_tree(t) m)
+        or l.relation in (
         select c.confrelid from pg_catalog.pg_constraint c
         where c.contype = 'f' and c.conrelid = any (tables::oid[])))), '[]');
 $$;

@@ -103,10 +103,14 @@ begin
         * extract(epoch from clock_timestamp() - started_at));
       v_found := crossfade_private.do_slice(run, pieces, new_range.cursor_key, v_boundary);
       v_rows := crossfade_private.range_rows(pieces, new_range, v_boundary, v_both);
-    exception when query_canceled or lock_not_available or out_of_memory then
-      -- A person who cancels gets what was done before, too: nothing tells that from the timeout
-      -- of a client or a proxy.
-      error_code := sqlstate;
+    exception
+      when query_canceled or lock_not_available or out_of_memory then
+        -- A person who cancels gets what was done before, too: nothing tells that from the timeout
+        -- of a client or a proxy.
+        error_code := sqlstate;
+      when serialization_failure then
+        -- A row that was waited for has moved to another partition.
+        error_code := '55P03';
     end;
     if error_code is not null then
       v_boundary := new_range.cursor_key;

@@ -68,7 +68,7 @@ declare
   v_plan jsonb;
   v_rows bigint;
 begin
-  if pg_relation_size(tab) < 1000000 then
+  if crossfade_private.tree_bytes(tab) < 1000000 then
     execute format('select count(*) from %s', tab) into v_rows;
     return v_rows;
   end if;

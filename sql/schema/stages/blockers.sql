@@ -42,6 +42,13 @@ begin
         format('crossfade backfill run %s', u))
       from crossfade_private.uncopied_parents(pair, 'v1_to_v2') u;
   end if;
+  return query
+    select crossfade_private.blocker('backfill_needed',
+      format('partition %s was attached with rows that are not copied', p.name),
+      format('crossfade backfill run %s%s', p.pair, case p.side when 2
+        then ' --direction v2_to_v1' else '' end))
+    from crossfade_private.partitions p
+    where p.pair = (own_blockers.pair).name and p.is_uncopied order by p.side, p.name;
   if stage in ('live', 'rampdown', 'complete') then
     return query select crossfade_private.data_blockers(pair);
   end if;

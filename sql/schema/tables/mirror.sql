@@ -99,6 +99,18 @@ create unlogged table if not exists crossfade_private.truncated_keys (
 comment on table crossfade_private.truncated_keys is
   'Keys of the counterparts of rows that a TRUNCATE under way empties. A transaction sees its own ones only, and leaves none.';
 
+create unlogged table if not exists crossfade_private.moved_rows (
+  id bigint generated always as identity primary key,
+  pair text not null,
+  side smallint not null,
+  depth integer not null,
+  old_row text not null,
+  new_row text not null
+);
+
+comment on table crossfade_private.moved_rows is
+  'Rows of partitioned tables whose key a statement under way changes: MERGE tells no trigger of a statement that it has moved a row to another partition. A transaction sees its own ones only, and leaves none.';
+
 -- CREATE INDEX IF NOT EXISTS would lock the table where there is nothing to do. Clients write
 -- these, and a release that waits for a client who waits for its end would never refresh a pair.
 do $$

@@ -71,6 +71,20 @@ create table if not exists crossfade.cohorts (
 comment on table crossfade.cohorts is
   'The units that backend 2 serves in stage live: percentage 0 to 100 (three decimals), allow and deny lists. Deny wins.';
 
+create table if not exists crossfade_private.partitions (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  side smallint not null,
+  name text not null,
+  is_uncopied boolean not null default false,
+  primary key (pair, side, name),
+  constraint side_is_1_or_2 check (side in (1, 2))
+);
+
+comment on table crossfade_private.partitions is
+  'Partitions of a pair''s tables that have its triggers. Others are new and mirrored by their late triggers.';
+comment on column crossfade_private.partitions.is_uncopied is
+  'It was attached with rows that the other table did not have; until a backfill from this side.';
+
 create table if not exists crossfade_private.pair_pieces (
   pair text not null references crossfade.pairs on delete cascade on update cascade,
   side smallint not null,

@@ -28,7 +28,7 @@ declare
   cf_left called.notes[];
   
 begin
-  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  -- Order matters for speed: each expression costs, so common cases come first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
     if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v2_update() line 39 at SQL statement' then

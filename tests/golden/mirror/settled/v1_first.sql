@@ -20,6 +20,7 @@ begin
     end if;
   perform set_config('crossfade.kept_notes_v1_' || cf_depth, case when cf_depth = 2 and strpos(split_part(cf_context, e'\n', -1), ' crossfade_private.mirror_notes_v2_') > 0
       and strpos(split_part(cf_context, e'\n', -1), '"') = 0
-      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then new::text else '' end, true);
+      or crossfade_private.is_own_write(cf_context, cf_depth, 'notes', 2) then new::text else '' end,
+    true);
   return new;
 end $function$

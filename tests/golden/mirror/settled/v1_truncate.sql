@@ -41,8 +41,8 @@ begin
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
   -- Also while changes are only noted: afterwards there is no key to note.
   if tg_when = 'BEFORE' then
-    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
-    -- that is not copied yet, or was refused, is nobody's to empty.
+    -- Only the rows that are still there tell which rows of the other table have a
+    -- counterpart: one that is not copied yet, or was refused, is nobody's to empty.
     if current_setting('transaction_isolation') <> 'read committed' then
       perform crossfade_private.refuse_blind_truncate('notes', 'settled.notes');
     else
@@ -55,7 +55,8 @@ begin
           select jsonb_build_object('book', cf_s.book, 'page', cf_s.page) from settled.notes cf_s
           where jsonb_build_object('book', cf_s.book, 'page', cf_s.page) in (
             select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
-            where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null)));
+            where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null)
+            ));
       end if;
     end if;
     return null;

@@ -18,7 +18,7 @@ declare
   cf_taken jsonb;
   cf_constraint text;
 begin
-  -- Order matters for speed: each expression costs, so the common cases are asked for first.
+  -- Order matters for speed: each expression costs, so common cases come first.
   if pg_trigger_depth() = 2 then
     get diagnostics cf_context = pg_context;
     if split_part(cf_context, e'\n', -1) = 'PL/pgSQL function crossfade_private.mirror_notes_v1_insert() line 25 at SQL statement' then

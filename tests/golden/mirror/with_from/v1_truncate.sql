@@ -46,8 +46,8 @@ begin
     and crossfade_private.note_nested('crossfade.mark_notes', cf_depth);
   -- Also while changes are only noted: afterwards there is no key to note.
   if tg_when = 'BEFORE' then
-    -- Only the rows that are still there tell which rows of the other table have a counterpart: one
-    -- that is not copied yet, or was refused, is nobody's to empty.
+    -- Only the rows that are still there tell which rows of the other table have a
+    -- counterpart: one that is not copied yet, or was refused, is nobody's to empty.
     if current_setting('transaction_isolation') <> 'read committed' then
       perform crossfade_private.refuse_blind_truncate('notes', 'with_from.notes');
     else
@@ -60,7 +60,8 @@ begin
           select jsonb_build_object('id', cf_s.id) from with_from.notes cf_s
           where jsonb_build_object('id', cf_s.id) in (
             select k from crossfade.mirror_failures f cross join unnest(array[f.key, f.moved_to]) k
-            where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null)));
+            where f.pair = 'notes' and f.resolved_at is null and f.moved_to is not null)
+            ));
       end if;
     end if;
     return null;

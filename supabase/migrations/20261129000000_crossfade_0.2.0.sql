@@ -7577,6 +7577,11 @@ as $$
   )
   select crossfade_private.table_problems(tab, 'table', k.names) from k
   union all
+  select format(
+    'table %s is partitioned: PostgreSQL makes no index of it concurrently, and a unique one must hold the columns it is partitioned by; let a pair copy it to a table that has the key',
+    tab)
+  from pg_catalog.pg_class c where c.oid = tab and c.relkind = 'p'
+  union all
   select format('"%s" is no name for a column', column_name)
   where coalesce(column_name, '') = '' or octet_length(column_name) > 63
     or left(column_name, 3) = 'cf_'
@@ -11867,7 +11872,8 @@ begin
   perform crossfade_private.take_in_partitions(v_row, v_plans -> 2);
   perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
-  where p.name = (install_pair.pair).name returning * into v_row;
+  where p.name = v_row.name and p.generator <> crossfade_private.generator();
+  select p.* into v_row from crossfade.pairs p where p.name = v_row.name;
   return v_row;
 end $$;
 
@@ -11931,7 +11937,10 @@ begin
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
     options = excluded.options, fingerprint = excluded.fingerprint,
     converter_hash = excluded.converter_hash
-  returning * into v_row;
+  where (p.to_v2, p.to_v1, p.gate_flag, p.options, p.fingerprint, p.converter_hash)
+    is distinct from (excluded.to_v2, excluded.to_v1, excluded.gate_flag, excluded.options,
+      excluded.fingerprint, excluded.converter_hash);
+  select p.* into v_row from crossfade.pairs p where p.name = register_pair.name;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
   values (v_row.name, coalesce(options ->> 'failure_policy', 'record'))
   on conflict on constraint mirror_state_pkey do update

@@ -18,6 +18,7 @@ const NOT_OURS = [
   "follower_only",
   "repair_actions",
   "mismatch_kinds",
+  "partition_removals",
   "cohort_fields",
   "actor_header",
   "request_event",

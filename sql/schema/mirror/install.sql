@@ -398,7 +398,8 @@ begin
   perform crossfade_private.take_in_partitions(v_row, v_plans -> 2);
   perform crossfade_private.mend_state(v_row.name);
   update crossfade.pairs p set generator = crossfade_private.generator()
-  where p.name = (install_pair.pair).name returning * into v_row;
+  where p.name = v_row.name and p.generator <> crossfade_private.generator();
+  select p.* into v_row from crossfade.pairs p where p.name = v_row.name;
   return v_row;
 end $$;
 

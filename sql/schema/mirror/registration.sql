@@ -53,7 +53,10 @@ begin
   set to_v2 = excluded.to_v2, to_v1 = excluded.to_v1, gate_flag = excluded.gate_flag,
     options = excluded.options, fingerprint = excluded.fingerprint,
     converter_hash = excluded.converter_hash
-  returning * into v_row;
+  where (p.to_v2, p.to_v1, p.gate_flag, p.options, p.fingerprint, p.converter_hash)
+    is distinct from (excluded.to_v2, excluded.to_v1, excluded.gate_flag, excluded.options,
+      excluded.fingerprint, excluded.converter_hash);
+  select p.* into v_row from crossfade.pairs p where p.name = register_pair.name;
   insert into crossfade_private.mirror_state as m (pair, failure_policy)
   values (v_row.name, coalesce(options ->> 'failure_policy', 'record'))
   on conflict on constraint mirror_state_pkey do update

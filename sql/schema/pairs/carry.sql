@@ -83,6 +83,11 @@ as $$
   )
   select crossfade_private.table_problems(tab, 'table', k.names) from k
   union all
+  select format(
+    'table %s is partitioned: PostgreSQL makes no index of it concurrently, and a unique one must hold the columns it is partitioned by; let a pair copy it to a table that has the key',
+    tab)
+  from pg_catalog.pg_class c where c.oid = tab and c.relkind = 'p'
+  union all
   select format('"%s" is no name for a column', column_name)
   where coalesce(column_name, '') = '' or octet_length(column_name) > 63
     or left(column_name, 3) = 'cf_'

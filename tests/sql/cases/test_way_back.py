@@ -176,8 +176,9 @@ def test_a_trigger_of_v1_that_writes_v2_does_not_edit_the_leader_on_the_way_back
     assert both(db, "id, body") == [(1, "new"), (2, "b"), (3, "three")]
     call(db, "set_stage", "things", "off", "test")
     call(db, "unregister_pair", "things", "test")
-    assert rows(db, "select tgname from pg_trigger where tgrelid in"
-                " ('public.things'::regclass, 'public.things_v2'::regclass)") == [("tell_v2",)]  # fmt: skip
+    left = """select tgname from pg_trigger
+      where tgrelid in ('public.things'::regclass, 'public.things_v2'::regclass)"""
+    assert rows(db, left) == [("tell_v2",)]
 
 
 @begins_with(begin)

@@ -9297,7 +9297,7 @@ begin
       {drop_what_is_left_out}
       {move_statement}
       if not found then
-        if exists (select from {target} cf_t where {same_key_t_from}) then
+        {forget_new_key}if exists (select from {target} cf_t where {same_key_t_from}) then
           {raise_dropped}
         end if;
         -- An outer statement has still to bring it here: it looks for this note.
@@ -10543,6 +10543,7 @@ declare
       crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
     from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
+  v_forget text := format('perform set_config(%L, '''', true);', v_setting);
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
@@ -10554,13 +10555,16 @@ begin
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
         crossfade_private.key_to_json((pair).key_columns, source, key, '(cf_to)'),
         target, coalesce(v_any, target_key[1]), v_from),
+      -- Else the next row that the mirror writes would get it.
+      'forget_new_key', v_forget || e'\n        ',
       'move_further_statement', format(
         'perform set_config(%L, cf_further::text, true);
-        update %s cf_t set %I = (cf_t).%3$I where %s;', v_setting, target,
-        coalesce(v_any, target_key[1]), v_to));
+        update %s cf_t set %I = (cf_t).%3$I where %s;
+        %s', v_setting, target, coalesce(v_any, target_key[1]), v_to, v_forget));
   end if;
   return (
     select v_further || jsonb_build_object(
+      'forget_new_key', '',
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,

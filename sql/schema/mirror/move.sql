@@ -51,7 +51,7 @@ begin
       {drop_what_is_left_out}
       {move_statement}
       if not found then
-        if exists (select from {target} cf_t where {same_key_t_from}) then
+        {forget_new_key}if exists (select from {target} cf_t where {same_key_t_from}) then
           {raise_dropped}
         end if;
         -- An outer statement has still to bring it here: it looks for this note.

@@ -18,6 +18,7 @@ declare
       crossfade_private.base_type_name(a.atttypid)), ' and ' order by n)
     from unnest(key, (pair).key_columns) with ordinality u(s, name, n)
     join pg_catalog.pg_attribute a on a.attrelid = source and a.attname = s));
+  v_forget text := format('perform set_config(%L, '''', true);', v_setting);
   v_any text := (crossfade_private.writable_columns(
     target, target_key || crossfade_private.always_identity(target)))[1];
 begin
@@ -29,13 +30,16 @@ begin
       update %s cf_t set %I = (cf_t).%4$I where %s;', v_setting,
         crossfade_private.key_to_json((pair).key_columns, source, key, '(cf_to)'),
         target, coalesce(v_any, target_key[1]), v_from),
+      -- Else the next row that the mirror writes would get it.
+      'forget_new_key', v_forget || e'\n        ',
       'move_further_statement', format(
         'perform set_config(%L, cf_further::text, true);
-        update %s cf_t set %I = (cf_t).%3$I where %s;', v_setting, target,
-        coalesce(v_any, target_key[1]), v_to));
+        update %s cf_t set %I = (cf_t).%3$I where %s;
+        %s', v_setting, target, coalesce(v_any, target_key[1]), v_to, v_forget));
   end if;
   return (
     select v_further || jsonb_build_object(
+      'forget_new_key', '',
       'move_statement', format('update %s cf_t set %s where %s;', target,
         string_agg(format('%I = (cf_to).%I', t, s), ', ' order by n), v_from),
       'move_further_statement', format('update %s cf_t set %s where %s;', target,

@@ -51,6 +51,7 @@ begin
       perform set_config('crossfade.key_notes_v2', (jsonb_build_object('book', (cf_to).book, 'page', (cf_to).page))::text, true);
       update settled.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page;
       if not found then
+        perform set_config('crossfade.key_notes_v2', '', true);
         if exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_from).book and (cf_t).page = (cf_from).page) then
           raise exception using errcode = 'CF017', message = 'a trigger or rule of settled.notes_v2 dropped a mirrored write';
         end if;
@@ -68,6 +69,7 @@ begin
         and exists (select from settled.notes cf_s where (cf_s).book = (cf_further ->> 'book')::bigint and (cf_s).page = (cf_further ->> 'page')::integer) then
         perform set_config('crossfade.key_notes_v2', cf_further::text, true);
         update settled.notes_v2 cf_t set body = (cf_t).body where (cf_t).book = (cf_to).book and (cf_t).page = (cf_to).page;
+        perform set_config('crossfade.key_notes_v2', '', true);
       end if;
     exception when others or assert_failure then
       get stacked diagnostics cf_constraint = constraint_name;

@@ -10648,6 +10648,11 @@ begin
   loop
     execute format('create unlogged sequence %s', v_name);
   end loop;
+  -- Here and not when they are first read: whoever reads must wait for nobody.
+  insert into crossfade_private.write_counters (pair, side, source)
+  select make_counters.pair, c.side, c.source from crossfade_private.counters(pair) c
+  where c.side = make_counters.side
+  on conflict on constraint write_counters_pkey do nothing;
 end $$;
 
 comment on function crossfade_private.make_counters is
@@ -16713,12 +16718,6 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not exists (select from crossfade_private.write_counters w
-    where w.pair = sample_writes.pair) then
-    insert into crossfade_private.write_counters (pair, side, source)
-    select sample_writes.pair, c.side, c.source from crossfade_private.counters(pair) c
-    on conflict do nothing;
-  end if;
   -- Whoever holds them reads them now: a rollback must not wait for that.
   perform from crossfade_private.write_counters w where w.pair = sample_writes.pair
   for update nowait;

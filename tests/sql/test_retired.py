@@ -26,7 +26,13 @@ from tests.sql.cases.pairs import (
 )
 
 from .conftest import ROOT, Connect, Connection, apply_migrations, begins_with, on_both_ends
-from .control import call, force, one, refused
+from .control import (
+    call,
+    force,
+    one,
+    refused,
+    wait_for_waiters,
+)
 from .notes_pair import rows
 from .things_pair import verify
 
@@ -355,17 +361,9 @@ def test_no_edit_is_lost_among_writers_of_one_row(db: Connection, connect: Conne
             target=retrying, args=(clients[0], "delete from things where id = 2 and n = 0", 1)
         )
         waiting.start()
-        wait_for_a_lock(db)
+        wait_for_waiters(db, 1)
     waiting.join(timeout=20)
     assert rows(db, "select n from things where id = 2") == [(7,)]
-
-
-def wait_for_a_lock(db: Connection) -> None:
-    deadline = time.monotonic() + 10
-    while not one(db, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' "
-                  "and datname = current_database()"):  # fmt: skip
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @begins_with(plain, "complete")

@@ -26,12 +26,6 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not exists (select from crossfade_private.write_counters w
-    where w.pair = sample_writes.pair) then
-    insert into crossfade_private.write_counters (pair, side, source)
-    select sample_writes.pair, c.side, c.source from crossfade_private.counters(pair) c
-    on conflict do nothing;
-  end if;
   -- Whoever holds them reads them now: a rollback must not wait for that.
   perform from crossfade_private.write_counters w where w.pair = sample_writes.pair
   for update nowait;

@@ -39,6 +39,11 @@ begin
   loop
     execute format('create unlogged sequence %s', v_name);
   end loop;
+  -- Here and not when they are first read: whoever reads must wait for nobody.
+  insert into crossfade_private.write_counters (pair, side, source)
+  select make_counters.pair, c.side, c.source from crossfade_private.counters(pair) c
+  where c.side = make_counters.side
+  on conflict on constraint write_counters_pkey do nothing;
 end $$;
 
 comment on function crossfade_private.make_counters is

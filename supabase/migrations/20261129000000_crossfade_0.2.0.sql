@@ -303,6 +303,7 @@ begin
 -- crossfade_private.v1_dependents(crossfade.pairs)
 -- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
+-- crossfade_private.copied_names(crossfade.pairs, jsonb)
 -- crossfade_private.column_renames(crossfade.pairs)
 -- crossfade_private.renamed_name(text, jsonb, text, text)
 -- crossfade_private.renamed_sql(text, jsonb, text, text)
@@ -467,12 +468,14 @@ begin
 -- crossfade_private.constraint_checks(regclass, text)
 -- crossfade_private.taken_key_text(crossfade.pairs)
 -- crossfade_private.view_update(crossfade.pairs)
--- crossfade_private.view_returned(crossfade.pairs)
+-- crossfade_private.view_returned(crossfade.pairs, jsonb)
 -- crossfade_private.view_variables(regclass)
 -- crossfade_private.view_pieces(crossfade.pairs, jsonb, jsonb)
 -- crossfade_private.copy_table_rights(regclass, text)
 -- crossfade_private.copy_defaults(crossfade.pairs, text)
 -- crossfade_private.view_sequence(crossfade.pairs, text)
+-- crossfade_private.view_identity(crossfade.pairs)
+-- crossfade_private.make_view_order(crossfade.pairs, regclass)
 -- crossfade_private.make_view(crossfade.pairs)
 -- crossfade_private.mirror_body(text, jsonb)
 -- crossfade_private.all_pieces(crossfade.pairs, integer, jsonb)
@@ -664,8 +667,16 @@ begin
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.view_problems(crossfade.pairs)
+-- crossfade_private.own_triggers(crossfade.pairs)
+-- crossfade_private.bound_objects(crossfade.pairs)
 -- crossfade_private.bound_dependents(crossfade.pairs)
+-- crossfade_private.callers_of_v1(crossfade.pairs)
+-- crossfade_private.has_view_right(text, text, text)
 -- crossfade_private.rights_for_view(crossfade.pairs)
+-- crossfade_private.column_right_blockers(crossfade.pairs)
+-- crossfade_private.policies_as_of_v2(crossfade.pairs, regclass)
+-- crossfade_private.unguarded_roles(crossfade.pairs)
+-- crossfade_private.policy_blockers(crossfade.pairs)
 -- crossfade_private.retirement_blockers(crossfade.pairs)
 -- crossfade_private.own_blockers(crossfade.pairs, text)
 -- crossfade_private.group_blockers(crossfade.pairs, text)
@@ -6048,27 +6059,35 @@ comment on function crossfade_private.pair_row is
 -- Who may write which rows, in both tables: whoever may not change a row of one table must not
 -- change it through the other one.
 
-create or replace function crossfade_private.column_renames(pair crossfade.pairs)
+create or replace function crossfade_private.copied_names(pair crossfade.pairs, to_v2 jsonb)
 returns jsonb
-language plpgsql volatile -- makes a function to print a converter, and removes it again
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_conversion jsonb := crossfade_private.conversion(
-    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
-begin
-  return coalesce((
+  select coalesce((
     -- A converter that is a bare select list says which column becomes which.
     select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
-    from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
-    join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
+    from jsonb_array_elements(nullif(to_v2 -> 'items', 'null')) with ordinality i(item, n)
+    join jsonb_array_elements(to_v2 -> 'columns') with ordinality c(col, n) using (n)
     where i.item ->> 'copies' is not null), '{}')
     || (select jsonb_object_agg(k1, k2)
     from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
-end $$;
+$$;
+
+comment on function crossfade_private.copied_names is
+  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 (see conversion) say it.';
+
+create or replace function crossfade_private.column_renames(pair crossfade.pairs)
+returns jsonb
+language sql volatile -- makes a function to print a converter, and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.copied_names(pair, crossfade_private.conversion(
+    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass));
+$$;
 
 comment on function crossfade_private.column_renames is
-  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
+  'copied_names of a pair as it is now. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.renamed_name(
   name text, columns jsonb, old_table text, new_table text
@@ -10949,15 +10968,25 @@ begin
       return old;
     end if;
     select cf_t.* into cf_row from {target} cf_t where {key_t_old};
-    if found then
-      select {image_row} into cf_now from {convert_row} cf_c;
-      if {old_differs_now} then
+    if not found then
+      return null;
+    end if;
+    select {image_row} into cf_now from {convert_row} cf_c;
+    if {old_differs_now} then
+      if not (select {is_own_t} from {target} cf_t where {key_t_old}) then
         {raise_moved}
+      end if;
+      -- A trigger of version 2 has changed it, for a row before this one of the statement.
+      delete from {target} cf_t where {key_t_old};
+      get diagnostics cf_count = row_count;
+      if cf_count > 0 then
+        return old;
       end if;
     end if;
     return null;
   end if;
   cf_new := new;
+  {identity}
   {generate}
   {check}
   if tg_op = 'INSERT' then
@@ -10965,10 +10994,11 @@ begin
     if not found then
       {raise_left_out}
     end if;
-    insert into {target} ({columns}) overriding system value
-    values ({made_values}) on conflict{conflict} do nothing;
-    get diagnostics cf_count = row_count;
-    if cf_count = 0 then
+    loop
+      insert into {target} ({columns}) overriding system value
+      values ({made_values}) on conflict{conflict} do nothing;
+      get diagnostics cf_count = row_count;
+      exit when cf_count > 0;
       -- A view has no key that the Data API could name in ON CONFLICT: its client's wish stands in
       -- the header, and the columns that were sent in the statement.
       cf_asked := substring(nullif(current_setting('request.headers', true), '')::json ->> 'prefer'
@@ -10979,9 +11009,6 @@ begin
           from regexp_matches((regexp_match(current_query(), {insert_pattern}, 'i'))[1],
             '"((?:[^"]|"")*)"', 'g') m);
         cf_merges := cf_given <> '{}' and exists (select from {target} cf_t where {key_t_made});
-        if cf_merges and cf_asked = 'ignore' then
-          return null;
-        end if;
       end if;
       if not cf_merges then
         -- Again, for the error that a table would give.
@@ -10991,18 +11018,20 @@ begin
         exception when unique_violation then
           {raise_taken}
         end;
-        if cf_count = 0 then
-          return null;
-        end if;
+        exit when cf_count > 0;
+        return null;
+      elsif cf_asked = 'ignore' then
+        return null;
       end if;
-    end if;
+      select cf_t.* into cf_row from {target} cf_t where {key_t_made} for no key update;
+      exit when found;
+      if exists (select from {target} cf_t where {key_t_made}) then
+        {raise_unwritable}
+      end if; -- else it was deleted meanwhile
+    end loop;
   end if;
   if tg_op = 'UPDATE' or cf_merges then
     if cf_merges then
-      select cf_t.* into cf_row from {target} cf_t where {key_t_made} for no key update;
-      if not found then
-        return null;
-      end if;
       select {image_row} into cf_now from {convert_row} cf_c;
       cf_old := cf_now;
       {merge}
@@ -11018,11 +11047,16 @@ begin
       -- since, writing it would undo what somebody else was told is stored.
       select {image_row} into cf_now from {convert_row} cf_c;
       if {old_differs_now} then
-        if exists (select from {target} cf_t where {key_t_old} and cf_t.xmin::text
-          = (pg_current_xact_id()::text::numeric % 4294967296)::text) then
-          return null; -- a second time in one statement, as a table does it
+        if not (select {is_own_t} from {target} cf_t where {key_t_old}) then
+          {raise_moved}
         end if;
-        {raise_moved}
+        -- A trigger of version 2 has, for a row before this one, or the statement meets it twice:
+        -- only what it edits is written.
+        cf_given := {edited_names};
+        {merge}
+        {generate}
+        {check}
+        cf_old := cf_now;
       end if;
     end if;
     select cf_c.* into cf_made from {make_edited} cf_c;
@@ -11071,7 +11105,7 @@ comment on function crossfade_private.view_stored_text is
   'The part of view_write_text that gives RETURNING the row, where V2 has triggers or generated columns that make it another one than what was written.';
 
 comment on function crossfade_private.view_write_text is
-  'Body of crossfade_private.mirror_<pair>_v1_view(), the INSTEAD OF trigger of a retired V1: an edit of a row that has changed since the statement saw it is 40001, a taken key 23505 with the constraint of V1; RETURNING gives the row as it is stored.';
+  'Body of crossfade_private.view_<pair>_write(), the INSTEAD OF trigger of a retired V1: an edit of a row that has changed since the statement saw it is 40001, a taken key 23505 with the constraint of V1; RETURNING gives the row as it is stored.';
 
 -- mirror/view.sql ---------------------------------------------------------------------------------
 
@@ -11235,11 +11269,14 @@ as $$
     -- rights on some of them. That takes a plan for each row.
     when crossfade_private.has_triggers(v2.id, 'update of') or exists (
       select from pg_catalog.pg_attribute a where a.attrelid = v2.id and a.attacl is not null)
-      then format('execute %L || coalesce(nullif(concat_ws('', '', %s), %L), %L) || %L
+      then format('execute %L || coalesce(nullif(concat_ws('', '', %s), %L), (
+          -- Nothing was edited: a column that its caller may write.
+          select format(%L, c) from unnest(%L::text[]) with ordinality u(c, n)
+          order by has_column_privilege(%L, c, ''update'') desc, n limit 1)) || %L
         using cf_made, cf_row;', format('update %s cf_t set ', (pair).v2_table),
         string_agg(format('case when %s then %L end', e.differs,
-          format('%I = ($1).%1$I', e.name)), ', ' order by e.n), '',
-        (array_agg(format('%I = ($2).%1$I', e.name) order by e.is_key, e.n))[1],
+          format('%I = ($1).%1$I', e.name)), ', ' order by e.n), '', '%I = ($2).%1$I',
+        array_agg(e.name order by e.is_key, e.n), (pair).v2_table,
         ' where ' || crossfade_private.key_sql('cf_t', (pair).v2_key_columns, '($2)',
           (pair).v2_key_columns))
     else format('update %s cf_t set %s where %s;', (pair).v2_table,
@@ -11254,7 +11291,7 @@ $$;
 comment on function crossfade_private.view_update is
   'The statement that brings an edit of the view to V2, by column.';
 
-create or replace function crossfade_private.view_returned(pair crossfade.pairs)
+create or replace function crossfade_private.view_returned(pair crossfade.pairs, pieces jsonb)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -11263,7 +11300,7 @@ as $$
     when crossfade_private.has_triggers(((pair).v2_table)::regclass, 'before row') or exists (
       select from pg_catalog.pg_attribute a
       where a.attrelid = ((pair).v2_table)::regclass and a.attgenerated <> '')
-      then crossfade_private.view_stored_text()
+      then crossfade_private.render(crossfade_private.view_stored_text(), pieces)
     -- What version 2 makes of a row of version 1 shows that very row: the laws of converters.
     else coalesce(string_agg(format('new.%I := cf_new.%1$I;', a.attname), e'\n  '
       order by a.attnum), '') end
@@ -11283,6 +11320,10 @@ as $$
     'merge', coalesce(string_agg(format(
       'if %L <> all (cf_given) then cf_new.%1$I := cf_now.%1$I; end if;', a.attname), e'\n      '
       order by a.attnum) filter (where a.attgenerated = ''), ''),
+    'edited_names', format('array_remove(array[%s]::text[], null)', string_agg(format(
+      'case when %s then %L end', crossfade_private.differs_sql(a.atttypid,
+        format('(cf_old).%I', a.attname), format('(cf_new).%I', a.attname)), a.attname), ', '
+      order by a.attnum) filter (where a.attgenerated = '')),
     'generate', coalesce(string_agg(format(
       'cf_new.%I := (select (%s) from (select (cf_new).*) cf_g);', a.attname,
       pg_get_expr(d.adbin, d.adrelid)), e'\n  ' order by a.attnum)
@@ -11293,7 +11334,7 @@ as $$
 $$;
 
 comment on function crossfade_private.view_variables is
-  'Statements about a row of V1 in a variable: the columns that were not sent, and the generated ones.';
+  'Statements about a row of V1 in a variable: the columns that were not sent, those that were edited, and the generated ones.';
 
 create or replace function crossfade_private.view_pieces(
   pair crossfade.pairs, to_v2 jsonb, to_v1 jsonb
@@ -11338,6 +11379,15 @@ as $$
     'raise_moved',
       'raise exception using errcode = ''40001'',
           message = ''could not serialize access due to concurrent update'';',
+    'raise_unwritable', format('raise exception using errcode = ''42501'', message = %L;', format(
+      'new row violates row-level security policy (USING expression) for table "%s"',
+      (parse_ident((pair).v2_table))[2])),
+    -- Seen and not committed: written by this transaction, also in a savepoint of it.
+    'is_own_t', '(select case when cf_x.n < 2147483648
+          then pg_xact_status((pg_current_xact_id()::text::numeric + cf_x.n)::text::xid8)
+            = ''in progress'' else false end
+          from (select mod(cf_t.xmin::text::numeric - mod(pg_current_xact_id()::text::numeric,
+            4294967296) + 4294967296, 4294967296) as n) cf_x)',
     'raise_left_out', format('raise exception using errcode = ''23514'', message = %L;',
       format('%s has no place for this row', (pair).v2_table)))
     || jsonb_build_object('update', crossfade_private.view_update(pair))
@@ -11413,6 +11463,7 @@ begin
     cross join lateral (
       select crossfade_private.view_sequence(pair, a.attname) as sequence) s
     where a.attrelid = ((pair).v1_table)::regclass and a.attnum > 0 and a.attgenerated = ''
+      and a.attidentity <> 'a' -- the trigger gives those
       and (d.oid is not null or s.sequence is not null)
     union all
     select format('comment on %s is %L', case o.objsubid when 0 then 'view ' || to_view
@@ -11445,6 +11496,70 @@ $$;
 comment on function crossfade_private.view_sequence is
   'The sequence from which the view takes a column''s default, where the column is a key or an identity.';
 
+create or replace function crossfade_private.view_identity(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(string_agg(format('if tg_op = ''UPDATE'' then
+    if (cf_new).%1$I is distinct from old.%1$I then
+      raise exception using errcode = ''428C9'', message = %2$L, detail = %4$L;
+    end if;
+  elsif (cf_new).%1$I is not null then
+    raise exception using errcode = ''428C9'', message = %3$L, detail = %4$L;
+  else
+    cf_new.%1$I := nextval(%5$L::regclass);
+  end if;', a.attname, format('column "%s" can only be updated to DEFAULT', a.attname),
+    format('cannot insert a non-DEFAULT value into column "%s"', a.attname),
+    format('Column "%s" is an identity column defined as GENERATED ALWAYS.', a.attname),
+    crossfade_private.view_sequence(pair, a.attname)), e'\n  ' order by a.attnum), '')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = ((pair).v1_table)::regclass and a.attidentity = 'a' and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.view_identity is
+  'Statements that give a new row the columns that are GENERATED ALWAYS AS IDENTITY, and let nobody else.';
+
+create or replace function crossfade_private.make_view_order(
+  pair crossfade.pairs, view_name regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function constant text := format('crossfade_private.view_%s_order', (pair).name);
+  v_names constant text := (
+    select string_agg(distinct format('%I.%I', o.connamespace::regnamespace, o.conname), ', ')
+    from pg_catalog.pg_constraint o
+    where o.conrelid = ((pair).v2_table)::regclass and o.condeferrable and not o.condeferred);
+  v_when text;
+begin
+  if v_names is null then
+    return;
+  end if;
+  -- A table checks them when all rows of a statement are there, and the view writes row by row.
+  execute format('create or replace function %s() returns trigger language plpgsql volatile
+    set search_path = pg_catalog, pg_temp as %L', v_function, format('
+-- crossfade %s: view of pair "%s": constraints are checked at the end of a statement.
+begin
+  if tg_when = ''BEFORE'' then
+    set constraints %s deferred;
+  else
+    set constraints %3$s immediate;
+  end if;
+  return null;
+end', crossfade_private.generator(), (pair).name, v_names));
+  execute format('revoke all on function %s() from public', v_function);
+  foreach v_when in array array['before', 'after'] loop
+    execute format('create trigger crossfade_%s %1$s insert or update or delete on %s
+      for each statement execute function %s()', v_when, view_name, v_function);
+  end loop;
+end $$;
+
+comment on function crossfade_private.make_view_order is
+  'Have the deferrable constraints of V2 checked once a statement on the view, as for a table.';
+
 create or replace function crossfade_private.make_view(pair crossfade.pairs)
 returns text
 language plpgsql volatile
@@ -11455,11 +11570,12 @@ declare
   v_conversions constant jsonb := crossfade_private.pair_conversions(pair);
   v_pieces jsonb;
   v_view constant text := crossfade_private.beside_name((pair).v1_table, '_to_be');
-  v_function constant text := format('crossfade_private.mirror_%s_v1_view', (pair).name);
+  -- Not mirror_...: triggers of V2 would take what it writes for the mirror's own.
+  v_function constant text := format('crossfade_private.view_%s_write', (pair).name);
 begin
   v_pieces := crossfade_private.view_pieces(pair, v_conversions -> 0, v_conversions -> 1);
-  v_pieces := v_pieces || jsonb_build_object('returned',
-    crossfade_private.render(crossfade_private.view_returned(pair), v_pieces));
+  v_pieces := v_pieces || jsonb_build_object('identity', crossfade_private.view_identity(pair),
+    'returned', crossfade_private.view_returned(pair, v_pieces));
   execute format('create view %s with (security_invoker = true) as
     select %s from %s cf_t cross join lateral %s cf_c', v_view,
     crossfade_private.view_columns(pair, 'cf_t', true), (pair).v2_table,
@@ -11471,6 +11587,7 @@ begin
   execute format('revoke all on function %s() from public', v_function);
   execute format('create trigger crossfade_view instead of insert or update or delete on %s
     for each row execute function %s()', v_view, v_function);
+  perform crossfade_private.make_view_order(pair, v_view::regclass);
   perform crossfade_private.copy_defaults(pair, v_view);
   perform crossfade_private.copy_table_rights(((pair).v1_table)::regclass, v_view);
   return v_view;
@@ -11638,7 +11755,8 @@ as $$
   select jsonb_agg(jsonb_build_object('mirror', m.pieces, 'runs',
     crossfade_private.make_pieces(pair, m.side)
       || crossfade_private.inlined_pieces(m.conversions, m.side)
-      || jsonb_build_object('named', m.pieces -> 'named', 'reads_counterpart',
+      || jsonb_build_object('named', m.pieces -> 'named', 'column_names',
+        crossfade_private.copied_names(pair, m.conversions -> 0), 'reads_counterpart',
         crossfade_private.counterpart_reads(m.conversions -> (m.side - 1)), 'triggers_met',
         crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
     || jsonb_build_array(crossfade_private.plan_partitions(pair))
@@ -17674,6 +17792,27 @@ as $$
     and q.pieces -> 'reads_counterpart' is distinct from '[]'
     and q.pieces ->> 'called' is null
   union all
+  select crossfade_private.blocker('identity', format(
+      'key column %I of %s is GENERATED ALWAYS, and %I of %s is not: nobody could change it any more',
+      b.attname, (view_problems.pair).v2_table, a.attname, (view_problems.pair).v1_table),
+    format('alter table %s alter column %I set generated by default;',
+      (view_problems.pair).v2_table, b.attname))
+  from unnest((view_problems.pair).key_columns, (view_problems.pair).v2_key_columns) k(one, two)
+  join pg_catalog.pg_attribute a
+    on a.attrelid = to_regclass((view_problems.pair).v1_table) and a.attname = k.one
+  join pg_catalog.pg_attribute b
+    on b.attrelid = to_regclass((view_problems.pair).v2_table) and b.attname = k.two
+  where b.attidentity = 'a' and a.attidentity <> 'a'
+  union all
+  select crossfade_private.blocker('row_order', format(
+      'foreign key %I of %s points to the table itself and is checked row by row through a view: a statement that writes or deletes a child beside its parent could fail',
+      o.conname, (view_problems.pair).v2_table),
+    format('alter table %s alter constraint %I deferrable;', (view_problems.pair).v2_table,
+      o.conname))
+  from pg_catalog.pg_constraint o
+  where o.conrelid = to_regclass((view_problems.pair).v2_table) and o.confrelid = o.conrelid
+    and o.contype = 'f' and not o.condeferrable and o.conparentid = 0
+  union all
   select crossfade_private.blocker('name_taken', format('%s exists already', n.name),
     'Rename it: stage retired needs the name.')
   from unnest(array['_archive', '_to_be']) s(suffix)
@@ -17684,8 +17823,29 @@ $$;
 comment on function crossfade_private.view_problems is
   'Why no view can take the place of V1.';
 
-create or replace function crossfade_private.bound_dependents(pair crossfade.pairs)
-returns setof jsonb
+create or replace function crossfade_private.own_triggers(pair crossfade.pairs)
+returns table (name text, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%I on %s', g.tgname, (pair).v1_table), format(
+    'select pg_get_triggerdef(oid) from pg_trigger where tgrelid = %L::regclass and tgname = %L;',
+    (pair).v1_table, g.tgname)
+  from pg_catalog.pg_trigger g
+  join pg_catalog.pg_proc f on f.oid = g.tgfoid
+  where g.tgrelid = to_regclass((pair).v1_table) and not g.tgisinternal and g.tgparentid = 0
+    and g.tgenabled in ('O', 'A') and f.pronamespace <> 'crossfade_private'::regnamespace
+    and not exists (
+      select from pg_catalog.pg_trigger o
+      where o.tgrelid = to_regclass((pair).v2_table) and o.tgenabled in ('O', 'A')
+        and (o.tgfoid = g.tgfoid or o.tgname = g.tgname));
+$$;
+
+comment on function crossfade_private.own_triggers is
+  'Triggers of V1''s owner of which V2 has none, by name or function, and a statement that shows each.';
+
+create or replace function crossfade_private.bound_objects(pair crossfade.pairs)
+returns table (kind text, name text, command text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -17693,89 +17853,129 @@ as $$
     select c.oid, c.reltype, y.typarray
     from pg_catalog.pg_class c join pg_catalog.pg_type y on y.oid = c.reltype
     where c.oid = to_regclass((pair).v1_table)
-  ),
-  found as (
-    -- What looks the name up when it runs finds the view.
-    select d.kind, d.object, d.is_ignored, format(
-      '%s Or have it written: crossfade handover plan %s', d.command, (pair).name) as command
-    from crossfade_private.v1_dependents(pair) d
-    left join pg_catalog.pg_proc p on d.kind = 'function' and p.oid = d.id
-    where d.kind not in ('trigger', 'cron job') and (d.kind <> 'function'
-      or p.prosqlbody is not null)
-    union all
-    select 'publication', p.name, (pair).options -> 'ignore_dependents' ? p.name,
-      format('alter publication %I drop table %s;', p.name, (pair).v1_table)
-    from v1 cross join lateral crossfade_private.publications_of(v1.oid) p
-    where p.is_named
-      and p.name in (
-        select q.name from crossfade_private.publications_of(to_regclass((pair).v2_table)) q)
-    union all
-    select 'parameter', p.oid::regprocedure::text, (pair).options -> 'ignore_dependents'
-      ? p.oid::regprocedure::text, format('select pg_get_functiondef(%L::regprocedure);',
-      p.oid::regprocedure)
-    from v1
-    join pg_catalog.pg_proc p on p.proargtypes::oid[] && array[v1.reltype, v1.typarray]
-    where p.pronamespace <> 'crossfade_private'::regnamespace
-      and p.oid not in (
-        select crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]))
-    union all
-    select 'column', format('%s.%I', a.attrelid::regclass, a.attname), (pair).options
-      -> 'ignore_dependents' ? format('%s.%I', a.attrelid::regclass, a.attname),
-      format('alter table %s alter column %I type jsonb using to_jsonb(%2$I);',
-        a.attrelid::regclass, a.attname)
-    from v1
-    join pg_catalog.pg_attribute a on a.atttypid in (v1.reltype, v1.typarray) and a.attnum > 0
-      and not a.attisdropped
-    join pg_catalog.pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p')
   )
+  -- What looks the name up when it runs finds the view.
+  select d.kind, d.object, format(
+    '%s Or have it written: crossfade handover plan %s', d.command, (pair).name)
+  from crossfade_private.v1_dependents(pair) d
+  left join pg_catalog.pg_proc p on d.kind = 'function' and p.oid = d.id
+  where d.kind not in ('trigger', 'cron job') and (d.kind <> 'function' or p.prosqlbody is not null)
+  union all
+  select 'publication', p.name,
+    format('alter publication %I drop table %s;', p.name, (pair).v1_table)
+  from v1 cross join lateral crossfade_private.publications_of(v1.oid) p
+  where p.is_named
+    and p.name in (
+      select q.name from crossfade_private.publications_of(to_regclass((pair).v2_table)) q)
+  union all
+  select 'parameter', p.oid::regprocedure::text,
+    format('select pg_get_functiondef(%L::regprocedure);', p.oid::regprocedure)
+  from v1
+  join pg_catalog.pg_proc p on p.proargtypes::oid[] && array[v1.reltype, v1.typarray]
+  where p.pronamespace <> 'crossfade_private'::regnamespace
+    and p.oid not in (
+      select crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]))
+  union all
+  select 'column', format('%s.%I', a.attrelid::regclass, a.attname),
+    format('alter table %s alter column %I type jsonb using to_jsonb(%2$I);',
+      a.attrelid::regclass, a.attname)
+  from v1
+  join pg_catalog.pg_attribute a on a.atttypid in (v1.reltype, v1.typarray) and a.attnum > 0
+    and not a.attisdropped
+  join pg_catalog.pg_class c on c.oid = a.attrelid and c.relkind in ('r', 'p')
+  union all
+  select 'trigger', t.name, t.command from crossfade_private.own_triggers(pair) t;
+$$;
+
+comment on function crossfade_private.bound_objects is
+  'What PostgreSQL binds to V1 itself and not to its name.';
+
+create or replace function crossfade_private.bound_dependents(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
   select crossfade_private.blocker('v1_bound', format(
       '%s bound to the table %s and would not follow its name: %s %s',
       case count(*) when 1 then '1 object is' else count(*) || ' objects are' end,
-      (pair).v1_table, f.kind, string_agg(f.object, ', ' order by f.object)),
-    string_agg(distinct f.command, ' '))
-  from found f
-  where not coalesce(f.is_ignored, false)
+      (pair).v1_table, f.kind, string_agg(f.name, ', ' order by f.name)),
+    string_agg(distinct f.command, ' ') || format(
+      '%s Or go on without: crossfade pair ignore %s %s --reason "..."',
+      case f.kind when 'trigger'
+        then format(' Make those that are still wanted for %s.', (pair).v2_table) end, (pair).name,
+      string_agg('''' || replace(f.name, '''', '''\''''') || '''', ' ' order by f.name)))
+  from crossfade_private.bound_objects(pair) f
+  where not coalesce((pair).options -> 'ignore_dependents' ? f.name, false)
   group by f.kind;
 $$;
 
 comment on function crossfade_private.bound_dependents is
-  'What PostgreSQL binds to V1 itself and not to its name, and nobody has said to let be.';
+  'The bound_objects that nobody has said to let be, one blocker a kind.';
+
+create or replace function crossfade_private.callers_of_v1(pair crossfade.pairs)
+returns table (role text, quoted text, privilege text, columns text[])
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.name, case a.grantee when 0 then 'public' else quote_ident(r.name) end,
+    lower(a.privilege_type), case when bool_or(a.attname is null) then null
+      else array_agg(a.attname::text order by a.attname) end
+  from pg_catalog.pg_class c
+  cross join lateral (
+    select x.grantee, x.privilege_type, null::name as attname
+    from pg_catalog.aclexplode(c.relacl) x
+    union all
+    select x.grantee, x.privilege_type, b.attname from pg_catalog.pg_attribute b
+    cross join lateral pg_catalog.aclexplode(b.attacl) x
+    where b.attrelid = c.oid and b.attnum > 0
+  ) a
+  cross join lateral (
+    select case a.grantee when 0 then 'public' else pg_get_userbyid(a.grantee)::text end) r(name)
+  where c.oid = to_regclass((pair).v1_table) and a.grantee <> c.relowner
+    and a.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+  group by a.grantee, r.name, a.privilege_type;
+$$;
+
+comment on function crossfade_private.callers_of_v1 is
+  'Who has rights on V1 besides its owner; columns: those the right is held for, null for the whole table.';
+
+create or replace function crossfade_private.has_view_right(
+  role text, v2 text, privilege text
+)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case privilege
+    when 'delete' then has_table_privilege(role, v2, 'delete')
+    -- What is edited through the view is written column by column.
+    when 'update' then has_any_column_privilege(role, v2, 'update')
+    -- The view reads every column, and a new row has a value for each.
+    else (
+      select bool_and(has_column_privilege(role, a.attrelid, a.attnum, privilege))
+      from pg_catalog.pg_attribute a
+      where a.attrelid = v2::regclass and a.attnum > 0 and not a.attisdropped
+        and (privilege <> 'insert' or a.attgenerated = '')) end;
+$$;
+
+comment on function crossfade_private.has_view_right is
+  'Whether a role has the right on V2 that a statement on a view over it asks for.';
 
 create or replace function crossfade_private.rights_for_view(pair crossfade.pairs)
 returns table (command text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  with granted as (
-    select distinct a.grantee, lower(a.privilege_type) as privilege
-    from pg_catalog.pg_class c
-    cross join lateral (
-      select x.grantee, x.privilege_type from pg_catalog.aclexplode(c.relacl) x
-      union all
-      select x.grantee, x.privilege_type from pg_catalog.pg_attribute b
-      cross join lateral pg_catalog.aclexplode(b.attacl) x
-      where b.attrelid = c.oid and b.attnum > 0
-    ) a
-    where c.oid = to_regclass((pair).v1_table) and a.grantee <> c.relowner
-      and a.privilege_type in ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-  ),
-  caller as (
-    select g.grantee, g.privilege,
-      case g.grantee when 0 then 'public' else pg_get_userbyid(g.grantee)::text end as role,
-      case g.grantee when 0 then 'public'
-        else quote_ident(pg_get_userbyid(g.grantee)) end as quoted
-    from granted g
-  )
   select format('grant %s to %s;', m.what, string_agg(m.quoted, ', ' order by m.quoted))
   from (
+    -- A right on some columns of V1 is none on all of V2: column_right_blockers.
     select format('%s on %s', c.privilege, (pair).v2_table) as what, c.quoted
-    from caller c
-    where not has_table_privilege(c.role, (pair).v2_table, c.privilege)
-      and not case when c.privilege <> 'delete'
-        then has_any_column_privilege(c.role, (pair).v2_table, c.privilege) else false end
+    from crossfade_private.callers_of_v1(pair) c
+    where c.columns is null
+      and not crossfade_private.has_view_right(c.role, (pair).v2_table, c.privilege)
     union
     select format('usage on schema %I', n.nspname), c.quoted
-    from caller c
+    from crossfade_private.callers_of_v1(pair) c
     cross join (
       select v.relnamespace as id from pg_catalog.pg_class v
       where v.oid = to_regclass((pair).v2_table)
@@ -17789,13 +17989,13 @@ as $$
     where not has_schema_privilege(c.role, n.oid, 'usage')
     union
     select format('execute on function %s', f.id::regprocedure), c.quoted
-    from caller c
+    from crossfade_private.callers_of_v1(pair) c
     cross join lateral crossfade_private.called_functions(array[(pair).to_v2, (pair).to_v1]) f(id)
     where f.id not in (to_regproc((pair).to_v2), to_regproc((pair).to_v1))
       and not has_function_privilege(c.role, f.id, 'execute')
     union
     select format('usage on sequence %s', s.sequence), c.quoted
-    from caller c
+    from crossfade_private.callers_of_v1(pair) c
     join pg_catalog.pg_attribute a on a.attrelid = to_regclass((pair).v1_table) and a.attnum > 0
     cross join lateral crossfade_private.view_sequence(pair, a.attname) s(sequence)
     where c.privilege = 'insert' and s.sequence is not null
@@ -17805,7 +18005,123 @@ as $$
 $$;
 
 comment on function crossfade_private.rights_for_view is
-  'Grants that those who may use V1 lack for a view of its name, which asks for their own rights on V2, on the sequence of a key and on what the converters call.';
+  'Grants that those who may use V1 lack for a view of its name, which asks for their own rights on V2, on the sequence of a key and on what the converters call. None that would give more of V2 than they have of V1.';
+
+create or replace function crossfade_private.column_right_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('column_rights', format(
+      '%s may %s only some columns of %s (%s) and not %s: through a view they would need %s',
+      c.role, c.privilege, (pair).v1_table, array_to_string(c.columns, ', '), (pair).v2_table,
+      case c.privilege when 'update' then 'the columns there that these become'
+        else 'all columns there' end),
+    case when c.privilege = 'update' then format(
+        'Grant update of the columns of %s that these become to %s.', (pair).v2_table, c.quoted)
+      else format(
+        'Grant it for all of it, if nothing there is kept from them: grant %s on %s to %s; Or take it: revoke %1$s (%4$s) on %2$s from %3$s;',
+        c.privilege, (pair).v1_table, c.quoted, (
+        select string_agg(quote_ident(n), ', ' order by n) from unnest(c.columns) n)) end)
+  from crossfade_private.callers_of_v1(pair) c
+  where c.columns is not null
+    and not crossfade_private.has_view_right(c.role, (pair).v2_table, c.privilege);
+$$;
+
+comment on function crossfade_private.column_right_blockers is
+  'Who holds a right on some columns of V1 and lacks it on V2, where only its owner knows what they may see.';
+
+create or replace function crossfade_private.policies_as_of_v2(
+  pair crossfade.pairs, tab regclass
+)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select to_jsonb(p) || jsonb_build_object(
+    'using_text', crossfade_private.renamed_sql(p.using_text, k.names, o.relname, n.relname),
+    'check_text', crossfade_private.renamed_sql(p.check_text, k.names, o.relname, n.relname))
+  from (
+    select * from crossfade_private.write_policies(tab)
+    union
+    select 'select', case r.id when 0 then 'public' else pg_get_userbyid(r.id)::text end,
+      l.polpermissive, pg_get_expr(l.polqual, tab), null
+    from pg_catalog.pg_policy l cross join lateral unnest(l.polroles) r(id)
+    where l.polrelid = tab and l.polcmd in ('r', '*')
+  ) p
+  join pg_catalog.pg_class o on o.oid = tab
+  join pg_catalog.pg_class n on n.oid = ((pair).v2_table)::regclass
+  cross join lateral (
+    select coalesce(case when o.oid <> n.oid then q.pieces -> 'column_names' end, '{}')
+    from crossfade_private.pair_pieces q
+    where q.pair = (policies_as_of_v2.pair).name and q.side = 1) k(names)
+  -- It holds users to V1 for a while; V1 needs nothing like it.
+  where p.permissive
+    or coalesce(p.using_text, p.check_text)
+      <> crossfade_private.client_policy_text((pair).name);
+$$;
+
+comment on function crossfade_private.policies_as_of_v2 is
+  'The policies of one of the two tables, one a command and role, as they would read on V2.';
+
+create or replace function crossfade_private.unguarded_roles(pair crossfade.pairs)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select distinct c.role from crossfade_private.callers_of_v1(pair) c
+  where not crossfade_private.passes_policies(c.role, ((pair).v1_table)::regclass)
+    and crossfade_private.passes_policies(c.role, ((pair).v2_table)::regclass);
+$$;
+
+comment on function crossfade_private.unguarded_roles is
+  'Callers of V1 whom its policies bind and who would get at every row of V2.';
+
+create or replace function crossfade_private.policy_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with t as (
+    select ((pair).v1_table)::regclass as v1, ((pair).v2_table)::regclass as v2
+  ),
+  differing as (
+    select t.v1 from t
+    where exists (
+      (select * from crossfade_private.policies_as_of_v2(pair, t.v1)
+        except select * from crossfade_private.policies_as_of_v2(pair, t.v2))
+      union all
+      (select * from crossfade_private.policies_as_of_v2(pair, t.v2)
+        except select * from crossfade_private.policies_as_of_v2(pair, t.v1)))
+  )
+  select crossfade_private.blocker('rls_parity', format(
+      'the policies of %s bind %s, and on %s nothing does: they would see and write all its rows',
+      t.v1, string_agg(c.role, ', ' order by c.role), t.v2),
+    format('alter table %s enable row level security; Then give it the policies of %s.', t.v2,
+      t.v1))
+  from t cross join crossfade_private.unguarded_roles(pair) c(role)
+  group by t.v1, t.v2
+  union all
+  select crossfade_private.blocker('rls_parity', format(
+      'the policies of %s and %s differ for %s, and no check has found that they mean the same',
+      t.v1, t.v2, string_agg(c.role, ', ' order by c.role)),
+    format(
+      'Make them equal. Or ask them: crossfade pair check-rls %1$s --user ID. Or say that they mean the same: crossfade pair ignore %1$s ''policies of %2$s'' --reason "..."',
+      (pair).name, t.v1))
+  from t cross join (select distinct role from crossfade_private.callers_of_v1(pair)) c
+  where not crossfade_private.passes_policies(c.role, t.v2)
+    and (crossfade_private.passes_policies(c.role, t.v1) or exists (select from differing))
+    and not coalesce((pair).options -> 'ignore_dependents' ? format('policies of %s', t.v1), false)
+    and not exists (
+      select from crossfade.rls_checks r
+      where r.pair = (policy_blockers.pair).name and r.users > 0 and r.differences = 0)
+  group by t.v1, t.v2
+  union all
+  select crossfade_private.rls_blockers(pair);
+$$;
+
+comment on function crossfade_private.policy_blockers is
+  'Whether those who may use V1 would see or write other rows under the policies of V2: none there, or others that no clean check-rls speaks for.';
 
 create or replace function crossfade_private.retirement_blockers(pair crossfade.pairs)
 returns setof jsonb
@@ -17820,7 +18136,13 @@ as $$
       'a view asks for the rights of its callers, and they lack %s of them', count(*)),
     string_agg(r.command, ' ' order by r.command))
   from crossfade_private.rights_for_view(pair) r
+  -- Before its policies hold, a grant would open V2 to everybody.
+  where not exists (select from crossfade_private.unguarded_roles(pair))
   having count(*) > 0
+  union all
+  select crossfade_private.column_right_blockers(pair)
+  union all
+  select crossfade_private.policy_blockers(pair)
   union all
   select d.b
   from crossfade_private.data_blockers(pair) d(b)
@@ -18253,7 +18575,8 @@ begin
       parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p));
   foreach v_pair in array pairs loop
     execute format('drop view %s', crossfade_private.beside_name(v_pair.v1_view, '_to_be'));
-    execute format('drop function crossfade_private.mirror_%s_v1_view()', v_pair.name);
+    execute format('drop function crossfade_private.view_%s_write()', v_pair.name);
+    execute format('drop function if exists crossfade_private.view_%s_order()', v_pair.name);
     perform crossfade_private.rename_v1(v_pair, v_pair.v1_view, null);
     -- A release that came meanwhile has left its mirror alone, which names V1.
     if v_pair.generator <> crossfade_private.generator() then
@@ -18952,7 +19275,11 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
-  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_known text[] := array(
+    select d.object from crossfade_private.v1_dependents(v_pair) d
+    union select b.name from crossfade_private.bound_objects(v_pair) b
+    union select format('policies of %s', v_pair.v1_table)
+    where exists (select from crossfade_private.policy_blockers(v_pair)));
   v_unknown text;
   v_after jsonb;
 begin
@@ -18982,7 +19309,7 @@ begin
 end $$;
 
 comment on function crossfade.ignore_dependents is
-  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+  'Go on to complete or retired although these objects depend on V1: names as crossfade plan and the blockers show them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
 
 -- stages/write_rights.sql -------------------------------------------------------------------------
 

@@ -443,3 +443,29 @@ def test_a_new_partition_is_fenced_and_archived_before_the_pair_is_refreshed(
     with pytest.raises(psycopg.Error, match="a kill switch stops writes"):
         client.execute("delete from public.things_v2_july")
     db.execute("delete from public.things_v2_july")
+
+
+@pytest.mark.parametrize(("v1", "v2"), [("range", "plain"), ("plain", "range")])
+def test_what_was_written_to_a_partition_while_it_was_detached_opens_nothing(
+    db: Connection, v1: str, v2: str
+) -> None:
+    """It comes back under its own name, so nothing seems to have changed."""
+    table = "things" if v1 == "range" else "things_v2"
+    live(db, v1, v2)
+    call(db, "set_cohort", "things", {"percentage": 100}, "test")
+    assert blockers(db, "rampdown") == {}
+    db.execute(f"""alter table {table} detach partition {table}_3;
+      insert into {table}_3 ({SAME}) values (4001, '2026-03-11', 'a', 'r');
+      delete from {table}_3 where id = 40;
+      alter table {table} attach partition {table}_3
+        for values from ('2026-03-01') to ('2026-04-01')""")
+    found = blockers(db, "rampdown")
+    assert f"partition public.{table}_3 was detached and attached again" in found["mirror_broken"]
+    refresh(db)
+    assert set(blockers(db, "rampdown")) == {"backfill_needed", "verify_needed"}
+    backfill(db, direction="v1_to_v2" if table == "things" else "v2_to_v1")
+    assert verify(db, "things") == 1  # the row that is gone
+    repair(db, follower_only="delete")
+    verify(db, "things")
+    assert blockers(db, "rampdown") == {}
+    settled(db)

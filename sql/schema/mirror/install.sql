@@ -155,7 +155,8 @@ as $$
   select jsonb_agg(jsonb_build_object('mirror', m.pieces, 'runs',
     crossfade_private.make_pieces(pair, m.side)
       || crossfade_private.inlined_pieces(m.conversions, m.side)
-      || jsonb_build_object('named', m.pieces -> 'named', 'reads_counterpart',
+      || jsonb_build_object('named', m.pieces -> 'named', 'column_names',
+        crossfade_private.copied_names(pair, m.conversions -> 0), 'reads_counterpart',
         crossfade_private.counterpart_reads(m.conversions -> (m.side - 1)), 'triggers_met',
         crossfade_private.triggers_met((m.pieces ->> 'source')::regclass))) order by m.side)
     || jsonb_build_array(crossfade_private.plan_partitions(pair))

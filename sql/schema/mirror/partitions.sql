@@ -306,7 +306,7 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object('side', l.side, 'name', l.name, 'is_new', l.is_new,
     -- What was there before the first backfill is copied by that.
     'is_uncopied', (pair).last_backfill_at is not null and (pair).stage <> 'off' and case
-      when l.is_new then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
+      when l.is_new is not false then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
       else false end)), '[]')
   from crossfade_private.late_partitions(pair) l;
 $$;
@@ -322,18 +322,20 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into crossfade_private.partitions (pair, side, name, is_uncopied)
+  insert into crossfade_private.partitions as p (pair, side, name, is_uncopied)
   select (pair).name, l.side, l.name, l.is_uncopied
   from jsonb_to_recordset(partitions)
     l(side smallint, name text, is_new boolean, is_uncopied boolean)
-  where l.is_new
-  on conflict do nothing;
+  where l.is_new is not false
+  on conflict on constraint partitions_pkey do update
+  set is_uncopied = p.is_uncopied or excluded.is_uncopied;
   delete from crossfade_private.partitions p
   using jsonb_to_recordset(partitions) l(side smallint, name text, is_new boolean)
   where p.pair = (take_in_partitions.pair).name and p.side = l.side and p.name = l.name
     and not l.is_new;
-  if found then
-    -- Their rows may be in the other table still.
+  if exists (
+    select from jsonb_to_recordset(partitions) l(is_new boolean) where l.is_new is not true) then
+    -- Rows that went with them may be in the other table still.
     update crossfade.pairs p set last_clean_verify_at = null
     where p.name = (take_in_partitions.pair).name;
   end if;
@@ -341,4 +343,4 @@ begin
 end $$;
 
 comment on function crossfade_private.take_in_partitions is
-  'Note which partitions have the triggers of a pair now. One that came with rows which the other table does not have asks for a backfill, one that is gone for a verification. partitions: those of plan_partitions.';
+  'Note which partitions have the triggers of a pair now. One that came with rows which the other table does not have asks for a backfill, one that is gone, or was for a while, for a verification. partitions: those of plan_partitions.';

@@ -158,11 +158,14 @@ as $$
     -- rights on some of them. That takes a plan for each row.
     when crossfade_private.has_triggers(v2.id, 'update of') or exists (
       select from pg_catalog.pg_attribute a where a.attrelid = v2.id and a.attacl is not null)
-      then format('execute %L || coalesce(nullif(concat_ws('', '', %s), %L), %L) || %L
+      then format('execute %L || coalesce(nullif(concat_ws('', '', %s), %L), (
+          -- Nothing was edited: a column that its caller may write.
+          select format(%L, c) from unnest(%L::text[]) with ordinality u(c, n)
+          order by has_column_privilege(%L, c, ''update'') desc, n limit 1)) || %L
         using cf_made, cf_row;', format('update %s cf_t set ', (pair).v2_table),
         string_agg(format('case when %s then %L end', e.differs,
-          format('%I = ($1).%1$I', e.name)), ', ' order by e.n), '',
-        (array_agg(format('%I = ($2).%1$I', e.name) order by e.is_key, e.n))[1],
+          format('%I = ($1).%1$I', e.name)), ', ' order by e.n), '', '%I = ($2).%1$I',
+        array_agg(e.name order by e.is_key, e.n), (pair).v2_table,
         ' where ' || crossfade_private.key_sql('cf_t', (pair).v2_key_columns, '($2)',
           (pair).v2_key_columns))
     else format('update %s cf_t set %s where %s;', (pair).v2_table,
@@ -177,7 +180,7 @@ $$;
 comment on function crossfade_private.view_update is
   'The statement that brings an edit of the view to V2, by column.';
 
-create or replace function crossfade_private.view_returned(pair crossfade.pairs)
+create or replace function crossfade_private.view_returned(pair crossfade.pairs, pieces jsonb)
 returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -186,7 +189,7 @@ as $$
     when crossfade_private.has_triggers(((pair).v2_table)::regclass, 'before row') or exists (
       select from pg_catalog.pg_attribute a
       where a.attrelid = ((pair).v2_table)::regclass and a.attgenerated <> '')
-      then crossfade_private.view_stored_text()
+      then crossfade_private.render(crossfade_private.view_stored_text(), pieces)
     -- What version 2 makes of a row of version 1 shows that very row: the laws of converters.
     else coalesce(string_agg(format('new.%I := cf_new.%1$I;', a.attname), e'\n  '
       order by a.attnum), '') end
@@ -206,6 +209,10 @@ as $$
     'merge', coalesce(string_agg(format(
       'if %L <> all (cf_given) then cf_new.%1$I := cf_now.%1$I; end if;', a.attname), e'\n      '
       order by a.attnum) filter (where a.attgenerated = ''), ''),
+    'edited_names', format('array_remove(array[%s]::text[], null)', string_agg(format(
+      'case when %s then %L end', crossfade_private.differs_sql(a.atttypid,
+        format('(cf_old).%I', a.attname), format('(cf_new).%I', a.attname)), a.attname), ', '
+      order by a.attnum) filter (where a.attgenerated = '')),
     'generate', coalesce(string_agg(format(
       'cf_new.%I := (select (%s) from (select (cf_new).*) cf_g);', a.attname,
       pg_get_expr(d.adbin, d.adrelid)), e'\n  ' order by a.attnum)
@@ -216,7 +223,7 @@ as $$
 $$;
 
 comment on function crossfade_private.view_variables is
-  'Statements about a row of V1 in a variable: the columns that were not sent, and the generated ones.';
+  'Statements about a row of V1 in a variable: the columns that were not sent, those that were edited, and the generated ones.';
 
 create or replace function crossfade_private.view_pieces(
   pair crossfade.pairs, to_v2 jsonb, to_v1 jsonb
@@ -261,6 +268,15 @@ as $$
     'raise_moved',
       'raise exception using errcode = ''40001'',
           message = ''could not serialize access due to concurrent update'';',
+    'raise_unwritable', format('raise exception using errcode = ''42501'', message = %L;', format(
+      'new row violates row-level security policy (USING expression) for table "%s"',
+      (parse_ident((pair).v2_table))[2])),
+    -- Seen and not committed: written by this transaction, also in a savepoint of it.
+    'is_own_t', '(select case when cf_x.n < 2147483648
+          then pg_xact_status((pg_current_xact_id()::text::numeric + cf_x.n)::text::xid8)
+            = ''in progress'' else false end
+          from (select mod(cf_t.xmin::text::numeric - mod(pg_current_xact_id()::text::numeric,
+            4294967296) + 4294967296, 4294967296) as n) cf_x)',
     'raise_left_out', format('raise exception using errcode = ''23514'', message = %L;',
       format('%s has no place for this row', (pair).v2_table)))
     || jsonb_build_object('update', crossfade_private.view_update(pair))
@@ -336,6 +352,7 @@ begin
     cross join lateral (
       select crossfade_private.view_sequence(pair, a.attname) as sequence) s
     where a.attrelid = ((pair).v1_table)::regclass and a.attnum > 0 and a.attgenerated = ''
+      and a.attidentity <> 'a' -- the trigger gives those
       and (d.oid is not null or s.sequence is not null)
     union all
     select format('comment on %s is %L', case o.objsubid when 0 then 'view ' || to_view
@@ -368,6 +385,70 @@ $$;
 comment on function crossfade_private.view_sequence is
   'The sequence from which the view takes a column''s default, where the column is a key or an identity.';
 
+create or replace function crossfade_private.view_identity(pair crossfade.pairs)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(string_agg(format('if tg_op = ''UPDATE'' then
+    if (cf_new).%1$I is distinct from old.%1$I then
+      raise exception using errcode = ''428C9'', message = %2$L, detail = %4$L;
+    end if;
+  elsif (cf_new).%1$I is not null then
+    raise exception using errcode = ''428C9'', message = %3$L, detail = %4$L;
+  else
+    cf_new.%1$I := nextval(%5$L::regclass);
+  end if;', a.attname, format('column "%s" can only be updated to DEFAULT', a.attname),
+    format('cannot insert a non-DEFAULT value into column "%s"', a.attname),
+    format('Column "%s" is an identity column defined as GENERATED ALWAYS.', a.attname),
+    crossfade_private.view_sequence(pair, a.attname)), e'\n  ' order by a.attnum), '')
+  from pg_catalog.pg_attribute a
+  where a.attrelid = ((pair).v1_table)::regclass and a.attidentity = 'a' and not a.attisdropped;
+$$;
+
+comment on function crossfade_private.view_identity is
+  'Statements that give a new row the columns that are GENERATED ALWAYS AS IDENTITY, and let nobody else.';
+
+create or replace function crossfade_private.make_view_order(
+  pair crossfade.pairs, view_name regclass
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function constant text := format('crossfade_private.view_%s_order', (pair).name);
+  v_names constant text := (
+    select string_agg(distinct format('%I.%I', o.connamespace::regnamespace, o.conname), ', ')
+    from pg_catalog.pg_constraint o
+    where o.conrelid = ((pair).v2_table)::regclass and o.condeferrable and not o.condeferred);
+  v_when text;
+begin
+  if v_names is null then
+    return;
+  end if;
+  -- A table checks them when all rows of a statement are there, and the view writes row by row.
+  execute format('create or replace function %s() returns trigger language plpgsql volatile
+    set search_path = pg_catalog, pg_temp as %L', v_function, format('
+-- crossfade %s: view of pair "%s": constraints are checked at the end of a statement.
+begin
+  if tg_when = ''BEFORE'' then
+    set constraints %s deferred;
+  else
+    set constraints %3$s immediate;
+  end if;
+  return null;
+end', crossfade_private.generator(), (pair).name, v_names));
+  execute format('revoke all on function %s() from public', v_function);
+  foreach v_when in array array['before', 'after'] loop
+    execute format('create trigger crossfade_%s %1$s insert or update or delete on %s
+      for each statement execute function %s()', v_when, view_name, v_function);
+  end loop;
+end $$;
+
+comment on function crossfade_private.make_view_order is
+  'Have the deferrable constraints of V2 checked once a statement on the view, as for a table.';
+
 create or replace function crossfade_private.make_view(pair crossfade.pairs)
 returns text
 language plpgsql volatile
@@ -378,11 +459,12 @@ declare
   v_conversions constant jsonb := crossfade_private.pair_conversions(pair);
   v_pieces jsonb;
   v_view constant text := crossfade_private.beside_name((pair).v1_table, '_to_be');
-  v_function constant text := format('crossfade_private.mirror_%s_v1_view', (pair).name);
+  -- Not mirror_...: triggers of V2 would take what it writes for the mirror's own.
+  v_function constant text := format('crossfade_private.view_%s_write', (pair).name);
 begin
   v_pieces := crossfade_private.view_pieces(pair, v_conversions -> 0, v_conversions -> 1);
-  v_pieces := v_pieces || jsonb_build_object('returned',
-    crossfade_private.render(crossfade_private.view_returned(pair), v_pieces));
+  v_pieces := v_pieces || jsonb_build_object('identity', crossfade_private.view_identity(pair),
+    'returned', crossfade_private.view_returned(pair, v_pieces));
   execute format('create view %s with (security_invoker = true) as
     select %s from %s cf_t cross join lateral %s cf_c', v_view,
     crossfade_private.view_columns(pair, 'cf_t', true), (pair).v2_table,
@@ -394,6 +476,7 @@ begin
   execute format('revoke all on function %s() from public', v_function);
   execute format('create trigger crossfade_view instead of insert or update or delete on %s
     for each row execute function %s()', v_view, v_function);
+  perform crossfade_private.make_view_order(pair, v_view::regclass);
   perform crossfade_private.copy_defaults(pair, v_view);
   perform crossfade_private.copy_table_rights(((pair).v1_table)::regclass, v_view);
   return v_view;

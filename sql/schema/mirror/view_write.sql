@@ -34,15 +34,25 @@ begin
       return old;
     end if;
     select cf_t.* into cf_row from {target} cf_t where {key_t_old};
-    if found then
-      select {image_row} into cf_now from {convert_row} cf_c;
-      if {old_differs_now} then
+    if not found then
+      return null;
+    end if;
+    select {image_row} into cf_now from {convert_row} cf_c;
+    if {old_differs_now} then
+      if not (select {is_own_t} from {target} cf_t where {key_t_old}) then
         {raise_moved}
+      end if;
+      -- A trigger of version 2 has changed it, for a row before this one of the statement.
+      delete from {target} cf_t where {key_t_old};
+      get diagnostics cf_count = row_count;
+      if cf_count > 0 then
+        return old;
       end if;
     end if;
     return null;
   end if;
   cf_new := new;
+  {identity}
   {generate}
   {check}
   if tg_op = 'INSERT' then
@@ -50,10 +60,11 @@ begin
     if not found then
       {raise_left_out}
     end if;
-    insert into {target} ({columns}) overriding system value
-    values ({made_values}) on conflict{conflict} do nothing;
-    get diagnostics cf_count = row_count;
-    if cf_count = 0 then
+    loop
+      insert into {target} ({columns}) overriding system value
+      values ({made_values}) on conflict{conflict} do nothing;
+      get diagnostics cf_count = row_count;
+      exit when cf_count > 0;
       -- A view has no key that the Data API could name in ON CONFLICT: its client's wish stands in
       -- the header, and the columns that were sent in the statement.
       cf_asked := substring(nullif(current_setting('request.headers', true), '')::json ->> 'prefer'
@@ -64,9 +75,6 @@ begin
           from regexp_matches((regexp_match(current_query(), {insert_pattern}, 'i'))[1],
             '"((?:[^"]|"")*)"', 'g') m);
         cf_merges := cf_given <> '{}' and exists (select from {target} cf_t where {key_t_made});
-        if cf_merges and cf_asked = 'ignore' then
-          return null;
-        end if;
       end if;
       if not cf_merges then
         -- Again, for the error that a table would give.
@@ -76,18 +84,20 @@ begin
         exception when unique_violation then
           {raise_taken}
         end;
-        if cf_count = 0 then
-          return null;
-        end if;
+        exit when cf_count > 0;
+        return null;
+      elsif cf_asked = 'ignore' then
+        return null;
       end if;
-    end if;
+      select cf_t.* into cf_row from {target} cf_t where {key_t_made} for no key update;
+      exit when found;
+      if exists (select from {target} cf_t where {key_t_made}) then
+        {raise_unwritable}
+      end if; -- else it was deleted meanwhile
+    end loop;
   end if;
   if tg_op = 'UPDATE' or cf_merges then
     if cf_merges then
-      select cf_t.* into cf_row from {target} cf_t where {key_t_made} for no key update;
-      if not found then
-        return null;
-      end if;
       select {image_row} into cf_now from {convert_row} cf_c;
       cf_old := cf_now;
       {merge}
@@ -103,11 +113,16 @@ begin
       -- since, writing it would undo what somebody else was told is stored.
       select {image_row} into cf_now from {convert_row} cf_c;
       if {old_differs_now} then
-        if exists (select from {target} cf_t where {key_t_old} and cf_t.xmin::text
-          = (pg_current_xact_id()::text::numeric % 4294967296)::text) then
-          return null; -- a second time in one statement, as a table does it
+        if not (select {is_own_t} from {target} cf_t where {key_t_old}) then
+          {raise_moved}
         end if;
-        {raise_moved}
+        -- A trigger of version 2 has, for a row before this one, or the statement meets it twice:
+        -- only what it edits is written.
+        cf_given := {edited_names};
+        {merge}
+        {generate}
+        {check}
+        cf_old := cf_now;
       end if;
     end if;
     select cf_c.* into cf_made from {make_edited} cf_c;
@@ -156,4 +171,4 @@ comment on function crossfade_private.view_stored_text is
   'The part of view_write_text that gives RETURNING the row, where V2 has triggers or generated columns that make it another one than what was written.';
 
 comment on function crossfade_private.view_write_text is
-  'Body of crossfade_private.mirror_<pair>_v1_view(), the INSTEAD OF trigger of a retired V1: an edit of a row that has changed since the statement saw it is 40001, a taken key 23505 with the constraint of V1; RETURNING gives the row as it is stored.';
+  'Body of crossfade_private.view_<pair>_write(), the INSTEAD OF trigger of a retired V1: an edit of a row that has changed since the statement saw it is 40001, a taken key 23505 with the constraint of V1; RETURNING gives the row as it is stored.';

@@ -75,22 +75,26 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with member as (
-    select s.side, t.id::text as name
+    -- Attaching a table makes the row triggers of the root anew on it, enabled as they are there.
+    select s.side, t.id::text as name, t.is_leaf and exists (
+      select from pg_catalog.pg_trigger g
+      where g.tgrelid = t.id and g.tgname = '~crossfade_late' and g.tgenabled <> 'D') as is_back
     from (values (1, to_regclass((pair).v1_table)), (2, to_regclass((pair).v2_table))) s(side, tab)
     cross join lateral crossfade_private.table_tree(s.tab) t
     where t.id <> s.tab
   )
-  select coalesce(m.side, k.side), coalesce(m.name, k.name), k.name is null
+  select coalesce(m.side, k.side), coalesce(m.name, k.name), case
+    when m.name is null then false when k.name is null then true end
   from member m
   full join (
     select p.side, p.name from crossfade_private.partitions p
     where p.pair = (late_partitions.pair).name
   ) k on k.side = m.side and k.name = m.name
-  where m.name is null or k.name is null;
+  where m.name is null or k.name is null or m.is_back;
 $$;
 
 comment on function crossfade_private.late_partitions is
-  'What has changed since the mirror of a pair was made: partitions that are new, or gone.';
+  'What has changed since the mirror of a pair was made: partitions that are new, gone (is_new false), or were detached and attached again (is_new null).';
 
 create or replace function crossfade_private.partition_warnings(pair crossfade.pairs)
 returns setof text

@@ -1,27 +1,35 @@
 -- Who may write which rows, in both tables: whoever may not change a row of one table must not
 -- change it through the other one.
 
-create or replace function crossfade_private.column_renames(pair crossfade.pairs)
+create or replace function crossfade_private.copied_names(pair crossfade.pairs, to_v2 jsonb)
 returns jsonb
-language plpgsql volatile -- makes a function to print a converter, and removes it again
+language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_conversion jsonb := crossfade_private.conversion(
-    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass);
-begin
-  return coalesce((
+  select coalesce((
     -- A converter that is a bare select list says which column becomes which.
     select jsonb_object_agg(i.item ->> 'copies', c.col ->> 'name')
-    from jsonb_array_elements(nullif(v_conversion -> 'items', 'null')) with ordinality i(item, n)
-    join jsonb_array_elements(v_conversion -> 'columns') with ordinality c(col, n) using (n)
+    from jsonb_array_elements(nullif(to_v2 -> 'items', 'null')) with ordinality i(item, n)
+    join jsonb_array_elements(to_v2 -> 'columns') with ordinality c(col, n) using (n)
     where i.item ->> 'copies' is not null), '{}')
     || (select jsonb_object_agg(k1, k2)
     from unnest((pair).key_columns, (pair).v2_key_columns) u(k1, k2));
-end $$;
+$$;
+
+comment on function crossfade_private.copied_names is
+  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 (see conversion) say it.';
+
+create or replace function crossfade_private.column_renames(pair crossfade.pairs)
+returns jsonb
+language sql volatile -- makes a function to print a converter, and removes it again
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.copied_names(pair, crossfade_private.conversion(
+    (pair).to_v2, ((pair).v1_table)::regclass, ((pair).v2_table)::regclass));
+$$;
 
 comment on function crossfade_private.column_renames is
-  'V2''s names of the columns that both tables hold, by V1''s, as far as the key and to_v2 say it. Locks both tables ACCESS SHARE.';
+  'copied_names of a pair as it is now. Locks both tables ACCESS SHARE.';
 
 create or replace function crossfade_private.renamed_name(
   name text, columns jsonb, old_table text, new_table text

@@ -130,6 +130,8 @@ as $$
   union all
   select format(case when l.is_new then
     'partition %s is new: writes to it by its name are mirrored at COMMIT only, and TRUNCATE of it is not'
+    when l.is_new is null then
+    'partition %s was detached and attached again: what was written to it meanwhile is in one table only'
     else
     'partition %s is gone, by another way than crossfade pair remove-partition: its rows may be in the other table still'
     end, l.name)

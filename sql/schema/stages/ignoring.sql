@@ -9,7 +9,11 @@ as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
   v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
-  v_known text[] := array(select d.object from crossfade_private.v1_dependents(v_pair) d);
+  v_known text[] := array(
+    select d.object from crossfade_private.v1_dependents(v_pair) d
+    union select b.name from crossfade_private.bound_objects(v_pair) b
+    union select format('policies of %s', v_pair.v1_table)
+    where exists (select from crossfade_private.policy_blockers(v_pair)));
   v_unknown text;
   v_after jsonb;
 begin
@@ -39,4 +43,4 @@ begin
 end $$;
 
 comment on function crossfade.ignore_dependents is
-  'Go on to complete although these objects depend on V1: names as crossfade plan shows them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';
+  'Go on to complete or retired although these objects depend on V1: names as crossfade plan and the blockers show them, added to those of before; an empty list takes all back: {"pair", "before", "after", "flags_version"}. CF001, CF007, CF012 for a name that depends on nothing.';

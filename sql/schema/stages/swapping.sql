@@ -104,7 +104,8 @@ begin
       parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p));
   foreach v_pair in array pairs loop
     execute format('drop view %s', crossfade_private.beside_name(v_pair.v1_view, '_to_be'));
-    execute format('drop function crossfade_private.mirror_%s_v1_view()', v_pair.name);
+    execute format('drop function crossfade_private.view_%s_write()', v_pair.name);
+    execute format('drop function if exists crossfade_private.view_%s_order()', v_pair.name);
     perform crossfade_private.rename_v1(v_pair, v_pair.v1_view, null);
     -- A release that came meanwhile has left its mirror alone, which names V1.
     if v_pair.generator <> crossfade_private.generator() then

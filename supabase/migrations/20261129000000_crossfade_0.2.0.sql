@@ -4491,22 +4491,26 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with member as (
-    select s.side, t.id::text as name
+    -- Attaching a table makes the row triggers of the root anew on it, enabled as they are there.
+    select s.side, t.id::text as name, t.is_leaf and exists (
+      select from pg_catalog.pg_trigger g
+      where g.tgrelid = t.id and g.tgname = '~crossfade_late' and g.tgenabled <> 'D') as is_back
     from (values (1, to_regclass((pair).v1_table)), (2, to_regclass((pair).v2_table))) s(side, tab)
     cross join lateral crossfade_private.table_tree(s.tab) t
     where t.id <> s.tab
   )
-  select coalesce(m.side, k.side), coalesce(m.name, k.name), k.name is null
+  select coalesce(m.side, k.side), coalesce(m.name, k.name), case
+    when m.name is null then false when k.name is null then true end
   from member m
   full join (
     select p.side, p.name from crossfade_private.partitions p
     where p.pair = (late_partitions.pair).name
   ) k on k.side = m.side and k.name = m.name
-  where m.name is null or k.name is null;
+  where m.name is null or k.name is null or m.is_back;
 $$;
 
 comment on function crossfade_private.late_partitions is
-  'What has changed since the mirror of a pair was made: partitions that are new, or gone.';
+  'What has changed since the mirror of a pair was made: partitions that are new, gone (is_new false), or were detached and attached again (is_new null).';
 
 create or replace function crossfade_private.partition_warnings(pair crossfade.pairs)
 returns setof text
@@ -5655,6 +5659,8 @@ as $$
   union all
   select format(case when l.is_new then
     'partition %s is new: writes to it by its name are mirrored at COMMIT only, and TRUNCATE of it is not'
+    when l.is_new is null then
+    'partition %s was detached and attached again: what was written to it meanwhile is in one table only'
     else
     'partition %s is gone, by another way than crossfade pair remove-partition: its rows may be in the other table still'
     end, l.name)
@@ -10182,7 +10188,7 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object('side', l.side, 'name', l.name, 'is_new', l.is_new,
     -- What was there before the first backfill is copied by that.
     'is_uncopied', (pair).last_backfill_at is not null and (pair).stage <> 'off' and case
-      when l.is_new then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
+      when l.is_new is not false then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
       else false end)), '[]')
   from crossfade_private.late_partitions(pair) l;
 $$;
@@ -10198,18 +10204,20 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  insert into crossfade_private.partitions (pair, side, name, is_uncopied)
+  insert into crossfade_private.partitions as p (pair, side, name, is_uncopied)
   select (pair).name, l.side, l.name, l.is_uncopied
   from jsonb_to_recordset(partitions)
     l(side smallint, name text, is_new boolean, is_uncopied boolean)
-  where l.is_new
-  on conflict do nothing;
+  where l.is_new is not false
+  on conflict on constraint partitions_pkey do update
+  set is_uncopied = p.is_uncopied or excluded.is_uncopied;
   delete from crossfade_private.partitions p
   using jsonb_to_recordset(partitions) l(side smallint, name text, is_new boolean)
   where p.pair = (take_in_partitions.pair).name and p.side = l.side and p.name = l.name
     and not l.is_new;
-  if found then
-    -- Their rows may be in the other table still.
+  if exists (
+    select from jsonb_to_recordset(partitions) l(is_new boolean) where l.is_new is not true) then
+    -- Rows that went with them may be in the other table still.
     update crossfade.pairs p set last_clean_verify_at = null
     where p.name = (take_in_partitions.pair).name;
   end if;
@@ -10217,7 +10225,7 @@ begin
 end $$;
 
 comment on function crossfade_private.take_in_partitions is
-  'Note which partitions have the triggers of a pair now. One that came with rows which the other table does not have asks for a backfill, one that is gone for a verification. partitions: those of plan_partitions.';
+  'Note which partitions have the triggers of a pair now. One that came with rows which the other table does not have asks for a backfill, one that is gone, or was for a while, for a verification. partitions: those of plan_partitions.';
 
 -- mirror/archive.sql ------------------------------------------------------------------------------
 

@@ -1307,7 +1307,7 @@ create table if not exists crossfade_private.mirror_state (
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, whole rows of V2 are mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while it is unproven, nor while the mirror is log_only or its notes are not drained.';
 
@@ -8553,11 +8553,12 @@ as $$
     when mirror = 'log_only' then 'log'
     when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
     when mirror = 'archived' then 'off'
-    else 'on' end;
+    -- Whose row the archive has under a key is not known before that is copied.
+    else 'whole' end;
 $$;
 
 comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+  'What the triggers of one side do in a mirror mode: off, on, whole (rows, not edits of columns), log (note keys only) or archive (refuse).';
 
 create or replace function crossfade_private.stored_state(pair text, side integer)
 returns text
@@ -8843,7 +8844,7 @@ begin
       update {target} cf_t set {whole}
       from unnest(cf_rows) cf_r
       join {source} cf_s on {same_key_s_r}
-      where {same_key_t_s} and {written_beside}
+      where {same_key_t_s} and ({state} = 'whole' or {written_beside})
         and exists (select from lateral {convert} cf_c where {differs});
       get diagnostics cf_written = row_count;
       if cf_written < cf_size and exists (
@@ -8903,7 +8904,7 @@ as $text$
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not {written_beside} and ({differs})
+    where not {written_beside} and {state} <> 'whole' and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -8998,6 +8999,10 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from unnest(cf_news) cf_x));
     return null;
+  end if;
+  if cf_state = 'whole' then
+    perform {function}_put(array(select row(cf_r.*)::{source}
+      from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
   end if;
   perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
@@ -9925,6 +9930,10 @@ begin
   elsif tg_op = 'DELETE' then
     perform {function}_remove(cf_olds);
   else
+    if cf_state = 'whole' then
+      perform {function}_put(array(select row(cf_r.*)::{source}
+        from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
+    end if;
     perform {function}_edit(cf_olds, cf_news, false);
   end if;
   return null;
@@ -12162,7 +12171,7 @@ begin
       crossfade_private.key_to_json((pair).key_columns, partition, v_key, 'cf_s'), partition)
     into v_keys;
     perform crossfade_private.note_keys((pair).name, side, 'DELETE', v_keys);
-  elsif v_state = 'on' then
+  elsif v_state in ('on', 'whole') then
     perform crossfade_private.begin_engine_write((pair).name);
     execute format('delete from %s cf_t using %s cf_s where %s', v_target, partition,
       crossfade_private.counterpart_sql(pair, side));

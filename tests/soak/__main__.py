@@ -20,6 +20,7 @@ from crossfade.local.postgres import PostgresServer
 from tests.folders import memory_folder
 
 from .databases import make_server, ready
+from .kinds import KINDS
 from .report import explain, never_done, script, size, summary
 from .rounds import Replays, Rounds
 from .shrink import Found, shrink
@@ -81,13 +82,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=0, help="0: as many as the time allows")
     parser.add_argument("--crowds", type=float, default=Rounds.crowds, help="share with sessions")
+    parser.add_argument("--kind", default="", choices=("", *KINDS), help="of all rounds")
     parser.add_argument("--version", type=int, default=18, choices=(15, 16, 18))
     parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller script")
     parser.add_argument("--script", type=Path, help="write what failed here, for psql")
     given = parser.parse_args()
     print(f"seed {given.seed}, PostgreSQL {given.version}", flush=True)
     with servers(given.version) as (server, spare):
-        rounds = Rounds(server, given.version, spare, crowds=given.crowds)
+        rounds = Rounds(server, given.version, spare, crowds=given.crowds, kind=given.kind)
         done, found, whole = soak(rounds, given.seed, seconds=given.seconds, number=given.rounds)
         if found is None:
             return 0 if whole else 1

@@ -7,7 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from .engine import Operator, RefusedError, active_run, batch, verify_pass, way_back
+from .engine import (
+    Operator,
+    RefusedError,
+    active_run,
+    batch,
+    kill,
+    swap_back,
+    verify_pass,
+    way_back,
+)
 from .session import Session
 from .shared import Shared
 from .works import IGNORE_SQL
@@ -16,7 +25,11 @@ STAGES = ("off", "dualwrite", "shadow", "live", "rampdown", "complete")
 
 
 class Conductor(threading.Thread):
-    """Switches mirroring on, then moves the pair through its stages, back and forth."""
+    """Switches mirroring on, then moves the pair through its stages, back and forth.
+
+    Attributes:
+        finished: the round has seen what it is about, and may end.
+    """
 
     def __init__(
         self,
@@ -25,6 +38,7 @@ class Conductor(threading.Thread):
         rng: random.Random,
         *,
         complete: bool,
+        retire: bool,
         pause: bool,
     ) -> None:
         super().__init__(name="conductor", daemon=True)
@@ -33,13 +47,13 @@ class Conductor(threading.Thread):
         self.operator = Operator(shared)
         self._shared = shared
         self._rng = rng
-        self._complete = complete
+        self._complete = complete or retire
+        self._retires = retire
+        self.finished = threading.Event()
 
     def run(self) -> None:
         try:
-            self._until(lambda: self._set_stage("dualwrite"))
-            self._allow((1, 2))
-            self._until(self._start_backfill)
+            self._begin()
             while not self._shared.stop.wait(self._rng.uniform(0.05, 0.4)):
                 self._act()
         except RefusedError as error:
@@ -47,8 +61,19 @@ class Conductor(threading.Thread):
         finally:
             self.operator.close()
 
+    def _begin(self) -> None:
+        stage = self._stage()
+        if stage in ("complete", "retired") or (self._retires and stage == "rampdown"):
+            self._allow((1, 2))
+            if stage != "rampdown":  # in a restored dump
+                self._leave()
+            return
+        self._until(lambda: self._set_stage("dualwrite"))
+        self._allow((1, 2))
+        self._until(self._start_backfill)
+
     def _until(self, action: Callable[[], bool]) -> None:
-        while not action() and not self._shared.stop.is_set():
+        while not self._shared.stop.is_set() and not action():
             time.sleep(0.01)
 
     def _stage(self) -> str:
@@ -66,7 +91,7 @@ class Conductor(threading.Thread):
         return active_run(self.operator, "backfill") is not None
 
     def _act(self) -> None:
-        moves = [self._forward, self._forward, self._forward, self._back]
+        moves = [self._forward] * (9 if self._retires else 3) + [self._back]
         actions = [*moves, self._backfill, self._control_run, self._pause_mirror]
         try:
             self._rng.choice(actions)()
@@ -128,7 +153,7 @@ class Conductor(threading.Thread):
         if stage not in STAGES[1:-1]:
             return
         wanted = STAGES[STAGES.index(stage) + 1]
-        if wanted == "complete" and (not self._complete or self._rng.random() < 0.5):
+        if wanted == "complete" and not self._completes():
             return
         self._make_clean(20)
         if wanted == "rampdown":
@@ -138,10 +163,49 @@ class Conductor(threading.Thread):
         if wanted == "complete":
             self.operator.call(IGNORE_SQL)
         self._shared.archived |= wanted == "complete"
-        self._set_stage(wanted)
-        if wanted == "complete":
+        if self._set_stage(wanted) and wanted == "complete":
             self._shared.stop.wait(self._rng.uniform(0.1, 0.6))
-            self._until(lambda: way_back(self.operator, self._shared))
+            try:
+                self._retire(self._rng.choice((1, 1, 2)) if self._retires else 0)
+            finally:
+                self._leave()
+            if self._retires:
+                self.finished.set()
+
+    def _completes(self) -> bool:
+        return self._retires or (self._complete and self._rng.random() < 0.5)
+
+    def _leave(self) -> None:
+        self._until(lambda: self._swapping(lambda: swap_back(self.operator)))
+        self._until(lambda: way_back(self.operator, self._shared))
+
+    def _retire(self, times: int) -> None:
+        """Let V1's name be a view for a while, and a table again."""
+        for _ in range(times):
+            # What a verification has found of the archive, which falls behind, would bar it.
+            any(self._is_drained() for _ in range(10))
+            self._shared.retired = True
+            self._until(lambda: self._swapping(lambda: self._set_stage("retired")))
+            if self._rng.random() < 0.2:
+                self.finished.set()  # and the stage stays, also in a dump
+                self._shared.stop.wait()
+            if self._shared.stop.wait(self._rng.uniform(0.2, 0.8)):
+                return
+            self._until(lambda: self._swapping(lambda: swap_back(self.operator)))
+            self._shared.count("done swap back", self._stage() == "complete")
+
+    def _swapping(self, swap: Callable[[], bool]) -> bool:
+        """Swap; at times the operator's session is killed in the middle of it."""
+        if self._rng.random() > 0.3:
+            return swap()
+        killer = threading.Timer(
+            self._rng.uniform(0, 0.1), kill, (self._shared, self.operator.pid, "kills in a swap")
+        )
+        killer.start()
+        try:
+            return swap()
+        finally:
+            killer.join()
 
     def _make_clean(self, tries: int) -> None:
         for _ in range(tries):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psycopg
-
 from . import restore
 from .conductor import Conductor
-from .databases import Place, admin, crash
-from .engine import Operator, Worker
+from .databases import Place, crash
+from .engine import Operator, Worker, kill
 from .judge import Problem
-from .scripts import engine, preload
+from .scripts import TO_RAMPDOWN, engine, preload
 from .session import Session
 from .settlement import final_verify, history, look, lost_commits, settle
 from .shared import Shared
@@ -51,6 +48,7 @@ class Crowd:
         *,
         version: int,
         mutate: Mutate,
+        kind: str,
         chaos: Chaos,
         sessions: int = 4,
         transactions: int = 60,
@@ -58,6 +56,7 @@ class Crowd:
         self._shared = Shared(place, world, merges=version >= 17)
         self._rng = rng
         self._mutate = mutate
+        self._kind = kind
         self._chaos = chaos
         self._sessions = sessions
         self._transactions = transactions
@@ -67,7 +66,8 @@ class Crowd:
     def run(self) -> Outcome:
         shared, rng = self._shared, self._rng
         player = Player(shared.place, shared.world, self._mutate)
-        prepared = player.play([preload(rng, shared.world, _MORE), engine("register")])
+        works = ["register", *(TO_RAMPDOWN if self._kind == "retired" else ())]
+        prepared = player.play([preload(rng, shared.world, _MORE), *map(engine, works)])
         if prepared.problems or prepared.counts["worlds refused"]:
             return prepared
         legs = 2 if rng.random() < self._chaos.restores else 1
@@ -88,25 +88,28 @@ class Crowd:
     def _leg(self, leg: int) -> None:
         shared, rng = self._shared, self._rng
         shared.stop.clear()
+        count = 10_000 if self._kind == "retired" else self._transactions
         sessions = [
-            Session(f"{leg}s{n}", shared, random.Random(rng.random()), self._transactions)
+            Session(f"{leg}s{n}", shared, random.Random(rng.random()), count)
             for n in range(self._sessions)
         ]
         work = [("backfill", 0.004), ("backfill", 0.01), ("repair", 0.05)]
         # Without verify nothing can mend by chance what the mirror forgot to record.
-        work += [("verify", 0.02)] if rng.random() < 0.5 else []
+        verifies = rng.random() < 0.5 and self._kind != "retired"
+        work += [("verify", 0.02)] if verifies else []
         workers = [Worker(shared, kind, pause) for kind, pause in work]
         conductor = Conductor(
             shared,
             sessions,
             random.Random(rng.random()),
             complete=shared.world.parents == "none" and rng.random() < 0.5,
+            retire=self._kind == "retired",
             pause=rng.random() < 0.3,
         )
         threads = [*sessions, *workers, conductor]
         for thread in threads:
             thread.start()
-        self._wreak_havoc(sessions, [w.operator for w in workers] + [conductor.operator])
+        self._wreak_havoc(sessions, [w.operator for w in workers], conductor)
         shared.stop.set()
         for thread in threads:
             thread.join(60)
@@ -116,19 +119,21 @@ class Crowd:
             self._acknowledged |= set(session.acknowledged)
             self._undone |= set(session.undone)
 
-    def _wreak_havoc(self, sessions: Sequence[Session], operators: Sequence[Operator]) -> None:
-        """Kill sessions and the server until all sessions have finished or time is up."""
+    def _wreak_havoc(
+        self, sessions: Sequence[Session], operators: Sequence[Operator], conductor: Conductor
+    ) -> None:
+        """Kill sessions and the server until all have finished or time is up."""
         shared, rng = self._shared, self._rng
         deadline = time.monotonic() + 30
         expected_s = self._sessions * self._transactions / 100
         while any(session.is_alive() for session in sessions) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            if conductor.finished.wait(0.05):
+                break
             if rng.random() < self._chaos.kills * 0.05:
-                pids = [s.client.pid for s in sessions] + [operator.pid for operator in operators]
-                with contextlib.suppress(psycopg.Error), admin(shared.place.server) as connection:
-                    text = "select pg_terminate_backend(%s)"
-                    done = connection.execute(text, [rng.choice(pids)]).fetchone()
-                    shared.count("kills", bool(done and done[0]))
+                pids = [s.client.pid for s in sessions] + [
+                    o.pid for o in (*operators, conductor.operator)
+                ]
+                kill(shared, rng.choice(pids), "kills")
             crashed = shared.counts["restarts"] > 1
             if not crashed and rng.random() < self._chaos.crashes * 0.05 / expected_s:
                 crash(shared.place.server)

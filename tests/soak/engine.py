@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import psycopg
 
 from .client import Connection, is_dead
+from .databases import admin
 from .shared import Shared
 
 RETRIED = {"40P01": "engine deadlocks", "40001": "engine conflicts", "55P03": "engine timeouts"}
@@ -57,6 +59,13 @@ class Operator:
             self._connection.close()
 
 
+def kill(shared: Shared, pid: int, name: str) -> None:
+    """End a session as an administrator does, and count it under a name."""
+    with contextlib.suppress(psycopg.Error), admin(shared.place.server) as connection:
+        done = connection.execute("select pg_terminate_backend(%s)", [pid]).fetchone()
+        shared.count(name, bool(done and done[0]))
+
+
 def active_run(operator: Operator, kind: str) -> int | None:
     """Return the id of the running run of a kind."""
     found = operator.call(
@@ -87,11 +96,19 @@ class Worker(threading.Thread):
     def run(self) -> None:
         try:
             while not self._shared.stop.wait(self._pause_s):
-                self._work()
+                self._try()
         except RefusedError as error:
             self._shared.problems.append(f"{self._kind} worker: {error}")
         finally:
             self.operator.close()
+
+    def _try(self) -> None:
+        try:
+            self._work()
+        except RefusedError:
+            if not self._shared.retired:
+                raise
+            self._shared.count("refused")
 
     def _work(self) -> None:
         if self._kind == "repair":
@@ -120,6 +137,15 @@ def verify_pass(operator: Operator, shared: Shared) -> int:
         if answer and answer["run"]["state"] != "running":
             return -1
     return -1
+
+
+def swap_back(operator: Operator) -> bool:
+    """Try to go from retired back to complete; True when the pair is not retired."""
+    operator.call(
+        "select crossfade.set_stage('notes', 'complete', 'soak') from crossfade.pairs "
+        "where stage = 'retired'"
+    )
+    return bool(operator.call("select stage <> 'retired' from crossfade.pairs"))
 
 
 def way_back(operator: Operator, shared: Shared) -> bool:

@@ -56,6 +56,7 @@ class Excuses:
         copied: the backfill has ended, so no row of V1 may be missing in V2.
         mirrored: mirroring has begun.
         archived: V1 is an archive: only V2 counts.
+        retired: V1's name is a view over V2, and must show what is there.
     """
 
     open: frozenset[Key] = frozenset()
@@ -63,6 +64,7 @@ class Excuses:
     copied: bool = True
     mirrored: bool = True
     archived: bool = False
+    retired: bool = False
 
 
 def read_tables(v1: Sequence[Image], v2: Sequence[Image], clips: Sequence[Image]) -> Tables:
@@ -88,7 +90,8 @@ def judge(
 ) -> list[Problem]:
     """Return everything that is wrong with the rows."""
     # A row that has moved or was replaced in V2 still stands in the archive as it was.
-    found = [p for p in tables.problems if not (excuses.archived and p.sort == "twice in notes")]
+    kept = excuses.archived and not excuses.retired
+    found = [p for p in tables.problems if not (kept and p.sort == "twice in notes")]
     for birth in sorted(state.keys() | tables.v1.keys() | tables.v2.keys()):
         known = state.get(birth)
         r1, r2 = tables.v1.get(birth), tables.v2.get(birth)
@@ -110,23 +113,33 @@ def foreign(entries: Iterable[Entry], dead: Iterable[str] = ()) -> list[Problem]
     Args:
         entries: what was written, in its order.
         dead: births of rows that were deleted before: whoever takes the key of one that was only
-            noted as deleted lets the engine delete its counterpart.
+            noted as deleted, or that the archive still has, lets the engine take its counterpart
+            away.
     """
     found = []
     gone = set(dead)
     for entry in entries:
         if entry.side == 3:
             continue
+        rows = [row for row in (entry.old, entry.new) if row]
+        if entry.source == "engine":
+            rows = rows[_is_left(entry, gone) :]
+        owners = {row.get("owner_id") or row.get("org") for row in rows}
         birth = str((entry.new or entry.old or {}).get("birth"))
-        owners = {row.get("owner_id") or row.get("org") for row in (entry.old, entry.new) if row}
-        late = entry.source == "engine" and entry.op == "D" and birth in gone
-        if entry.who in _LETTERS and not owners <= {None, entry.who} and not late:
+        if entry.who in _LETTERS and not owners <= {None, entry.who}:
             by = f"{_LETTERS[entry.who]} wrote ({entry.source}, audit {entry.seq})"
             text = f"{birth}: {by} side {entry.side}: {entry.old} -> {entry.new}"
             found.append(Problem("foreign row", text))
         if entry.source != "engine":
             (gone.add if entry.op == "D" else gone.discard)(birth)
     return found
+
+
+def _is_left(entry: Entry, gone: set[str]) -> bool:
+    """Whether the engine removed or replaced what was left of a row that its owner deleted."""
+    old, new = entry.old or {}, entry.new or {}
+    taken = entry.op == "D" or (entry.archived and old.get("birth") != new.get("birth"))
+    return taken and str(old.get("birth")) in gone
 
 
 @dataclass(frozen=True)
@@ -156,13 +169,19 @@ class _Row:
 
     def judge(self, excuses: Excuses) -> list[Problem]:
         if excuses.archived:
-            return self._judge_archived()
+            return self._judge_archived() + (self._judge_view() if excuses.retired else [])
         return self._judge_alive(excuses) if self.known.alive else self._judge_dead()
 
     def _judge_archived(self) -> list[Problem]:
         if (self.r2 is not None) != self.known.alive and not self.open:
             return [self._problem("silent difference", f"alive is {self.known.alive}")]
         return [] if self.r2 is None else self._edits(2, self.r2)
+
+    def _judge_view(self) -> list[Problem]:
+        if self.r1 is None or self.r2 is None:
+            same = self.r1 is self.r2
+            return [] if same else [self._problem("silent difference", "the view is wrong")]
+        return self._compare(self.r1, self.r2)
 
     def _judge_dead(self) -> list[Problem]:
         if (self.r1 is None and self.r2 is None) or self.open:

@@ -40,6 +40,7 @@ class Mutation:
         when: ``before`` the pair is registered (templates), or ``after`` (generated functions).
         sql: run as well, after the replacement.
         crowds: share of rounds with several sessions: one session sees most of them sooner.
+        kind: what the rounds are about; else each seed's own.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Mutation:
     when: str = "after"
     sql: str = ""
     crowds: float = 0.1
+    kind: str = ""
 
     def apply(self, connection: Connection, when: str) -> None:
         """Replace the text.
@@ -126,6 +128,24 @@ MUTATIONS: tuple[Mutation, ...] = (
             for operation in ("insert", "update", "delete", "truncate")
         ),
     ),
+    Mutation(
+        "view without its guard",
+        "^view_write_text$",
+        r"if \{old_differs_now\} then\s+if exists .*?\{raise_moved\}\s+end if;",
+        "",
+        when="before",
+        crowds=1.0,
+        kind="retired",
+    ),
+    Mutation(
+        "archive that edits reach by column",
+        "^state_of$",
+        "'whole'",
+        "'on'",
+        when="before",
+        crowds=1.0,
+        kind="retired",
+    ),
 )
 
 
@@ -163,7 +183,12 @@ def main() -> int:
             if given.names and mutation.name not in given.names:
                 continue
             rounds = Rounds(
-                server, given.version, spare, mutate=mutation.apply, crowds=mutation.crowds
+                server,
+                given.version,
+                spare,
+                mutate=mutation.apply,
+                crowds=mutation.crowds,
+                kind=mutation.kind,
             )
             seconds, seed, what = hunt(rounds, given.seed, given.seconds)
             print(f"{mutation.name:32} {seconds:6.1f} s  seed {seed}  {what or 'NOT FOUND'}")

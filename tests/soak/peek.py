@@ -14,7 +14,8 @@ from .worlds import TABLES, World
 # the archive, which refuses triggers of its own table on the way back. Anything else is a mistake
 # of the engine's, or passing trouble that must reach the writer.
 _RECORDED = ("22", "23", "LOGGED", "CF017")
-_BY_THE_ARCHIVE = "Cannot write version 1 of"
+# Or what a repair said of such a row later.
+_BY_THE_ARCHIVE = ("Cannot write version 1 of", "another session holds a row of this key")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from crossfade.local.postgres import PostgresServer
 
 from .crowd import Chaos, Crowd
 from .databases import Place, copied_database, world_database
+from .kinds import choose_kind, suited
 from .plans import Plan
 from .scripts import make_script
 from .shrink import Found
@@ -27,6 +28,7 @@ class Rounds:
         mutate: breaks a rule of the engine.
         length: transactions of a single session; each of several sessions runs as many.
         crowds: share of rounds with several sessions.
+        kind: of all rounds; else the seed chooses it.
     """
 
     server: PostgresServer
@@ -35,26 +37,32 @@ class Rounds:
     mutate: Mutate = no_mutation
     length: int = 60
     crowds: float = 0.3
+    kind: str = ""
     chaos: Chaos = field(default_factory=Chaos)
 
     def run(self, seed: int) -> Found:
         """Run one round; its items are empty when several sessions ran."""
         rng = random.Random(seed)
+        kind = choose_kind(rng)
+        kind = self.kind or kind
         world = choose(rng, self.version)
-        if rng.random() >= self.crowds:
-            items = make_script(rng, world, self.version, self.length)
+        crowd = rng.random() < self.crowds
+        world = suited(world, kind, crowd=crowd)
+        if not crowd:
+            items = make_script(rng, world, self.version, self.length, kind)
             return Found(world, tuple(items), self.play(world, items))
         with world_database(self.server, world, self.spare) as place:
-            crowd = Crowd(
+            several = Crowd(
                 place,
                 world,
                 rng,
                 version=self.version,
                 mutate=self.mutate,
+                kind=kind,
                 chaos=self.chaos,
                 transactions=self.length,
             )
-            return Found(world, (), crowd.run())
+            return Found(world, (), several.run())
 
     def play(self, world: World, items: Sequence[Plan], unwatched: int = 0) -> Outcome:
         """Play a script in a fresh database."""

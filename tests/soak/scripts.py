@@ -12,7 +12,11 @@ from .works import CRASH, RESTORE
 from .worlds import World
 from .writer import Writer
 
-_LADDER = ("shadow", "repair", "verify", "live", "everybody", "rampdown", "complete")
+TO_RAMPDOWN = (
+    "dualwrite", "backfill", "shadow", "repair", "verify", "live", "everybody", "rampdown",
+)  # fmt: skip
+_LADDER = (*TO_RAMPDOWN[2:], "complete")
+_WAY_BACK = ("back", "verify", "clear", "verify", "rampdown", "dualwrite")
 _END = ("both", "release", "backfill", "repair", "repair", "verify")
 
 
@@ -30,9 +34,13 @@ def preload(rng: random.Random, world: World, more: Sequence[int] = ()) -> Plan:
     return Plan(steps=tuple(savepoints))
 
 
-def make_script(rng: random.Random, world: World, version: int, length: int) -> list[Plan]:
+def make_script(
+    rng: random.Random, world: World, version: int, length: int, kind: str = "mirror"
+) -> list[Plan]:
     """Return a script of about ``length`` transactions."""
-    return [preload(rng, world), engine("register"), *_Script(rng, world, version).items(length)]
+    script = _Script(rng, world, version)
+    items = script.to_the_end() if kind == "retired" else script.items(length)
+    return [preload(rng, world), engine("register"), *items]
 
 
 def engine(work: str) -> Plan:
@@ -57,6 +65,22 @@ class _Script:
                 (self._look, self._pause, self._switch, self._ladder, self._jolt),
                 (4, 2, 1, 1, 1),
             )[0]()
+        for work in _END:
+            yield engine(work)
+
+    def to_the_end(self) -> Iterator[Plan]:
+        """Two times to stage retired and back, by the shortest way."""
+        yield engine("dualwrite")
+        yield from self._plans(4, (1, 2))
+        yield engine("backfill")
+        for _ in range(2):
+            yield from self._plans(self._rng.randint(2, 5), (1, 2))
+            for work in _LADDER:
+                yield engine(work)
+            yield from self._plans(self._rng.randint(0, 3), (1, 2))
+            yield from self._retire()
+            for work in _WAY_BACK:
+                yield engine(work)
         for work in _END:
             yield engine(work)
 
@@ -94,8 +118,21 @@ class _Script:
             yield from self._plans(self._rng.randint(1, 6), (1, 2))
             if self._rng.random() < 0.7:
                 yield from (engine("repair"), engine("verify"))
-        for work in ("back", "verify", "clear", "verify", "rampdown", "dualwrite"):
+            if work == "complete" and self._rng.random() < 0.7:
+                yield from self._retire()
+        for work in _WAY_BACK:
             yield engine(work)
+
+    def _retire(self) -> Iterator[Plan]:
+        """V1's name is a view for a while; clients write by both names."""
+        for _ in range(self._rng.choice((1, 1, 2))):
+            yield engine("retired")
+            yield from self._plans(self._rng.randint(3, 10), (1, 2))
+            if self._rng.random() < 0.4:
+                yield from self._jolt()
+                yield from self._plans(self._rng.randint(1, 6), (1, 2))
+            yield engine("swap back")
+            yield from self._plans(self._rng.randint(0, 3), (1, 2))
 
     def _signup(self, key: int) -> Plan:
         self._number += 1

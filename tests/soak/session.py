@@ -107,7 +107,7 @@ class Session(threading.Thread):
             time.sleep(self._rng.choice((0.001, 0.005, 0.02)))
 
     def _look_at(self, statement: Statement | None, error: psycopg.Error) -> None:
-        if not is_expected(self._shared.world, statement, error):
+        if not is_expected(self._shared.world, statement, error, retired=self._shared.retired):
             text = statement.text(returning=False) if statement else "commit"
             self._shared.problems.append(
                 f"{self.name}: {error.sqlstate} {error} {error.diag.context or ''}: {text[:2000]}"

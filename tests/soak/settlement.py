@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .client import Client, Connection
-from .engine import Operator, active_run, batch, verify_pass, way_back
+from .engine import Operator, active_run, batch, swap_back, verify_pass, way_back
 from .judge import Excuses, Problem, foreign, judge
 from .model import replay
 from .peek import View, peek
 from .shared import Shared
 
 _STATE = """
-select (select coalesce(bool_and(p.stage = 'complete'), false) from crossfade.pairs p),
+select (select coalesce(bool_and(p.stage in ('complete', 'retired')), false)
+    from crossfade.pairs p),
+  (select coalesce(bool_and(p.stage = 'retired'), false) from crossfade.pairs p),
   (select p.last_backfill_at is not null from crossfade.pairs p)
 """
 
@@ -55,9 +57,13 @@ def look(shared: Shared, *, final: bool) -> list[Problem]:
     """Judge everything that the round did; open failures, and nothing else, are excuses."""
     client = Client(shared.place.connect, returning=False)
     view: View = peek(client)
-    archived, copied = client.send(_STATE)[0]
+    archived, retired, copied = client.send(_STATE)[0]
     client.close()
-    now = Excuses(copied=final or bool(copied), archived=not final and bool(archived))
+    now = Excuses(
+        copied=final or bool(copied),
+        archived=not final and bool(archived),
+        retired=not final and bool(retired),
+    )
     excuses = view.excuses(shared.world, now)
     found = judge(shared.world, replay(shared.world, view.entries, {}), view.tables, excuses)
     if final:
@@ -83,6 +89,8 @@ def history(shared: Shared, problems: Sequence[Problem]) -> list[str]:
 def settle(shared: Shared) -> None:
     """Bring the pair back from complete, finish the backfill, repair until nothing is open."""
     operator = Operator(shared)
+    if not any(swap_back(operator) for _ in range(10)):
+        shared.problems.append("no way back from retired")
     complete = operator.call("select stage from crossfade.pairs") == "complete"
     if complete and not any(way_back(operator, shared) for _ in range(10)):
         shared.problems.append("no way back from complete")

@@ -19,6 +19,7 @@ class Shared:
         sides: what a transaction that begins now may write.
         gate: held while sides are read or changed.
         archived: V1 has been an archive in this round.
+        retired: V1's name has been, or is about to be, a view in this round.
         problems: what must not be; each fails the round.
     """
 
@@ -28,6 +29,7 @@ class Shared:
     sides: tuple[int, ...] = (1,)
     gate: threading.Lock = field(default_factory=threading.Lock)
     archived: bool = False
+    retired: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     counts: collections.Counter[str] = field(default_factory=collections.Counter)
     problems: list[str] = field(default_factory=list)

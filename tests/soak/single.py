@@ -169,7 +169,7 @@ class Player:
     def _told(self, statement: Statement | None, error: psycopg.Error) -> None:
         self.outcome.log[-1] += f" -- {error.sqlstate}"
         self.outcome.counts[f"told {error.sqlstate}"] += 1
-        if not is_expected(self._world, statement, error):
+        if not is_expected(self._world, statement, error, retired=self._excuses.retired):
             form = statement.form if statement else "commit"
             text = f"{form}: {error.sqlstate} {error} {error.diag.context or ''}"
             raise FoundError([Problem("other problem", text, error.sqlstate or "")])

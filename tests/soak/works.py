@@ -34,6 +34,8 @@ WORKS = {
     "everybody": """select crossfade.set_cohort('notes', '{"percentage": 100}', 'soak')""",
     "rampdown": stage_sql("rampdown"),
     "complete": f"{IGNORE_SQL};\n{stage_sql('complete')}",
+    "retired": stage_sql("retired"),
+    "swap back": stage_sql("complete"),
     "backfill": "select soak.backfill('v1_to_v2')",
     "back": "select soak.backfill('v2_to_v1')",
     "verify": "select soak.verify()",
@@ -51,6 +53,8 @@ CRASH, KILL, RESTORE = "crash", "kill", "restore"
 _EFFECTS: dict[str, Callable[[Excuses], Excuses]] = {
     "dualwrite": lambda now: replace(now, mirrored=True),
     "complete": lambda now: replace(now, archived=True),
+    "retired": lambda now: replace(now, retired=True),
+    "swap back": lambda now: replace(now, archived=True, retired=False),
     "rampdown": lambda now: replace(now, archived=False),
     "backfill": lambda now: replace(now, copied=True),
 }

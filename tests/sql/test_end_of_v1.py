@@ -532,6 +532,59 @@ def test_a_statement_that_looks_like_a_foreign_keys_is_refused_all_the_same(
     assert rows(db, "select * from public.things order by 1") == before
 
 
+OWNED = Shape(
+    v1="id bigint primary key, owner text, body text, note text",
+    v2="id bigint primary key, owner text, body text, note text",
+    to_v2="a.*",
+    to_v1="b.*",
+)
+AGAIN = {
+    "an edit": "update public.things_v2 set body = 'secret' where id = 1",
+    "many edits": "update public.things_v2 set body = 'secret' where id < 12",
+    "a new key": "update public.things_v2 set id = 101, body = 'secret' where id = 1",
+    "a new row": "delete from public.things_v2 where id = 1; "
+    "insert into public.things_v2 values (1, 'ada', 'secret', 'of ada')",
+    "a merged row": "with gone as (delete from public.things_v2 where id = 2) "
+    "insert into public.things_v2 values (1, 'ada', 'a', 'b') "
+    "on conflict (id) do update set body = 'secret'",
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_on_the_way_back_no_edit_reaches_the_row_that_the_archive_has_under_its_key(
+    db: Connection, name: str
+) -> None:
+    """What V2 deleted while V1 was an archive stands there still, as somebody else's row."""
+    create(db, OWNED)
+    db.execute("insert into public.things select g, 'bob', 'b', 'of bob' from "
+               "generate_series(1, 20) g")  # fmt: skip
+    register(db)
+    to_stage(db, "complete")
+    db.execute("delete from public.things_v2")
+    db.execute("insert into public.things_v2 select g, 'ada', 'a', 'of ada' from "
+               "generate_series(1, 11) g")  # fmt: skip
+    call(db, "start_backfill", "things", "v2_to_v1")
+    db.execute(AGAIN[name].encode())
+    mixed = "select * from public.things where (owner, note) <> ('ada', 'of ada') and body <> 'b'"
+    assert rows(db, mixed) == []
+    assert one(db, "select count(*) from crossfade.mirror_failures") == 0
+    backfill(db, "things", "v2_to_v1")
+    verify(db, "things")
+    call(db, "repair", "things", reason="test", follower_only="delete")
+    assert verify(db, "things") == 0
+    settled(db, "id, owner, body, note", "id, owner, body, note")
+
+
+def test_a_row_that_is_no_row_of_v1_leaves_the_archive_on_the_way_back(db: Connection) -> None:
+    create(db, OWNED.but(to_v1="b.* where b.body <> 'hidden'"))
+    db.execute("insert into public.things values (1, 'bob', 'b', ''), (2, 'bob', 'b', '')")
+    register(db)
+    to_stage(db, "complete")
+    call(db, "start_backfill", "things", "v2_to_v1")
+    db.execute("update public.things_v2 set body = 'hidden' where id = 1")
+    assert rows(db, "select id from public.things") == [(2,)]
+
+
 def test_a_child_of_v1_is_named_once_by_plan_and_doctor(db: Connection) -> None:
     parent = "parent_id bigint references public.parent on delete cascade"
     create(

@@ -31,7 +31,7 @@ begin
       update {target} cf_t set {whole}
       from unnest(cf_rows) cf_r
       join {source} cf_s on {same_key_s_r}
-      where {same_key_t_s} and {written_beside}
+      where {same_key_t_s} and ({state} = 'whole' or {written_beside})
         and exists (select from lateral {convert} cf_c where {differs});
       get diagnostics cf_written = row_count;
       if cf_written < cf_size and exists (
@@ -91,7 +91,7 @@ as $text$
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not {written_beside} and ({differs})
+    where not {written_beside} and {state} <> 'whole' and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',

@@ -27,7 +27,7 @@ begin
       crossfade_private.key_to_json((pair).key_columns, partition, v_key, 'cf_s'), partition)
     into v_keys;
     perform crossfade_private.note_keys((pair).name, side, 'DELETE', v_keys);
-  elsif v_state = 'on' then
+  elsif v_state in ('on', 'whole') then
     perform crossfade_private.begin_engine_write((pair).name);
     execute format('delete from %s cf_t using %s cf_s where %s', v_target, partition,
       crossfade_private.counterpart_sql(pair, side));

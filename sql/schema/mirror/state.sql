@@ -15,11 +15,12 @@ as $$
     when mirror = 'log_only' then 'log'
     when side = 1 then 'archive' -- what gets through (foreign keys) is not mirrored
     when mirror = 'archived' then 'off'
-    else 'on' end;
+    -- Whose row the archive has under a key is not known before that is copied.
+    else 'whole' end;
 $$;
 
 comment on function crossfade_private.state_of is
-  'What the triggers of one side do in a mirror mode: off, on, log (note keys only) or archive (refuse).';
+  'What the triggers of one side do in a mirror mode: off, on, whole (rows, not edits of columns), log (note keys only) or archive (refuse).';
 
 create or replace function crossfade_private.stored_state(pair text, side integer)
 returns text

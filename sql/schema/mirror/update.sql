@@ -81,6 +81,10 @@ begin
       array(select {key_json_x} from unnest(cf_news) cf_x));
     return null;
   end if;
+  if cf_state = 'whole' then
+    perform {function}_put(array(select row(cf_r.*)::{source}
+      from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
+  end if;
   perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with

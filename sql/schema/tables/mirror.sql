@@ -14,7 +14,7 @@ create table if not exists crossfade_private.mirror_state (
 );
 
 comment on table crossfade_private.mirror_state is
-  'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, V2 is mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
+  'off: nothing is mirrored. waiting: nothing yet, its rows refer to rows of pairs that are not copied; its backfill switches it on. both: either table to the other. log_only: only the keys of changed rows are noted, as open failures that repair drains. archived: stage complete, V1 refuses writes. reverse: complete on the way back, whole rows of V2 are mirrored and V1 still refuses writes. Apart from crossfade.pairs, so that bookkeeping there never conflicts with writers.';
 comment on column crossfade_private.mirror_state.opened is
   'Whether API roles may write V2: from the first finished backfill on, until the stage is off; not while it is unproven, nor while the mirror is log_only or its notes are not drained.';
 

@@ -20,8 +20,9 @@ declare
 begin
   get diagnostics v_context = pg_context;
   -- The first frame is this function; the next function is who wrote. No other frame: a client.
-  -- Cut, because triggers may be nested without end.
-  v_caller := substring(left(v_context, 20000) from E'\n(?:PL/pgSQL|SQL) function "?([a-z0-9_.]+)');
+  -- Cut, because triggers may be nested without end. Behind the view is whoever writes it.
+  v_caller := substring(left(v_context, 20000) from
+    E'\n(?:PL/pgSQL|SQL) function "?(?!crossfade_private\\.mirror_notes_v1_view)([a-z0-9_.]+)');
   v_engine := v_caller ~ '^crossfade(_private)?\.';
   insert into soak.audit (source, side, op, who, archived, old, new)
   values (

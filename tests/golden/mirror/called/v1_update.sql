@@ -139,6 +139,10 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from unnest(cf_news) cf_x));
     return null;
   end if;
+  if cf_state = 'whole' then
+    perform crossfade_private.mirror_notes_v1_put(array(select row(cf_r.*)::called.notes
+      from unnest(cf_news) cf_r join called.notes_v2 cf_t on (cf_t).id = (cf_r).id), tg_op);
+  end if;
   perform crossfade_private.mirror_notes_v1_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with

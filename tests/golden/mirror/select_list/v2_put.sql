@@ -32,7 +32,8 @@ begin
     join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join select_list.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
+    else crossfade_private.read_state('notes', 2) end <> 'whole' and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -41,7 +42,8 @@ begin
       update select_list.notes cf_t set (body, tag) = (select cf_c.body, cf_c.tag from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c)
       from unnest(cf_rows) cf_r
       join select_list.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-      where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
+      where (cf_t).id = (cf_s).id and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
+    else crossfade_private.read_state('notes', 2) end = 'whole' or crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin))
         and exists (select from lateral (select ((cf_s).id)::bigint as id, (((cf_s).parts ->> 0))::text as body, ((cf_s).tag)::text as tag) cf_c where (cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag);
       get diagnostics cf_written = row_count;
       if cf_written < cf_size and exists (

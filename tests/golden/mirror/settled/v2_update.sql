@@ -158,6 +158,10 @@ begin
       array(select jsonb_build_object('book', cf_x.book, 'page', cf_x.page) from unnest(cf_news) cf_x));
     return null;
   end if;
+  if cf_state = 'whole' then
+    perform crossfade_private.mirror_notes_v2_put(array(select row(cf_r.*)::settled.notes_v2
+      from unnest(cf_news) cf_r join settled.notes cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page), tg_op);
+  end if;
   perform crossfade_private.mirror_notes_v2_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
     -- A statement that writes both tables may have put a row here under a key that was left, with

@@ -43,7 +43,8 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)))
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end <> 'whole' and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)))
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -58,7 +59,8 @@ begin
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c)
       from unnest(cf_rows) cf_r
       join with_from.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-      where (cf_t).id = (cf_s).id and crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin)
+      where (cf_t).id = (cf_s).id and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end = 'whole' or crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin))
         and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,

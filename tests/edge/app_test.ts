@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { Problem } from "../../supabase/functions/_shared/crossfade/errors.ts";
-import type { StoreError } from "../../supabase/functions/chat/store.ts";
+import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
+import type { StoreError } from "../../supabase/functions/chat/store/store.ts";
 import { CHAT, type Chat, makeChat, newMessage, tell, USER } from "./chat_fixture.ts";
 import { settle } from "./fake_clock.ts";
 import { archived, converter, fenced, noAnswer, refused, timedOut } from "./fake_store.ts";

@@ -3,7 +3,7 @@ import {
   type BroadcastChannel,
   type BroadcastClient,
   listen,
-} from "../../supabase/functions/_shared/crossfade/broadcast.ts";
+} from "../../supabase/functions/_shared/crossfade/flags/broadcast.ts";
 
 class FakeChannel implements BroadcastChannel {
   readonly callbacks = new Map<string, (message: unknown) => void>();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { bucket, murmur3 } from "../../supabase/functions/_shared/crossfade/bucket.ts";
+import { bucket, murmur3 } from "../../supabase/functions/_shared/crossfade/flags/bucket.ts";
 import { readVectors } from "./vectors.ts";
 
 for (const { name, input, expect } of readVectors("bucket").cases) {

@@ -12,7 +12,7 @@ import {
   parsePair,
   type Row,
   type Snapshot,
-} from "../../supabase/functions/_shared/crossfade/snapshot.ts";
+} from "../../supabase/functions/_shared/crossfade/flags/snapshot.ts";
 import { readVectors } from "./vectors.ts";
 
 const { defaults } = readVectors("backend_choice");

@@ -4,10 +4,10 @@
  * @module
  */
 
-import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
-import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags_client.ts";
-import type { RequestEvent } from "../../supabase/functions/_shared/crossfade/metrics.ts";
-import type { Row } from "../../supabase/functions/_shared/crossfade/snapshot.ts";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import type { RequestEvent } from "../../supabase/functions/_shared/crossfade/serve/metrics.ts";
+import type { Row } from "../../supabase/functions/_shared/crossfade/flags/snapshot.ts";
 import { type App, type AppOptions, createApp } from "../../supabase/functions/chat/app.ts";
 import type { Rows } from "./builders.ts";
 import { FakeClock } from "./fake_clock.ts";

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { chooseBackend } from "../../supabase/functions/_shared/crossfade/choose_backend.ts";
+import { chooseBackend } from "../../supabase/functions/_shared/crossfade/flags/choose_backend.ts";
 import {
   type Context,
   evaluate,
   isEnabled,
-} from "../../supabase/functions/_shared/crossfade/evaluate.ts";
-import { explain } from "../../supabase/functions/_shared/crossfade/explain.ts";
+} from "../../supabase/functions/_shared/crossfade/flags/evaluate.ts";
+import { explain } from "../../supabase/functions/_shared/crossfade/flags/explain.ts";
 import { snapshotOf } from "./builders.ts";
 import { readVectors } from "./vectors.ts";
 

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { chooseBackend } from "../../supabase/functions/_shared/crossfade/choose_backend.ts";
-import { explain } from "../../supabase/functions/_shared/crossfade/explain.ts";
-import { isEnabled } from "../../supabase/functions/_shared/crossfade/evaluate.ts";
-import { parseSnapshot } from "../../supabase/functions/_shared/crossfade/snapshot.ts";
+import { chooseBackend } from "../../supabase/functions/_shared/crossfade/flags/choose_backend.ts";
+import { explain } from "../../supabase/functions/_shared/crossfade/flags/explain.ts";
+import { isEnabled } from "../../supabase/functions/_shared/crossfade/flags/evaluate.ts";
+import { parseSnapshot } from "../../supabase/functions/_shared/crossfade/flags/snapshot.ts";
 
 const cases = JSON.parse(await new Response(Deno.stdin.readable).text());
 const answers = cases.map(({ state, contexts }: { state: never; contexts: never[] }) => {

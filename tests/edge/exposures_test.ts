@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
-import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags_client.ts";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 

@@ -11,7 +11,7 @@ import type {
   FeatureStore,
   Found,
   Summary,
-} from "../../supabase/functions/chat/feature_store.ts";
+} from "../../supabase/functions/chat/store/feature_store.ts";
 import type { Message } from "../../supabase/functions/chat/types.ts";
 
 export class FakeFeatures implements FeatureStore {

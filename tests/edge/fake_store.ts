@@ -12,7 +12,7 @@ import {
   type MessageStore,
   StoreError,
   type Update,
-} from "../../supabase/functions/chat/store.ts";
+} from "../../supabase/functions/chat/store/store.ts";
 import type { Message } from "../../supabase/functions/chat/types.ts";
 
 type Operation = "insert" | "get" | "getMany" | "list" | "update" | "remove" | "copy";

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
 import {
   FlagsClient,
   type FlagsOptions,
   type View,
-} from "../../supabase/functions/_shared/crossfade/flags_client.ts";
+} from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 import { FakeClock, settle } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 import { flagsAnswer, type Rows } from "./builders.ts";

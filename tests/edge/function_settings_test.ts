@@ -3,8 +3,8 @@ import {
   readAges,
   readKey,
   required,
-} from "../../supabase/functions/_shared/crossfade/function_settings.ts";
-import { RpcDatabase } from "../../supabase/functions/_shared/crossfade/rpc_database.ts";
+} from "../../supabase/functions/_shared/crossfade/serve/function_settings.ts";
+import { RpcDatabase } from "../../supabase/functions/_shared/crossfade/flags/rpc_database.ts";
 
 const KEYS = { NEW_KEYS: '{"default": "sb_secret_new", "other": "x"}', OLD_KEY: "old" };
 

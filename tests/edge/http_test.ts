@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { Problem, problemBody } from "../../supabase/functions/_shared/crossfade/errors.ts";
+import { Problem, problemBody } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
 import {
   checkDeprecation,
   isPreflight,
   preflightResponse,
   readJson,
   setAnswerHeaders,
-} from "../../supabase/functions/_shared/crossfade/http.ts";
+} from "../../supabase/functions/_shared/crossfade/http/http.ts";
 
 function post(body: BodyInit): Request {
   return new Request("http://edge.test/chat/messages", { method: "POST", body });

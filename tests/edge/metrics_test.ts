@@ -4,7 +4,7 @@ import {
   type RecorderOptions,
   type RequestEvent,
   RequestRecorder,
-} from "../../supabase/functions/_shared/crossfade/metrics.ts";
+} from "../../supabase/functions/_shared/crossfade/serve/metrics.ts";
 import { FakeClock, settle } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 

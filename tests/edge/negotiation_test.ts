@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
-import { Problem } from "../../supabase/functions/_shared/crossfade/errors.ts";
+import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
 import {
   problemResponse,
   setAnswerHeaders,
-} from "../../supabase/functions/_shared/crossfade/http.ts";
+} from "../../supabase/functions/_shared/crossfade/http/http.ts";
 import {
   bodyVersion,
   checkBodyTag,
   negotiate,
   type Negotiated,
-} from "../../supabase/functions/_shared/crossfade/negotiation.ts";
+} from "../../supabase/functions/_shared/crossfade/negotiation/negotiation.ts";
 import {
   PROBLEMS,
   type VersionSource,

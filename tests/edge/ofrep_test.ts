@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { recognise } from "../../supabase/functions/_shared/crossfade/callers.ts";
-import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
-import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags_client.ts";
-import { createOfrep } from "../../supabase/functions/_shared/crossfade/ofrep.ts";
+import { recognise } from "../../supabase/functions/_shared/crossfade/http/callers.ts";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import { createOfrep } from "../../supabase/functions/_shared/crossfade/openfeature/ofrep.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 

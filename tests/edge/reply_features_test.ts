@@ -4,7 +4,7 @@ import { compress, countTokens } from "../../supabase/functions/chat/features/co
 import { newestFitting, pairUp, readTurn } from "../../supabase/functions/chat/features/history.ts";
 import { factIn } from "../../supabase/functions/chat/features/memory.ts";
 import { runTools } from "../../supabase/functions/chat/features/toolbox.ts";
-import type { Model, ModelRequest, Turn } from "../../supabase/functions/chat/model.ts";
+import type { Model, ModelRequest, Turn } from "../../supabase/functions/chat/model/model.ts";
 import { CHAT, makeChat, newMessage, tell } from "./chat_fixture.ts";
 import { FakeFeatures } from "./fake_features.ts";
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { Problem } from "../../supabase/functions/_shared/crossfade/errors.ts";
-import { readCaller } from "../../supabase/functions/chat/claims.ts";
+import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
+import { readCaller } from "../../supabase/functions/_shared/crossfade/serve/claims.ts";
 import { loggable } from "../../supabase/functions/chat/loggable.ts";
 import { readSettings } from "../../supabase/functions/chat/settings.ts";
-import { readError } from "../../supabase/functions/chat/supabase_store.ts";
+import { readError } from "../../supabase/functions/chat/store/supabase_store.ts";
 import { tokenOf, USER } from "./chat_fixture.ts";
 
 const MINIMUM = {

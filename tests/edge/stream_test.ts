@@ -4,8 +4,12 @@ import {
   convertEventStream,
   wantsStream,
 } from "../../supabase/functions/chat/adapters/stream_adapter.ts";
-import type { Model } from "../../supabase/functions/chat/model.ts";
-import { encodeEvent, readEvents, type StreamEvent } from "../../supabase/functions/chat/sse.ts";
+import type { Model } from "../../supabase/functions/chat/model/model.ts";
+import {
+  encodeEvent,
+  readEvents,
+  type StreamEvent,
+} from "../../supabase/functions/_shared/crossfade/http/sse.ts";
 import { ask, CHAT, type Chat, makeChat, newMessage, tell } from "./chat_fixture.ts";
 import { converter, noAnswer } from "./fake_store.ts";
 

@@ -130,7 +130,7 @@ def test_it_installs_into_a_project(clean: Clean) -> None:
     written = {Path(name).name[15:] for name in done["written"] if name.endswith(".sql")}
     ours = {path.name[15:] for path in (ROOT / "supabase" / "migrations").glob("*.sql")}
     assert written == ours
-    assert (clean.folder / "supabase/functions/_shared/crossfade/bucket.ts").exists()
+    assert (clean.folder / "supabase/functions/_shared/crossfade/flags/bucket.ts").exists()
     assert "register_pair" in clean.crossfade("pair", "example", "orders")
     assert "drop schema" in clean.crossfade("uninstall", "--sql")
 

@@ -11,8 +11,8 @@
 import { FlagdCore } from "@openfeature/flagd-core";
 import { GrowthBookClient } from "@growthbook/growthbook";
 import { initialize, InMemStorageProvider } from "unleash-client";
-import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
-import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags_client.ts";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 
 const FULL = Deno.args[0] !== "share";
 const ROUNDS = Number(Deno.args[1] ?? 15);

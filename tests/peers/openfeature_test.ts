@@ -15,9 +15,9 @@ import {
   ProviderEvents,
   StandardResolutionReasons as Reasons,
 } from "@openfeature/server-sdk";
-import { readBootstrap } from "../../supabase/functions/_shared/crossfade/environment.ts";
-import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags_client.ts";
-import { CrossfadeProvider } from "../../supabase/functions/_shared/crossfade/openfeature_provider.ts";
+import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import { CrossfadeProvider } from "../../supabase/functions/_shared/crossfade/openfeature/openfeature_provider.ts";
 import { FakeClock, settle } from "../edge/fake_clock.ts";
 import { FakeDatabase } from "../edge/fake_database.ts";
 

@@ -33,13 +33,13 @@ import dependent from "@unleash/client-specification/specifications/17-dependent
 import names from "@unleash/client-specification/specifications/18-utf8-flag-names.json" with {
   type: "json",
 };
-import { murmur3 } from "../../supabase/functions/_shared/crossfade/bucket.ts";
-import { evaluate, isEnabled } from "../../supabase/functions/_shared/crossfade/evaluate.ts";
+import { murmur3 } from "../../supabase/functions/_shared/crossfade/flags/bucket.ts";
+import { evaluate, isEnabled } from "../../supabase/functions/_shared/crossfade/flags/evaluate.ts";
 import {
   buildSnapshot,
   parseFlag,
   type Row,
-} from "../../supabase/functions/_shared/crossfade/snapshot.ts";
+} from "../../supabase/functions/_shared/crossfade/flags/snapshot.ts";
 
 interface Strategy {
   readonly name: string;

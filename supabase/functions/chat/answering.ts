@@ -5,14 +5,14 @@
  */
 
 import type { Outcome, Version } from "../_shared/crossfade/contract.ts";
-import type { View } from "../_shared/crossfade/flags_client.ts";
-import type { Problem } from "../_shared/crossfade/errors.ts";
-import { problemResponse, setAnswerHeaders } from "../_shared/crossfade/http.ts";
-import type { Negotiated } from "../_shared/crossfade/negotiation.ts";
+import type { View } from "../_shared/crossfade/flags/flags_client.ts";
+import type { Problem } from "../_shared/crossfade/http/errors.ts";
+import { problemResponse, setAnswerHeaders } from "../_shared/crossfade/http/http.ts";
+import type { Negotiated } from "../_shared/crossfade/negotiation/negotiation.ts";
 import type { Options } from "./options.ts";
 import { toProblem } from "./problems.ts";
 import { readDeprecation } from "./deprecation.ts";
-import { StoreError } from "./store.ts";
+import { StoreError } from "./store/store.ts";
 import type { Answer, Call } from "./types.ts";
 
 /** What is known about a request so far: an error's answer carries it too. */

@@ -6,24 +6,28 @@
  */
 
 import type { Version } from "../_shared/crossfade/contract.ts";
-import { Problem } from "../_shared/crossfade/errors.ts";
+import { Problem } from "../_shared/crossfade/http/errors.ts";
 import {
   DEFAULT_LIMITS,
   isPreflight,
   preflightResponse,
   readJson,
   setAnswerHeaders,
-} from "../_shared/crossfade/http.ts";
-import { bodyVersion, checkBodyTag, type Negotiated } from "../_shared/crossfade/negotiation.ts";
+} from "../_shared/crossfade/http/http.ts";
+import {
+  bodyVersion,
+  checkBodyTag,
+  type Negotiated,
+} from "../_shared/crossfade/negotiation/negotiation.ts";
 import { detectVersion, routeRequest } from "./adapters/api_version_router.ts";
 import { isKept } from "./adapters/feature_flags.ts";
 import { describe, finish, logRequest, Progress, refuse, type Timing } from "./answering.ts";
-import { BUILT_IN_NAME, builtInModel } from "./built_in_model.ts";
-import { isUuid, readCaller } from "./claims.ts";
-import { isObject } from "./handlers/format.ts";
+import { BUILT_IN_NAME, builtInModel } from "./model/built_in_model.ts";
+import { isUuid, readCaller } from "../_shared/crossfade/serve/claims.ts";
+import { isObject } from "./formats/format.ts";
 import { loggable } from "./loggable.ts";
 import type { AppOptions, Options } from "./options.ts";
-import { discovery, findRoute, type Route } from "./routes.ts";
+import { discovery, findRoute, type Route } from "./handlers/routes.ts";
 import { streamEvents } from "./streaming.ts";
 import type { Body, Call, Caller } from "./types.ts";
 

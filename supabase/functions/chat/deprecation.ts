@@ -4,8 +4,8 @@
  * @module
  */
 
-import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http.ts";
-import type { Snapshot } from "../_shared/crossfade/snapshot.ts";
+import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http/http.ts";
+import type { Snapshot } from "../_shared/crossfade/flags/snapshot.ts";
 import type { Options } from "./options.ts";
 
 /** Names of the settings. */

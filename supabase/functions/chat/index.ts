@@ -4,17 +4,17 @@
  * @module
  */
 
-import { listen } from "../_shared/crossfade/broadcast.ts";
-import { isTrue, readBootstrap } from "../_shared/crossfade/environment.ts";
-import { isolateMemory, RequestRecorder } from "../_shared/crossfade/metrics.ts";
+import { listen } from "../_shared/crossfade/flags/broadcast.ts";
+import { isTrue, readBootstrap } from "../_shared/crossfade/flags/environment.ts";
+import { isolateMemory, RequestRecorder } from "../_shared/crossfade/serve/metrics.ts";
 import { createFlags } from "./adapters/feature_flags.ts";
 import { toV1, toV2 } from "./adapters/message_adapter.ts";
 import { createApp } from "./app.ts";
 import { readSettings } from "./settings.ts";
 import { loggable } from "./loggable.ts";
 import { operatorRpc } from "./operator_rpc.ts";
-import { supabaseFeatures } from "./supabase_features.ts";
-import { CrossfadeRpc, supabaseStore } from "./supabase_store.ts";
+import { supabaseFeatures } from "./store/supabase_features.ts";
+import { CrossfadeRpc, supabaseStore } from "./store/supabase_store.ts";
 // Deployed with the function; `crossfade flags bundle` writes it.
 import bundled from "./flags.json" with { type: "json" };
 

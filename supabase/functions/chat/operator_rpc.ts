@@ -7,9 +7,9 @@
  * @module
  */
 
-import { Problem } from "../_shared/crossfade/errors.ts";
+import { Problem } from "../_shared/crossfade/http/errors.ts";
 import type { RpcCaller } from "./adapters/compat/rpc.ts";
-import { readError } from "./supabase_store.ts";
+import { readError } from "./store/supabase_store.ts";
 
 /** Opens the functions of schema `crossfade` for the sender of a request. */
 export type OperatorRpc = (headers: Headers) => RpcCaller;

@@ -4,14 +4,14 @@
  * @module
  */
 
-import type { BodyLimits, Deprecation } from "../_shared/crossfade/http.ts";
-import type { FlagsClient } from "../_shared/crossfade/flags_client.ts";
-import type { RequestRecorder } from "../_shared/crossfade/metrics.ts";
+import type { BodyLimits, Deprecation } from "../_shared/crossfade/http/http.ts";
+import type { FlagsClient } from "../_shared/crossfade/flags/flags_client.ts";
+import type { RequestRecorder } from "../_shared/crossfade/serve/metrics.ts";
 import type { Converter } from "./adapters/api_version_router.ts";
-import type { OpenFeatures } from "./feature_store.ts";
-import type { Model } from "./model.ts";
+import type { OpenFeatures } from "./store/feature_store.ts";
+import type { Model } from "./model/model.ts";
 import type { OperatorRpc } from "./operator_rpc.ts";
-import type { OpenStore } from "./store.ts";
+import type { OpenStore } from "./store/store.ts";
 
 export interface AppOptions {
   readonly openStore: OpenStore;

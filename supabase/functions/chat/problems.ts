@@ -4,8 +4,8 @@
  * @module
  */
 
-import { Problem } from "../_shared/crossfade/errors.ts";
-import { StoreError } from "./store.ts";
+import { Problem } from "../_shared/crossfade/http/errors.ts";
+import { StoreError } from "./store/store.ts";
 
 /** Turns whatever was thrown into a problem; texts of unexpected errors stay inside. */
 export function toProblem(error: unknown): Problem {

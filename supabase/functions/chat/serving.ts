@@ -4,10 +4,10 @@
  * @module
  */
 
-import { isOver } from "../_shared/crossfade/choose_backend.ts";
+import { isOver } from "../_shared/crossfade/flags/choose_backend.ts";
 import type { Version } from "../_shared/crossfade/contract.ts";
-import { Problem } from "../_shared/crossfade/errors.ts";
-import { StoreError } from "./store.ts";
+import { Problem } from "../_shared/crossfade/http/errors.ts";
+import { StoreError } from "./store/store.ts";
 import type { Call, Fallback } from "./types.ts";
 
 /** One try of an operation on one backend. */

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { isTrue } from "../_shared/crossfade/environment.ts";
-import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http.ts";
+import { isTrue } from "../_shared/crossfade/flags/environment.ts";
+import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http/http.ts";
 import type { AppOptions } from "./options.ts";
 import { readDate } from "./deprecation.ts";
-import { endpointModel } from "./endpoint_model.ts";
+import { endpointModel } from "./model/endpoint_model.ts";
 
 type Environment = Readonly<Record<string, string>>;
 

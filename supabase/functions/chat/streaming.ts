@@ -4,11 +4,11 @@
  * @module
  */
 
-import { problemBody } from "../_shared/crossfade/errors.ts";
+import { problemBody } from "../_shared/crossfade/http/errors.ts";
 import { convertEvent } from "./adapters/stream_adapter.ts";
 import { finish, logRequest, type Progress, recordFailure, type Timing } from "./answering.ts";
 import type { Options } from "./options.ts";
-import { encodeEvent, type StreamEvent } from "./sse.ts";
+import { encodeEvent, type StreamEvent } from "../_shared/crossfade/http/sse.ts";
 import type { Call, Events } from "./types.ts";
 
 /**

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { BackendChoice } from "../_shared/crossfade/choose_backend.ts";
-import type { Context } from "../_shared/crossfade/evaluate.ts";
+import type { BackendChoice } from "../_shared/crossfade/flags/choose_backend.ts";
+import type { Context } from "../_shared/crossfade/flags/evaluate.ts";
 import type { Version } from "../_shared/crossfade/contract.ts";
-import type { Negotiated } from "../_shared/crossfade/negotiation.ts";
-import type { View } from "../_shared/crossfade/flags_client.ts";
-import type { StreamEvent } from "./sse.ts";
+import type { Negotiated } from "../_shared/crossfade/negotiation/negotiation.ts";
+import type { View } from "../_shared/crossfade/flags/flags_client.ts";
+import type { StreamEvent } from "../_shared/crossfade/http/sse.ts";
 
 /** A message in either format, or a part of one; its format is always said beside it. */
 export type Message = Readonly<Record<string, unknown>>;

@@ -5,12 +5,12 @@
  * @module
  */
 
-import { recognise } from "../_shared/crossfade/callers.ts";
-import { isTrue, readBootstrap } from "../_shared/crossfade/environment.ts";
-import { FlagsClient, systemClock } from "../_shared/crossfade/flags_client.ts";
-import { readAges, readKey, required } from "../_shared/crossfade/function_settings.ts";
-import { createOfrep } from "../_shared/crossfade/ofrep.ts";
-import { RpcDatabase } from "../_shared/crossfade/rpc_database.ts";
+import { recognise } from "../_shared/crossfade/http/callers.ts";
+import { isTrue, readBootstrap } from "../_shared/crossfade/flags/environment.ts";
+import { FlagsClient, systemClock } from "../_shared/crossfade/flags/flags_client.ts";
+import { readAges, readKey, required } from "../_shared/crossfade/serve/function_settings.ts";
+import { createOfrep } from "../_shared/crossfade/openfeature/ofrep.ts";
+import { RpcDatabase } from "../_shared/crossfade/flags/rpc_database.ts";
 // Deployed with the function; `crossfade flags bundle` writes it.
 import bundled from "./flags.json" with { type: "json" };
 

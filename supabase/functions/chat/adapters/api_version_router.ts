@@ -5,15 +5,15 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import type { BackendChoice } from "../../_shared/crossfade/choose_backend.ts";
-import type { Context } from "../../_shared/crossfade/evaluate.ts";
-import type { View } from "../../_shared/crossfade/flags_client.ts";
+import type { BackendChoice } from "../../_shared/crossfade/flags/choose_backend.ts";
+import type { Context } from "../../_shared/crossfade/flags/evaluate.ts";
+import type { View } from "../../_shared/crossfade/flags/flags_client.ts";
 import {
   negotiate,
   type Negotiated,
   type NegotiationOptions,
   type Refused,
-} from "../../_shared/crossfade/negotiation.ts";
+} from "../../_shared/crossfade/negotiation/negotiation.ts";
 import type { Message } from "../types.ts";
 
 export { convertEvent, convertEventStream } from "./stream_adapter.ts";

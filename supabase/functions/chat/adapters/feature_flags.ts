@@ -4,11 +4,15 @@
  * @module
  */
 
-import type { Context } from "../../_shared/crossfade/evaluate.ts";
-import { FlagsClient, type FlagsOptions, type View } from "../../_shared/crossfade/flags_client.ts";
+import type { Context } from "../../_shared/crossfade/flags/evaluate.ts";
+import {
+  FlagsClient,
+  type FlagsOptions,
+  type View,
+} from "../../_shared/crossfade/flags/flags_client.ts";
 
 export { FlagsClient };
-export { KillSwitch } from "../../_shared/crossfade/kill_switch.ts";
+export { KillSwitch } from "../../_shared/crossfade/flags/kill_switch.ts";
 export type { FlagsOptions, View };
 
 /** Features of a reply, decided once per request so that one reply never mixes two states. */

@@ -8,7 +8,7 @@
  */
 
 import { type Level, LEVELS } from "../../_shared/crossfade/contract.ts";
-import { isRow, type Row } from "../../_shared/crossfade/snapshot.ts";
+import { isRow, type Row } from "../../_shared/crossfade/flags/snapshot.ts";
 import { callForRow, count, type RpcCaller } from "./compat/rpc.ts";
 
 /**

@@ -15,7 +15,7 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { encodeEvent, readEvents, type StreamEvent } from "../sse.ts";
+import { encodeEvent, readEvents, type StreamEvent } from "../../_shared/crossfade/http/sse.ts";
 import type { Message } from "../types.ts";
 import { type Converter, convertResponse } from "./api_version_router.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { isRow } from "../../_shared/crossfade/snapshot.ts";
-import type { Completion, ModelRequest } from "../model.ts";
+import { isRow } from "../../_shared/crossfade/flags/snapshot.ts";
+import type { Completion, ModelRequest } from "../model/model.ts";
 import type { Message } from "../types.ts";
 
 /** Returns the key of a request: a hash of everything that the answer depends on. */

@@ -5,8 +5,8 @@
  * @module
  */
 
-import type { Summary } from "../feature_store.ts";
-import type { Turn } from "../model.ts";
+import type { Summary } from "../store/feature_store.ts";
+import type { Turn } from "../model/model.ts";
 
 const LONGEST_LINE = 120;
 const CHARACTERS_PER_TOKEN = 4;

@@ -10,8 +10,8 @@
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import type { ReplyFeatures } from "../adapters/feature_flags.ts";
 import type { Tools } from "../handlers/tools.ts";
-import type { Completion, Model, ModelRequest, Turn } from "../model.ts";
-import type { StreamEvent } from "../sse.ts";
+import type { Completion, Model, ModelRequest, Turn } from "../model/model.ts";
+import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
 import type { Call, Message } from "../types.ts";
 import { cacheKey, fromRow, toRow } from "./cache.ts";
 import { compress } from "./compression.ts";

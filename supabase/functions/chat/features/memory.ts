@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Turn } from "../model.ts";
+import type { Turn } from "../model/model.ts";
 
 /** Facts that the model is told, newest first. */
 export const MOST_FACTS = 50;

@@ -7,9 +7,9 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { isRow, type Row } from "../../_shared/crossfade/snapshot.ts";
-import type { FeatureStore } from "../feature_store.ts";
-import type { ToolCall, ToolDescription } from "../model.ts";
+import { isRow, type Row } from "../../_shared/crossfade/flags/snapshot.ts";
+import type { FeatureStore } from "../store/feature_store.ts";
+import type { ToolCall, ToolDescription } from "../model/model.ts";
 import { calculate, CalculatorError } from "./calculator.ts";
 
 const LONGEST_RUN_MS = 5_000;

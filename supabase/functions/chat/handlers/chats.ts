@@ -4,10 +4,10 @@
  * @module
  */
 
-import { Problem } from "../../_shared/crossfade/errors.ts";
-import { StoreError } from "../store.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
+import { StoreError } from "../store/store.ts";
 import type { Answer, Call } from "../types.ts";
-import { invalid } from "./format.ts";
+import { invalid } from "../formats/format.ts";
 import { newId } from "./messages.ts";
 import type { Tools } from "./tools.ts";
 

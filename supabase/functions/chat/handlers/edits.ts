@@ -5,13 +5,13 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { Problem } from "../../_shared/crossfade/errors.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { convertRequest } from "../adapters/api_version_router.ts";
-import { canonical } from "../canonical.ts";
-import { isHeldByV1, mayWriteV2 } from "../lossless.ts";
+import { canonical } from "../../_shared/crossfade/serve/canonical.ts";
+import { isHeldByV1, mayWriteV2 } from "../store/lossless.ts";
 import { type Attempt, serve } from "../serving.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { invalid, readFields } from "./format.ts";
+import { invalid, readFields } from "../formats/format.ts";
 import { FORMATS, found, type Tools, toWire } from "./tools.ts";
 
 // An edit across formats reads, merges and writes; somebody else may write in between.

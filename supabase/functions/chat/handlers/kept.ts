@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Problem } from "../../_shared/crossfade/errors.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import type { Answer, Call } from "../types.ts";
 import type { Tools } from "./tools.ts";
 

@@ -5,20 +5,20 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { Problem } from "../../_shared/crossfade/errors.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { convertRequest } from "../adapters/api_version_router.ts";
 import { isKept } from "../adapters/feature_flags.ts";
-import { canonical } from "../canonical.ts";
-import { isUuid } from "../claims.ts";
-import { idempotentId } from "../identity.ts";
-import { isHeldByV1, mayWriteV2 } from "../lossless.ts";
+import { canonical } from "../../_shared/crossfade/serve/canonical.ts";
+import { isUuid } from "../../_shared/crossfade/serve/claims.ts";
+import { idempotentId } from "../../_shared/crossfade/serve/identity.ts";
+import { isHeldByV1, mayWriteV2 } from "../store/lossless.ts";
 import { type Attempt, serve, type ServeOptions } from "../serving.ts";
-import { compareTables } from "../shadow.ts";
-import { type Anchor, anchorOf, type MessageStore, StoreError } from "../store.ts";
+import { compareTables } from "../store/shadow.ts";
+import { type Anchor, anchorOf, type MessageStore, StoreError } from "../store/store.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { invalid, readNewFields } from "./format.ts";
+import { invalid, readNewFields } from "../formats/format.ts";
 import { FORMATS, found, missing, type Tools, toWire } from "./tools.ts";
-import { V2 } from "./v2.ts";
+import { V2 } from "../formats/v2.ts";
 
 const LARGEST_PAGE = 500;
 const DEFAULT_PAGE = 100;

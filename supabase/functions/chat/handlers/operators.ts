@@ -7,12 +7,12 @@
  */
 
 import { LEVELS } from "../../_shared/crossfade/contract.ts";
-import { Problem } from "../../_shared/crossfade/errors.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { RollbackManager } from "../adapters/compatibility_layer.ts";
 import { healthReport } from "../adapters/rollback_procedures.ts";
-import { StoreError } from "../store.ts";
+import { StoreError } from "../store/store.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { invalid } from "./format.ts";
+import { invalid } from "../formats/format.ts";
 import type { Tools } from "./tools.ts";
 
 /** `GET /health` */

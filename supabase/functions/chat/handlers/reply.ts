@@ -4,19 +4,19 @@
  * @module
  */
 
-import { Problem } from "../../_shared/crossfade/errors.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import { type ReplyFeatures, replyFeatures } from "../adapters/feature_flags.ts";
-import { isUuid } from "../claims.ts";
+import { isUuid } from "../../_shared/crossfade/serve/claims.ts";
 import { type Conversation, converse, type Step } from "../features/conversation.ts";
 import { newestFitting, pairUp, readTurn } from "../features/history.ts";
-import type { Model, Turn } from "../model.ts";
+import type { Model, Turn } from "../model/model.ts";
 import { serve } from "../serving.ts";
-import type { StreamEvent } from "../sse.ts";
-import { idempotentId } from "../identity.ts";
+import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
+import { idempotentId } from "../../_shared/crossfade/serve/identity.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { wantsStream } from "../adapters/stream_adapter.ts";
-import { invalid } from "./format.ts";
+import { invalid } from "../formats/format.ts";
 import { newId, storeMessages } from "./messages.ts";
 import { type Tools, toWire } from "./tools.ts";
 

@@ -5,15 +5,15 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { Problem } from "../../_shared/crossfade/errors.ts";
+import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { type Converter, convertResponse } from "../adapters/api_version_router.ts";
-import type { FeatureStore } from "../feature_store.ts";
+import type { FeatureStore } from "../store/feature_store.ts";
 import type { OperatorRpc } from "../operator_rpc.ts";
-import type { MessageStore } from "../store.ts";
+import type { MessageStore } from "../store/store.ts";
 import type { Call, Message } from "../types.ts";
-import type { Format } from "./format.ts";
-import { V1 } from "./v1.ts";
-import { V2 } from "./v2.ts";
+import type { Format } from "../formats/format.ts";
+import { V1 } from "../formats/v1.ts";
+import { V2 } from "../formats/v2.ts";
 
 export interface Tools {
   readonly pair: string;

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { isRow, type Row } from "../../../_shared/crossfade/snapshot.ts";
+import { isRow, type Row } from "../../../_shared/crossfade/flags/snapshot.ts";
 import { callForRow, count, type RpcCaller } from "./rpc.ts";
 
 /** State of a pair's mirror. */

@@ -5,7 +5,7 @@
  */
 
 import type { Level } from "../../../_shared/crossfade/contract.ts";
-import { isRow } from "../../../_shared/crossfade/snapshot.ts";
+import { isRow } from "../../../_shared/crossfade/flags/snapshot.ts";
 import { callForRow, count, type RpcCaller } from "./rpc.ts";
 
 /** One change a rollback makes or would make. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isRow, type Row } from "../../../_shared/crossfade/snapshot.ts";
+import { isRow, type Row } from "../../../_shared/crossfade/flags/snapshot.ts";
 
 /** Calls one function of schema `crossfade` and returns its answer. */
 export interface RpcCaller {

@@ -1,0 +1,167 @@
+/**
+ * Flags before the database has been read: from environment variables and from a snapshot that was
+ * deployed with the function.
+ *
+ * What wins, highest first:
+ *
+ * 1. `KILL_SWITCH_<NAME>=true`, always.
+ * 2. The copy of the database, while it is younger than its hard age.
+ * 3. Past the hard age: the variables of flags; then the old copy with reason STALE, in which what
+ *    can be killed is off.
+ * 4. Never read: the variables; then the bundled snapshot with reason STALE, in which what can be
+ *    killed is off and V1 serves unless the pair was complete; then everything off and V1.
+ *
+ * @module
+ */
+
+import { isOver } from "./choose_backend.ts";
+import { ENVIRONMENT_FLAGS, FLAGS, KILL_SWITCHES } from "../contract.ts";
+import {
+  buildSnapshot,
+  type Flag,
+  isRow,
+  type KillSwitchState,
+  type Pair,
+  parseFlag,
+  parsePair,
+  parseSnapshot,
+  type Snapshot,
+} from "./snapshot.ts";
+
+/** Reads one variable; the only way this module sees the environment. */
+export type ReadVariable = (name: string) => string | undefined;
+
+/** What the environment says about flags. */
+export interface Bootstrap {
+  /** Used until the database has been read once. */
+  readonly snapshot: Snapshot;
+  /** Flags that a variable sets; they replace the last copy when that is too old. */
+  readonly flags: readonly Flag[];
+  /** Names of kill switches that a variable engages. */
+  readonly engaged: readonly string[];
+  /** What could not be read, for the log. */
+  readonly warnings: readonly string[];
+}
+
+const NOTHING_SET: Readonly<Record<string, string>> = {};
+
+/** Returns whether a variable's text means true. */
+export function isTrue(value: string | undefined): boolean {
+  return /^\s*(true|1|on|yes)\s*$/i.test(value ?? "");
+}
+
+/**
+ * Reads the bootstrap values for one pair.
+ *
+ * Without a variable and a bundled snapshot every flag is off and V1 serves. With
+ * USE_ADVANCED_MESSAGES true, the cohort of ROLLOUT_PERCENTAGE, ENABLED_USER_IDS and
+ * ENABLED_AGENT_IDS is served from V2 until the database says otherwise. What cannot be read counts
+ * as not set and is told: a typing mistake in a secret must not keep the function from starting.
+ *
+ * @param environment all variables: KILL_SWITCH_* names are not known beforehand
+ * @param bundled what `crossfade flags bundle` wrote; an empty object means none
+ */
+export function readBootstrap(
+  environment: Readonly<Record<string, string>> = NOTHING_SET,
+  pair = "chat_messages",
+  bundled: unknown = {},
+): Bootstrap {
+  const read: ReadVariable = (name) => environment[name];
+  const flags = Object.entries(ENVIRONMENT_FLAGS).flatMap(([variable, [name, sense]]) => {
+    const value = read(variable);
+    if (value === undefined || value.trim() === "") return [];
+    return [bootstrapFlag(name, isTrue(value) === (sense === "on"))];
+  });
+  const engaged = Object.keys(environment)
+    .filter((name) => name.startsWith("KILL_SWITCH_") && isTrue(environment[name]))
+    .map((name) => name.slice("KILL_SWITCH_".length).toLowerCase());
+  const percentage = readPercentage(read("ROLLOUT_PERCENTAGE"));
+  const warnings = percentage === undefined ? ["ROLLOUT_PERCENTAGE is not a percentage"] : [];
+  const old = readBundled(bundled, warnings);
+  const off = Object.keys(FLAGS).map((name) => bootstrapFlag(name, false));
+  const snapshot = buildSnapshot({
+    version: 0,
+    origin: "environment",
+    // Of two rows of one name the later wins.
+    flags: [...off, ...staleRows(old?.flags), ...flags],
+    killSwitches: engageSwitches(old?.killSwitches.values() ?? [], engaged),
+    pairs: [
+      bootstrapPair(read, pair, percentage ?? 0),
+      ...staleRows(old?.pairs).filter((row) => isOver(row.stage) || !sets(read, row, pair)),
+    ],
+    settings: old?.settings ?? new Map(),
+  });
+  return { snapshot, flags, engaged, warnings };
+}
+
+function readBundled(bundled: unknown, warnings: string[]): Snapshot | undefined {
+  if (isRow(bundled) && Object.keys(bundled).length === 0) return undefined;
+  try {
+    if (!isRow(bundled)) throw new TypeError("it is not an object");
+    return parseSnapshot(bundled);
+  } catch (error) {
+    warnings.push(
+      `The bundled flags cannot be read: ${error instanceof Error ? error.message : error}`,
+    );
+    return undefined;
+  }
+}
+
+/** Rows that were true when the function was deployed: nobody knows what has been killed since. */
+function staleRows<T extends object>(rows: ReadonlyMap<string, T> | undefined): T[] {
+  return [...rows?.values() ?? []].map((row) => ({ ...row, stale: true }));
+}
+
+/** Returns whether variables say where a pair stands. */
+function sets(read: ReadVariable, row: Pair, pair: string): boolean {
+  return row.name === pair && (read("USE_ADVANCED_MESSAGES") ?? "").trim() !== "";
+}
+
+/** Returns the rows with the named switches engaged; a switch that no row knows is added. */
+export function engageSwitches(
+  rows: Iterable<KillSwitchState>,
+  engaged: readonly string[],
+): KillSwitchState[] {
+  const byName = new Map([...rows].map((row) => [row.name, row]));
+  for (const name of engaged) {
+    const known = KILL_SWITCHES[name];
+    const row = byName.get(name) ?? {
+      name,
+      fences: known?.fences ?? false,
+      overridesAll: known?.overrides_all ?? false,
+      pair: null,
+    };
+    // An environment variable stops every pair, also where the row names one.
+    byName.set(name, { ...row, engaged: true, pair: null });
+  }
+  return [...byName.values()];
+}
+
+function bootstrapFlag(name: string, enabled: boolean): Flag {
+  return parseFlag({ name, enabled, default_value: enabled, killed_by: [...FLAGS[name] ?? []] });
+}
+
+/** Returns the percentage, or `undefined` if it is not one with at most three decimals. */
+function readPercentage(value: string | undefined): number | undefined {
+  const text = (value ?? "").trim();
+  if (text === "") return 0;
+  const number = /^[0-9]{1,3}(\.[0-9]{1,3})?$/.test(text) ? Number(text) : NaN;
+  return number <= 100 ? number : undefined;
+}
+
+function bootstrapPair(read: ReadVariable, name: string, percentage: number): Pair {
+  return parsePair({
+    name,
+    stage: isTrue(read("USE_ADVANCED_MESSAGES")) ? "live" : "off",
+    gate_flag: "use_advanced_messages",
+    cohort: {
+      percentage,
+      enabled_user_ids: list(read("ENABLED_USER_IDS")),
+      enabled_agent_ids: list(read("ENABLED_AGENT_IDS")),
+    },
+  });
+}
+
+function list(value: string | undefined): string[] {
+  return (value ?? "").split(",").map((item) => item.trim()).filter((item) => item !== "");
+}

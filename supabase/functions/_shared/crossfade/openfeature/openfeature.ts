@@ -1,0 +1,94 @@
+/**
+ * Flags in OpenFeature's terms: what the provider and the remote evaluation endpoint share.
+ *
+ * @module
+ */
+
+import type { Reason } from "../contract.ts";
+import type { Context, Details } from "../flags/evaluate.ts";
+import type { FlagsClient, View } from "../flags/flags_client.ts";
+import { isRow } from "../flags/snapshot.ts";
+
+/** OpenFeature's codes of errors that can happen here. */
+export type FlagErrorCode =
+  | "FLAG_NOT_FOUND"
+  | "TYPE_MISMATCH"
+  | "INVALID_CONTEXT"
+  | "PROVIDER_NOT_READY";
+
+/** A flag that cannot be answered; OpenFeature's SDKs read `code`. */
+export class FlagError extends Error {
+  override readonly name = "FlagError";
+  readonly code: FlagErrorCode;
+
+  constructor(code: FlagErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** An answer that every client understands: always a variant, a standard reason, flat metadata. */
+export interface Resolution {
+  readonly value: boolean;
+  readonly variant: "on" | "off";
+  readonly reason: Reason;
+  readonly flagMetadata: Readonly<Record<string, string | number | boolean>>;
+}
+
+const IDS = ["user_id", "agent_id", "conversation_id"] as const;
+
+/**
+ * Reads who is asked for: `user_id`, else `targetingKey`, and `agent_id`, `conversation_id`.
+ *
+ * Integers count as their decimal text; other attributes are not looked at.
+ *
+ * @throws {FlagError} INVALID_CONTEXT for an id that is neither text nor an exact integer, or that
+ * holds a NUL character, which PostgreSQL's text cannot
+ */
+export function readContext(attributes: unknown): Context {
+  if (attributes === undefined || attributes === null) return {};
+  if (!isRow(attributes)) {
+    throw new FlagError("INVALID_CONTEXT", "The evaluation context is not an object");
+  }
+  const context: { [key in typeof IDS[number]]?: string } = {};
+  for (const name of IDS) {
+    const id = readId(name, attributes[name]);
+    if (id !== undefined) context[name] = id;
+  }
+  const key = readId("targetingKey", attributes.targetingKey);
+  if (key !== undefined) context.user_id ??= key;
+  return context;
+}
+
+function readId(name: string, value: unknown): string | undefined {
+  if (value === undefined || value === null || value === "") return undefined;
+  const text = Number.isSafeInteger(value) ? String(value) : value;
+  if (typeof text !== "string" || text.includes("\0")) {
+    const what = typeof value === "string" ? "text with a NUL character" : typeof value;
+    throw new FlagError("INVALID_CONTEXT", `Cannot evaluate: ${name} is ${what}; send text`);
+  }
+  return text;
+}
+
+/**
+ * Answers one flag.
+ *
+ * @throws {FlagError} FLAG_NOT_FOUND, or PROVIDER_NOT_READY before the database has been read and
+ * when nothing deployed with the function knows the flag either
+ */
+export function resolve(
+  flags: FlagsClient,
+  { view, name, context }: { view: View; name: string; context: Context },
+): Resolution {
+  if (!flags.knows(name)) {
+    throw flags.isReady
+      ? new FlagError("FLAG_NOT_FOUND", `There is no flag "${name}"`)
+      : new FlagError("PROVIDER_NOT_READY", "The flags have not been read yet");
+  }
+  return resolution(view.evaluate(name, context));
+}
+
+/** Turns an evaluation into an answer. */
+export function resolution({ value, variant, reason, metadata }: Details): Resolution {
+  return { value, variant, reason, flagMetadata: { ...metadata } };
+}

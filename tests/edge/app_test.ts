@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
-import type { StoreError } from "../../supabase/functions/chat/store/store.ts";
+import type { StoreError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import { CHAT, type Chat, makeChat, newMessage, tell, USER } from "./chat_fixture.ts";
 import { settle } from "./fake_clock.ts";
 import { archived, converter, fenced, noAnswer, refused, timedOut } from "./fake_store.ts";
@@ -163,7 +163,7 @@ Deno.test("an edit that was written is not repeated when its answer cannot be co
   const other = makeChat(LIVE, {}, { converter: broken, openStore: () => chat.store });
   const edit = { method: "PATCH", path: `/messages/${body.id}`, body: { status: "error" } };
   const headers = { "content-type": "application/json;version=2" };
-  assert.equal((await tell(other, { ...edit, headers })).status, 500);
+  assert.equal((await tell(other, { ...edit, headers })).status, 422);
   assert.equal(chat.store.tables[2].get(String(body.id))?.status, "error");
   assert.ok(!chat.store.calls.includes("update 1"));
 });
@@ -184,17 +184,135 @@ Deno.test("a V2 message that V2 refuses is the client's fault", async () => {
   assert.deepEqual(outcomes(chat), [[2, "client_error"]]);
 });
 
+const BROKEN = {
+  toV2: () => {
+    throw new TypeError("mine");
+  },
+  toV1: (message: Readonly<Record<string, unknown>>) => message,
+};
+
 Deno.test("a converter that throws is served from backend 1", async () => {
-  const broken = {
-    toV2: () => {
-      throw new TypeError("mine");
-    },
-    toV1: (message: Readonly<Record<string, unknown>>) => message,
-  };
-  const chat = makeChat(LIVE, {}, { converter: broken });
+  const chat = makeChat(LIVE, {}, { converter: BROKEN });
   const { status, backend } = await tell(chat, { path: "/messages", body: newMessage(1) });
   assert.deepEqual([status, backend], [201, "1"]);
-  assert.deepEqual(outcomes(chat), [[2, "fallback"]]);
+});
+
+// Whose failure it is ---------------------------------------------------------------------------
+
+Deno.test("what one caller's own rows make fail moves no rule; from the second caller on it does", async () => {
+  const chat = makeChat(LIVE, {}, { converter: BROKEN });
+  const say = (user: string) => tell(chat, { path: "/messages", body: newMessage(1), user });
+  for (let n = 0; n < 50; n++) await say(USER);
+  assert.ok(outcomes(chat).every(([, outcome]) => outcome === "client_error"));
+  chat.events.length = 0;
+  await say(OTHER);
+  await say(USER);
+  assert.deepEqual(outcomes(chat), [[2, "fallback"], [2, "fallback"]]);
+});
+
+/** What the database says of values that a caller chose. */
+const HOSTILE = ["22P02", "22003", "22021", "23502", "23514", "54000", "54001", "PGRST102"];
+
+for (const code of HOSTILE) {
+  Deno.test(`a caller whose values V2 refuses with ${code} moves no rule`, async () => {
+    const chat = makeChat(LIVE);
+    chat.store.fail("insert", 2, refused(code));
+    for (let n = 0; n < 20; n++) {
+      const { status } = await tell(chat, { path: "/messages", body: newMessage(1) });
+      assert.equal(status, 201);
+      const own = await tell(chat, { path: "/v2/messages", body: newMessage(2) });
+      assert.deepEqual([own.status, own.body.code], [422, "INVALID_MESSAGE"]);
+    }
+    assert.ok(outcomes(chat).every(([, outcome]) => outcome === "client_error"));
+  });
+}
+
+Deno.test("two callers of a backend that refuses everything count at once", async () => {
+  const chat = makeChat(LIVE);
+  chat.store.fail("insert", 2, refused("42501", 403));
+  for (const user of [USER, OTHER]) {
+    await tell(chat, { path: "/messages", body: newMessage(1), user });
+  }
+  assert.deepEqual(outcomes(chat), [[2, "fallback"], [2, "fallback"]]);
+});
+
+Deno.test("a stored row that cannot be shown is its reader's trouble, also in a list", async () => {
+  const broken = {
+    toV2: converter.toV2,
+    toV1: () => {
+      throw new TypeError("mine");
+    },
+  };
+  const chat = makeChat({ stage: "complete" }, {}, { converter: broken });
+  chat.store.mirrored = false;
+  const { body } = await tell(chat, { path: "/v2/messages", body: newMessage(2) });
+  for (const path of [`/messages/${body.id}`, `/messages?chat_id=${CHAT}`]) {
+    const told = await tell(chat, { path });
+    assert.deepEqual([told.status, told.body.code], [422, "INVALID_MESSAGE"]);
+  }
+  assert.deepEqual(outcomes(chat).slice(1), [[2, "client_error"], [2, "client_error"]]);
+});
+
+Deno.test("a body too large or too deep is refused before anything is counted", async () => {
+  const chat = makeChat(LIVE);
+  let deep: unknown = 1;
+  for (let n = 0; n < 70; n++) deep = [deep];
+  const tooDeep = { ...newMessage(1), metadata: { deep } };
+  const tooLarge = newMessage(1, "x".repeat(2 * 1024 * 1024));
+  assert.equal((await tell(chat, { path: "/messages", body: tooDeep })).status, 400);
+  assert.equal((await tell(chat, { path: "/messages", body: tooLarge })).status, 413);
+  assert.deepEqual([chat.events, chat.store.calls], [[], []]);
+});
+
+// Knowing before answering ----------------------------------------------------------------------
+
+const DELAYS = { "0.6 s": 600, "3 s": 3_000, "away": undefined, "nonsense": undefined };
+
+for (const stage of ["off", "dualwrite", "shadow", "live", "rampdown", "complete", "retired"]) {
+  for (const [name, delayMs] of Object.entries(DELAYS)) {
+    const known = delayMs !== undefined;
+    Deno.test(`a cold isolate in stage ${stage} whose flags take ${name} answers ${known ? 200 : 503}`, async () => {
+      const chat = makeChat({ stage });
+      if (known) chat.database.held = true;
+      else if (name === "away") chat.database.failure = new Error("away");
+      else chat.database.rows = { pairs: [{ name: "chat_messages", stage: "sideways" }] };
+      const list = tell(chat, { path: `/messages?chat_id=${CHAT}` });
+      if (known) {
+        await settle();
+        await chat.clock.advance(delayMs);
+        chat.database.release();
+      }
+      const { status, headers, backend } = await list;
+      const serves = ["live", "rampdown", "complete", "retired"].includes(stage) ? "2" : "1";
+      if (known) return assert.deepEqual([status, backend], [200, serves]);
+      assert.deepEqual([status, headers.get("retry-after")], [503, "1"]);
+      assert.ok(chat.store.calls.length === 0, "nothing is read of a table that may be an archive");
+    });
+  }
+}
+
+Deno.test("while nothing is known a new message is offered to V1, and an archive sends it on", async () => {
+  for (const isArchive of [false, true]) {
+    const chat = makeChat(LIVE);
+    chat.database.failure = new Error("away");
+    if (isArchive) chat.store.fail("insert", 1, archived());
+    const { status, backend } = await tell(chat, { path: "/messages", body: newMessage(1) });
+    assert.deepEqual([status, backend], [201, isArchive ? "2" : "1"]);
+    for (const method of ["PATCH", "DELETE"]) {
+      const body = method === "PATCH" ? { body: { content: "x" } } : {};
+      const told = await tell(chat, { method, path: `/messages/${OTHER}`, ...body });
+      assert.equal(told.status, 503);
+    }
+    const reply = await tell(chat, { path: "/reply", body: { chat_id: CHAT } });
+    assert.equal(reply.status, 503);
+  }
+});
+
+Deno.test("in stage rampdown a read does not fall back to what may be an archive", async () => {
+  const chat = makeChat({ stage: "rampdown" });
+  chat.store.fail("list", 2, noAnswer());
+  const listed = await tell(chat, { path: `/messages?chat_id=${CHAT}` });
+  assert.deepEqual([listed.status, chat.store.calls], [503, ["list 2"]]);
 });
 
 Deno.test("an invalid token is refused once and not tried on the other table", async () => {
@@ -253,6 +371,10 @@ Deno.test("a fallback makes the isolate read its flags again", async () => {
   chat.store.fail("insert", 2, fenced());
   await tell(chat, { path: "/messages", body: newMessage(1) });
   await settle();
+  assert.equal(chat.database.reads.length, 1);
+  await chat.clock.advance(1_000);
+  await tell(chat, { path: "/messages", body: newMessage(1) });
+  await settle();
   assert.equal(chat.database.reads.length, 2);
 });
 
@@ -280,6 +402,7 @@ Deno.test("an edit by a V1 client keeps the V2 parts of the message", async () =
     });
     chat.database.version = 2;
     chat.database.rows = { pairs: [{ stage, cohort: { percentage: 100 } }] };
+    await chat.clock.advance(1_000);
     chat.flags.noteVersion(2);
     await settle();
     const path = `/v1/messages/${body.id}`;

@@ -38,7 +38,8 @@ function setUp() {
     },
   };
   const flags = {
-    noteVersion: (version: unknown) => void heard.push(`version ${version}`),
+    announce: (version?: unknown) =>
+      void heard.push(version === undefined ? "refresh" : `version ${version}`),
     refreshNow: () => void heard.push("refresh"),
   };
   return { channels, asked, heard, removed, client, flags };

@@ -5,6 +5,7 @@
  */
 
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 import type { RequestEvent } from "../../supabase/functions/_shared/crossfade/serve/metrics.ts";
 import type { Row } from "../../supabase/functions/_shared/crossfade/flags/snapshot.ts";
@@ -24,6 +25,7 @@ export interface Chat {
   readonly features: FakeFeatures;
   readonly database: FakeDatabase;
   readonly flags: FlagsClient;
+  readonly clock: FakeClock;
   readonly events: RequestEvent[];
   readonly logged: string[];
   readonly work: Promise<unknown>[];
@@ -37,8 +39,9 @@ export function makeChat(pair: Row, rows: Rows = {}, options: Partial<AppOptions
   });
   const logged: string[] = [];
   const log = (message: string): void => void logged.push(message);
-  const bootstrap = readBootstrap();
-  const flags = new FlagsClient({ database, bootstrap, clock: new FakeClock(), log });
+  const clock = new FakeClock();
+  const bootstrap = readBootstrap({}, CHAT_FLAGS);
+  const flags = new FlagsClient({ database, bootstrap, clock, log });
   const store = new FakeStore();
   const features = new FakeFeatures();
   const events: RequestEvent[] = [];
@@ -54,7 +57,7 @@ export function makeChat(pair: Row, rows: Rows = {}, options: Partial<AppOptions
     log,
     ...options,
   });
-  return { app, store, features, database, flags, events, logged, work };
+  return { app, store, features, database, flags, clock, events, logged, work };
 }
 
 /** A token as Supabase Auth makes it; the fakes verify nothing, as the function does not either. */

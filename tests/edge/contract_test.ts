@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import * as contract from "../../supabase/functions/_shared/crossfade/contract.ts";
+import * as chat from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { readVectors } from "./vectors.ts";
 
 const cases = new Map(readVectors("contract").cases.map(({ name, expect }) => [name, expect]));
@@ -34,8 +35,8 @@ const OURS: Readonly<Record<string, unknown>> = {
   evaluation_rules: contract.EVALUATION_RULES,
   backend_rules: contract.BACKEND_RULES,
   outcomes: contract.OUTCOMES,
-  flags: contract.FLAGS,
-  kill_switches: contract.KILL_SWITCHES,
+  flags: chat.FLAGS,
+  kill_switches: chat.KILL_SWITCHES,
   error_codes: contract.ERROR_CODES,
   broadcast: { topic: contract.BROADCAST_TOPIC, events: contract.BROADCAST_EVENTS },
   request_headers: contract.REQUEST_HEADERS,
@@ -43,7 +44,7 @@ const OURS: Readonly<Record<string, unknown>> = {
   version_sources: contract.VERSION_SOURCES,
   supported_versions: contract.SUPPORTED_VERSIONS,
   problems: contract.PROBLEMS,
-  environment_flags: contract.ENVIRONMENT_FLAGS,
+  environment_flags: chat.ENVIRONMENT_FLAGS,
 };
 
 for (const [name, literal] of Object.entries(OURS)) {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
-import { FakeClock } from "./fake_clock.ts";
+import { FakeClock, settle } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 
 const FLAGS = [
@@ -18,7 +19,7 @@ async function setUp(captureExposures = true) {
   const client = new FlagsClient({
     database,
     clock,
-    bootstrap: readBootstrap(),
+    bootstrap: readBootstrap({}, CHAT_FLAGS),
     captureExposures,
     log: (message) => logged.push(message),
   });
@@ -131,11 +132,12 @@ Deno.test("what is kept while the database is away does not grow with the traffi
 });
 
 Deno.test("the version on a report's answer is noted", async () => {
-  const { client, database } = await setUp();
+  const { client, clock, database } = await setUp();
   client.peek().isEnabled("on", {});
   database.version = 2;
+  await clock.advance(1_000);
   await client.exposures?.flush();
-  await client.view();
+  await settle();
   assert.equal(client.version, 2);
 });
 

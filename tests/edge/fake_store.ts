@@ -10,9 +10,9 @@ import type { Version } from "../../supabase/functions/_shared/crossfade/contrac
 import {
   type ListQuery,
   type MessageStore,
-  StoreError,
   type Update,
 } from "../../supabase/functions/chat/store/store.ts";
+import { StoreError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import type { Message } from "../../supabase/functions/chat/types.ts";
 
 type Operation = "insert" | "get" | "getMany" | "list" | "update" | "remove" | "copy";
@@ -151,6 +151,6 @@ export function timedOut(): StoreError {
   return new StoreError("aborted", { refused: false, status: 0, timedOut: true });
 }
 
-function duplicate(): StoreError {
+export function duplicate(): StoreError {
   return new StoreError("duplicate key", { refused: true, status: 409, code: "23505" });
 }

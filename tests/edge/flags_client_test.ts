@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import {
   FlagsClient,
   type FlagsOptions,
@@ -25,7 +26,7 @@ function setUp({ environment = {}, bundled = {}, ...options }: Setup = {}) {
   const client = new FlagsClient({
     database,
     clock,
-    bootstrap: readBootstrap(environment, "chat_messages", bundled),
+    bootstrap: readBootstrap(environment, CHAT_FLAGS, bundled),
     log: (message) => logged.push(message),
     ...options,
   });
@@ -34,6 +35,13 @@ function setUp({ environment = {}, bundled = {}, ...options }: Setup = {}) {
 
 async function look(client: FlagsClient): Promise<View> {
   return await client.view();
+}
+
+/** A request that comes when the next read may begin. */
+async function later(client: FlagsClient, clock: FakeClock): Promise<void> {
+  await clock.advance(1_000);
+  client.view();
+  await settle();
 }
 
 function value(view: View, flag: string): [boolean, string] {
@@ -83,8 +91,9 @@ Deno.test("a view never changes under a request", async () => {
   const view = await look(client);
   database.version = 2;
   database.rows = {};
+  await clock.advance(1_000);
   client.noteVersion(2);
-  await clock.advance(1);
+  await settle();
   assert.deepEqual(value(view, "f"), [true, "DEFAULT"]);
   assert.equal(value(await look(client), "f")[1], "ERROR");
 });
@@ -173,21 +182,56 @@ Deno.test("after a failure requests do not wait until it is time to try again", 
   await look(client);
   assert.ok(!(client.view() instanceof Promise));
   assert.equal(database.reads.length, 1);
-  await clock.advance(250);
+  await clock.advance(1_000);
   await look(client);
   assert.equal(database.reads.length, 2);
 });
 
-Deno.test("a read that does not answer is given up after 500 ms", async () => {
+Deno.test("the first request waits for seconds, later ones for what is left of them", async () => {
   const { client, clock, database } = setUp({ environment: { ENABLE_CACHING: "on" } });
   database.held = true;
   const waiting = look(client);
-  await clock.advance(499);
-  await clock.advance(1);
-  const view = await waiting;
-  assert.equal(view.snapshot.origin, "environment");
+  await clock.advance(3_000);
+  const second = look(client);
+  await clock.advance(2_000);
+  for (const view of [await waiting, await second]) {
+    assert.equal(view.snapshot.origin, "environment");
+    assert.deepEqual(value(view, "enable_caching"), [true, "DEFAULT"]);
+  }
+  assert.ok(!(client.view() instanceof Promise));
+  assert.equal(database.reads.length, 1);
+});
+
+for (const seconds of [0.6, 3, 7]) {
+  Deno.test(`an answer that comes after ${seconds} s is kept`, async () => {
+    const { client, clock, database } = setUp();
+    database.held = true;
+    const first = look(client);
+    await clock.advance(Math.min(seconds, 5) * 1_000);
+    if (seconds > 5) {
+      assert.equal((await first).snapshot.origin, "environment");
+      await clock.advance((seconds - 5) * 1_000);
+    }
+    database.release();
+    await settle();
+    const view = client.peek();
+    assert.equal(view.snapshot.origin, "database");
+    assert.deepEqual(value(view, "f"), [true, "DEFAULT"]);
+    assert.equal(database.reads.length, 1);
+  });
+}
+
+Deno.test("a read that does not answer at all ends after 10 s, and the next one begins later", async () => {
+  const { client, clock, database } = setUp();
+  database.held = true;
+  look(client);
+  await clock.advance(10_000);
   assert.equal(clock.pending, 0);
-  assert.deepEqual(value(view, "enable_caching"), [true, "DEFAULT"]);
+  client.view();
+  assert.equal(database.reads.length, 1);
+  await clock.advance(1_000);
+  client.view();
+  assert.equal(database.reads.length, 2);
 });
 
 Deno.test("without database and variables everything is off and V1 serves", async () => {
@@ -211,8 +255,9 @@ Deno.test("an answer that cannot be understood does not replace a good copy", as
 });
 
 Deno.test("a newer version seen on an answer starts a read, an older one does not", async () => {
-  const { client, database } = setUp();
+  const { client, clock, database } = setUp();
   await look(client);
+  await clock.advance(1_000);
   client.noteVersion(1);
   client.noteVersion("0");
   client.noteVersion("soon");
@@ -227,8 +272,9 @@ Deno.test("a newer version seen on an answer starts a read, an older one does no
 });
 
 Deno.test("a version noted while a read is under way is read afterwards", async () => {
-  const { client, database } = setUp();
+  const { client, clock, database } = setUp();
   await look(client);
+  await clock.advance(1_000);
   database.version = 2;
   database.held = true;
   client.noteVersion(2);
@@ -238,67 +284,63 @@ Deno.test("a version noted while a read is under way is read afterwards", async 
   client.noteVersion(3);
   database.release();
   await settle();
+  await later(client, clock);
   assert.equal(client.version, 3);
   assert.equal(database.reads.length, 3);
 });
 
-Deno.test("a hint without a version that comes during a read is followed by another read", async () => {
-  const { client, database } = setUp();
+Deno.test("an announced change is read at once, also right after another read", async () => {
+  const { client, clock, database } = setUp();
   await look(client);
+  for (const version of [2, 3, 4]) {
+    await clock.advance(100);
+    database.version = version;
+    client.announce(version);
+    await settle();
+    assert.equal(client.version, version);
+  }
+});
+
+Deno.test("a change announced during a read is read afterwards, without a request", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  await clock.advance(100);
   database.version = 2;
   database.held = true;
-  client.refreshNow();
+  client.announce();
   await settle();
   database.version = 3;
-  client.refreshNow();
+  client.announce();
   database.release();
   await settle();
-  assert.equal(client.version, 3);
-});
-
-Deno.test("a hint that comes during the second read of a row is followed by a third", async () => {
-  const { client, database } = setUp();
-  await look(client);
-  database.held = true;
-  for (const version of [2, 3, 4]) {
-    // The hint comes while the answer of the version before is held back.
-    database.version = version;
-    client.refreshNow();
-    if (version > 2) database.release();
-    database.held = version < 4;
-    await settle();
-  }
-  assert.equal(client.version, 4);
-  assert.equal(database.reads.length, 4);
-});
-
-Deno.test("a hint that comes while the copy is replaced is not lost", async () => {
-  const { client, database } = setUp();
-  await look(client);
-  database.version = 2;
-  // The listener runs inside the read, after its answer has come.
-  const stop = client.subscribe(() => {
-    stop();
-    database.version = 3;
-    client.refreshNow();
-  });
-  client.refreshNow();
+  await clock.advance(100);
   await settle();
   assert.equal(client.version, 3);
+});
+
+Deno.test("announcements never make more than ten reads a second", async () => {
+  const { client, clock, database } = setUp();
+  await look(client);
+  for (let ms = 0; ms < 2_000; ms += 5) {
+    await clock.advance(5);
+    client.announce();
+  }
+  assert.ok(database.reads.length <= 21, String(database.reads.length));
 });
 
 Deno.test("no turn of a read loses a hint", async () => {
   // The hint comes so many turns of the event loop after the read began: one of them is the last.
   for (let turns = 0; turns < 40; turns++) {
-    const { client, database } = setUp();
+    const { client, clock, database } = setUp();
     await look(client);
+    await clock.advance(1_000);
     database.version = 2;
-    client.refreshNow();
+    client.noteVersion(2);
     for (let turn = 0; turn < turns; turn++) await Promise.resolve();
     database.version = 3;
-    client.refreshNow();
+    client.noteVersion(3);
     await settle();
-    await settle();
+    await later(client, clock);
     assert.equal(client.version, 3, `after ${turns} turns`);
   }
 });
@@ -306,16 +348,53 @@ Deno.test("no turn of a read loses a hint", async () => {
 Deno.test("a hint whose read failed is made up for by the next request after the wait", async () => {
   const { client, clock, database } = setUp();
   await look(client);
+  await clock.advance(1_000);
   database.failure = new Error("away");
   database.version = 2;
   client.noteVersion(2);
   await settle();
   database.failure = undefined;
-  await clock.advance(250);
-  client.view();
-  await settle();
+  await later(client, clock);
   assert.equal(client.version, 2);
 });
+
+/** Reasons to read that traffic brings, each for as long as a minute at 100 requests a second. */
+const REASONS: Readonly<Record<string, (client: FlagsClient, database: FakeDatabase) => void>> = {
+  "fallbacks": (client) => client.hint(),
+  "ever newer versions": (client, database) => client.noteVersion(database.version += 1),
+  "a replica that lags": (client) => client.noteVersion(99),
+  "a database that is away": (client, database) => {
+    database.failure = new Error("away");
+    client.hint();
+  },
+  "answers that are nonsense": (client, database) => {
+    database.rows = { pairs: [{ name: "chat_messages", stage: "sideways" }] };
+    client.noteVersion(database.version += 1);
+  },
+};
+
+for (const [reason, happen] of Object.entries(REASONS)) {
+  for (const unread of [true, false]) {
+    const when = unread ? "before the first read" : "afterwards";
+    Deno.test(`at most one read a second: ${reason}, ${when}`, async () => {
+      const { client, clock, database } = setUp();
+      if (!unread) await look(client);
+      const starts: number[] = [];
+      for (let ms = 0; ms < 60_000; ms += 10) {
+        const before = database.reads.length;
+        happen(client, database);
+        void client.view();
+        await settle();
+        if (database.reads.length > before) starts.push(ms);
+        assert.ok(database.reads.length - before <= 1);
+        await clock.advance(10);
+      }
+      const gaps = starts.slice(1).map((at, i) => at - (starts[i] ?? 0));
+      assert.ok(starts.length > 5, `${starts.length} reads`);
+      assert.ok(gaps.every((gap) => gap >= 1_000), `gaps ${Math.min(...gaps)} ms`);
+    });
+  }
+}
 
 Deno.test("an older answer does not replace a newer copy until the hard age", async () => {
   const { client, clock, database } = setUp();
@@ -333,8 +412,9 @@ Deno.test("an older answer does not replace a newer copy until the hard age", as
 });
 
 Deno.test("a version that the database does not give is counted as a conflict", async () => {
-  const { client } = setUp();
+  const { client, clock } = setUp();
   await look(client);
+  await clock.advance(1_000);
   client.noteVersion(99);
   await settle();
   assert.equal(client.conflicts, 1);
@@ -350,7 +430,7 @@ Deno.test("a listener hears of every new copy and not of an unchanged one", asyn
   await settle();
   database.version = 2;
   client.noteVersion(2);
-  await settle();
+  await later(client, clock);
   assert.deepEqual(heard, [[0, 1], [1, 2]]);
 });
 
@@ -361,14 +441,6 @@ Deno.test("a listener that throws is logged, and the copy is taken", async () =>
   });
   assert.ok(!(await look(client)).stale);
   assert.deepEqual([client.version, logged.length], [1, 1]);
-});
-
-Deno.test("a version that stays out of reach does not make reads spin", async () => {
-  const { client, database } = setUp();
-  await look(client);
-  client.noteVersion(99);
-  await settle();
-  assert.equal(database.reads.length, 3);
 });
 
 Deno.test("ages come from the settings of the copy", async () => {
@@ -427,17 +499,20 @@ Deno.test("the bootstrap cohort serves V2 until the database has been read", asy
 
 Deno.test("a percentage in the environment that is none counts as 0 and is told", () => {
   for (const text of ["12.3456", "101", "many", "-1", "5e1"]) {
-    const { warnings, snapshot } = readBootstrap({ ROLLOUT_PERCENTAGE: text });
+    const { warnings, snapshot } = readBootstrap({ ROLLOUT_PERCENTAGE: text }, CHAT_FLAGS);
     assert.equal(warnings.length, 1, text);
     assert.equal(snapshot.pairs.get("chat_messages")?.cohort.threshold, 0, text);
   }
-  const { warnings, snapshot } = readBootstrap({ ROLLOUT_PERCENTAGE: " 12.345 " });
+  const { warnings, snapshot } = readBootstrap({ ROLLOUT_PERCENTAGE: " 12.345 " }, CHAT_FLAGS);
   assert.deepEqual(warnings, []);
   assert.equal(snapshot.pairs.get("chat_messages")?.cohort.threshold, 12_345);
 });
 
 Deno.test("variables that say DISABLE switch off when true and on when false", () => {
-  const { snapshot } = readBootstrap({ DISABLE_DUAL_WRITE: "true", DISABLE_AUTO_MIGRATE: "false" });
+  const { snapshot } = readBootstrap(
+    { DISABLE_DUAL_WRITE: "true", DISABLE_AUTO_MIGRATE: "false" },
+    CHAT_FLAGS,
+  );
   assert.equal(snapshot.flags.get("maintain_dual_write")?.enabled, false);
   assert.equal(snapshot.flags.get("auto_migrate_messages")?.enabled, true);
 });
@@ -513,14 +588,14 @@ Deno.test("a flag is known when it was deployed with the function, then when the
 
 Deno.test("a bundled snapshot that cannot be read is told and counts as none", () => {
   for (const bundled of [[], "x", { flags_version: 1 }, { flags_version: "1" }]) {
-    const { warnings, snapshot } = readBootstrap({}, "chat_messages", bundled);
+    const { warnings, snapshot } = readBootstrap({}, CHAT_FLAGS, bundled);
     assert.equal(warnings.length, 1);
     assert.equal(snapshot.flags.get("enable_caching")?.enabled, false);
   }
 });
 
 Deno.test("a kill switch handler hears of engage and release", async () => {
-  const { client, database } = setUp();
+  const { client, clock, database } = setUp();
   const heard: [string, boolean][] = [];
   client.killSwitches.register("stop_k", (engaged, name) => heard.push([name, engaged]));
   await look(client);
@@ -528,7 +603,7 @@ Deno.test("a kill switch handler hears of engage and release", async () => {
     database.version += 1;
     database.rows = { kill_switches: [{ name: "stop_k", engaged }] };
     client.noteVersion(database.version);
-    await settle();
+    await later(client, clock);
   }
   assert.deepEqual(heard, [["stop_k", true], ["stop_k", false]]);
 });

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import type { StoreError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import {
-  readAges,
+  milliseconds,
   readKey,
   required,
-} from "../../supabase/functions/_shared/crossfade/serve/function_settings.ts";
+} from "../../supabase/functions/_shared/crossfade/serve/settings.ts";
 import { RpcDatabase } from "../../supabase/functions/_shared/crossfade/flags/rpc_database.ts";
 
 const KEYS = { NEW_KEYS: '{"default": "sb_secret_new", "other": "x"}', OLD_KEY: "old" };
@@ -19,13 +20,11 @@ Deno.test("required() names the variable that is missing", () => {
   assert.throws(() => required({ A: "" }, "A"), /variable A is missing/);
 });
 
-Deno.test("readAges() takes numbers and leaves the rest to the settings", () => {
-  assert.deepEqual(readAges({ CROSSFADE_SOFT_AGE_MS: "100", CROSSFADE_HARD_AGE_MS: "0" }), {
-    softAgeMs: 100,
-    hardAgeMs: 0,
-  });
-  for (const text of ["", " ", "soon", "-1", "NaN"]) {
-    assert.deepEqual(readAges({ CROSSFADE_SOFT_AGE_MS: text }), {}, text);
+Deno.test("milliseconds() takes numbers and leaves the rest to the settings", () => {
+  assert.deepEqual(milliseconds("softAgeMs", "100"), { softAgeMs: 100 });
+  assert.deepEqual(milliseconds("hardAgeMs", "0"), { hardAgeMs: 0 });
+  for (const text of [undefined, "", " ", "soon", "-1", "NaN"]) {
+    assert.deepEqual(milliseconds("softAgeMs", text), {}, text);
   }
 });
 
@@ -67,6 +66,6 @@ Deno.test("RpcDatabase says what was refused and never the key", async () => {
   const { database } = databaseWith("sb_secret_x", () => new Response("no", { status: 503 }));
   await assert.rejects(
     database.readFlags(1, new AbortController().signal),
-    (error: Error) => /read_flags: HTTP 503 no/.test(error.message) && !/sb_/.test(error.message),
+    (error: StoreError) => error.status === 503 && !error.refused && !/sb_/.test(error.message),
   );
 });

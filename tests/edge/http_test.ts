@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import {
+  parseExact,
+  shiftPoint,
+} from "../../supabase/functions/_shared/crossfade/http/exact_json.ts";
 import { Problem, problemBody } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
 import {
   checkDeprecation,
@@ -176,4 +180,76 @@ Deno.test("a problem has the members of RFC 9457, a code, and the older `error`"
     request_id: "r-1",
     error: "There is no message",
   });
+});
+
+Deno.test("readJson() reads strict UTF-8 only", async () => {
+  const broken = [[0xff], [0xc3], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80]];
+  for (const bytes of broken) {
+    const body = new Uint8Array([0x22, ...bytes, 0x22]);
+    assert.deepEqual(await failure(readJson(post(body))), [400, "invalid-body"], String(bytes));
+  }
+  assert.equal(await readJson(post(new Uint8Array([0x22, 0xf0, 0x9f, 0x98, 0x8a, 0x22]))), "😊");
+});
+
+Deno.test("readJson() refuses an encoded body and says what it takes", async () => {
+  const encoded = (encoding: string) =>
+    new Request("http://edge.test/", {
+      method: "POST",
+      body: "{}",
+      headers: { "content-encoding": encoding },
+    });
+  for (const encoding of ["gzip", "br", "identity, gzip", "aws-chunked"]) {
+    await assert.rejects(readJson(encoded(encoding)), (error: Problem) => {
+      return error.status === 415 && error.headers["Accept-Encoding"] === "identity";
+    });
+  }
+  assert.deepEqual(await readJson(encoded("Identity")), {});
+});
+
+Deno.test("a preflight allows all that supabase-js and its companions send", () => {
+  const sent = "x-region,x-supabase-api-version,sentry-trace,baggage,prefer,accept-language," +
+    "x-client-info,apikey,authorization,content-type,if-none-match,last-event-id,x-retry-count";
+  const allowed = (preflightResponse().headers.get("access-control-allow-headers") ?? "")
+    .split(", ");
+  assert.deepEqual(sent.split(",").filter((name) => !allowed.includes(name)), []);
+  const methods = preflightResponse().headers.get("access-control-allow-methods");
+  assert.ok(methods?.split(", ").includes("HEAD"));
+});
+
+/** Numbers that a double keeps, and those that it changes. */
+const KEPT = ["0", "-0.5", "1e2", "1.50", "9007199254740991", "0.30000000000000004", "1e-7"];
+const CHANGED = ["9007199254740993", "99999999999999.99", "1e400", "0.1234567890123456789"];
+
+Deno.test("readJson() refuses a number that would not be kept, by its name", async () => {
+  for (const text of KEPT) assert.equal(await readJson(post(text)), Number(text));
+  for (const text of CHANGED) {
+    const refusal = await failure(readJson(post(`{"a":[${text}]}`)));
+    assert.deepEqual(refusal, [422, "invalid-message"], text);
+  }
+});
+
+Deno.test("parseExact() gives every number back as it was", () => {
+  for (
+    const text of ["9007199254740993", "1e400", "-0.1234567890123456789", "12345678901234567890.10"]
+  ) {
+    assert.equal(JSON.stringify(parseExact(`[${text}]`)), `[${text}]`);
+  }
+});
+
+Deno.test("shiftPoint() moves the point exactly, in money of any size", () => {
+  const cases: [unknown, number, string][] = [
+    [1299, -2, "12.99"],
+    [12.99, 2, "1299"],
+    [1.005, 2, "100.5"],
+    [0.07, 2, "7"],
+    ["20.50", 2, "2050"],
+    [-1, -2, "-0.01"],
+    [parseExact("9999999999999999"), -2, "9999999999999999e-2"],
+    [null, 2, "null"],
+    ["abc", 2, '"abc"'],
+  ];
+  for (const [value, places, wanted] of cases) {
+    assert.equal(JSON.stringify(shiftPoint(value, places)), wanted);
+  }
+  assert.equal(shiftPoint(undefined, 2), undefined);
 });

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { recognise } from "../../supabase/functions/_shared/crossfade/http/callers.ts";
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 import { createOfrep } from "../../supabase/functions/_shared/crossfade/openfeature/ofrep.ts";
-import { FakeClock } from "./fake_clock.ts";
+import { FakeClock, settle } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 
 const SECRET = "sb_secret_test";
@@ -21,7 +22,12 @@ function setUp() {
     flags: FLAGS,
     kill_switches: [{ name: "stop", engaged: true }],
   });
-  const flags = new FlagsClient({ database, clock, bootstrap: readBootstrap(), log: () => {} });
+  const flags = new FlagsClient({
+    database,
+    clock,
+    bootstrap: readBootstrap({}, CHAT_FLAGS),
+    log: () => {},
+  });
   const asked: string[] = [];
   const auth = { status: 200 };
   /** The Auth server: knows one token. */
@@ -127,7 +133,7 @@ Deno.test("ofrep: all flags at once, by name, with an ETag", async () => {
 });
 
 Deno.test("ofrep: 304 while nothing has changed for this context, and 200 when it has", async () => {
-  const { post, database, flags } = setUp();
+  const { post, clock, database, flags } = setUp();
   const etag = (await post("", USER_2)).headers.get("etag") ?? "";
   for (const known of [etag, `W/${etag}`, `"x", ${etag}`, "*"]) {
     const response = await post("", USER_2, { "if-none-match": known });
@@ -138,8 +144,9 @@ Deno.test("ofrep: 304 while nothing has changed for this context, and 200 when i
   assert.equal((await post("", other, { "if-none-match": etag })).status, 200);
   database.version = 2;
   database.rows = { flags: FLAGS.slice(1) };
+  await clock.advance(1_000);
   flags.noteVersion(2);
-  await flags.view();
+  await settle();
   assert.equal((await post("", USER_2, { "if-none-match": etag })).status, 200);
 });
 

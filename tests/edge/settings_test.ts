@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
 import { readCaller } from "../../supabase/functions/_shared/crossfade/serve/claims.ts";
-import { loggable } from "../../supabase/functions/chat/loggable.ts";
-import { readSettings } from "../../supabase/functions/chat/settings.ts";
-import { readError } from "../../supabase/functions/chat/store/supabase_store.ts";
+import { loggable } from "../../supabase/functions/_shared/crossfade/serve/loggable.ts";
+import { readSettings } from "../../supabase/functions/_shared/crossfade/serve/settings.ts";
+import { readError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import { tokenOf, USER } from "./chat_fixture.ts";
 
 const MINIMUM = {
@@ -35,16 +35,16 @@ Deno.test("readSettings() leaves ages to the database unless they are given", ()
 });
 
 Deno.test("readSettings() reads the end of V1 and the versions that are switched off", () => {
-  const { app } = readSettings({
+  const { serving } = readSettings({
     ...MINIMUM,
     V1_DEPRECATED_AT: "2026-01-01",
     V1_SUNSET_AT: "2026-12-31T23:59:59Z",
     CROSSFADE_DISABLED_VERSIONS: "2",
     CROSSFADE_RETIRED_VERSIONS: "",
   });
-  assert.deepEqual(app.deprecation, { deprecatedAt: 1_767_225_600, sunsetAt: 1_798_761_599 });
-  assert.deepEqual(app.disabledVersions, [2]);
-  assert.deepEqual(app.retiredVersions, []);
+  assert.deepEqual(serving.deprecation, { deprecatedAt: 1_767_225_600, sunsetAt: 1_798_761_599 });
+  assert.deepEqual(serving.disabledVersions, [2]);
+  assert.deepEqual(serving.retiredVersions, []);
   const wrong = { ...MINIMUM, V1_DEPRECATED_AT: "2026-12-31", V1_SUNSET_AT: "2026-01-01" };
   assert.throws(() => readSettings(wrong), RangeError);
 });

@@ -12,6 +12,7 @@ import { FlagdCore } from "@openfeature/flagd-core";
 import { GrowthBookClient } from "@growthbook/growthbook";
 import { initialize, InMemStorageProvider } from "unleash-client";
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 
 const FULL = Deno.args[0] !== "share";
@@ -58,7 +59,7 @@ async function crossfade(): Promise<Record<string, Contender>> {
     // Answers are counted, as in production.
     recordExposures: () => Promise.resolve({}),
   };
-  const flags = new FlagsClient({ database, bootstrap: readBootstrap() });
+  const flags = new FlagsClient({ database, bootstrap: readBootstrap({}, CHAT_FLAGS) });
   const view = await flags.view();
   const contexts = USERS.map((user_id) => ({ user_id }));
   return {

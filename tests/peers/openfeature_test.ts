@@ -16,6 +16,7 @@ import {
   StandardResolutionReasons as Reasons,
 } from "@openfeature/server-sdk";
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
+import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
 import { CrossfadeProvider } from "../../supabase/functions/_shared/crossfade/openfeature/openfeature_provider.ts";
 import { FakeClock, settle } from "../edge/fake_clock.ts";
@@ -50,7 +51,12 @@ function scenario(
     const clock = new FakeClock();
     const database = new FakeDatabase({ flags: FLAGS, kill_switches: [STOP] });
     begin(database);
-    const flags = new FlagsClient({ database, clock, bootstrap: readBootstrap(), log: () => {} });
+    const flags = new FlagsClient({
+      database,
+      clock,
+      bootstrap: readBootstrap({}, CHAT_FLAGS),
+      log: () => {},
+    });
     // That this compiles is the proof of the form.
     const provider: Provider = new CrossfadeProvider(flags);
     const domain = name;
@@ -179,7 +185,7 @@ scenario("an integer id is its decimal text", async ({ client, database }) => {
 });
 
 function makeProvider(database: FakeDatabase): Provider {
-  const bootstrap = readBootstrap();
+  const bootstrap = readBootstrap({}, CHAT_FLAGS);
   return new CrossfadeProvider(new FlagsClient({ database, bootstrap, clock: new FakeClock() }));
 }
 

@@ -112,47 +112,6 @@ export const ERROR_CODES = {
   CF_CLOSED: 409,
 } as const;
 
-/** Seeded flags and the kill switches that stop them. */
-export const FLAGS: Readonly<Record<string, readonly string[]>> = {
-  use_advanced_messages: ["disable_v2_messages"],
-  enable_memory_system: ["disable_memory_system"],
-  enable_state_management: ["disable_state_management"],
-  use_new_tool_framework: ["disable_new_tools"],
-  enable_streaming_responses: [],
-  maintain_dual_write: [],
-  auto_migrate_messages: [],
-  enable_compatibility_mode: [],
-  enable_caching: [],
-  enable_parallel_tools: [],
-  enable_context_compression: [],
-};
-
-/** Seeded kill switches: whether they fence V2 writes, and whether they override every flag. */
-export const KILL_SWITCHES: Readonly<
-  Record<string, { readonly fences: boolean; readonly overrides_all: boolean }>
-> = {
-  disable_v2_messages: { fences: true, overrides_all: false },
-  disable_memory_system: { fences: false, overrides_all: false },
-  disable_state_management: { fences: false, overrides_all: false },
-  disable_new_tools: { fences: false, overrides_all: false },
-  emergency_rollback: { fences: true, overrides_all: true },
-};
-
-/** Bootstrap variables: the flag each one sets, and whether `true` switches it on or off. */
-export const ENVIRONMENT_FLAGS: Readonly<Record<string, readonly [string, "on" | "off"]>> = {
-  USE_ADVANCED_MESSAGES: ["use_advanced_messages", "on"],
-  ENABLE_MEMORY_SYSTEM: ["enable_memory_system", "on"],
-  ENABLE_STATE_MANAGEMENT: ["enable_state_management", "on"],
-  USE_NEW_TOOL_FRAMEWORK: ["use_new_tool_framework", "on"],
-  ENABLE_STREAMING: ["enable_streaming_responses", "on"],
-  DISABLE_DUAL_WRITE: ["maintain_dual_write", "off"],
-  DISABLE_AUTO_MIGRATE: ["auto_migrate_messages", "off"],
-  DISABLE_COMPATIBILITY: ["enable_compatibility_mode", "off"],
-  ENABLE_CACHING: ["enable_caching", "on"],
-  ENABLE_PARALLEL_TOOLS: ["enable_parallel_tools", "on"],
-  ENABLE_CONTEXT_COMPRESSION: ["enable_context_compression", "on"],
-};
-
 /** Functions of schema `crossfade` that the edge calls, with their parameters. */
 export const EDGE_RPCS = {
   read_flags: ["known_version"],
@@ -187,6 +146,13 @@ export const REQUEST_HEADERS = [
   "traceparent",
   "tracestate",
   "baggage",
+  "sentry-trace",
+  "x-region",
+  "x-supabase-api-version",
+  "accept-language",
+  "prefer",
+  "if-none-match",
+  "last-event-id",
   "x-api-version",
   "x-idempotency-key",
   "x-agent-id",

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Version } from "../../_shared/crossfade/contract.ts";
 import type { BackendChoice } from "../../_shared/crossfade/flags/choose_backend.ts";
 import type { Context } from "../../_shared/crossfade/flags/evaluate.ts";
 import type { View } from "../../_shared/crossfade/flags/flags_client.ts";
@@ -14,29 +13,18 @@ import {
   type NegotiationOptions,
   type Refused,
 } from "../../_shared/crossfade/negotiation/negotiation.ts";
+import { type Conversion, convert, type Converter } from "../../_shared/crossfade/serve/convert.ts";
 import type { Message } from "../types.ts";
 
+export type { Conversion, Converter };
 export { convertEvent, convertEventStream } from "./stream_adapter.ts";
-
-/** The two directions of the message adapter; the second argument is the stored counterpart. */
-export interface Converter {
-  toV2(message: Message, base?: Message): Message;
-  toV1(message: Message, base?: Message): Message;
-}
-
-/** From which format into which, and what is stored in the target format already. */
-export interface Conversion {
-  readonly from: Version;
-  readonly to: Version;
-  readonly base?: Message | undefined;
-}
 
 /** Decides which format the client speaks. */
 export function detectVersion(
   request: { readonly headers: Headers; readonly path: string },
-  options: Omit<NegotiationOptions, "functionName">,
+  options: NegotiationOptions,
 ): Negotiated | Refused {
-  return negotiate(request, { ...options, functionName: "chat" });
+  return negotiate(request, options);
 }
 
 /** Decides which table serves; the client's format has no part in it. */
@@ -111,9 +99,4 @@ function compareKeys(a: string, b: string): number {
   if (left.length !== right.length) return left.length - right.length;
   const place = left.findIndex((byte, i) => byte !== right[i]);
   return place === -1 ? 0 : (left[place] ?? 0) - (right[place] ?? 0);
-}
-
-function convert(converter: Converter, message: Message, { from, to, base }: Conversion): Message {
-  if (from === to) return message;
-  return to === 2 ? converter.toV2(message, base) : converter.toV1(message, base);
 }

@@ -5,10 +5,10 @@
  */
 
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
-import { StoreError } from "../store/store.ts";
+import { StoreError } from "../../_shared/crossfade/http/store_error.ts";
 import type { Answer, Call } from "../types.ts";
 import { invalid } from "../formats/format.ts";
-import { newId } from "./messages.ts";
+import { newId } from "../../_shared/crossfade/serve/identity.ts";
 import type { Tools } from "./tools.ts";
 
 /** `POST /chats` */

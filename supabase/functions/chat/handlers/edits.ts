@@ -8,8 +8,9 @@ import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { convertRequest } from "../adapters/api_version_router.ts";
 import { canonical } from "../../_shared/crossfade/serve/canonical.ts";
-import { isHeldByV1, mayWriteV2 } from "../store/lossless.ts";
-import { type Attempt, serve } from "../serving.ts";
+import { lostInV1 } from "../../_shared/crossfade/serve/lossless.ts";
+import { mayWriteV2 } from "../adapters/feature_flags.ts";
+import { type Attempt, serve } from "../../_shared/crossfade/serve/fallback.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { invalid, readFields } from "../formats/format.ts";
 import { FORMATS, found, type Tools, toWire } from "./tools.ts";
@@ -23,7 +24,7 @@ export async function editMessage(call: Call, tools: Tools, id: string): Promise
   if (body.id !== undefined && body.id !== id) throw invalid(`Field "id" cannot be changed`);
   const changes = readFields(FORMATS[version], body);
   if (Object.keys(changes).length === 0) throw invalid("The body changes nothing");
-  const careful = version === 2 && call.choice.backend === 1 && mayWriteV2(call, tools.pair);
+  const careful = version === 2 && call.choice.backend === 1 && mayWriteV2(call);
   const edit = { id, changes, version, careful };
   const { value, ...served } = await serveEdit(call, tools, edit).catch((error: unknown) => {
     if (!(error instanceof NotHeldByV1)) throw error;
@@ -47,7 +48,7 @@ class NotHeldByV1 extends Error {}
 
 function serveEdit(call: Call, tools: Tools, edit: Edit) {
   const first = edit.first === undefined ? {} : { first: edit.first };
-  return serve(call, { pair: tools.pair, kind: "change", ...first }, async (attempt) => {
+  return serve(call, { kind: "change", ...first }, async (attempt) => {
     const row = attempt.backend === edit.version
       ? await editDirectly(tools, attempt, edit)
       : await editAcross(tools, attempt, edit);
@@ -83,7 +84,7 @@ async function editAcross(
     const edited = { ...shown, ...edit.changes };
     const merged = convertRequest(converter, edited, { ...up, base: current });
     const fields = Object.keys(edit.changes);
-    if (edit.careful && !isHeldByV1(converter, edited, { shown: merged, fields })) {
+    if (edit.careful && lostInV1(converter, edited, { shown: merged, fields }).length > 0) {
       throw new NotHeldByV1();
     }
     const changes = differences(merged, current, FORMATS[backend].editable);

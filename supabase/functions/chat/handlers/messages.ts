@@ -10,11 +10,13 @@ import { convertRequest } from "../adapters/api_version_router.ts";
 import { isKept } from "../adapters/feature_flags.ts";
 import { canonical } from "../../_shared/crossfade/serve/canonical.ts";
 import { isUuid } from "../../_shared/crossfade/serve/claims.ts";
-import { idempotentId } from "../../_shared/crossfade/serve/identity.ts";
-import { isHeldByV1, mayWriteV2 } from "../store/lossless.ts";
-import { type Attempt, serve, type ServeOptions } from "../serving.ts";
-import { compareTables } from "../store/shadow.ts";
-import { type Anchor, anchorOf, type MessageStore, StoreError } from "../store/store.ts";
+import { newId } from "../../_shared/crossfade/serve/identity.ts";
+import { lostInV1 } from "../../_shared/crossfade/serve/lossless.ts";
+import { mayWriteV2 } from "../adapters/feature_flags.ts";
+import { type Attempt, serve, type ServeOptions } from "../../_shared/crossfade/serve/fallback.ts";
+import { compareTables } from "../../_shared/crossfade/serve/shadow.ts";
+import { StoreError } from "../../_shared/crossfade/http/store_error.ts";
+import { type Anchor, anchorOf, type MessageStore } from "../store/store.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { invalid, readNewFields } from "../formats/format.ts";
 import { FORMATS, found, missing, type Tools, toWire } from "./tools.ts";
@@ -36,11 +38,11 @@ export async function createMessage(call: Call, tools: Tools): Promise<Answer> {
 }
 
 /** Returns whether a new message for backend 1 has parts that only V2 can hold, and may go there. */
-function needsV2(call: Call, { pair, converter }: Tools, message: Message): boolean {
-  if (call.body.version !== 2 || call.choice.backend !== 1 || !mayWriteV2(call, pair)) return false;
+function needsV2(call: Call, { converter }: Tools, message: Message): boolean {
+  if (call.body.version !== 2 || call.choice.backend !== 1 || !mayWriteV2(call)) return false;
   const shown = convertRequest(converter, message, { from: 2, to: 1 });
   const fields = V2.editable.filter((name) => message[name] !== undefined);
-  return !isHeldByV1(converter, message, { shown, fields });
+  return lostInV1(converter, message, { shown, fields }).length > 0;
 }
 
 export interface StoreMessageOptions {
@@ -56,11 +58,7 @@ export function storeMessage(
   message: Message,
   { version, first }: StoreMessageOptions,
 ) {
-  const options: ServeOptions = {
-    pair: tools.pair,
-    kind: "create",
-    ...(first === undefined ? {} : { first }),
-  };
+  const options: ServeOptions = { kind: "create", ...(first === undefined ? {} : { first }) };
   return serve(call, options, async (attempt) => {
     const { backend } = attempt;
     const converted = convertRequest(tools.converter, message, { from: version, to: backend });
@@ -86,11 +84,7 @@ export function storeMessages(
   messages: readonly Message[],
   { version, first }: StoreMessageOptions,
 ) {
-  const options: ServeOptions = {
-    pair: tools.pair,
-    kind: "create",
-    ...(first === undefined ? {} : { first }),
-  };
+  const options: ServeOptions = { kind: "create", ...(first === undefined ? {} : { first }) };
   return serve(call, options, async (attempt): Promise<StoredMessage> => {
     const { backend } = attempt;
     const rows = messages.map((message) => {
@@ -166,17 +160,25 @@ export async function listMessages(call: Call, tools: Tools): Promise<Answer> {
   if (!isUuid(chatId)) throw badQuery("chat_id", "is not an id");
   if (after !== null && !isUuid(after)) throw badQuery("after", "is not the id of a message");
   const limit = readLimit(query.get("limit"));
-  const { value: rows, ...served } = await serve(
-    call,
-    { pair: tools.pair, kind: "read" },
-    async ({ backend }) => {
-      const anchor = after === null ? undefined : await findAnchor(tools.store, backend, after);
-      const page = { chatId, limit, ...(anchor === undefined ? {} : { after: anchor }) };
-      return await tools.store.list(backend, page);
-    },
-  );
-  const messages = rows.map((row) => toWire(call, tools, row, served.backend));
-  return { status: 200, body: { messages }, ...served, shadow: () => compareTables(tools, rows) };
+  const { value, ...served } = await serve(call, { kind: "read" }, async ({ backend }) => {
+    const anchor = after === null ? undefined : await findAnchor(tools.store, backend, after);
+    const page = { chatId, limit, ...(anchor === undefined ? {} : { after: anchor }) };
+    const rows = await tools.store.list(backend, page);
+    // Shown in here: a row that cannot be converted is served from the other table.
+    return { rows, messages: rows.map((row) => toWire(call, tools, row, backend)) };
+  });
+  const { rows, messages } = value;
+  const shadow = () => compareMessages(tools, rows);
+  return { status: 200, body: { messages }, ...served, shadow };
+}
+
+function compareMessages({ pair, store, converter }: Tools, rows: readonly Message[]) {
+  return compareTables({
+    pair,
+    toV1: (row) => convertRequest(converter, row, { from: 2, to: 1 }),
+    keyOf: (row) => String(row.id),
+    read: (version, some) => store.getMany(version, some.map((row) => String(row.id))),
+  }, rows);
 }
 
 async function findAnchor(store: MessageStore, backend: Version, id: string): Promise<Anchor> {
@@ -185,14 +187,13 @@ async function findAnchor(store: MessageStore, backend: Version, id: string): Pr
 
 /** `GET /messages/{id}` */
 export async function getMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
-  const { value: row, ...served } = await serve(
-    call,
-    { pair: tools.pair, kind: "read" },
-    ({ backend }) => found(tools.store.get(backend, id), id),
-  );
-  const body = toWire(call, tools, row, served.backend);
+  const { value, ...served } = await serve(call, { kind: "read" }, async ({ backend }) => {
+    const row = await found(tools.store.get(backend, id), id);
+    return { row, body: toWire(call, tools, row, backend) };
+  });
+  const { row, body } = value;
   if (served.fellBack?.missing === true) migrateOnRead(call, tools, row);
-  return { status: 200, body, ...served, shadow: () => compareTables(tools, [row]) };
+  return { status: 200, body, ...served, shadow: () => compareMessages(tools, [row]) };
 }
 
 /**
@@ -201,8 +202,8 @@ export async function getMessage(call: Call, tools: Tools, id: string): Promise<
  * By the database, under the lock of the V1 row: a copy of what was read here could bring back a
  * message deleted meanwhile.
  */
-function migrateOnRead(call: Call, { store, pair, background, log }: Tools, row: Message): void {
-  if (!mayWriteV2(call, pair) || !isKept(call.view, "auto_migrate_messages", call.context)) return;
+function migrateOnRead(call: Call, { store, background, log }: Tools, row: Message): void {
+  if (!mayWriteV2(call) || !isKept(call.view, "auto_migrate_messages", call.context)) return;
   background(
     store.copy(String(row.id)).catch((error: unknown) =>
       log("Cannot migrate a message on read", error)
@@ -214,7 +215,7 @@ function migrateOnRead(call: Call, { store, pair, background, log }: Tools, row:
 export async function deleteMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
   const { value: _, ...served } = await serve(
     call,
-    { pair: tools.pair, kind: "change" },
+    { kind: "change" },
     async (attempt) => {
       if (!await tools.store.remove(attempt.backend, id)) throw missing(id);
       attempt.wrote = true;
@@ -234,22 +235,6 @@ function readLimit(text: string | null): number {
     throw badQuery("limit", `is not a number from 1 to ${LARGEST_PAGE}`);
   }
   return limit;
-}
-
-/** Returns the new message's id: the idempotency key's, the client's, or a fresh one. */
-export async function newId(call: Call): Promise<string> {
-  const key = call.request.headers.get("x-idempotency-key");
-  if (key !== null) {
-    if (key === "" || key.length > 255) {
-      const detail = "X-Idempotency-Key is empty or longer than 255 characters";
-      throw new Problem("invalid-body", { status: 400, detail });
-    }
-    return await idempotentId(call.caller.userId, key);
-  }
-  const { id } = call.body.value;
-  if (id === undefined || id === null) return crypto.randomUUID();
-  if (!isUuid(id)) throw invalid(`Field "id" is not an id`);
-  return id.toLowerCase();
 }
 
 /** Leaves out what the database fills in by itself when it is absent. */

@@ -10,7 +10,7 @@ import { LEVELS } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { RollbackManager } from "../adapters/compatibility_layer.ts";
 import { healthReport } from "../adapters/rollback_procedures.ts";
-import { StoreError } from "../store/store.ts";
+import { StoreError } from "../../_shared/crossfade/http/store_error.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { invalid } from "../formats/format.ts";
 import type { Tools } from "./tools.ts";

@@ -11,13 +11,13 @@ import { isUuid } from "../../_shared/crossfade/serve/claims.ts";
 import { type Conversation, converse, type Step } from "../features/conversation.ts";
 import { newestFitting, pairUp, readTurn } from "../features/history.ts";
 import type { Model, Turn } from "../model/model.ts";
-import { serve } from "../serving.ts";
+import { serve } from "../../_shared/crossfade/serve/fallback.ts";
 import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
-import { idempotentId } from "../../_shared/crossfade/serve/identity.ts";
+import { idempotentId, newId } from "../../_shared/crossfade/serve/identity.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { wantsStream } from "../adapters/stream_adapter.ts";
 import { invalid } from "../formats/format.ts";
-import { newId, storeMessages } from "./messages.ts";
+import { storeMessages } from "./messages.ts";
 import { type Tools, toWire } from "./tools.ts";
 
 const LONGEST_HISTORY = 50;
@@ -57,7 +57,7 @@ async function prepare(call: Call, tools: Tools): Promise<Prepared> {
   const repeated = call.request.headers.has("x-idempotency-key") || call.body.value.id != null;
   const { value, ...read } = await serve(
     call,
-    { pair: tools.pair, kind: "read" },
+    { kind: "read" },
     async ({ backend }) => {
       const [rows, existing] = await Promise.all([
         tools.store.list(backend, { chatId, limit: LONGEST_HISTORY, newest: true }),

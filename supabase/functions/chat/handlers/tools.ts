@@ -8,7 +8,7 @@ import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { type Converter, convertResponse } from "../adapters/api_version_router.ts";
 import type { FeatureStore } from "../store/feature_store.ts";
-import type { OperatorRpc } from "../operator_rpc.ts";
+import type { OperatorRpc } from "../../_shared/crossfade/serve/operator_rpc.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { Call, Message } from "../types.ts";
 import type { Format } from "../formats/format.ts";

@@ -1,12 +1,13 @@
 /**
- * The store and the flags database over supabase-js.
+ * The store over supabase-js.
  *
  * @module
  */
 
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import type { FlagsDatabase } from "../../_shared/crossfade/flags/flags_client.ts";
+import { RpcDatabase } from "../../_shared/crossfade/flags/rpc_database.ts";
+import { readError, StoreError } from "../../_shared/crossfade/http/store_error.ts";
 import { isRow } from "../../_shared/crossfade/flags/snapshot.ts";
 import {
   type Anchor,
@@ -14,7 +15,6 @@ import {
   type MessageStore,
   type OpenStore,
   SEQUENCE_COLUMN,
-  StoreError,
   type Update,
 } from "./store.ts";
 import type { Caller, Message } from "../types.ts";
@@ -31,17 +31,10 @@ export interface SupabaseOptions {
   readonly onVersion?: (version: unknown) => void;
 }
 
-/** Makes a client that holds no session: one per key and isolate, tokens travel per request. */
-function makeClient(url: string, key: string, schema: "public" | "crossfade"): SupabaseClient {
-  const options = { accessToken: () => Promise.resolve(null), db: { schema } };
-  // The library's types tie the client to its schema's name; here tables are addressed as text.
-  return createClient(url, key, options) as unknown as SupabaseClient;
-}
-
 /** Opens stores that share one client; the caller's token goes onto each query. */
 export function supabaseStore(options: SupabaseOptions): OpenStore {
   const open = openCaller(options);
-  const service = new ServiceRpc("public", options);
+  const service = new RpcDatabase({ ...options, schema: "public" });
   return (caller) => new SupabaseStore(open(caller), service);
 }
 
@@ -54,7 +47,9 @@ export interface CallerClient {
 
 /** Returns a function that gives each caller a client; they all share one. */
 export function openCaller(options: SupabaseOptions): (caller: Caller) => CallerClient {
-  const client = makeClient(options.url, options.publishableKey, "public");
+  // It holds no session: one client per isolate, tokens travel per request.
+  const accessToken = (): Promise<null> => Promise.resolve(null);
+  const client = createClient(options.url, options.publishableKey, { accessToken });
   return (caller) => ({
     userId: caller.userId,
     run: (build) => runQuery(build(client), caller, options),
@@ -95,9 +90,9 @@ interface QueryResult {
 
 class SupabaseStore implements MessageStore {
   readonly #caller: CallerClient;
-  readonly #service: ServiceRpc;
+  readonly #service: RpcDatabase;
 
-  constructor(caller: CallerClient, service: ServiceRpc) {
+  constructor(caller: CallerClient, service: RpcDatabase) {
     this.#caller = caller;
     this.#service = service;
   }
@@ -185,82 +180,4 @@ function later(after: Anchor, sequence: string): string {
       `and(${at},${sequence}.eq.${after.sequence},${id})`,
     ];
   return [`created_at.gt."${after.created_at}"`, ...ties].join(",");
-}
-
-/** Classifies an error of postgrest-js by its codes, never by its text. */
-export function readError(error: unknown, status: number, timedOut = false): StoreError {
-  const row = isRow(error) ? error : {};
-  const sqlstate = typeof row.code === "string" ? row.code : "";
-  const detail = parseDetail(row.details);
-  const code = typeof detail.code === "string" ? detail.code : sqlstate;
-  const version = detail.flags_version;
-  const message = typeof row.message === "string" ? row.message : "The database did not answer";
-  return new StoreError(message, {
-    // postgrest-js reports a failed fetch with status 0; a proxy's page has no SQLSTATE.
-    refused: status >= 400 && /^([0-9A-Z]{5}|PGRST\d+)$/.test(sqlstate),
-    status,
-    timedOut,
-    code,
-    ...(typeof version === "number" ? { flagsVersion: version } : {}),
-    cause: error,
-  });
-}
-
-function parseDetail(details: unknown): Readonly<Record<string, unknown>> {
-  if (isRow(details)) return details;
-  if (typeof details !== "string" || !details.startsWith("{")) return {};
-  try {
-    const value: unknown = JSON.parse(details);
-    return isRow(value) ? value : {};
-  } catch {
-    return {};
-  }
-}
-
-/** Calls functions of one schema with the secret key; they are closed to users. */
-class ServiceRpc {
-  readonly client: SupabaseClient;
-
-  readonly #timeoutMs: number;
-
-  constructor(
-    schema: "public" | "crossfade",
-    options: Pick<SupabaseOptions, "url" | "secretKey" | "timeoutMs">,
-  ) {
-    this.client = makeClient(options.url, options.secretKey, schema);
-    this.#timeoutMs = options.timeoutMs ?? 10_000;
-  }
-
-  /**
-   * Calls one function and returns its answer.
-   *
-   * @param signal ends the wait; without one it ends after the time limit of all calls
-   * @throws {StoreError}
-   */
-  async call(name: string, parameters: Message, signal?: AbortSignal): Promise<unknown> {
-    const query = this.client.rpc(name, parameters) as unknown as Query;
-    const limit = signal ?? AbortSignal.timeout(this.#timeoutMs);
-    const { data, error, status } = await query.abortSignal(limit).retry(false);
-    if (error !== null) throw readError(error, status);
-    return data;
-  }
-}
-
-/** Calls functions of schema `crossfade`. */
-export class CrossfadeRpc extends ServiceRpc implements FlagsDatabase {
-  constructor(options: Pick<SupabaseOptions, "url" | "secretKey" | "timeoutMs">) {
-    super("crossfade", options);
-  }
-
-  readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown> {
-    return this.call("read_flags", { known_version: knownVersion }, signal);
-  }
-
-  recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
-    return this.call("record_requests", { batch }, signal);
-  }
-
-  recordExposures(batch: readonly unknown[], signal: AbortSignal): Promise<unknown> {
-    return this.call("record_exposures", { batch }, signal);
-  }
 }

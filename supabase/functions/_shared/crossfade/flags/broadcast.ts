@@ -27,7 +27,7 @@ export interface BroadcastClient {
 
 export interface ListenOptions {
   readonly client: BroadcastClient;
-  readonly flags: Pick<FlagsClient, "noteVersion" | "refreshNow">;
+  readonly flags: Pick<FlagsClient, "announce" | "refreshNow">;
   /** Wait before a closed channel is joined again. @defaultValue 5000 */
   readonly rejoinMs?: number;
   readonly log?: (message: string, error: unknown) => void;
@@ -49,8 +49,8 @@ export function listen({ client, flags, rejoinMs = 5_000, log }: ListenOptions):
 
   const onMessage = (message: unknown): void => {
     const payload = isRow(message) && isRow(message.payload) ? message.payload : {};
-    if (typeof payload.flags_version === "number") flags.noteVersion(payload.flags_version);
-    else flags.refreshNow();
+    const { flags_version: version } = payload;
+    flags.announce(typeof version === "number" ? version : undefined);
   };
   const leave = (): void => {
     const channel = current;

@@ -16,18 +16,50 @@ export interface BackendChoice {
   readonly bucket?: number;
   readonly threshold?: number;
   readonly flags_version: number;
+  /**
+   * Set when backend 1 is chosen without knowing that it is no archive by now: new rows may be
+   * offered to it, because an archive refuses them, and everything else must not be answered.
+   */
+  readonly unsure?: true;
 }
 
 /**
  * Chooses the backend that serves a request.
  *
- * A pair that the snapshot does not know is served from backend 1, as before crossfade came.
+ * A pair that the database does not know is served from backend 1, as before crossfade came.
  */
 export function chooseBackend(
   snapshot: Snapshot,
   name: string,
   context: Context,
   options: Options = {},
+): BackendChoice {
+  const choice = choose(snapshot, name, context, options);
+  if (choice.backend === 2 || !mayBeArchive(snapshot, name, options)) return choice;
+  return { ...choice, unsure: true };
+}
+
+/**
+ * Whether V1 may be an archive by now.
+ *
+ * Before it becomes one backend 2 has served everybody for `stage_bake_s`: a copy that is younger than
+ * that and says otherwise is enough to know.
+ */
+function mayBeArchive(snapshot: Snapshot, name: string, options: Options): boolean {
+  if (snapshot.origin !== "database") return true;
+  if (options.stale !== true) return false;
+  const pair = snapshot.pairs.get(name);
+  if (pair === undefined) return false;
+  if (pair.stage === "rampdown" || pair.cohort.threshold >= 100_000) return true;
+  const bakeMs = Number(snapshot.settings.get("stage_bake_s") ?? 0) * 1_000;
+  return !((options.ageMs?.() ?? Infinity) < bakeMs);
+}
+
+function choose(
+  snapshot: Snapshot,
+  name: string,
+  context: Context,
+  options: Options,
 ): BackendChoice {
   const flags_version = snapshot.version;
   const pair = snapshot.pairs.get(name);

@@ -9,13 +9,13 @@
  * 3. Past the hard age: the variables of flags; then the old copy with reason STALE, in which what
  *    can be killed is off.
  * 4. Never read: the variables; then the bundled snapshot with reason STALE, in which what can be
- *    killed is off and V1 serves unless the pair was complete; then everything off and V1.
+ *    killed is off; then everything off. V2 serves whom the variables let in, or a pair that was
+ *    complete. Anybody else's backend is not known, and what only a known one may answer is refused.
  *
  * @module
  */
 
 import { isOver } from "./choose_backend.ts";
-import { ENVIRONMENT_FLAGS, FLAGS, KILL_SWITCHES } from "../contract.ts";
 import {
   buildSnapshot,
   type Flag,
@@ -43,6 +43,17 @@ export interface Bootstrap {
   readonly warnings: readonly string[];
 }
 
+/** The flags of one pair that variables may set. Without them only switches and the bundle count. */
+export interface OwnFlags {
+  readonly pair: string;
+  /** Flag that lets backend 2 serve, and the variable that sets it. */
+  readonly gate: { readonly flag: string; readonly variable: string };
+  /** Flags and the kill switches that stop them. */
+  readonly flags: Readonly<Record<string, readonly string[]>>;
+  /** Variables: the flag each one sets, and whether `true` switches it on or off. */
+  readonly variables: Readonly<Record<string, readonly [string, "on" | "off"]>>;
+}
+
 const NOTHING_SET: Readonly<Record<string, string>> = {};
 
 /** Returns whether a variable's text means true. */
@@ -51,26 +62,27 @@ export function isTrue(value: string | undefined): boolean {
 }
 
 /**
- * Reads the bootstrap values for one pair.
+ * Reads the bootstrap values.
  *
- * Without a variable and a bundled snapshot every flag is off and V1 serves. With
- * USE_ADVANCED_MESSAGES true, the cohort of ROLLOUT_PERCENTAGE, ENABLED_USER_IDS and
+ * Without a variable and a bundled snapshot every flag is off and nobody knows where a pair stands.
+ * With the variable of the gate true, the cohort of ROLLOUT_PERCENTAGE, ENABLED_USER_IDS and
  * ENABLED_AGENT_IDS is served from V2 until the database says otherwise. What cannot be read counts
  * as not set and is told: a typing mistake in a secret must not keep the function from starting.
  *
  * @param environment all variables: KILL_SWITCH_* names are not known beforehand
+ * @param own flags that variables may set
  * @param bundled what `crossfade flags bundle` wrote; an empty object means none
  */
 export function readBootstrap(
   environment: Readonly<Record<string, string>> = NOTHING_SET,
-  pair = "chat_messages",
+  own?: OwnFlags,
   bundled: unknown = {},
 ): Bootstrap {
   const read: ReadVariable = (name) => environment[name];
-  const flags = Object.entries(ENVIRONMENT_FLAGS).flatMap(([variable, [name, sense]]) => {
+  const flags = Object.entries(own?.variables ?? {}).flatMap(([variable, [name, sense]]) => {
     const value = read(variable);
     if (value === undefined || value.trim() === "") return [];
-    return [bootstrapFlag(name, isTrue(value) === (sense === "on"))];
+    return [bootstrapFlag(own, name, isTrue(value) === (sense === "on"))];
   });
   const engaged = Object.keys(environment)
     .filter((name) => name.startsWith("KILL_SWITCH_") && isTrue(environment[name]))
@@ -78,7 +90,7 @@ export function readBootstrap(
   const percentage = readPercentage(read("ROLLOUT_PERCENTAGE"));
   const warnings = percentage === undefined ? ["ROLLOUT_PERCENTAGE is not a percentage"] : [];
   const old = readBundled(bundled, warnings);
-  const off = Object.keys(FLAGS).map((name) => bootstrapFlag(name, false));
+  const off = Object.keys(own?.flags ?? {}).map((name) => bootstrapFlag(own, name, false));
   const snapshot = buildSnapshot({
     version: 0,
     origin: "environment",
@@ -86,8 +98,8 @@ export function readBootstrap(
     flags: [...off, ...staleRows(old?.flags), ...flags],
     killSwitches: engageSwitches(old?.killSwitches.values() ?? [], engaged),
     pairs: [
-      bootstrapPair(read, pair, percentage ?? 0),
-      ...staleRows(old?.pairs).filter((row) => isOver(row.stage) || !sets(read, row, pair)),
+      ...own === undefined ? [] : [bootstrapPair(read, own, percentage ?? 0)],
+      ...staleRows(old?.pairs).filter((row) => isOver(row.stage) || !sets(read, row, own)),
     ],
     settings: old?.settings ?? new Map(),
   });
@@ -113,8 +125,9 @@ function staleRows<T extends object>(rows: ReadonlyMap<string, T> | undefined): 
 }
 
 /** Returns whether variables say where a pair stands. */
-function sets(read: ReadVariable, row: Pair, pair: string): boolean {
-  return row.name === pair && (read("USE_ADVANCED_MESSAGES") ?? "").trim() !== "";
+function sets(read: ReadVariable, row: Pair, own: OwnFlags | undefined): boolean {
+  return own !== undefined && row.name === own.pair &&
+    (read(own.gate.variable) ?? "").trim() !== "";
 }
 
 /** Returns the rows with the named switches engaged; a switch that no row knows is added. */
@@ -124,11 +137,12 @@ export function engageSwitches(
 ): KillSwitchState[] {
   const byName = new Map([...rows].map((row) => [row.name, row]));
   for (const name of engaged) {
-    const known = KILL_SWITCHES[name];
+    const isEmergency = name === "emergency_rollback";
     const row = byName.get(name) ?? {
       name,
-      fences: known?.fences ?? false,
-      overridesAll: known?.overrides_all ?? false,
+      // The two kinds that the engine makes; the others are the owner's and stop flags only.
+      fences: isEmergency || name.startsWith("disable_v2_"),
+      overridesAll: isEmergency,
       pair: null,
     };
     // An environment variable stops every pair, also where the row names one.
@@ -137,8 +151,9 @@ export function engageSwitches(
   return [...byName.values()];
 }
 
-function bootstrapFlag(name: string, enabled: boolean): Flag {
-  return parseFlag({ name, enabled, default_value: enabled, killed_by: [...FLAGS[name] ?? []] });
+function bootstrapFlag(own: OwnFlags | undefined, name: string, enabled: boolean): Flag {
+  const killed_by = [...own?.flags[name] ?? []];
+  return parseFlag({ name, enabled, default_value: enabled, killed_by });
 }
 
 /** Returns the percentage, or `undefined` if it is not one with at most three decimals. */
@@ -149,11 +164,15 @@ function readPercentage(value: string | undefined): number | undefined {
   return number <= 100 ? number : undefined;
 }
 
-function bootstrapPair(read: ReadVariable, name: string, percentage: number): Pair {
+function bootstrapPair(
+  read: ReadVariable,
+  { pair, gate }: OwnFlags,
+  percentage: number,
+): Pair {
   return parsePair({
-    name,
-    stage: isTrue(read("USE_ADVANCED_MESSAGES")) ? "live" : "off",
-    gate_flag: "use_advanced_messages",
+    name: pair,
+    stage: isTrue(read(gate.variable)) ? "live" : "off",
+    gate_flag: gate.flag,
     cohort: {
       percentage,
       enabled_user_ids: list(read("ENABLED_USER_IDS")),

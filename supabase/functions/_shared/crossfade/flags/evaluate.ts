@@ -33,6 +33,8 @@ export interface Tally {
 export interface Options {
   /** True when the snapshot is older than its hard age. */
   readonly stale?: boolean;
+  /** Age of the snapshot now. @defaultValue without end */
+  readonly ageMs?: () => number;
   readonly tally?: Tally | undefined;
 }
 

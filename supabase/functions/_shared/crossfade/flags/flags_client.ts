@@ -1,9 +1,10 @@
 /**
  * The copy of flags that one isolate decides with.
  *
- * Requests read an immutable snapshot and never wait for the database, except the first one and
- * those after the hard age, which wait a bounded time. The database enforces what must not be missed
- * (the fence), so an old copy costs a fallback and never a wrong write.
+ * Requests read an immutable snapshot and never wait for the database, except the first ones and
+ * those after the hard age, which wait a bounded time. A read goes on when nobody waits any more, and
+ * its late answer is kept. The database enforces what must not be missed (the fence), so an old copy
+ * costs a fallback and never a wrong write.
  *
  * @module
  */
@@ -47,8 +48,12 @@ export interface FlagsOptions {
    * @defaultValue setting `flags_hard_age_ms` of the copy, else 60000
    */
   readonly hardAgeMs?: number;
-  /** Longest wait for one read. @defaultValue 500 */
+  /** Longest time of one read. @defaultValue 10000 */
   readonly readTimeoutMs?: number;
+  /** Longest wait of a request for the first read. @defaultValue 5000 */
+  readonly firstWaitMs?: number;
+  /** Longest wait of a request for a later read. @defaultValue 500 */
+  readonly waitMs?: number;
   /** Counts what views answer, through `recordExposures`. @defaultValue true */
   readonly captureExposures?: boolean;
   /** Keeps the isolate alive for work behind a request, as EdgeRuntime.waitUntil does. */
@@ -65,7 +70,10 @@ interface Ages {
   readonly hard: number;
 }
 
-const RETRY_FIRST_MS = 250;
+/** At most one read a second, whatever the reason and the traffic. */
+const READ_EVERY_MS = 1_000;
+/** What an operator announces is read at once, however recently something else was read. */
+const ANNOUNCED_EVERY_MS = 100;
 const DEFAULT_AGES: Ages = { soft: 5_000, hard: 60_000 };
 
 export class FlagsClient {
@@ -80,24 +88,30 @@ export class FlagsClient {
   #readAt = 0;
   #ages = DEFAULT_AGES;
   #flight: Promise<void> | undefined;
+  #startedAt = -Infinity;
   /** Somebody said that something changed, and no read has begun since. */
   #hinted = false;
   #wanted = 0;
+  #wantedAt = 0;
   #conflicts = 0;
   #failures = 0;
-  #retryAt = 0;
+  /** When the next read may begin, whoever asks for it. */
+  #nextAt = -Infinity;
+  #cancelLater: (() => void) | undefined;
 
   constructor(options: FlagsOptions) {
     this.#options = {
       clock: systemClock,
-      readTimeoutMs: 500,
+      readTimeoutMs: 10_000,
+      firstWaitMs: 5_000,
+      waitMs: 500,
       captureExposures: true,
       background: (work) => void work.catch(() => {}),
       log: (message, error) => console.error(message, error),
       ...options,
     };
     this.exposures = makeRecorder(this.#options, (version) => this.noteVersion(version));
-    this.#view = makeView(options.bootstrap.snapshot, { stale: false, tally: this.exposures });
+    this.#view = this.#makeView(options.bootstrap.snapshot, false);
     this.#staleView = this.#view;
     this.killSwitches = new KillSwitch(this.#options.log);
     this.killSwitches.update(options.bootstrap.snapshot);
@@ -106,19 +120,16 @@ export class FlagsClient {
 
   /**
    * Returns the flags to decide with: at once while the copy is younger than its hard age,
-   * otherwise a promise that waits for one bounded read.
+   * otherwise a promise that waits a bounded time for one read.
    */
   view(): View | Promise<View> {
-    if (this.#snapshot === undefined) {
-      return this.#mayRead() ? this.#refresh().then(() => this.peek()) : this.#view;
-    }
-    const age = this.#options.clock.now() - this.#readAt;
+    const { clock, firstWaitMs, waitMs } = this.#options;
+    if (this.#snapshot === undefined) return this.#await(firstWaitMs);
+    const age = clock.now() - this.#readAt;
     if (age < this.#ages.soft && !this.#hinted) return this.#view;
-    if (age < this.#ages.hard) {
-      if (this.#mayRead()) this.#options.background(this.#refresh());
-      return this.#view;
-    }
-    return this.#mayRead() ? this.#refresh().then(() => this.peek()) : this.#staleView;
+    if (age >= this.#ages.hard) return this.#await(waitMs);
+    this.#start(this.#nextAt);
+    return this.#view;
   }
 
   /** Returns the flags without reading anything: for code behind a response. */
@@ -160,50 +171,82 @@ export class FlagsClient {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Takes a version seen on any answer: a newer one starts a read behind the request. */
+  /** Takes a version seen on any answer: a newer one is a hint. */
   noteVersion(version: unknown): void {
-    const number = typeof version === "string" && version !== "" ? Number(version) : version;
-    if (typeof number !== "number" || !Number.isSafeInteger(number)) return;
-    if (number <= this.version || number <= this.#wanted) return;
-    this.#wanted = number;
-    this.refreshNow();
+    if (this.#want(version)) this.hint();
   }
 
-  /** Reads again, because somebody said that something changed. */
+  /** Takes what a message says: an operator has changed something, so it is read at once. */
+  announce(version?: unknown): void {
+    if (version === undefined || this.#want(version)) this.refreshNow();
+  }
+
+  /** Somebody noticed that something may have changed: read as soon as the back-off allows it. */
+  hint(): void {
+    this.#hinted = true;
+    this.#start(this.#nextAt);
+  }
+
+  /** Reads at once: when an isolate begins, and when a change is announced. */
   refreshNow(): void {
     // A read in flight may have begun before the change was committed, and one that fails must be
     // made up for: so the hint stays until a read that began after it has succeeded.
     this.#hinted = true;
-    this.#options.background(this.#refresh());
+    const at = this.#failures > 0 ? this.#nextAt : this.#startedAt + ANNOUNCED_EVERY_MS;
+    if (this.#start(at)) return;
+    // Nobody may ask for a long time, and what is announced should not wait for that.
+    const { clock } = this.#options;
+    this.#cancelLater ??= clock.after(Math.max(at - clock.now(), ANNOUNCED_EVERY_MS), () => {
+      this.#cancelLater = undefined;
+      if (this.#hinted) this.refreshNow();
+    });
   }
 
-  #mayRead(): boolean {
-    return this.#flight !== undefined || this.#options.clock.now() >= this.#retryAt;
+  /** Keeps a version in mind that is newer than all that is known. */
+  #want(version: unknown): boolean {
+    const number = typeof version === "string" && version !== "" ? Number(version) : version;
+    if (typeof number !== "number" || !Number.isSafeInteger(number)) return false;
+    if (number <= this.version || number <= this.#wanted) return false;
+    this.#wanted = number;
+    this.#wantedAt = this.#options.clock.now();
+    return true;
   }
 
-  /** Starts a read or joins the one in flight. Never rejects. */
-  #refresh(): Promise<void> {
-    this.#flight ??= this.#read();
-    return this.#flight;
+  /** Starts a read unless it is too early or one runs; returns whether a new one was started. */
+  #start(earliest: number): boolean {
+    if (this.#flight !== undefined || this.#options.clock.now() < earliest) return false;
+    this.#flight = this.#read();
+    // An isolate is kept alive for an answer that comes after the request that wanted it.
+    this.#options.background(this.#flight);
+    return true;
+  }
+
+  /** Waits for the read in flight, at most `ms` from its beginning on. */
+  #await(ms: number): View | Promise<View> {
+    this.#start(this.#nextAt);
+    const { clock } = this.#options;
+    const left = this.#startedAt + ms - clock.now();
+    if (this.#flight === undefined || left <= 0) return this.peek();
+    let cancel = (): void => {};
+    const limit = new Promise<void>((resolve) => cancel = clock.after(left, resolve));
+    return Promise.race([this.#flight, limit]).then(() => {
+      cancel();
+      return this.peek();
+    });
   }
 
   async #read(): Promise<void> {
+    const { clock } = this.#options;
+    this.#hinted = false;
+    this.#startedAt = clock.now();
+    this.#nextAt = this.#startedAt + READ_EVERY_MS;
     try {
-      // Ends: a further round needs a hint that came during the last one, or is the only one made
-      // for a version that stays out of reach (a lagging replica), which must not spin.
-      for (let chased = false;; chased ||= !this.#hinted) {
-        this.#hinted = false;
-        const startedAt = this.#options.clock.now();
-        this.#accept(await this.#bounded(), startedAt);
-        if (this.#hinted) continue;
-        if (this.version >= this.#wanted) break;
-        if (chased) throw new Conflict(this.#wanted, this.version);
-      }
+      this.#accept(await this.#bounded(), this.#startedAt);
+      if (this.version < this.#wanted) throw new Conflict(this.#wanted, this.version);
+      this.#failures = 0;
     } catch (error) {
       this.#fail(error);
     } finally {
-      this.#wanted = 0;
-      // In this very turn: a hint that came between the last look and this line would be lost.
       this.#flight = undefined;
     }
   }
@@ -244,8 +287,8 @@ export class FlagsClient {
     }
     // Counted from before the read: a change committed while it ran is not younger than that.
     this.#readAt = startedAt;
-    this.#failures = 0;
-    this.#retryAt = 0;
+    // A version that nobody has given for so long was of a database that is no more.
+    if (startedAt - this.#wantedAt >= this.#ages.hard) this.#wanted = 0;
   }
 
   #replace(read: Snapshot): void {
@@ -265,8 +308,8 @@ export class FlagsClient {
     });
     const before = this.#view.snapshot;
     this.#snapshot = snapshot;
-    this.#view = makeView(snapshot, { stale: false, tally: this.exposures });
-    this.#staleView = makeView(old, { stale: true, tally: this.exposures });
+    this.#view = this.#makeView(snapshot, false);
+    this.#staleView = this.#makeView(old, true);
     this.#ages = agesOf(this.#options, snapshot);
     this.killSwitches.update(snapshot);
     for (const listener of [...this.#listeners]) {
@@ -279,11 +322,16 @@ export class FlagsClient {
     }
   }
 
+  #makeView(snapshot: Snapshot, stale: boolean): View {
+    const ageMs = (): number => this.#options.clock.now() - this.#readAt;
+    return makeView(snapshot, { stale, ageMs, tally: this.exposures });
+  }
+
   #fail(error: unknown): void {
     const { clock, log } = this.#options;
-    const wait = Math.min(RETRY_FIRST_MS * 2 ** Math.min(this.#failures, 10), this.#ages.soft);
+    const wait = Math.min(READ_EVERY_MS * 2 ** Math.min(this.#failures, 10), this.#ages.soft);
     this.#failures += 1;
-    this.#retryAt = clock.now() + wait;
+    this.#nextAt = Math.max(this.#nextAt, clock.now() + wait);
     if (error instanceof Conflict) this.#conflicts += 1;
     // The copy stays; the next request after the wait tries again.
     this.#hinted = true;

@@ -11,11 +11,12 @@ import {
   type VersionSource,
 } from "../contract.ts";
 import { type Occurrence, Problem, problemBody } from "./errors.ts";
+import { parseOnlyExact } from "./exact_json.ts";
 import { SUPPORTED } from "../negotiation/versions.ts";
 
 const ALLOWED = REQUEST_HEADERS.join(", ");
 const EXPOSED = RESPONSE_HEADERS.join(", ");
-const METHODS = "GET, POST, PATCH, DELETE, OPTIONS";
+const METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 /** Announces the end of V1 on answers of that version. */
 export interface Deprecation {
@@ -120,31 +121,48 @@ export const DEFAULT_LIMITS: BodyLimits = { maxBytes: 2 * 1024 * 1024, maxDepth:
 /**
  * Reads a JSON body within limits.
  *
- * @throws {Problem} 413 too large, 400 not JSON or too deep, 422 what PostgreSQL cannot hold
+ * @throws {Problem} 415 an encoded body, 413 too large, 400 not UTF-8, not JSON or too deep, 422 what
+ * PostgreSQL cannot hold
  */
 export async function readJson(
   request: Request,
   limits: BodyLimits = DEFAULT_LIMITS,
 ): Promise<unknown> {
-  const text = await readText(request, limits.maxBytes);
+  refuseEncoding(request.headers.get("content-encoding"));
+  const bytes = await readBytes(request, limits.maxBytes);
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseOnlyExact(UTF8.decode(bytes), inexact);
   } catch (cause) {
-    throw new Problem("invalid-body", { status: 400, detail: "The body is not JSON", cause });
+    if (cause instanceof Problem) throw cause;
+    const what = cause instanceof SyntaxError ? "JSON" : "UTF-8";
+    const detail = `The body is not ${what}`;
+    throw new Problem("invalid-body", { status: 400, detail, cause });
   }
   checkValue(value, limits.maxDepth);
-  // JSON.parse rounds such numbers; the reviver below only runs when one may be there.
-  if (/[0-9]{16}/.test(text)) checkNumbers(text);
   return value;
 }
 
-async function readText(request: Request, maxBytes: number): Promise<string> {
+// Strict: a replacement character in the place of what was sent would be stored as if it were that.
+const UTF8 = new TextDecoder("utf-8", { fatal: true });
+
+function refuseEncoding(encoding: string | null): void {
+  if (encoding === null || /^\s*(identity)?\s*$/i.test(encoding)) return;
+  throw new Problem("unsupported-media-type", {
+    status: 415,
+    detail: `Content encoding "${encoding}" is not supported; send the body as it is`,
+    headers: { "Accept-Encoding": "identity" },
+  });
+}
+
+async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array> {
   const length = request.headers.get("content-length");
   // A declared length is enforced by the server, so a small one needs no counting.
-  if (length !== null && Number(length) <= maxBytes) return await request.text();
+  if (length !== null && Number(length) <= maxBytes) {
+    return new Uint8Array(await request.arrayBuffer());
+  }
   if (length !== null) throw tooLarge(maxBytes);
-  if (request.body === null) return "";
+  if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of request.body) {
@@ -152,7 +170,7 @@ async function readText(request: Request, maxBytes: number): Promise<string> {
     if (size > maxBytes) throw tooLarge(maxBytes);
     chunks.push(chunk);
   }
-  return await new Blob(chunks as BlobPart[]).text();
+  return new Uint8Array(await new Blob(chunks as BlobPart[]).arrayBuffer());
 }
 
 function tooLarge(maxBytes: number): Problem {
@@ -188,13 +206,7 @@ function unstorable(): Problem {
   return new Problem("invalid-message", { status: 422, detail });
 }
 
-function checkNumbers(text: string): void {
-  JSON.parse(text, (_key: string, value: unknown, context?: { source?: string }) => {
-    if (typeof value !== "number" || context?.source === undefined) return value;
-    if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
-      const detail = `The number ${context.source} cannot be kept exactly; send it as text`;
-      throw new Problem("invalid-message", { status: 422, detail });
-    }
-    return value;
-  });
+function inexact(source: string): Problem {
+  const detail = `The number ${source} cannot be kept exactly; send it as text`;
+  return new Problem("invalid-message", { status: 422, detail });
 }

@@ -4,12 +4,10 @@
  * @module
  */
 
-import type { Message } from "../../../chat/types.ts";
-
 /** One event with a JSON body. */
 export interface StreamEvent {
   readonly event: string;
-  readonly data: Message;
+  readonly data: Readonly<Record<string, unknown>>;
 }
 
 /** An event as it was read; the body may be no JSON. */

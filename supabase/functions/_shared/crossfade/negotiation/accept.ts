@@ -5,6 +5,7 @@
  */
 
 import type { Version } from "../contract.ts";
+import { type Element, readList, readWeight } from "./media.ts";
 import { isSupported, normaliseVersion, refuse, type Said } from "./versions.ts";
 
 /** One media range. */
@@ -16,6 +17,7 @@ export interface MediaRange {
   readonly version: number | undefined;
   readonly vendor: boolean;
   readonly quality: number;
+  readonly charset: string | undefined;
 }
 
 /** What an Accept header says. */
@@ -24,34 +26,31 @@ export interface Accepted {
   readonly answer: Said | undefined;
   /** Vendor types the client takes, by version: only they are echoed as the content type. */
   readonly vendorTypes: ReadonlyMap<Version, string>;
+  /** Versions that the client does not take (q=0). */
+  readonly excluded: ReadonlySet<Version>;
 }
 
-const OPEN: Accepted = { answer: undefined, vendorTypes: new Map() };
+const OPEN: Accepted = { answer: undefined, vendorTypes: new Map(), excluded: new Set() };
 
 /** Types whose answers this API can give; `text/event-stream` for streamed replies. */
 const OFFERED = new Set(["*/*", "application/*", "application/json", "text/event-stream"]);
 
-/** Reads one media range or content type. */
-export function readMediaRange(text: string, vendor: string): MediaRange {
-  const [type = "", ...parameters] = text.split(";").map((part) => part.trim());
-  const name = type.toLowerCase();
-  const own = vendorVersion(name, vendor);
-  let requested = own.version;
-  let quality = 1;
-  for (const parameter of parameters) {
-    const [key = "", value = ""] = parameter.split("=", 2).map((part) => part.trim());
-    const plain = value.replace(/^"(.*)"$/, "$1");
-    if (/^(version|v)$/i.test(key)) requested ??= plain;
-    else if (/^q$/i.test(key)) quality = Math.min(Math.max(Number(plain), 0), 1);
-  }
-  return {
-    type: name,
+/** Reads one media range or content type; `undefined` for what is none. */
+export function readMediaRange(element: Element | undefined, vendor: string) {
+  if (element === undefined) return undefined;
+  const { value, parameters } = element;
+  const type = value.toLowerCase();
+  const own = vendorVersion(type, vendor);
+  const requested = own.version ?? parameters.get("version") ?? parameters.get("v");
+  const range: MediaRange = {
+    type,
     requested,
     version: requested === undefined ? undefined : normaliseVersion(requested),
     vendor: own.vendor,
-    // A weight that is no number is treated as absent, as most servers do.
-    quality: Number.isNaN(quality) ? 1 : quality,
+    quality: readWeight(parameters.get("q")),
+    charset: parameters.get("charset"),
   };
+  return range;
 }
 
 function vendorVersion(name: string, vendor: string): { vendor: boolean; version?: string } {
@@ -63,16 +62,20 @@ function vendorVersion(name: string, vendor: string): { vendor: boolean; version
 }
 
 /** Returns whether a range can be answered with JSON (or a stream of it) of ours. */
-export function isOffered(range: MediaRange): boolean {
+function isOffered(range: MediaRange): boolean {
   return range.vendor || OFFERED.has(range.type);
 }
 
 /** Decides what an Accept header says about the version. */
 export function readAccept(header: string | null, vendor: string): Accepted {
   if (header === null || header === "*/*" || header === "application/json") return OPEN;
-  const ranges = header.split(",")
-    .map((part) => readMediaRange(part, vendor))
-    .filter((range) => range.quality > 0 && isOffered(range));
+  const all = readList(header)
+    .map((element) => readMediaRange(element, vendor))
+    .filter((range) => range !== undefined && isOffered(range)) as MediaRange[];
+  const ranges = all.filter((range) => range.quality > 0);
+  const excluded = new Set(
+    all.filter((range) => range.quality === 0).map((range) => range.version).filter(isSupported),
+  );
   const good = ranges.filter((range) =>
     range.requested === undefined || isSupported(range.version)
   );
@@ -82,17 +85,20 @@ export function readAccept(header: string | null, vendor: string): Accepted {
       vendorTypes.set(version, `application/vnd.${vendor}.v${version}+json`);
     }
   }
+  // A stream without a version leaves it to the JSON that is asked for beside it.
+  const telling = good.filter((range) =>
+    range.type !== "text/event-stream" || range.requested !== undefined
+  );
   // Quality first, then a version before none, then the highest version.
   const best =
-    good.toSorted((a, b) => b.quality - a.quality || (b.version ?? 0) - (a.version ?? 0))[0];
-  if (best !== undefined) {
-    const { version } = best;
-    return {
-      answer: isSupported(version) ? { source: "accept", version } : undefined,
-      vendorTypes,
-    };
-  }
-  return { answer: refusal(ranges), vendorTypes };
+    telling.toSorted((a, b) => b.quality - a.quality || (b.version ?? 0) - (a.version ?? 0))[0];
+  const version = best?.version;
+  const answer = isSupported(version)
+    ? { source: "accept", version } as const
+    : good.length === 0
+    ? refusal(ranges)
+    : undefined;
+  return { answer, vendorTypes, excluded };
 }
 
 /** Every range that could be answered asks for a version that cannot: 406. */

@@ -8,7 +8,8 @@
  */
 
 import { SUPPORTED_VERSIONS, type Version, type VersionSource } from "../contract.ts";
-import { readAccept, readMediaRange } from "./accept.ts";
+import { type Accepted, readAccept, readMediaRange } from "./accept.ts";
+import { readElement, readList } from "./media.ts";
 import { Problem } from "../http/errors.ts";
 import { isSupported, normaliseVersion, refuse, type Said } from "./versions.ts";
 
@@ -51,8 +52,8 @@ export function negotiate(
   const header = request.headers.get("x-api-version");
   const accept = readAccept(request.headers.get("accept"), options.vendor ?? "crossfade");
   const url = splitPath(request.path, options.functionName);
-  const chosen = fromHeader(header) ?? accept.answer ?? fromUrl(url.version) ??
-    { source: "default", version: 1 } as const;
+  const chosen = fromHeader(header) ?? accept.answer ??
+    notExcluded(fromUrl(url.version) ?? { source: "default", version: 1 }, accept);
   if (chosen.problem !== undefined) {
     return { kind: "refused", source: chosen.source, problem: chosen.problem };
   }
@@ -75,13 +76,28 @@ function differs(chosen: Said & { version: Version }, other: Said | undefined): 
   return other.problem !== undefined || other.version !== chosen.version;
 }
 
+/** The other version where the client does not take (q=0) the one it would get. */
+function notExcluded(said: Said, { excluded }: Accepted): Said {
+  if (said.problem !== undefined || !excluded.has(said.version)) return said;
+  const left = SUPPORTED_VERSIONS.find((version) => !excluded.has(version));
+  if (left !== undefined) return { source: "accept", version: left };
+  const requested = [...excluded].join(", ");
+  return refuse("unsupported-api-version", { status: 406, source: "accept", requested });
+}
+
 function fromHeader(header: string | null): Said | undefined {
   if (header === null) return undefined;
   const at = { status: 400, source: "header", requested: header } as const;
-  // Headers.get joins repeated headers with a comma.
-  const versions = header.split(",").map(normaliseVersion);
+  // A list (RFC 9110, 5.6.1): repeated headers are joined with a comma, empty elements do not count.
+  const versions = readList(header).map((element) =>
+    element === undefined || element.parameters.size > 0
+      ? undefined
+      : normaliseVersion(element.value)
+  );
   const [first] = versions;
-  if (versions.includes(undefined)) return refuse("invalid-api-version", at);
+  if (versions.length === 0 || versions.includes(undefined)) {
+    return refuse("invalid-api-version", at);
+  }
   if (versions.some((version) => version !== first)) return refuse("ambiguous-api-version", at);
   if (!isSupported(first)) return refuse("unsupported-api-version", at);
   return { source: "header", version: first };
@@ -148,8 +164,10 @@ export function bodyVersion(
   { wire, vendor = "crossfade" }: { readonly wire: Version; readonly vendor?: string },
 ): Version {
   if (contentType === null || contentType === "application/json") return wire;
-  const range = readMediaRange(contentType, vendor);
-  if (range.vendor || range.type === "application/json") {
+  const range = readMediaRange(readElement(contentType), vendor);
+  // JSON between systems is UTF-8 (RFC 8259, 8.1); read as that, another charset would be garbled.
+  const isUtf8 = /^utf-?8$/i.test(range?.charset ?? "utf-8");
+  if (range !== undefined && isUtf8 && (range.vendor || range.type === "application/json")) {
     if (range.requested === undefined) return wire;
     if (isSupported(range.version)) return range.version;
   }

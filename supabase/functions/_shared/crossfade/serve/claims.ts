@@ -11,7 +11,7 @@
  */
 
 import { Problem } from "../http/errors.ts";
-import type { Caller } from "../../../chat/types.ts";
+import type { Caller } from "./call.ts";
 
 const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 

@@ -1,8 +1,12 @@
 /**
- * The id of a new message, known before the first try to store it.
+ * The id of a new row, known before the first try to store it.
  *
  * @module
  */
+
+import { Problem } from "../http/errors.ts";
+import type { Call } from "./call.ts";
+import { isUuid } from "./claims.ts";
 
 // Namespace of our version 5 ids (RFC 9562): made once, never changed, or retries stop matching.
 const NAMESPACE = "8c6f6a0e-5d1b-4f43-9d5e-0f9a3c1b7e21";
@@ -27,4 +31,27 @@ export async function idempotentId(userId: string, key: string): Promise<string>
 
 function hexBytes(hex: string): Uint8Array {
   return Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+}
+
+/** Returns the id that X-Idempotency-Key stands for; `undefined` without that header. */
+export async function repeatableId({ request, caller }: Call): Promise<string | undefined> {
+  const key = request.headers.get("x-idempotency-key");
+  if (key === null) return undefined;
+  if (key === "" || key.length > 255) {
+    const detail = "X-Idempotency-Key is empty or longer than 255 characters";
+    throw new Problem("invalid-body", { status: 400, detail });
+  }
+  return await idempotentId(caller.userId, key);
+}
+
+/** Returns the id of a new row: the idempotency key's, the client's, or a fresh one. */
+export async function newId(call: Call): Promise<string> {
+  const repeatable = await repeatableId(call);
+  if (repeatable !== undefined) return repeatable;
+  const { id } = call.body.value;
+  if (id === undefined || id === null) return crypto.randomUUID();
+  if (!isUuid(id)) {
+    throw new Problem("invalid-message", { status: 422, detail: `Field "id" is not an id` });
+  }
+  return id.toLowerCase();
 }

@@ -4,12 +4,10 @@
  * @module
  */
 
+import type { RpcCaller } from "../../../_shared/crossfade/serve/operator_rpc.ts";
 import { isRow, type Row } from "../../../_shared/crossfade/flags/snapshot.ts";
 
-/** Calls one function of schema `crossfade` and returns its answer. */
-export interface RpcCaller {
-  call(name: string, parameters: Readonly<Record<string, unknown>>): Promise<unknown>;
-}
+export type { RpcCaller };
 
 /**
  * Calls a function that answers an object.

@@ -4,11 +4,12 @@
  * @module
  */
 
-import { isOver } from "../_shared/crossfade/flags/choose_backend.ts";
-import type { Version } from "../_shared/crossfade/contract.ts";
-import { Problem } from "../_shared/crossfade/http/errors.ts";
-import { StoreError } from "./store/store.ts";
-import type { Call, Fallback } from "./types.ts";
+import type { Version } from "../contract.ts";
+import { isOver } from "../flags/choose_backend.ts";
+import { Problem } from "../http/errors.ts";
+import type { Call, Fallback } from "./call.ts";
+import { ConversionError } from "./convert.ts";
+import { StoreError } from "../http/store_error.ts";
 
 /** One try of an operation on one backend. */
 export interface Attempt {
@@ -30,19 +31,23 @@ export interface Served<T> {
 }
 
 export interface ServeOptions {
-  readonly pair: string;
   readonly kind: Kind;
   /** Backend to begin with, when an earlier part of the request has fallen back already. */
   readonly first?: Version;
 }
 
-/** Runs `operation`; answers from backend 1 when backend 2 failed before it changed anything. */
+/**
+ * Runs `operation`; answers from backend 1 when backend 2 failed before it changed anything.
+ *
+ * @throws {Problem} 503 for what V1 may not answer because it may be an archive by now
+ */
 export async function serve<T>(
   call: Call,
   options: ServeOptions,
   operation: (attempt: Attempt) => Promise<T>,
 ): Promise<Served<T>> {
   const backend = options.first ?? call.choice.backend;
+  if (backend === 1 && call.choice.unsure === true && options.kind !== "create") throw unsure();
   const attempt: Attempt = { backend, wrote: false };
   try {
     return { value: await operation(attempt), backend };
@@ -51,6 +56,20 @@ export async function serve<T>(
     if (other === undefined) throw error;
     return await retry(operation, other, error);
   }
+}
+
+/**
+ * Nobody knows whether V1 is an archive: it must not answer, and V2 may not be open yet.
+ *
+ * A new row may be offered to V1 all the same, because an archive refuses it.
+ */
+function unsure(): Problem {
+  const detail = "Where this is served from cannot be read now; try again";
+  return new Problem("upstream-unavailable", {
+    status: 503,
+    detail,
+    headers: { "Retry-After": "1" },
+  });
 }
 
 async function retry<T>(
@@ -70,7 +89,7 @@ async function retry<T>(
 /** Returns the backend to try next, or `undefined` when the failure is final. */
 function alternative(
   call: Call,
-  { pair, kind }: ServeOptions,
+  { kind }: ServeOptions,
   attempt: Attempt,
   error: unknown,
 ): Version | undefined {
@@ -78,7 +97,10 @@ function alternative(
   if (attempt.backend === 1) {
     return error instanceof StoreError && error.archived ? 2 : undefined;
   }
-  if (isOver(call.view.snapshot.pairs.get(pair)?.stage)) return undefined;
+  const stage = call.view.snapshot.pairs.get(call.pair)?.stage;
+  if (isOver(stage)) return undefined;
+  // The next stage makes an archive of V1, and this isolate hears of it a little later.
+  if (stage === "rampdown" && kind === "read" && !isFenced(error)) return undefined;
   if (attempt.wrote && kind === "change") return undefined;
   return isWorthASecondTry(call, kind, error) ? 1 : undefined;
 }
@@ -105,6 +127,7 @@ function isFenced(error: unknown): boolean {
 
 function isClientFault(error: unknown): boolean {
   if (error instanceof Problem) return error.status < 500;
+  if (error instanceof ConversionError) return true;
   return error instanceof StoreError &&
     (error.status === 401 || error.invalid || error.duplicate || error.code === "23503" ||
       error.code === "42501");

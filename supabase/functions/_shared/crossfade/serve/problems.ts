@@ -4,13 +4,18 @@
  * @module
  */
 
-import { Problem } from "../_shared/crossfade/http/errors.ts";
-import { StoreError } from "./store/store.ts";
+import { Problem } from "../http/errors.ts";
+import { ConversionError } from "./convert.ts";
+import { StoreError } from "../http/store_error.ts";
 
 /** Turns whatever was thrown into a problem; texts of unexpected errors stay inside. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof StoreError) return fromStore(error);
+  if (error instanceof ConversionError) {
+    const detail = "What is sent or stored here cannot be shown in the version asked for";
+    return new Problem("invalid-message", { status: 422, detail, cause: error.cause });
+  }
   const detail = "The request failed unexpectedly; its id is in the log";
   return new Problem("internal-error", { status: 500, detail, cause: error });
 }
@@ -26,7 +31,11 @@ function fromStore(error: StoreError): Problem {
     return new Problem("forbidden", { status: 403, detail: "This row is not yours", cause });
   }
   if (error.code === "23503") {
-    return new Problem("not-found", { status: 404, detail: "There is no such chat", cause });
+    return new Problem("not-found", {
+      status: 404,
+      detail: "What this belongs to does not exist",
+      cause,
+    });
   }
   if (error.duplicate) {
     return new Problem("conflict", { status: 409, detail: "There is such a row already", cause });

@@ -4,12 +4,10 @@
  * @module
  */
 
-import { problemBody } from "../_shared/crossfade/http/errors.ts";
-import { convertEvent } from "./adapters/stream_adapter.ts";
-import { finish, logRequest, type Progress, recordFailure, type Timing } from "./answering.ts";
-import type { Options } from "./options.ts";
-import { encodeEvent, type StreamEvent } from "../_shared/crossfade/http/sse.ts";
-import type { Call, Events } from "./types.ts";
+import { problemBody } from "../http/errors.ts";
+import { encodeEvent, type StreamEvent } from "../http/sse.ts";
+import { finish, logRequest, recordFailure, type Running } from "./answering.ts";
+import type { Call, Events } from "./call.ts";
 
 /**
  * Starts the work and returns its events in the client's format.
@@ -18,29 +16,29 @@ import type { Call, Events } from "./types.ts";
  * sent. When the client goes away the work is told, and what it stores then is stored behind.
  */
 export function streamEvents(
-  options: Options,
-  progress: Progress,
-  { call, events, ...timing }: Timing & { readonly call: Call; readonly events: Events },
+  running: Running,
+  call: Call,
+  events: Events,
 ): ReadableStream<Uint8Array> {
+  const { options, progress } = running;
   const gone = new AbortController();
   const encoder = new TextEncoder();
-  const direction = { from: 2, to: call.negotiated.version } as const;
   let open = true;
   return new ReadableStream({
     start(sink) {
       const emit = (event: StreamEvent): void => {
-        const converted = open ? convertEvent(options.converter, event, direction) : undefined;
-        if (converted !== undefined) sink.enqueue(encoder.encode(encodeEvent(converted)));
+        const shown = open ? options.convertEvent(event, call.negotiated.version) : undefined;
+        if (shown !== undefined) sink.enqueue(encoder.encode(encodeEvent(shown)));
       };
       const work = events(emit, gone.signal)
-        .then((answer) => finish(options, call, { ...timing, answer }))
+        .then((answer) => finish(running, call, answer))
         .catch((error: unknown) => {
-          const problem = recordFailure(options, progress, { ...timing, error });
+          const problem = recordFailure(running, error);
           const at = { instance: progress.url.pathname, requestId: progress.requestId };
           emit({ event: "error", data: problemBody(problem, at) });
         })
         .finally(() => {
-          logRequest(options, progress, { status: 200, ...timing });
+          logRequest(running, 200);
           if (open) sink.close();
           open = false;
         });

@@ -1,36 +1,28 @@
 /**
- * Settings of the function from its environment.
+ * What every function reads of its environment: addresses, keys, ages of the flags, the end of V1.
  *
  * @module
  */
 
-import { isTrue } from "../_shared/crossfade/flags/environment.ts";
-import { checkDeprecation, type Deprecation } from "../_shared/crossfade/http/http.ts";
-import type { AppOptions } from "./options.ts";
-import { readDate } from "./deprecation.ts";
-import { endpointModel } from "./model/endpoint_model.ts";
+import { isTrue } from "../flags/environment.ts";
+import { checkDeprecation, type Deprecation } from "../http/http.ts";
 
-type Environment = Readonly<Record<string, string>>;
+export type Environment = Readonly<Record<string, string>>;
 
 export interface Settings {
   readonly url: string;
   readonly publishableKey: string;
   readonly secretKey: string;
-  readonly pair: string;
   readonly captureMetrics: boolean;
   readonly timeoutMs?: number;
   readonly ages: { readonly softAgeMs?: number; readonly hardAgeMs?: number };
-  readonly app: Pick<
-    AppOptions,
-    | "pair"
-    | "model"
-    | "modelName"
-    | "deprecation"
-    | "disabledVersions"
-    | "retiredVersions"
-    | "compatibilityOff"
-    | "verbose"
-  >;
+  /** What createCrossfadeFunction takes as it is. */
+  readonly serving: {
+    readonly deprecation: Deprecation;
+    readonly disabledVersions: readonly number[];
+    readonly retiredVersions: readonly number[];
+    readonly verbose: boolean;
+  };
 }
 
 /**
@@ -39,60 +31,70 @@ export interface Settings {
  * @throws {Error} naming a variable without which the function cannot work
  */
 export function readSettings(environment: Environment): Settings {
-  const pair = environment.CROSSFADE_PAIR || "chat_messages";
   const captureMetrics = environment.CAPTURE_METRICS;
   return {
-    url: required(environment.SUPABASE_URL, "SUPABASE_URL"),
+    url: required(environment, "SUPABASE_URL"),
     publishableKey: readKey(environment, "SUPABASE_PUBLISHABLE_KEYS", "SUPABASE_ANON_KEY"),
     secretKey: readKey(environment, "SUPABASE_SECRET_KEYS", "SUPABASE_SERVICE_ROLE_KEY"),
-    pair,
     captureMetrics: captureMetrics === undefined || isTrue(captureMetrics),
     ...milliseconds("timeoutMs", environment.CROSSFADE_TIMEOUT_MS),
     ages: {
       ...milliseconds("softAgeMs", environment.CROSSFADE_SOFT_AGE_MS),
       ...milliseconds("hardAgeMs", environment.CROSSFADE_HARD_AGE_MS),
     },
-    app: {
-      pair,
-      deprecation: readDeprecation(environment),
+    serving: {
+      deprecation: readNotice(environment),
       disabledVersions: numbers(environment.CROSSFADE_DISABLED_VERSIONS),
       retiredVersions: numbers(environment.CROSSFADE_RETIRED_VERSIONS),
-      compatibilityOff: isTrue(environment.DISABLE_COMPATIBILITY),
       verbose: isTrue(environment.VERBOSE_LOGGING),
-      ...readModel(environment),
     },
   };
 }
 
-function required(value: string | undefined, name: string): string {
+/** Returns a variable. @throws {Error} naming the variable if it is missing or empty */
+export function required(environment: Environment, name: string): string {
+  const value = environment[name];
   if (value) return value;
   throw new Error(`Cannot start: environment variable ${name} is missing`);
 }
 
-/** Reads the key named `default` of a JSON object of keys, else the older variable. */
-function readKey(environment: Environment, keys: string, legacy: string): string {
+/**
+ * Reads the key named `default` of a JSON object of keys, else the older variable.
+ *
+ * @throws {Error} naming both if neither holds a key
+ */
+export function readKey(environment: Environment, keys: string, legacy: string): string {
   const text = environment[keys];
   if (text) {
     const all: unknown = JSON.parse(text);
     if (typeof all === "object" && all !== null && "default" in all) return String(all.default);
   }
-  return required(environment[legacy], `${keys} or ${legacy}`);
+  const value = environment[legacy];
+  if (value) return value;
+  throw new Error(`Cannot start: environment variables ${keys} and ${legacy} are missing`);
 }
 
-function milliseconds<Name extends string>(
+/** Reads a time of at least 0; what is no number counts as not set. */
+export function milliseconds<Name extends string>(
   name: Name,
   text: string | undefined,
 ): { readonly [key in Name]?: number } {
   const value = Number(text);
-  if (!text || !(value >= 0)) return {};
+  if (!text?.trim() || !(value >= 0)) return {};
   return { [name]: value } as { [key in Name]: number };
+}
+
+/** Reads a date such as `2026-12-31` or `2026-12-31T23:59:59Z`, in seconds since 1970. */
+export function readDate(text: string): number | undefined {
+  const time = Date.parse(text);
+  return Number.isNaN(time) ? undefined : Math.floor(time / 1000);
 }
 
 function numbers(text: string | undefined): number[] {
   return (text ?? "").split(",").map(Number).filter((value) => value > 0);
 }
 
-function readDeprecation(environment: Environment): Deprecation {
+function readNotice(environment: Environment): Deprecation {
   const deprecatedAt = seconds(environment.V1_DEPRECATED_AT);
   const sunsetAt = seconds(environment.V1_SUNSET_AT);
   const link = environment.V1_DEPRECATION_LINK;
@@ -108,16 +110,4 @@ function seconds(text: string | undefined): number | undefined {
   const value = readDate(text);
   if (value === undefined) throw new Error(`Cannot start: "${text}" is not a date`);
   return value;
-}
-
-function readModel(environment: Environment): Pick<AppOptions, "model" | "modelName"> {
-  const { MODEL_URL: url, MODEL_KEY: key } = environment;
-  const name = environment.MODEL_NAME || "default";
-  if (!url) return {};
-  const model = endpointModel({
-    ...{ url, name },
-    ...(key ? { key } : {}),
-    ...milliseconds("timeoutMs", environment.MODEL_TIMEOUT_MS),
-  });
-  return { model, modelName: name };
 }

@@ -4,8 +4,8 @@
  * @module
  */
 
-import { Problem } from "../_shared/crossfade/http/errors.ts";
-import { StoreError } from "./store/store.ts";
+import { Problem } from "../http/errors.ts";
+import { StoreError } from "../http/store_error.ts";
 
 /**
  * Returns an error as text for a log: codes, and never a value.

@@ -7,9 +7,13 @@
  * @module
  */
 
-import { Problem } from "../_shared/crossfade/http/errors.ts";
-import type { RpcCaller } from "./adapters/compat/rpc.ts";
-import { readError } from "./store/supabase_store.ts";
+import { Problem } from "../http/errors.ts";
+import { readError } from "../http/store_error.ts";
+
+/** Calls one function of schema `crossfade` and returns its answer. */
+export interface RpcCaller {
+  call(name: string, parameters: Readonly<Record<string, unknown>>): Promise<unknown>;
+}
 
 /** Opens the functions of schema `crossfade` for the sender of a request. */
 export type OperatorRpc = (headers: Headers) => RpcCaller;

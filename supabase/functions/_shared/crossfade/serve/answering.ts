@@ -4,16 +4,18 @@
  * @module
  */
 
-import type { Outcome, Version } from "../_shared/crossfade/contract.ts";
-import type { View } from "../_shared/crossfade/flags/flags_client.ts";
-import type { Problem } from "../_shared/crossfade/http/errors.ts";
-import { problemResponse, setAnswerHeaders } from "../_shared/crossfade/http/http.ts";
-import type { Negotiated } from "../_shared/crossfade/negotiation/negotiation.ts";
+import type { Outcome, Version } from "../contract.ts";
+import type { View } from "../flags/flags_client.ts";
+import type { Problem } from "../http/errors.ts";
+import { problemResponse, setAnswerHeaders } from "../http/http.ts";
+import type { Negotiated } from "../negotiation/negotiation.ts";
+import type { Answer, Call } from "./call.ts";
+import { ConversionError } from "./convert.ts";
+import { readDeprecation } from "./deprecation.ts";
+import type { Evidence } from "./evidence.ts";
 import type { Options } from "./options.ts";
 import { toProblem } from "./problems.ts";
-import { readDeprecation } from "./deprecation.ts";
-import { StoreError } from "./store/store.ts";
-import type { Answer, Call } from "./types.ts";
+import { StoreError } from "../http/store_error.ts";
 
 /** What is known about a request so far: an error's answer carries it too. */
 export class Progress {
@@ -35,14 +37,18 @@ export class Progress {
   }
 }
 
-export interface Timing {
+/** A request that runs, with what its isolate shares between requests. */
+export interface Running {
+  readonly options: Options;
+  readonly progress: Progress;
   readonly startedAt: number;
+  readonly evidence: Evidence;
   readonly shadow: { busy: boolean };
 }
 
 /** Adds the headers of a success. */
 export function describe(
-  options: Options,
+  { options }: Running,
   call: Call,
   { answer, response }: { readonly answer: Answer; readonly response: Response },
 ): void {
@@ -56,35 +62,38 @@ export function describe(
     flagsVersion: view.snapshot.version,
     reason: fell === undefined ? choice.reason : fell.fenced ? "DISABLED" : "ERROR",
   }, readDeprecation(view.snapshot, options));
-  announceSuccessor(response.headers, negotiated);
+  announceSuccessor(options, response.headers, negotiated);
 }
 
 /** Names the same resource in V2 on answers that announce the end of V1. */
-function announceSuccessor(headers: Headers, negotiated: Negotiated | undefined): void {
+function announceSuccessor(
+  { name }: Options,
+  headers: Headers,
+  negotiated: Negotiated | undefined,
+): void {
   if (negotiated?.version !== 1 || !headers.has("deprecation")) return;
-  const path = `/functions/v1/chat/v2${negotiated.resource}`;
+  const path = `/functions/v1/${name}/v2${negotiated.resource}`;
   headers.append("Link", `<${path}>; rel="successor-version"`);
 }
 
 /** Counts and compares behind the response. */
-export function finish(
-  options: Options,
-  call: Call,
-  { answer, startedAt, shadow }: Timing & { answer: Answer },
-): void {
+export function finish(running: Running, call: Call, answer: Answer): void {
   if (answer.uncounted === true) return;
+  const { options, evidence, startedAt } = running;
   const latencyMs = performance.now() - startedAt - (answer.modelMs ?? 0);
-  if (answer.fellBack === undefined || answer.fellBack.fenced) {
+  const { fellBack } = answer;
+  if (fellBack === undefined || fellBack.fenced) {
     // A fenced write is a kill switch at work and no failure of backend 2. Were it counted as one,
     // an operator's kill under load would look like an outage and be rolled back automatically.
     count(options, call, { backend: answer.backend, outcome: "ok", latencyMs });
   } else {
     // Counted as backend 2's: a fallback that looked like a success of V1 would hide the failure.
-    count(options, call, { backend: 2, outcome: "fallback", latencyMs });
-    options.log("Fell back to backend 1", answer.fellBack.cause);
+    const outcome = evidence.judge(call.caller.userId, fellBack.cause, "fallback");
+    count(options, call, { backend: 2, outcome, latencyMs });
+    options.log("Fell back to backend 1", fellBack.cause);
   }
-  if (answer.fellBack !== undefined) options.flags.refreshNow();
-  if (answer.shadow !== undefined) shadowRead(options, call, { compare: answer.shadow, shadow });
+  if (fellBack !== undefined) options.flags.hint();
+  if (answer.shadow !== undefined) shadowRead(running, call, answer.shadow);
 }
 
 interface Counted {
@@ -95,7 +104,7 @@ interface Counted {
 
 function count(options: Options, call: Call, { backend, outcome, latencyMs }: Counted): void {
   options.recorder.record({
-    pair: options.pair,
+    pair: call.pair,
     backend_version: backend,
     wire_version: call.negotiated.version,
     outcome,
@@ -106,12 +115,12 @@ function count(options: Options, call: Call, { backend, outcome, latencyMs }: Co
 
 /** Compares a sample with the other table, one at a time, so that it cannot pile up. */
 function shadowRead(
-  options: Options,
+  { options, shadow }: Running,
   call: Call,
-  { compare, shadow }: { compare: () => Promise<boolean | undefined>; shadow: { busy: boolean } },
+  compare: () => Promise<boolean | undefined>,
 ): void {
   const { snapshot } = call.view;
-  if (snapshot.pairs.get(options.pair)?.stage !== "shadow" || shadow.busy) return;
+  if (snapshot.pairs.get(call.pair)?.stage !== "shadow" || shadow.busy) return;
   const rate = Number(snapshot.settings.get("shadow_sample_rate") ?? 0);
   if (!(options.random() < rate)) return;
   shadow.busy = true;
@@ -130,12 +139,9 @@ function shadowRead(
 }
 
 /** Answers an error with the same headers as a success. */
-export function refuse(
-  options: Options,
-  progress: Progress,
-  { error, startedAt }: { readonly error: unknown; readonly startedAt: number },
-): Response {
-  const problem = recordFailure(options, progress, { error, startedAt });
+export function refuse(running: Running, error: unknown): Response {
+  const { options, progress } = running;
+  const problem = recordFailure(running, error);
   const response = problemResponse(problem, {
     instance: progress.url.pathname,
     requestId: progress.requestId,
@@ -148,40 +154,41 @@ export function refuse(
     ...(call === undefined ? {} : { backend: call.choice.backend, reason: call.choice.reason }),
     ...(view === undefined ? {} : { flagsVersion: view.snapshot.version }),
   }, view === undefined ? options.deprecation : readDeprecation(view.snapshot, options));
-  announceSuccessor(response.headers, progress.negotiated);
+  announceSuccessor(options, response.headers, progress.negotiated);
   return response;
 }
 
 /** Logs and counts a failed request; returns what the client is told of it. */
 export function recordFailure(
-  options: Options,
-  progress: Progress,
-  { error, startedAt }: { readonly error: unknown; readonly startedAt: number },
+  { options, progress, startedAt, evidence }: Running,
+  error: unknown,
 ): Problem {
   const problem = toProblem(error);
   if (problem.status >= 500) options.log(`Request ${progress.requestId} failed`, error);
-  if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.refreshNow();
+  if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.hint();
   const { call } = progress;
   if (call === undefined || progress.uncounted) return problem;
-  const outcome = problem.status >= 500 ? "error" : "client_error";
+  // What was converted before it was refused may be the converter's fault, or one caller's.
+  const converted = error instanceof ConversionError ||
+    (error instanceof StoreError && error.invalid && call.body.version !== call.choice.backend);
+  const outcome = problem.status >= 500 || (converted && call.choice.backend === 2)
+    ? evidence.judge(call.caller.userId, error, "error")
+    : "client_error";
   const latencyMs = performance.now() - startedAt;
   count(options, call, { backend: call.choice.backend, outcome, latencyMs });
   return problem;
 }
 
 /** Logs one line about a request: who asked for what is in no log, only addresses and ids. */
-export function logRequest(options: Options, progress: Progress, told: {
-  readonly status: number;
-  readonly startedAt: number;
-}): void {
+export function logRequest({ options, progress, startedAt }: Running, status: number): void {
   if (!options.verbose) return;
   const { request, url, requestId, negotiated, call } = progress;
   const version = negotiated === undefined
     ? "-"
     : `V${negotiated.version}${negotiated.conflict ? " (other sources disagree)" : ""}`;
   const backend = call === undefined ? "-" : call.choice.backend;
-  const latencyMs = Math.round(performance.now() - told.startedAt);
+  const latencyMs = Math.round(performance.now() - startedAt);
   options.log(
-    `${request.method} ${url.pathname} ${told.status} ${version} backend ${backend} ${latencyMs} ms ${requestId}`,
+    `${request.method} ${url.pathname} ${status} ${version} backend ${backend} ${latencyMs} ms ${requestId}`,
   );
 }

@@ -10197,7 +10197,8 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object('side', l.side, 'name', l.name, 'is_new', l.is_new,
     -- What was there before the first backfill is copied by that.
     'is_uncopied', (pair).last_backfill_at is not null and (pair).stage <> 'off' and case
-      when l.is_new is not false then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
+      when l.is_new is not false
+        then crossfade_private.lacks_counterparts(pair, l.side, l.name::regclass)
       else false end)), '[]')
   from crossfade_private.late_partitions(pair) l;
 $$;

@@ -84,7 +84,7 @@ def test_a_check_for_ci_writes_nothing_and_fails_until_all_is_there(theirs: Path
     assert files(theirs) == []
     assert run("install", "--yes", "--edit-config").exit_code == 0
     assert run("install", "--check").exit_code == 0
-    edited = theirs / "supabase/functions/_shared/crossfade/bucket.ts"
+    edited = theirs / "supabase/functions/_shared/crossfade/flags/bucket.ts"
     edited.write_text(edited.read_text() + "// mine\n")
     kept = run("install", "--check")
     assert (kept.exit_code, "bucket.ts: it was edited" in kept.stderr) == (0, True)

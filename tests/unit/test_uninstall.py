@@ -80,11 +80,11 @@ def test_applied_migrations_stay_and_one_more_undoes_them(theirs: Path) -> None:
 
 
 def test_what_its_owner_edited_stays(theirs: Path) -> None:
-    edited = theirs / "supabase/functions/_shared/crossfade/bucket.ts"
+    edited = theirs / "supabase/functions/_shared/crossfade/flags/bucket.ts"
     edited.write_text("// mine")
     found = plan(theirs)
     apply_uninstall(found)
-    assert found.kept == ("supabase/functions/_shared/crossfade/bucket.ts",)
+    assert found.kept == ("supabase/functions/_shared/crossfade/flags/bucket.ts",)
     assert edited.read_text() == "// mine"
 
 

@@ -301,6 +301,7 @@ begin
 -- crossfade_private.child_key_check(oid)
 -- crossfade_private.job_dependents(regclass)
 -- crossfade_private.v1_dependents(crossfade.pairs)
+-- crossfade_private.archive_keys(crossfade.pairs)
 -- crossfade_private.dependent_blockers(crossfade.pairs)
 -- crossfade_private.pair_row(text, text, text, text, text, text[], jsonb)
 -- crossfade_private.copied_names(crossfade.pairs, jsonb)
@@ -5983,6 +5984,26 @@ $$;
 
 comment on function crossfade_private.v1_dependents is
   'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, whether option ignore_dependents names it, and its oid (of a view its rule''s; null for a job).';
+
+create or replace function crossfade_private.archive_keys(pair crossfade.pairs)
+returns table (name text, target regclass, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%I of %s', o.conname, (pair).v1_table), o.confrelid::regclass,
+    format('alter table %s drop constraint %I;', (pair).v1_table, o.conname)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = to_regclass((pair).v1_table) and o.contype = 'f' and o.conparentid = 0
+    and o.confdeltype in ('a', 'r') and o.confrelid <> o.conrelid
+    and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true)
+    -- What an archive points to among archives is not deleted.
+    and not exists (select from crossfade.pairs q where to_regclass(q.v1_table) = o.confrelid)
+    and not coalesce(
+      (pair).options -> 'ignore_dependents' ? format('%I of %s', o.conname, (pair).v1_table), false);
+$$;
+
+comment on function crossfade_private.archive_keys is
+  'Foreign keys of V1 that would keep rows of other tables from being deleted, for rows that only the archive has, and nobody has said to let be.';
 
 create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
 returns table (message text, hint text)
@@ -18252,6 +18273,12 @@ begin
       from crossfade_private.v1_write_blocker(pair) b;
     return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
       from crossfade_private.dependent_blockers(pair) b;
+    return query select crossfade_private.blocker('archive_keys', format(
+        'rows of %s could not be deleted any more that only the archive refers to: foreign key %s',
+        k.target, k.name),
+      format('%s Or go on with it: crossfade pair ignore %s ''%s'' --reason "..."', k.command,
+        (pair).name, replace(k.name, '''', '''\''''')))
+      from crossfade_private.archive_keys(pair) k;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(
@@ -19296,6 +19323,7 @@ declare
   v_known text[] := array(
     select d.object from crossfade_private.v1_dependents(v_pair) d
     union select b.name from crossfade_private.bound_objects(v_pair) b
+    union select k.name from crossfade_private.archive_keys(v_pair) k
     union select format('policies of %s', v_pair.v1_table)
     where exists (select from crossfade_private.policy_blockers(v_pair)));
   v_unknown text;

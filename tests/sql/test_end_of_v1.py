@@ -652,3 +652,35 @@ def test_foreign_keys_of_other_shapes_reach_the_archive(db: Connection) -> None:
     assert rows(db, "select * from public.things order by 1") == [(1, "new", 1), (3, "z", 3)]
     with refused("CF_ARCHIVED", 409):
         db.execute("delete from public.things")
+
+
+def test_the_archive_keeps_no_row_of_another_table_alive(db: Connection) -> None:
+    """V1's own foreign keys hold on, for rows that version 2 has deleted since."""
+    create(
+        db,
+        Shape(
+            before="create table public.makers (id bigint primary key);"
+            "create table public.owners (id bigint primary key)",
+            v1="id bigint primary key, maker bigint references public.makers, "
+            "owner bigint references public.owners on delete cascade",
+            v2="id bigint primary key, maker bigint references public.makers, "
+            "owner bigint references public.owners on delete cascade",
+            to_v2="a.id, a.maker, a.owner",
+            to_v1="b.id, b.maker, b.owner",
+        ),
+    )
+    db.execute("insert into makers values (1), (2); insert into owners values (1), (2);"
+               "insert into things values (1, 1, 1), (2, 2, 2)")  # fmt: skip
+    register(db)
+    to_stage(db, "rampdown")
+    found = blockers(db, "complete")
+    assert set(found) == {"archive_keys"}
+    assert "foreign key things_maker_fkey of public.things" in found["archive_keys"]
+    with db.transaction(force_rollback=True):
+        call(db, "ignore_dependents", "things", '{"things_maker_fkey of public.things"}', "test")
+        assert blockers(db, "complete") == {}
+    db.execute("alter table public.things drop constraint things_maker_fkey")
+    call(db, "set_stage", "things", "complete", "test", True)
+    db.execute("delete from things_v2 where id = 1; delete from makers where id = 1")
+    db.execute("delete from owners where id = 2")
+    assert rows(db, "select id from things_v2") == []

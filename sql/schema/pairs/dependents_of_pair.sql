@@ -137,6 +137,26 @@ $$;
 comment on function crossfade_private.v1_dependents is
   'What depends on a pair''s V1: foreign keys of other tables, views, rules, policies, defaults, functions and triggers that name it, jobs, publications; each with its owner, what breaks when V1 is an archive, a command that mends or shows it, whether option ignore_dependents names it, and its oid (of a view its rule''s; null for a job).';
 
+create or replace function crossfade_private.archive_keys(pair crossfade.pairs)
+returns table (name text, target regclass, command text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('%I of %s', o.conname, (pair).v1_table), o.confrelid::regclass,
+    format('alter table %s drop constraint %I;', (pair).v1_table, o.conname)
+  from pg_catalog.pg_constraint o
+  where o.conrelid = to_regclass((pair).v1_table) and o.contype = 'f' and o.conparentid = 0
+    and o.confdeltype in ('a', 'r') and o.confrelid <> o.conrelid
+    and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true)
+    -- What an archive points to among archives is not deleted.
+    and not exists (select from crossfade.pairs q where to_regclass(q.v1_table) = o.confrelid)
+    and not coalesce(
+      (pair).options -> 'ignore_dependents' ? format('%I of %s', o.conname, (pair).v1_table), false);
+$$;
+
+comment on function crossfade_private.archive_keys is
+  'Foreign keys of V1 that would keep rows of other tables from being deleted, for rows that only the archive has, and nobody has said to let be.';
+
 create or replace function crossfade_private.dependent_blockers(pair crossfade.pairs)
 returns table (message text, hint text)
 language sql stable

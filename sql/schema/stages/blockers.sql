@@ -78,6 +78,12 @@ begin
       from crossfade_private.v1_write_blocker(pair) b;
     return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
       from crossfade_private.dependent_blockers(pair) b;
+    return query select crossfade_private.blocker('archive_keys', format(
+        'rows of %s could not be deleted any more that only the archive refers to: foreign key %s',
+        k.target, k.name),
+      format('%s Or go on with it: crossfade pair ignore %s ''%s'' --reason "..."', k.command,
+        (pair).name, replace(k.name, '''', '''\''''')))
+      from crossfade_private.archive_keys(pair) k;
   end if;
   if stage = 'complete'
     and coalesce((pair).full_since > clock_timestamp() - make_interval(

@@ -12,6 +12,7 @@ declare
   v_known text[] := array(
     select d.object from crossfade_private.v1_dependents(v_pair) d
     union select b.name from crossfade_private.bound_objects(v_pair) b
+    union select k.name from crossfade_private.archive_keys(v_pair) k
     union select format('policies of %s', v_pair.v1_table)
     where exists (select from crossfade_private.policy_blockers(v_pair)));
   v_unknown text;

@@ -147,8 +147,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class CarryStep:
-    """One step of carrying a key; ``state`` is done, next, running, broken or waiting."""
+class OwnerStep:
+    """One step of a change of a table; ``state`` is done, next, running, broken or waiting."""
 
     step: str
     state: str
@@ -159,7 +159,7 @@ class CarryStep:
 
 
 @dataclass(frozen=True, slots=True)
-class CarryFile:
+class OwnerFile:
     """A migration that may be applied now."""
 
     name: str
@@ -182,11 +182,38 @@ class CarryPlan:
     notes: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
     pair: str | None = None
-    steps: tuple[CarryStep, ...] = ()
-    files: tuple[CarryFile, ...] = ()
+    steps: tuple[OwnerStep, ...] = ()
+    files: tuple[OwnerFile, ...] = ()
 
     @property
-    def next(self) -> CarryStep | None:
+    def next(self) -> OwnerStep | None:
+        """The first step that is not done."""
+        return next((step for step in self.steps if step.state != "done"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RelabelPlan:
+    """How a table becomes the first partition of one of its name, and how far it is.
+
+    Attributes:
+        bound: SQL of the value at which the first partition ends.
+        first: name that the table will have.
+        rest: name of the partition for all other rows.
+        files: those that may be applied now, in order.
+    """
+
+    table: str
+    column: str
+    first: str
+    rest: str
+    bound: str | None = None
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    steps: tuple[OwnerStep, ...] = ()
+    files: tuple[OwnerFile, ...] = ()
+
+    @property
+    def next(self) -> OwnerStep | None:
         """The first step that is not done."""
         return next((step for step in self.steps if step.state != "done"), None)
 

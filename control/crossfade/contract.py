@@ -256,6 +256,7 @@ RPCS: Final[tuple[str, ...]] = (
     "record_verdicts",
     "refresh_pair",
     "register_pair",
+    "relabel_plan",
     "release_kill_switch",
     "remove_operator",
     "remove_partition",

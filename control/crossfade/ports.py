@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
 from crossfade.change_sets import Applied, Scheduled
 from crossfade.contract import (
     Direction,
@@ -191,6 +191,9 @@ class Pairs(Protocol):
         self, table: str, *, column: str, fires_triggers: bool, target_ms: int | None = None
     ) -> Batch:
         """Fill the next rows of that column in one transaction."""
+
+    def relabel_plan(self, table: str, *, column: str, to_value: str | None) -> RelabelPlan:
+        """Return how a table becomes the first partition of its name, and how far it is."""
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """Return what the stages will do to the database. Changes nothing."""

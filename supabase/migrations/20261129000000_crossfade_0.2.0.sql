@@ -720,6 +720,40 @@ begin
 -- crossfade.rls_questions(text)
 -- crossfade.record_rls_check(text, integer, integer)
 -- crossfade.check_rls(text, jsonb)
+-- crossfade_private.first_part(regclass)
+-- crossfade_private.rest_part(regclass)
+-- crossfade_private.is_relabelled(regclass, text)
+-- crossfade_private.relabel_key(regclass, text)
+-- crossfade_private.relabel_indexes(regclass, text)
+-- crossfade_private.relabel_index_name(regclass, text)
+-- crossfade_private.bound_name(regclass)
+-- crossfade_private.relabel_state(regclass, text)
+-- crossfade_private.bound_objects(regclass)
+-- crossfade_private.relabel_bound(regclass, text)
+-- crossfade_private.rebound_views(regclass)
+-- crossfade_private.rebound_policies(regclass)
+-- crossfade_private.relabel_index_problems(regclass, text)
+-- crossfade_private.relabel_part_problems(regclass)
+-- crossfade_private.relabel_shape_problems(regclass, text)
+-- crossfade_private.relabel_problems(regclass, text)
+-- crossfade_private.relabel_notes(regclass, text)
+-- crossfade_private.sequence_terms(regclass)
+-- crossfade_private.sequence_rights(regclass, regclass)
+-- crossfade_private.identity_statements(regclass)
+-- crossfade_private.key_statements(regclass, text)
+-- crossfade_private.trigger_statements(regclass)
+-- crossfade_private.policy_statements(regclass)
+-- crossfade_private.reader_statements(regclass)
+-- crossfade_private.close_partition(regclass)
+-- crossfade_private.relabel_statements(regclass, text, text)
+-- crossfade_private.lock_for_relabel(regclass)
+-- crossfade_private.hold_shape(regclass)
+-- crossfade_private.relabel_table(regclass, text)
+-- crossfade_private.constant_text(text)
+-- crossfade_private.relabel_bound_sql(regclass, text, text)
+-- crossfade_private.relabel_files(regclass, text, jsonb, text)
+-- crossfade_private.relabel_steps(regclass, jsonb)
+-- crossfade.relabel_plan(text, text, text)
 -- crossfade_private.step_order(text, numeric)
 -- crossfade_private.reached_steps(jsonb, text, numeric)
 -- crossfade_private.active_plan(text)
@@ -11478,12 +11512,12 @@ begin
   loop
     execute v_statement;
   end loop;
-  execute format('alter view %s owner to %I', to_view, (
+  execute format('alter table %s owner to %I', to_view, (
     select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_table));
 end $$;
 
 comment on function crossfade_private.copy_table_rights is
-  'Give a view the owner and the grants of a table, also those of columns, and no others.';
+  'Give a view, or a table, the owner and the grants of a table, also those of columns, and no others.';
 
 create or replace function crossfade_private.copy_defaults(pair crossfade.pairs, to_view text)
 returns void
@@ -18523,10 +18557,17 @@ set search_path = pg_catalog, pg_temp
 -- Whoever comes after this queues behind it: a short wait, again and again, keeps them going.
 set lock_timeout = '300ms'
 as $$
+declare
+  v_attempt_time constant interval := current_setting('lock_timeout')::interval;
+  v_end timestamptz;
 begin
   for v_attempt in 1..6 loop
+    v_end := clock_timestamp() + v_attempt_time;
     begin
       for v_place in 1..cardinality(statements) loop
+        -- Whoever waits for the first lock waits for the others as well.
+        perform set_config('lock_timeout', format('%sms', ceil(greatest(1, 1000 * extract(epoch
+          from v_end - clock_timestamp())))), true);
         execute statements[v_place];
       end loop;
       return;
@@ -18540,7 +18581,7 @@ begin
 end $$;
 
 comment on function crossfade_private.await_turn is
-  'Execute statements that take strong locks, all of them or, after 2 s of short attempts, none (55P03).';
+  'Execute statements that take strong locks, all of them or, after 2 s of attempts of 0.3 s, none (55P03).';
 
 create or replace function crossfade_private.prepare_views(pairs crossfade.pairs[])
 returns void
@@ -19575,6 +19616,1152 @@ end $$;
 
 comment on function crossfade.check_rls is
   'Ask the policies of both tables as each of these users (role authenticated) and as anon, which rows they see and which they may insert, update, make by an update ("update to") or delete: {"pair", "users", "differences": [{"user_id", "key", "command", "visible_in": 1|2, the table where it is allowed}]}, some hundred at most. A difference blocks stage live until a later check finds none. Reads both tables once a user. CF001; 42501 when the caller may not act as authenticated or read the tables.';
+
+-- relabel/state.sql -------------------------------------------------------------------------------
+
+-- Where nothing is converted, a plain table becomes the first partition of a root that has its
+-- name. How far that is the catalog says.
+
+create or replace function crossfade_private.first_part(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.beside_name(tab::text, '_first');
+$$;
+
+comment on function crossfade_private.first_part is
+  'What a table or an index is called when it has become a part of another one of its name.';
+
+create or replace function crossfade_private.rest_part(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.beside_name(tab::text, '_rest');
+$$;
+
+comment on function crossfade_private.rest_part is
+  'Name of the partition that takes what no other one takes.';
+
+create or replace function crossfade_private.is_relabelled(tab regclass, column_name text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_catalog.pg_partitioned_table p
+    join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = p.partattrs[0]
+    where p.partrelid = tab and p.partstrat = 'r' and p.partnatts = 1
+      and a.attname = column_name);
+$$;
+
+comment on function crossfade_private.is_relabelled is
+  'Whether a table is partitioned by ranges of this column.';
+
+create or replace function crossfade_private.relabel_key(tab regclass, column_name text)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select k.names || case when column_name = any (k.names) then '{}' else array[column_name] end
+  from (select crossfade_private.primary_key(tab)) k(names);
+$$;
+
+comment on function crossfade_private.relabel_key is
+  'The primary key that the partitioned table will have: that of the table, and the column.';
+
+create or replace function crossfade_private.relabel_indexes(tab regclass, column_name text)
+returns table (id regclass, is_valid boolean)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- One that can become the primary key as it is: in that order, and nobody else's constraint.
+  select k.id, k.is_valid
+  from crossfade_private.key_indexes(tab, crossfade_private.relabel_key(tab, column_name)) k
+  join pg_catalog.pg_index i on i.indexrelid = k.id
+  cross join lateral (select array_agg(a.attname::text order by u.n) as names
+    from unnest(i.indkey::smallint[]) with ordinality u(attnum, n)
+    join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = u.attnum) c
+  where c.names = crossfade_private.relabel_key(tab, column_name)
+    and (i.indisprimary or not exists (
+        select from pg_catalog.pg_constraint o where o.conindid = k.id)
+      and not exists (select from unnest(i.indoption::smallint[]) u(bits) where u.bits <> 0));
+$$;
+
+comment on function crossfade_private.relabel_indexes is
+  'Unique indexes of a table that can be the primary key of the partition that it becomes.';
+
+create or replace function crossfade_private.relabel_index_name(tab regclass, column_name text)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(min(i.id::text), (
+    select format('%I.%I', n.nspname, crossfade_private.carry_index_name(tab, array_to_string(
+      crossfade_private.relabel_key(tab, column_name), '_')))
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.oid = tab))
+  from crossfade_private.relabel_indexes(tab, column_name) i where i.is_valid;
+$$;
+
+comment on function crossfade_private.relabel_index_name is
+  'The index that can be the key, or the name that it will have.';
+
+create or replace function crossfade_private.bound_name(tab regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select left(c.relname, 50) || '_first_bound' from pg_catalog.pg_class c where c.oid = tab;
+$$;
+
+comment on function crossfade_private.bound_name is
+  'Name of the constraint that says where the first partition ends.';
+
+create or replace function crossfade_private.relabel_state(tab regclass, column_name text)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+  select jsonb_build_object(
+    'done', crossfade_private.is_relabelled(tab, column_name),
+    'index', (
+      select min(i.id::text) from crossfade_private.relabel_indexes(tab, column_name) i
+      where i.is_valid),
+    'broken', (
+      select min(i.id::text) from crossfade_private.relabel_indexes(tab, column_name) i
+      where not i.is_valid and not exists (
+        select from pg_catalog.pg_stat_progress_create_index g where g.index_relid = i.id)),
+    'building', (
+      select format('%s: %s, %s of %s blocks', g.index_relid::regclass, g.phase, g.blocks_done,
+        g.blocks_total)
+      from pg_catalog.pg_stat_progress_create_index g
+      join crossfade_private.relabel_indexes(tab, column_name) i on i.id = g.index_relid
+      where not i.is_valid limit 1),
+    'check', case when o.convalidated then 'valid' when not o.convalidated then 'not valid' end,
+    -- SAFETY: it runs as a bound. A constant is taken, and no expression of the table's owner.
+    'bound', case when starts_with(e.text, h.text) then substring(
+      substr(e.text, length(h.text) + 1, length(e.text) - length(h.text) - 2)
+      from '^(?:''(?:[^'']|'''')*''::[\w ."]+|-?\d+|\(-\d+\))$') end)
+  from format('((%1$I IS NOT NULL) AND (%1$I < ', column_name) h(text)
+  left join pg_catalog.pg_constraint o
+    on o.conrelid = tab and o.contype = 'c' and o.conname = crossfade_private.bound_name(tab)
+  left join lateral pg_get_expr(o.conbin, tab) e(text) on true;
+$$;
+
+comment on function crossfade_private.relabel_state is
+  'How far the catalog says a table has come with becoming a partition: {"done", "index": that can be its key, "broken": one that was left behind, "building", "check": valid or not valid, "bound": SQL of the value at which the first partition ends}.';
+
+-- relabel/dependents.sql --------------------------------------------------------------------------
+
+-- What PostgreSQL binds to a table and not to its name: carried over to the root, or refused.
+
+create or replace function crossfade_private.bound_objects(tab regclass)
+returns table (on_type boolean, class oid, id oid, part integer, mark text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r.class = 'pg_type'::regclass, d.classid, d.objid, d.objsubid,
+    -- Whoever defines an object anew writes these rows anew.
+    concat_ws(' ', d.xmin, d.ctid)
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_type y on y.oid = c.reltype
+  cross join lateral (
+    values ('pg_class'::regclass, c.oid), ('pg_type', y.oid), ('pg_type', y.typarray)
+  ) r(class, id)
+  join pg_catalog.pg_depend d on d.refclassid = r.class and d.refobjid = r.id
+  where c.oid = tab and d.deptype <> 'i';
+$$;
+
+comment on function crossfade_private.bound_objects is
+  'What PostgreSQL knows to depend on a table or on the type of its rows; mark changes with its definition.';
+
+create or replace function crossfade_private.relabel_bound(tab regclass, column_name text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    '%s uses the type of the rows of %s, which stays with the first partition; drop it before and create it again after',
+    pg_describe_object(u.class, u.id, u.part), tab)
+  from crossfade_private.bound_objects(tab) u where u.on_type
+  union all
+  select format('%s %s reads %s itself and would see the first partition only; %s', d.kind,
+    d.object, tab, case d.kind
+      when 'default' then 'give it a sequence of its own: ' || d.command
+      else 'drop it before and create it again after; its text: ' || d.command end)
+  from crossfade_private.catalog_dependents(tab) d
+  where d.kind in ('materialized view', 'rule') or d.kind = 'default' and exists (
+    select from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attidentity <> '' and a.attnum > 0)
+  union all
+  select format(
+    'function %s reads %s itself and would see the first partition only; drop it before and create it again after; its text: select pg_get_functiondef(%3$L::regprocedure);',
+    p.oid::regprocedure, tab, p.oid::regprocedure)
+  from pg_catalog.pg_proc p
+  where p.prosqlbody is not null and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_proc'::regclass and d.objid = p.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab)
+  union all
+  select format(
+    'view %s groups by the primary key of %s alone, which no longer says all about a row; name its columns in GROUP BY',
+    r.ev_class::regclass, tab)
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+  join pg_catalog.pg_constraint o on d.refclassid = 'pg_constraint'::regclass
+    and o.oid = d.refobjid and o.conrelid = tab
+  where r.ev_class <> tab
+  union all
+  select format('foreign key %I of %s %s; run: alter table %2$s drop constraint %1$I; %4$s', o.conname,
+    o.conrelid::regclass, format(case when bool_or(a.attname = column_name)
+        then 'points to %s and is not carried over'
+        else 'points to a part of the key of %s, which alone is not unique among partitions' end,
+      tab), case when bool_or(a.attname = column_name) then format(
+        'and after the swap: alter table %s add constraint %I %s', o.conrelid::regclass, o.conname,
+        pg_get_constraintdef(o.oid))
+      else 'what must be checked holds the column of the partitions, too' end)
+  from pg_catalog.pg_constraint o
+  cross join lateral unnest(o.confkey) with ordinality u(attnum, n)
+  join pg_catalog.pg_attribute a on a.attrelid = o.confrelid and a.attnum = u.attnum
+  where o.confrelid = tab and o.contype = 'f' and o.conparentid = 0
+  group by o.oid;
+$$;
+
+comment on function crossfade_private.relabel_bound is
+  'What is bound to a table and cannot be carried over to the root of its name, each with the way out.';
+
+create or replace function crossfade_private.rebound_views(tab regclass)
+returns table (lock_sql text, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('alter view %s owner to %I', v.oid::regclass, pg_get_userbyid(v.relowner)),
+    format('create or replace view %s%s as %s', v.oid::regclass, (
+      select format(' with (%s)', string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
+      from pg_catalog.pg_options_to_table(v.reloptions) o having count(*) > 0),
+      rtrim(pg_get_viewdef(v.oid), E' \n;'))
+  from pg_catalog.pg_class v
+  where v.relkind = 'v' and exists (
+    select from pg_catalog.pg_rewrite r
+    join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab
+    where r.ev_class = v.oid and r.ev_type = '1');
+$$;
+
+comment on function crossfade_private.rebound_views is
+  'For each view of a table: what locks it alone, as changing to the owner that it has does, and what makes it read whatever has the table''s name by then.';
+
+create or replace function crossfade_private.rebound_policies(tab regclass)
+returns table (lock_sql text, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('lock table %s in access exclusive mode', l.polrelid::regclass),
+    format('alter policy %I on %s%s%s', l.polname, l.polrelid::regclass,
+      ' using (' || pg_get_expr(l.polqual, l.polrelid) || ')',
+      ' with check (' || pg_get_expr(l.polwithcheck, l.polrelid) || ')')
+  from pg_catalog.pg_policy l
+  where l.polrelid <> tab and exists (
+    select from pg_catalog.pg_depend d
+    where d.classid = 'pg_policy'::regclass and d.objid = l.oid
+      and d.refclassid = 'pg_class'::regclass and d.refobjid = tab);
+$$;
+
+comment on function crossfade_private.rebound_policies is
+  'The same for policies of other tables that ask the table; with the lock of theirs.';
+
+-- relabel/part_problems.sql -----------------------------------------------------------------------
+
+-- What a table has that a partitioned one cannot have.
+
+create or replace function crossfade_private.relabel_index_problems(tab regclass, column_name text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'unique index %s of %s does not hold "%s", and a partitioned table has none without it; drop it, or add the column to it',
+    i.indexrelid::regclass, tab, column_name)
+  from pg_catalog.pg_index i
+  where i.indrelid = tab and i.indisunique and not i.indisprimary and not exists (
+    select from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attname = column_name
+      and a.attnum = any (i.indkey[0:i.indnkeyatts - 1]))
+  union all
+  select format('index %s of %s is not valid: drop it, or make it again', i.indexrelid::regclass,
+    tab)
+  from pg_catalog.pg_index i
+  where i.indrelid = tab and not i.indisvalid
+    and i.indexrelid not in (
+      select r.id from crossfade_private.relabel_indexes(tab, column_name) r)
+  union all
+  select format(
+    'constraint %I of %s says something else than where the first partition ends; rename it',
+    crossfade_private.bound_name(tab), tab)
+  from crossfade_private.relabel_state(tab, column_name) s
+  where s ->> 'check' is not null and s ->> 'bound' is null
+  union all
+  select format('constraint %I of %s is %s', o.conname, tab, q.reason)
+  from pg_catalog.pg_constraint o
+  cross join lateral (
+    select case
+      when o.contype = 'x' then
+        'an exclusion constraint, which a partitioned table cannot have as it is; drop it'
+      when o.contype in ('p', 'u') and o.condeferrable then
+        'deferrable: make it one that is checked at once'
+      when not o.convalidated and o.conname <> crossfade_private.bound_name(tab) then format(
+        'not validated; run: alter table %s validate constraint %I', tab, o.conname)
+      when o.contype in ('c', 'n') and o.connoinherit then
+        'marked NO INHERIT, which partitions need; make it again without'
+      when coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true) is false then
+        'not enforced; drop it' end
+  ) q(reason)
+  where o.conrelid = tab and q.reason is not null
+  union all
+  select format(
+    '%s has its replica identity from index %s, which goes; run: alter table %1$s replica identity default',
+    tab, i.indexrelid::regclass)
+  from pg_catalog.pg_index i
+  where i.indrelid = tab and i.indisreplident and i.indisprimary
+    and column_name <> all (crossfade_private.primary_key(tab));
+$$;
+
+comment on function crossfade_private.relabel_index_problems is
+  'Keys, indexes and constraints that a partitioned table cannot have, one sentence a row, each with the way out.';
+
+create or replace function crossfade_private.relabel_part_problems(tab regclass)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('trigger %I of %s %s', g.tgname, tab, case when g.tgconstraint <> 0
+    then 'is a constraint trigger, which is not carried over; drop it before and create it again after'
+    else 'runs for each row with a transition table, which a partitioned table does not have; let it run for each statement'
+    end)
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal
+    and (g.tgconstraint <> 0 or g.tgtype & 1 = 1 and num_nulls(g.tgoldtable, g.tgnewtable) < 2)
+  union all
+  select format('rule %I of %s would stay with the first partition; drop it', r.rulename, tab)
+  from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = tab and c.relkind = 'r'
+  where r.ev_class = tab
+  union all
+  select format(
+    'publication %I tells of rows by the names of partitions; run: alter publication %1$I set (publish_via_partition_root = true)',
+    p.pubname)
+  from pg_catalog.pg_publication p
+  where not p.pubviaroot
+    and p.pubname in (select q.name from crossfade_private.publications_of(tab) q)
+    and p.pubname <> 'supabase_realtime'
+  union all
+  select format(
+    'publication supabase_realtime: who listens to changes of %s would hear nothing, for Realtime names partitions; run: alter publication supabase_realtime drop table %1$s; and send broadcasts from a trigger',
+    tab)
+  from crossfade_private.publications_of(tab) q where q.name = 'supabase_realtime';
+$$;
+
+comment on function crossfade_private.relabel_part_problems is
+  'Triggers, rules and publications that cannot go to a partitioned table, one sentence a row, each with the way out.';
+
+-- relabel/problems.sql ----------------------------------------------------------------------------
+
+-- What keeps a table from becoming a partition, and what its owner should know before.
+
+create or replace function crossfade_private.relabel_shape_problems(
+  tab regclass, column_name text
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with t as (select c.* from pg_catalog.pg_class c where c.oid = tab),
+  a as (
+    select a.* from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attname = column_name and a.attnum > 0 and not a.attisdropped
+  )
+  select format('%s is %s; only a plain table becomes a partition', tab, case t.relkind
+    when 'v' then 'a view' when 'm' then 'a materialized view' when 'f' then 'a foreign table'
+    else 'partitioned already, in another way; a pair can copy it' end)
+  from t where t.relkind <> 'r'
+  union all
+  select format('%s is %s: make it an ordinary table first', tab,
+    case t.relpersistence when 'u' then 'unlogged' else 'temporary' end)
+  from t where t.relpersistence <> 'p'
+  union all
+  select format('%s is a partition, inherits, or is made of a type: let a pair copy it', tab)
+  from t where t.relispartition or t.reloftype <> 0 or t.relkind = 'r' and exists (
+    select from pg_catalog.pg_inherits i where tab in (i.inhrelid, i.inhparent))
+  union all
+  select format(
+    '%s belongs to %s, of which %s is not a member; run: alter table %1$s owner to %3$I', tab,
+    t.relowner::regrole, current_user)
+  from t where not pg_has_role(t.relowner, 'usage')
+  union all
+  select format('%s has no primary key; give it one', tab)
+  from t where t.relkind = 'r' and crossfade_private.primary_key(tab) is null
+  union all
+  select format('%s has no column "%s"; name another one: --by', tab, column_name)
+  where not exists (select from a)
+  union all
+  select format('%s: column "%s" is generated, by which PostgreSQL does not partition; --by', tab,
+    column_name)
+  from a where a.attgenerated <> ''
+  union all
+  select crossfade_private.key_type_problems(tab, 'table', array[column_name])
+  union all
+  select format(
+    '%s belongs to pair "%s": its V2 can be partitioned instead (see sql/pairs/events.sql), or remove the pair first: crossfade pair remove %2$s',
+    tab, p.name)
+  from crossfade.pairs p
+  where tab in (to_regclass(p.v1_table), to_regclass(p.v2_table), to_regclass(p.v1_view))
+  union all
+  select format('%s is fed by logical replication, which knows it by its name; end that first', tab)
+  from pg_catalog.pg_subscription_rel r where r.srrelid = tab
+  union all
+  select format('%s exists already; rename it', n.name)
+  from t
+  cross join lateral (
+    select crossfade_private.first_part(tab) as name
+    union all
+    select crossfade_private.rest_part(tab)
+    union all
+    select crossfade_private.first_part(i.indexrelid::regclass)
+    from pg_catalog.pg_index i where i.indrelid = tab
+    union all
+    select crossfade_private.first_part(
+      crossfade_private.default_sequence(tab, a.attname))
+    from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attidentity <> '' and a.attnum > 0
+    union all
+    -- That of an index that cannot be the key.
+    select crossfade_private.relabel_index_name(tab, column_name)
+    where not exists (select from crossfade_private.relabel_indexes(tab, column_name))
+  ) n
+  where t.relkind = 'r' and to_regclass(n.name) is not null;
+$$;
+
+comment on function crossfade_private.relabel_shape_problems is
+  'Why a table is none that could be partitioned by this column, one sentence a row.';
+
+create or replace function crossfade_private.relabel_problems(tab regclass, column_name text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select q.problem
+  from (
+    select crossfade_private.relabel_shape_problems(tab, column_name)
+    union all
+    select crossfade_private.relabel_index_problems(tab, column_name)
+    union all
+    select crossfade_private.relabel_part_problems(tab)
+    union all
+    select crossfade_private.relabel_bound(tab, column_name)
+  ) q(problem)
+  where not crossfade_private.is_relabelled(tab, column_name);
+$$;
+
+comment on function crossfade_private.relabel_problems is
+  'What keeps a table from becoming the first partition of a root of its name, one sentence a row.';
+
+create or replace function crossfade_private.relabel_notes(tab regclass, column_name text)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format(
+    'the primary key becomes (%s): PostgreSQL no longer refuses a second row with the same (%s), and an upsert names both: on_conflict=%s',
+    array_to_string(k.new, ', '), array_to_string(k.old, ', '), array_to_string(k.new, ','))
+  from (select crossfade_private.relabel_key(tab, column_name),
+    crossfade_private.primary_key(tab)) k(new, old)
+  where k.new <> k.old
+  union all
+  select
+    'from the file "check" on until the swap a row at or beyond the bound is refused (23514); after it such rows go to the partition _rest'
+  union all
+  select format(
+    'column %I of %s is an identity: before PostgreSQL 17 a partitioned table has none, so it becomes a default from a sequence of the same name%s',
+    a.attname, tab, case a.attidentity
+      when 'a' then ', and a client may then write its own number there' end)
+  from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attidentity <> '' and a.attnum > 0
+    and current_setting('server_version_num')::integer < 170000
+  union all
+  select format(
+    'trigger %I of %s may not change "%s" so that a row belongs to another partition (0A000)',
+    g.tgname, tab, column_name)
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgtype & 3 = 3
+  union all
+  select format('statistics %I.%I stay with the first partition', n.nspname, x.stxname)
+  from pg_catalog.pg_statistic_ext x
+  join pg_catalog.pg_namespace n on n.oid = x.stxnamespace
+  where x.stxrelid = tab;
+$$;
+
+comment on function crossfade_private.relabel_notes is
+  'What an owner should know before a table is partitioned, one sentence a row.';
+
+-- relabel/sequences.sql ---------------------------------------------------------------------------
+
+-- The numbers of a table go on where they are, under the same name.
+
+create or replace function crossfade_private.sequence_terms(sequence regclass)
+returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select format('start with %s increment by %s minvalue %s maxvalue %s cache %s%s', s.seqstart,
+    s.seqincrement, s.seqmin, s.seqmax, s.seqcache, case when s.seqcycle then ' cycle' end)
+  from pg_catalog.pg_sequence s where s.seqrelid = sequence;
+$$;
+
+comment on function crossfade_private.sequence_terms is
+  'How a sequence counts, as create sequence says it.';
+
+create or replace function crossfade_private.sequence_rights(sequence regclass, inserters regclass)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- What default privileges have given it.
+  select distinct format('revoke all on sequence %s from %s', sequence, case a.grantee
+    when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end)
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_default_acl d on d.defaclobjtype = 'S'
+    and d.defaclrole = current_user::regrole and d.defaclnamespace in (0, c.relnamespace)
+  cross join lateral pg_catalog.aclexplode(d.defaclacl) a
+  where c.oid = sequence and a.grantee <> d.defaclrole
+  union all
+  select format('grant %s on sequence %s to %s%s', a.privilege_type, sequence, case a.grantee
+      when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
+    case when a.is_grantable then ' with grant option' end)
+  from pg_catalog.pg_class c cross join lateral pg_catalog.aclexplode(c.relacl) a
+  where c.oid = sequence and a.grantee <> c.relowner
+  union all
+  -- An identity asks nobody for a right; a default does.
+  select distinct format('grant usage on sequence %s to %s', sequence, case a.grantee
+    when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end)
+  from pg_catalog.pg_class c
+  cross join lateral (
+    select x.grantee, x.privilege_type from pg_catalog.aclexplode(c.relacl) x
+    union all
+    select x.grantee, x.privilege_type from pg_catalog.pg_attribute b
+    cross join lateral pg_catalog.aclexplode(b.attacl) x
+    where b.attrelid = c.oid and b.attnum > 0
+  ) a
+  where c.oid = inserters and a.privilege_type = 'INSERT' and a.grantee <> c.relowner
+    and current_setting('server_version_num')::integer < 170000
+  -- Order matters: what was given by default goes first.
+  order by 1 desc;
+$$;
+
+comment on function crossfade_private.sequence_rights is
+  'Grants of the sequence of an identity, for one that takes its name; before PostgreSQL 17 also for those who may insert into the table.';
+
+create or replace function crossfade_private.identity_statements(tab regclass)
+returns table (place integer, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with s as (
+    select a.attname::text as name, crossfade_private.default_sequence(tab, a.attname) as id,
+      format_type(a.atttypid, null) as type, case a.attidentity when 'a' then 'always'
+        else 'by default' end as kind,
+      current_setting('server_version_num')::integer >= 170000 as stays
+    from pg_catalog.pg_attribute a
+    where a.attrelid = tab and a.attidentity <> '' and a.attnum > 0
+  )
+  -- The old one stays until the new one is where it is.
+  select 20, format('alter sequence %s rename to %I', s.id,
+    (parse_ident(crossfade_private.first_part(s.id)))[2]) from s
+  union all
+  select 61, case when s.stays then format(
+      'alter table %s alter column %I add generated %s as identity (sequence name %s %s)', tab,
+      s.name, s.kind, s.id, crossfade_private.sequence_terms(s.id))
+    else format('create sequence %s as %s %s', s.id, s.type,
+      crossfade_private.sequence_terms(s.id)) end
+  from s
+  union all
+  select 62, format('select setval(%L, s.last_value, s.is_called) from %s s', s.id::text,
+    crossfade_private.first_part(s.id)) from s
+  union all
+  select 63, format('alter sequence %s owner to %I', s.id, pg_get_userbyid(c.relowner))
+  from s join pg_catalog.pg_class c on c.oid = tab where not s.stays
+  union all
+  select 64, format('alter sequence %s owned by %s.%I', s.id, tab, s.name) from s where not s.stays
+  union all
+  select 69, format('alter table %s alter column %I set default nextval(%L)', p.name, s.name,
+    s.id::text)
+  from s
+  cross join lateral (
+    values (tab::text), (crossfade_private.first_part(tab))) p(name)
+  where not s.stays
+  union all
+  select 66, r.sql from s cross join lateral crossfade_private.sequence_rights(s.id, tab) r(sql)
+  union all
+  select 68, format('alter table %s alter column %I drop identity',
+    crossfade_private.first_part(tab), s.name) from s
+  union all
+  -- The sequence of a serial column would go with the first partition.
+  select 67, format('alter sequence %s owned by %s.%I', o.objid::regclass, tab, a.attname)
+  from pg_catalog.pg_depend o
+  join pg_catalog.pg_class q on q.oid = o.objid and q.relkind = 'S'
+  join pg_catalog.pg_attribute a on a.attrelid = tab and a.attnum = o.refobjsubid
+  where o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass
+    and o.refobjid = tab and o.deptype = 'a';
+$$;
+
+comment on function crossfade_private.identity_statements is
+  'What keeps the numbers of a table going: its identity, or a default in the place of one, under the same name.';
+
+-- relabel/keys.sql --------------------------------------------------------------------------------
+
+-- Keys and indexes: of the root, and what those of the first partition are called then.
+
+create or replace function crossfade_private.key_statements(tab regclass, column_name text)
+returns table (place integer, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with k as (
+    select o.conname, o.conindid, column_name = any (crossfade_private.primary_key(tab)) as keeps,
+      (parse_ident(crossfade_private.first_part(o.conindid::regclass)))[2] as first_name,
+      crossfade_private.relabel_index_name(tab, column_name) as index_name,
+      (select string_agg(quote_ident(n.name), ', ' order by n.n)
+        from unnest(crossfade_private.relabel_key(tab, column_name))
+          with ordinality n(name, n)) as columns
+    from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype = 'p'
+  ),
+  -- All but the one that makes the new key.
+  i as (
+    select i.indexrelid::regclass as id, i.indisprimary, o.conname, o.oid as constraint_id
+    from k
+    join pg_catalog.pg_index i on i.indrelid = tab
+    left join pg_catalog.pg_constraint o on o.conindid = i.indexrelid and o.contype = 'u'
+      and o.conrelid = tab
+    where k.keeps or not i.indisprimary
+      and i.indexrelid is distinct from to_regclass(k.index_name)
+  )
+  select 30, format('alter table %s drop constraint %I', tab, k.conname) from k where not k.keeps
+  union all
+  select 31, format('alter table %s alter column %I set not null', tab, column_name)
+  union all
+  select 32, format('alter table %s add constraint %I primary key using index %I', tab,
+    k.first_name, (parse_ident(k.index_name))[2]) from k where not k.keeps
+  union all
+  select 33, format('alter index %s rename to %I', i.id,
+    (parse_ident(crossfade_private.first_part(i.id)))[2]) from i
+  union all
+  select 51, format('alter table %s add constraint %I primary key (%s)', tab, k.conname, k.columns)
+  from k
+  union all
+  select 52, case when i.conname is null then pg_get_indexdef(i.id)
+    else format('alter table %s add constraint %I %s', tab, i.conname,
+      pg_get_constraintdef(i.constraint_id)) end
+  from i where not i.indisprimary
+  union all
+  select 53, format('alter table %s add constraint %I %s', tab, o.conname,
+    pg_get_constraintdef(o.oid))
+  from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype = 'f'
+  union all
+  select 87, format('comment on constraint %I on %s is %L', o.conname, tab, c.text)
+  from pg_catalog.pg_constraint o
+  cross join lateral obj_description(o.oid, 'pg_constraint') c(text)
+  where o.conrelid = tab and o.contype in ('p', 'u', 'f') and c.text is not null
+  union all
+  select 87, format('comment on index %s is %L', i.id, obj_description(i.id, 'pg_class'))
+  from i where obj_description(i.id, 'pg_class') is not null;
+$$;
+
+comment on function crossfade_private.key_statements is
+  'Keys, indexes and foreign keys of the root, like those of the table, so that attaching it builds none.';
+
+-- relabel/followers.sql ---------------------------------------------------------------------------
+
+-- What belongs to the name of a table: it goes to the root.
+
+create or replace function crossfade_private.trigger_statements(tab regclass)
+returns table (place integer, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 10, format('drop trigger %I on %s', g.tgname, tab)
+  from pg_catalog.pg_trigger g where g.tgrelid = tab and not g.tgisinternal
+  union all
+  select 80, pg_get_triggerdef(g.oid)
+  from pg_catalog.pg_trigger g where g.tgrelid = tab and not g.tgisinternal
+  union all
+  select 81, format('alter table %s %s trigger %I', tab, case g.tgenabled when 'D' then 'disable'
+    when 'R' then 'enable replica' else 'enable always' end, g.tgname)
+  from pg_catalog.pg_trigger g
+  where g.tgrelid = tab and not g.tgisinternal and g.tgenabled <> 'O'
+  union all
+  select 87, format('comment on trigger %I on %s is %L', g.tgname, tab, c.text)
+  from pg_catalog.pg_trigger g
+  cross join lateral obj_description(g.oid, 'pg_trigger') c(text)
+  where g.tgrelid = tab and not g.tgisinternal and c.text is not null;
+$$;
+
+comment on function crossfade_private.trigger_statements is
+  'Triggers of a table go to the root, and from there to every partition.';
+
+create or replace function crossfade_private.policy_statements(tab regclass)
+returns table (place integer, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 11, format('drop policy %I on %s', l.polname, tab)
+  from pg_catalog.pg_policy l where l.polrelid = tab
+  union all
+  select 82, format('create policy %I on %s as %s for %s to %s%s%s', l.polname, tab,
+    case when l.polpermissive then 'permissive' else 'restrictive' end, case l.polcmd
+      when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete'
+      else 'all' end, (
+      select string_agg(case r.id when 0 then 'public' else quote_ident(pg_get_userbyid(r.id)) end,
+        ', ') from unnest(l.polroles) r(id)),
+    ' using (' || pg_get_expr(l.polqual, tab) || ')',
+    ' with check (' || pg_get_expr(l.polwithcheck, tab) || ')')
+  from pg_catalog.pg_policy l where l.polrelid = tab
+  union all
+  select 83, format('alter table %s %s row level security', tab, w.word)
+  from pg_catalog.pg_class c
+  cross join lateral (
+    values ('enable', c.relrowsecurity), ('force', c.relforcerowsecurity)) w(word, is_on)
+  where c.oid = tab and w.is_on
+  union all
+  select 86, l.sql from crossfade_private.rebound_policies(tab) l
+  union all
+  select 87, format('comment on policy %I on %s is %L', l.polname, tab, c.text)
+  from pg_catalog.pg_policy l
+  cross join lateral obj_description(l.oid, 'pg_policy') c(text)
+  where l.polrelid = tab and c.text is not null;
+$$;
+
+comment on function crossfade_private.policy_statements is
+  'Policies of a table go to the root; those of other tables that ask it ask the root.';
+
+create or replace function crossfade_private.reader_statements(tab regclass)
+returns table (place integer, sql text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 12, format('alter publication %I drop table %s', p.pubname, tab)
+  from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
+  where r.prrelid = tab
+  union all
+  select 84, format('alter publication %I add table %s%s%s', p.pubname, tab, (
+      select format(' (%s)', string_agg(quote_ident(a.attname), ', ' order by a.attnum))
+      from pg_catalog.pg_attribute a
+      where a.attrelid = tab and a.attnum = any (r.prattrs::smallint[]) having count(*) > 0),
+    ' where (' || pg_get_expr(r.prqual, tab) || ')')
+  from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid
+  where r.prrelid = tab
+  union all
+  select 85, v.sql from crossfade_private.rebound_views(tab) v
+  union all
+  select 87, format('comment on table %s is %L', tab, c.text)
+  from obj_description(tab, 'pg_class') c(text) where c.text is not null;
+$$;
+
+comment on function crossfade_private.reader_statements is
+  'Publications have the root in the place of a table, views read it, and it says what the table has said of itself.';
+
+-- relabel/statements.sql --------------------------------------------------------------------------
+
+-- The statements of the swap, in their order, made from the catalog as it is before the first one.
+
+create or replace function crossfade_private.close_partition(tab regclass)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_statement text;
+begin
+  -- Partitions are tables of the Data API as well: nobody gets past the policies of the root.
+  execute format('alter table %s enable row level security', tab);
+  for v_statement in
+    select distinct format('revoke all on %s from %s', tab, case a.grantee when 0 then 'public'
+      else quote_ident(pg_get_userbyid(a.grantee)) end)
+    from pg_catalog.pg_class c
+    cross join lateral (
+      select x.grantee from pg_catalog.aclexplode(c.relacl) x
+      union all
+      select x.grantee from pg_catalog.pg_attribute b
+      cross join lateral pg_catalog.aclexplode(b.attacl) x
+      where b.attrelid = c.oid and b.attnum > 0
+    ) a
+    where c.oid = tab and a.grantee <> c.relowner
+  loop
+    execute v_statement;
+  end loop;
+end $$;
+
+comment on function crossfade_private.close_partition is
+  'Let nobody but its owner use a partition by its own name.';
+
+create or replace function crossfade_private.relabel_statements(
+  tab regclass, column_name text, bound text
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with n as (
+    select crossfade_private.first_part(tab) as first, crossfade_private.rest_part(tab) as rest,
+      crossfade_private.bound_name(tab) as rule, c.relreplident, c.relowner
+    from pg_catalog.pg_class c where c.oid = tab
+  )
+  select q.sql
+  from (
+    select t.* from crossfade_private.trigger_statements(tab) t
+    union all
+    select p.* from crossfade_private.policy_statements(tab) p
+    union all
+    select r.* from crossfade_private.reader_statements(tab) r
+    union all
+    select k.* from crossfade_private.key_statements(tab, column_name) k
+    union all
+    select i.* from crossfade_private.identity_statements(tab) i
+    union all
+    select s.place, s.sql
+    from n
+    cross join lateral (
+      values
+      (40, format('alter table %s rename to %I', tab, (parse_ident(n.first))[2])),
+      (41, format('create table %s (like %s including comments including compression including constraints including defaults including generated including storage) partition by range (%I)',
+        tab, n.first, column_name)),
+      (42, format('alter table %s drop constraint %I', tab, n.rule)),
+      -- Before anything is granted or owned by it.
+      (43, format('select crossfade_private.copy_table_rights(%L::regclass, %L)', n.first, tab)),
+      (70, format('create table %s partition of %s default', n.rest, tab)),
+      (71, format('alter table %s attach partition %s for values from (minvalue) to (%s)', tab,
+        n.first, relabel_statements.bound)),
+      (72, format('alter table %s drop constraint %I', n.first, n.rule)),
+      (73, format('alter table %s owner to %I', n.rest, pg_get_userbyid(n.relowner))),
+      (74, case when n.relreplident = 'f'
+        then format('alter table %s replica identity full', n.rest) end),
+      (90, format('select crossfade_private.close_partition(%L::regclass)', n.first)),
+      (91, format('select crossfade_private.close_partition(%L::regclass)', n.rest))
+    ) s(place, sql)
+  ) q(place, sql)
+  where q.sql is not null
+  order by q.place, q.sql desc;
+$$;
+
+comment on function crossfade_private.relabel_statements is
+  'The statements of the swap as the catalog is now, in their order. All of them in one transaction.';
+
+-- relabel/swap.sql --------------------------------------------------------------------------------
+
+-- The swap: a plain table becomes the first partition of a root that has its name.
+
+create or replace function crossfade_private.lock_for_relabel(tab regclass)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Order matters: readers of a view lock it before the table.
+  perform crossfade_private.await_turn(array(
+    select v.lock_sql from crossfade_private.rebound_views(tab) v
+    union all
+    select format('lock table %s in access exclusive mode', tab)
+    union all
+    select l.lock_sql from crossfade_private.rebound_policies(tab) l
+    union all
+    -- Attaching drops the triggers that the table's foreign keys have there, for those of the root.
+    select distinct format('lock table %s in access exclusive mode', o.confrelid::regclass)
+    from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype = 'f'
+    union all
+    -- Nobody takes a number while it is read. The option is the one that it has.
+    select format('alter sequence %s cache %s', s.seqrelid::regclass, s.seqcache)
+    from pg_catalog.pg_attribute a
+    join pg_catalog.pg_sequence s
+      on s.seqrelid = crossfade_private.default_sequence(tab, a.attname)
+    where a.attrelid = tab and a.attidentity <> '' and a.attnum > 0));
+end $$;
+
+comment on function crossfade_private.lock_for_relabel is
+  'Hold everything that the swap touches, for the milliseconds that it takes; 55P03 after 2 s of short attempts.';
+
+create or replace function crossfade_private.hold_shape(tab regclass)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Nobody but an index build or a vacuum waits behind it; one that PostgreSQL has begun by itself
+-- gives way after a second.
+set lock_timeout = '5s'
+as $$
+begin
+  execute format('lock table %s in share update exclusive mode', tab);
+end $$;
+
+comment on function crossfade_private.hold_shape is
+  'Let nobody change a table, while its readers and writers go on; waits at most 5 s (55P03).';
+
+create or replace function crossfade_private.relabel_table(tab regclass, column_name text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '300ms'
+as $$
+declare
+  v_name constant text := tab::text;
+  v_marks constant text := 'select array_agg(b.mark order by b.mark)
+    from crossfade_private.bound_objects($1) b';
+  v_before text[];
+  v_now text[];
+  v_problems text[];
+  v_state jsonb;
+  v_statement text;
+  v_statements text[];
+begin
+  if crossfade_private.is_relabelled(tab, column_name) then
+    return; -- done before, by whoever
+  end if;
+  -- Order matters: what takes time is found out while clients go on.
+  perform crossfade_private.hold_shape(tab);
+  execute v_marks into v_before using tab;
+  v_problems := array(select p from crossfade_private.relabel_problems(tab, column_name) p);
+  v_state := crossfade_private.relabel_state(tab, column_name);
+  if v_state ->> 'index' is null or v_state ->> 'check' is distinct from 'valid'
+    or v_state ->> 'bound' is null then
+    v_problems := v_problems || 'the steps before the swap are not done'::text;
+  end if;
+  v_statements := array(
+    select s
+    from crossfade_private.relabel_statements(tab, column_name, v_state ->> 'bound') s);
+  perform crossfade_private.lock_for_relabel(tab);
+  execute v_marks into v_now using tab;
+  if v_now is distinct from v_before then
+    v_problems := v_problems || 'what depends on it has changed meanwhile; try again'::text;
+  end if;
+  if v_problems <> '{}' then
+    perform crossfade_private.fail(409, 'CF012',
+      format('Cannot relabel %s: %s', v_name, array_to_string(v_problems, '; ')),
+      jsonb_build_object('table', v_name, 'problems', to_jsonb(v_problems)),
+      format('See: crossfade relabel %s --by %s', v_name, column_name));
+  end if;
+  foreach v_statement in array v_statements loop
+    execute v_statement;
+  end loop;
+  perform pg_notify('pgrst', 'reload schema');
+end $$;
+
+comment on function crossfade_private.relabel_table is
+  'Let a table become the first partition of a root of its name, in one transaction: all of it or, with CF012 or 55P03, nothing; a second time nothing. ACCESS EXCLUSIVE on it, its views, tables whose policies ask it and tables that it points to, for milliseconds.';
+
+-- relabel/files.sql -------------------------------------------------------------------------------
+
+-- The migrations by which a table becomes a partition.
+
+create or replace function crossfade_private.constant_text(constant text)
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(replace(substring(constant from '^''((?:[^'']|'''')*)'''), '''''', ''''),
+    btrim(constant, '()'));
+$$;
+
+comment on function crossfade_private.constant_text is
+  'The text of a constant as PostgreSQL prints it.';
+
+create or replace function crossfade_private.relabel_bound_sql(
+  tab regclass, column_name text, to_value text
+)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  v_type oid;
+  v_text text := to_value;
+begin
+  -- A domain may ask functions of its owner.
+  select crossfade_private.base_type(a.atttypid) into v_type from pg_catalog.pg_attribute a
+  where a.attrelid = tab and a.attname = column_name and a.attnum > 0;
+  if v_text is null and v_type
+    in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) then
+    -- Time enough to apply the files, before rows come that the first partition does not take.
+    v_text := (date_trunc('month', now()) + interval '2 months')::date;
+  end if;
+  if v_text is null then
+    return null;
+  end if;
+  execute format('select format(%L, v::text, %L) from cast(%L as %s) v', '%L::%s',
+    format_type(v_type, null), v_text, format_type(v_type, null))
+  into v_text;
+  return v_text;
+exception when data_exception or check_violation then
+  perform crossfade_private.fail(400, 'CF012',
+    format('"%s" is no value of column "%s", which is %s', to_value, column_name,
+      format_type(v_type, null)),
+    jsonb_build_object('to_value', to_value), 'Say where the first partition ends: --to VALUE');
+end $$;
+
+comment on function crossfade_private.relabel_bound_sql is
+  'SQL of the value at which the first partition is to end; null when somebody has to say it. For times the first day (UTC) of the month after the next.';
+
+create or replace function crossfade_private.relabel_files(
+  tab regclass, column_name text, state jsonb, bound text
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with n as (
+    select 'relabel_' || regexp_replace(lower(c.relname), '[^a-z0-9]+', '_', 'g') as name,
+      format('%I', crossfade_private.bound_name(tab)) as rule,
+      (parse_ident(crossfade_private.relabel_index_name(tab, column_name)))[2] as idx, (
+        select string_agg(quote_ident(k.name), ', ' order by k.n)
+        from unnest(crossfade_private.relabel_key(tab, column_name)) with ordinality k(name, n)
+      ) as key
+    from pg_catalog.pg_class c where c.oid = tab
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('name', n.name || '-' || f.name, 'sql', f.sql)
+    order by f.place), '[]')
+  from n
+  cross join lateral (
+    values
+    (1, 'index', format(
+      E'-- Alone in its file: in a transaction, or after another statement, it would be refused.\n'
+      'create unique index concurrently %I on %s (%s);\n', n.idx, tab, n.key),
+      state ->> 'index' is null),
+    (2, 'check', crossfade_private.carry_file(
+      'From here on a row beyond the first partition is refused. ACCESS EXCLUSIVE for milliseconds;
+reads no row.',
+      format('  alter table %s add constraint %s check (%I is not null and %3$I < %s) not valid;',
+        tab, n.rule, column_name, bound)),
+      state ->> 'check' is null),
+    (3, 'validate', crossfade_private.carry_file(
+      'Reads the table once; readers and writers go on. A transaction of its own: before it commits
+the lock of the file before this one would be held.',
+      format('  alter table %s validate constraint %s;', tab, n.rule)),
+      state ->> 'check' is distinct from 'valid'),
+    (4, 'swap', format(E'%s\nselect crossfade_private.relabel_table(%L, %L);\n',
+      crossfade_private.commented(format(
+        '%s becomes the first partition of a partitioned table of its name, in one transaction that
+holds it for milliseconds. What is there then is carried over or refused; as of today it runs:
+%s', tab, (
+          select string_agg(s || ';', E'\n')
+          from crossfade_private.relabel_statements(tab, column_name, bound) s))),
+      tab::text, column_name), true)
+  ) f(place, name, sql, is_due)
+  where f.is_due and not (state ->> 'done')::boolean and state ->> 'broken' is null
+    and state ->> 'building' is null;
+$$;
+
+comment on function crossfade_private.relabel_files is
+  'The migrations that may be applied now, in their order: [{"name", "sql"}].';
+
+-- relabel/plan.sql --------------------------------------------------------------------------------
+
+-- The steps by which a table becomes a partition, and how far it is.
+
+create or replace function crossfade_private.relabel_steps(tab regclass, state jsonb)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with step as (
+    select v.*, v.done or (state ->> 'done')::boolean as is_done, bool_and(
+      v.done or (state ->> 'done')::boolean) over (order by v.place rows between
+      unbounded preceding and 1 preceding) as may
+    from (values
+      (1, 'index', state ->> 'index' is not null, 'make the unique index that holds the column',
+        'SHARE UPDATE EXCLUSIVE', format(
+          'while the table (%s) is read twice; waits for every transaction that is open',
+          pg_size_pretty(pg_table_size(tab))), coalesce(
+          'an interrupted build has left an index behind that every write keeps; run: drop index concurrently '
+            || (state ->> 'broken'), state ->> 'building')),
+      (2, 'check', state ->> 'check' is not null, 'refuse rows beyond the first partition',
+        'ACCESS EXCLUSIVE', 'milliseconds; waits at most 2 s', 'ends before ' || (state ->> 'bound')),
+      (3, 'validate', coalesce(state ->> 'check' = 'valid', false),
+        'check the rows that are there', 'SHARE UPDATE EXCLUSIVE', format(
+          'while the table (%s) is read once', pg_size_pretty(pg_table_size(tab))), null),
+      (4, 'swap', false, 'rename it, make the root, attach it; carry over what belongs to the name',
+        'ACCESS EXCLUSIVE' || coalesce((
+          select ', also on ' || string_agg(distinct d.name, ', ')
+          from (select v.ev_class::regclass::text
+            from pg_catalog.pg_depend d join pg_catalog.pg_rewrite v on v.oid = d.objid
+            where d.classid = 'pg_rewrite'::regclass and d.refobjid = tab and v.ev_class <> tab
+            union all
+            select l.polrelid::regclass::text
+            from pg_catalog.pg_depend d join pg_catalog.pg_policy l on l.oid = d.objid
+            where d.classid = 'pg_policy'::regclass and d.refobjid = tab and l.polrelid <> tab
+            union all
+            select o.confrelid::regclass::text
+            from pg_catalog.pg_constraint o where o.conrelid = tab and o.contype = 'f'
+          ) d(name)), ''),
+        'milliseconds; waits 0.3 s for all of them at a time, some 2 s in all', null)
+    ) v(place, step, done, does, lock, held, detail)
+  )
+  select jsonb_agg(jsonb_build_object('step', s.step, 'state', case
+      when s.is_done then 'done'
+      when s.step = 'index' and state ->> 'broken' is not null then 'broken'
+      when s.step = 'index' and state ->> 'building' is not null then 'running'
+      when coalesce(s.may, true) then 'next' else 'waiting' end,
+    'does', s.does, 'lock', s.lock, 'held', s.held, 'detail', s.detail) order by s.place)
+  from step s;
+$$;
+
+comment on function crossfade_private.relabel_steps is
+  'The steps of relabelling: [{"step", "state": done, next, running, broken or waiting, "does", "lock", "held", "detail"}].';
+
+create or replace function crossfade.relabel_plan(
+  name text, column_name text, to_value text default null
+)
+returns jsonb
+language plpgsql stable
+security definer -- reads the catalog as the owner; only service_role may call it
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off
+set standard_conforming_strings = on
+as $$
+declare
+  v_table regclass := crossfade_private.find_table(name);
+  v_problems text[] := array(
+    select p from crossfade_private.relabel_problems(v_table, column_name) p);
+  v_state jsonb := crossfade_private.relabel_state(v_table, column_name);
+  v_bound text;
+begin
+  if v_problems = '{}' and not (v_state ->> 'done')::boolean then
+    v_bound := crossfade_private.relabel_bound_sql(v_table, column_name, to_value);
+    if v_bound is null and v_state ->> 'bound' is null then
+      v_problems := array['say where the first partition ends: --to VALUE, greater than every '
+        || 'value that there is or comes before the swap'];
+    elsif to_value is not null and v_state ->> 'bound' is not null
+      and v_bound <> crossfade_private.relabel_bound_sql(v_table,
+      column_name, crossfade_private.constant_text(v_state ->> 'bound')) then
+      v_problems := array[format(
+        'the first partition ends before %s already; for another bound run: alter table %s drop constraint %I',
+        v_state ->> 'bound', v_table, crossfade_private.bound_name(v_table))];
+    end if;
+  end if;
+  return jsonb_build_object(
+    'table', v_table::text, 'column', column_name, 'bound', coalesce(v_state ->> 'bound', v_bound),
+    'first', crossfade_private.first_part(v_table), 'rest', crossfade_private.rest_part(v_table),
+    'problems', to_jsonb(v_problems),
+    'notes', case when v_problems <> '{}' or (v_state ->> 'done')::boolean then '[]' else (
+      select jsonb_agg(n) from crossfade_private.relabel_notes(v_table, column_name) n) end,
+    'steps', case when v_problems <> '{}' then '[]'
+      else crossfade_private.relabel_steps(v_table, v_state) end,
+    'files', case when v_problems <> '{}' then '[]'
+      else crossfade_private.relabel_files(v_table, column_name, v_state,
+        coalesce(v_state ->> 'bound', v_bound)) end);
+end $$;
+
+comment on function crossfade.relabel_plan is
+  'How a table becomes the first partition of a partitioned table of its name, and how far it is: {"table", "column", "bound": where it ends, "first", "rest": names of partitions, "problems": what keeps it from it, "notes", "steps": [{"step": index, check, validate or swap, "state": done, next, running, broken or waiting, "does", "lock", "held", "detail"}], "files": the migrations that may be applied now, [{"name", "sql"}]}. Changes nothing and reads no row. CF012 unknown table, or to_value is none of the column.';
 
 -- rollouts/plan_steps.sql -------------------------------------------------------------------------
 
@@ -22282,8 +23469,8 @@ as $$
     }'),
     ('admin', '{
       add_operator, carry_batch, carry_plan, describe_table, ignore_dependents, judge_pair,
-      refresh_pair, register_pair, remove_operator, remove_partition, set_operator_role,
-      set_setting, unregister_pair
+      refresh_pair, register_pair, relabel_plan, remove_operator, remove_partition,
+      set_operator_role, set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

@@ -213,6 +213,35 @@ def test_the_steps_of_a_carried_key_are_pushed_and_applied_by_the_local_stack(
         assert {step["state"] for step in planned(url)["steps"]} == {"done"}
 
 
+def test_the_files_of_relabelling_are_pushed_and_applied_by_the_local_stack(
+    cli: Cli, server: PostgresServer, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(cli.project, project)
+    folder = project / "supabase" / "migrations"
+    (folder / "20990101000000_things.sql").write_text(
+        KEYED + "alter table public.things add column at timestamptz not null default now();"
+    )
+    urls = [empty_project(server, name) for name in ("relabel_pushed", "relabel_local")]
+    pushed = Cli(cli.program, project)
+    apply_migrations(urls[1], folder, lambda _: None)
+    with psycopg.connect(urls[1]) as connection:
+        row = connection.execute("select crossfade.relabel_plan('things', 'at')").fetchone()
+        assert row
+    for place, file in enumerate(row[0]["files"], 1):
+        (folder / f"20990101{place:06}_{file['name']}.sql").write_text(file["sql"])
+    # A project of its own that has seen none of it, as after a reset, and one that is half way.
+    done = pushed.run("db", "push", f"--remote={urls[0]}", "--yes")
+    assert done.returncode == 0, done.stderr
+    apply_migrations(urls[1], folder, lambda _: None)
+    for url in urls:
+        with psycopg.connect(url) as connection:
+            found = connection.execute(
+                "select tableoid::regclass::text, count(*) from public.things group by 1"
+            ).fetchall()
+            assert found == [("things_first", 500)]
+
+
 def test_advisors_have_no_warning_about_our_objects(cli: Cli, server: PostgresServer) -> None:
     url = empty_project(server, "advised")
     apply_files(server, "advised", [*MIGRATIONS, *PAIRS])

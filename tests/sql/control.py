@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -167,6 +168,75 @@ def in_background(work: Callable[[], Any]) -> Iterator[list[Any]]:
     yield result
     thread.join(timeout=20)
     assert not thread.is_alive()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that other threads bring about."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def together(work: list[Callable[[], None]]) -> None:
+    """Run in threads; what one of them raises is raised."""
+    failed: list[BaseException] = []
+
+    def run(one: Callable[[], None]) -> None:
+        try:
+            one()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    if failed:
+        raise failed[0]
+
+
+ADMIN = """
+create or replace function public.held_ms() returns numeric language sql volatile
+security definer as $$
+  -- The time in which the machine ran others is not this session's: it counts what a free one took.
+  select extract(epoch from clock_timestamp()) * 1000
+    - split_part(pg_read_file('/proc/self/schedstat'), ' ', 2)::numeric / 1000000
+$$
+"""
+TIMED = """
+alter function crossfade_private.await_turn(text[]) rename to await_turn_itself;
+create function crossfade_private.await_turn(statements text[]) returns void language plpgsql as $$
+begin
+  perform crossfade_private.await_turn_itself(statements);
+  perform set_config('test.locked_at', public.held_ms()::text, true);
+end $$
+"""
+
+
+def longest_wait_ms(db: Connection, statement: str) -> tuple[float, float]:
+    """How long others can wait for a swap: for an attempt that gives way, and for the swap itself.
+
+    The second from the locks on, the best of five, each undone.
+    """
+    with psycopg.connect(
+        make_conninfo(db.info.dsn, user="supabase_admin"), autocommit=True
+    ) as admin:
+        admin.execute(ADMIN)
+    attempt = one(
+        db,
+        "select substring(c from '^lock_timeout=(.*)ms$')::float from pg_proc, unnest(proconfig) c "
+        "where proname = 'await_turn' and c like 'lock_timeout=%'",
+    )
+    held = []
+    for _ in range(5):
+        with db.transaction(force_rollback=True):
+            db.execute(TIMED)
+            db.execute(statement.encode(), prepare=False)
+            since = "select public.held_ms() - current_setting('test.locked_at')::numeric"
+            held.append(one(db, since))
+    return float(attempt), float(min(held))
 
 
 def wait_for_waiters(db: Connection, number: int) -> None:

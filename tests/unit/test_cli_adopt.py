@@ -9,18 +9,19 @@ from tests.unit.builders import project
 from typer.testing import CliRunner, Result
 
 from crossfade.catalog import (
-    CarryFile,
     CarryPlan,
-    CarryStep,
     Column,
     Constraint,
     Dependent,
     HandedOver,
     Handover,
     Measured,
+    OwnerFile,
+    OwnerStep,
     PairPlan,
     PlanSql,
     Policy,
+    RelabelPlan,
     Step,
     TableInfo,
     Trigger,
@@ -308,11 +309,11 @@ def carrying(done: int, **more: object) -> CarryPlan:
     names = ("column", "fill", "index", "not_null")
     states = (*["done"] * done, "next", *["waiting"] * 4)
     steps = tuple(
-        CarryStep(name, state, "does", "LOCK", "held")
+        OwnerStep(name, state, "does", "LOCK", "held")
         for name, state in zip(names, states, strict=False)
     )
     waiting = {0: ("column",), 2: ("index", "check", "validate", "not_null"), 3: ("not_null",)}
-    due = tuple(CarryFile(f"carry_notes_uid-{n}", f"-- {n}\n") for n in waiting.get(done, ()))
+    due = tuple(OwnerFile(f"carry_notes_uid-{n}", f"-- {n}\n") for n in waiting.get(done, ()))
     plan = CarryPlan("public.notes", "uid", key=("id",), steps=steps, files=due)
     return replace(plan, **more)  # type: ignore[arg-type]
 
@@ -374,3 +375,53 @@ def test_what_keeps_a_key_from_being_carried_is_told(theirs: Path) -> None:
     assert "crossfade key carry public.notes --fire-triggers --yes" in loud.stderr
     sql = run("key", "carry", "notes", "--sql", fake=carrying_fake(carrying(2)))
     assert sql.stdout.splitlines()[0] == "-- index"
+
+
+# Relabelling -------------------------------------------------------------------------------------
+
+
+def relabelling(done: int, **more: object) -> FakeGateway:
+    names = ("index", "check", "validate", "swap")
+    states = (*["done"] * done, "next", *["waiting"] * 3)
+    steps = tuple(
+        OwnerStep(name, state, "does", "LOCK", "held")
+        for name, state in zip(names, states, strict=False)
+    )
+    due = tuple(OwnerFile(f"relabel_events-{n}", f"-- {n}\n") for n in names[done:])
+    plan = RelabelPlan("public.events", "at", "public.events_first", "public.events_rest",
+                       steps=steps, files=due)  # fmt: skip
+    fake = project()
+    fake.relabels["events"] = replace(plan, **more)  # type: ignore[arg-type]
+    return fake
+
+
+def test_relabelling_writes_what_is_due_and_says_what_is_next(theirs: Path) -> None:
+    command = ("relabel", "events", "--by", "at", "--to", "2027-03-01")
+    again = "crossfade relabel public.events --by at --to 2027-03-01"
+    shown = run(*command, fake=relabelling(0))
+    assert shown.stderr.splitlines()[-1] == f"  to do: {again} --project DIR, then supabase db push"
+    assert (shown.exit_code, files(theirs)) == (0, [])
+    written = run(*command, "--project", ".", "--json", fake=relabelling(1))
+    assert [name.split("-")[1] for name in json.loads(written.stdout)["written"]] == [
+        "check.sql", "validate.sql", "swap.sql",
+    ]  # fmt: skip
+    assert written.stderr.splitlines()[-1] == f"  to do: supabase db push, then: {again}"
+    # What was written for another bound is not taken for this one.
+    other = relabelling(1, files=(OwnerFile("relabel_events-check", "-- another\n"),))
+    differs = run(*command, "--project", ".", fake=other)
+    assert (differs.exit_code, "is not what this plan writes" in differs.stderr) == (2, True)
+    done = run(*command, fake=relabelling(4))
+    assert "make the next partitions of public.events" in done.stderr
+    sql = run(*command, "--sql", fake=relabelling(3))
+    assert sql.stdout == "-- swap\n"
+    broken = OwnerStep("index", "broken", "does", "LOCK", "held", "run: drop index x")
+    found = run(*command, fake=relabelling(0, steps=(broken,), files=()))
+    assert "remove the broken index (as printed), then" in found.stderr
+
+
+def test_what_keeps_a_table_from_being_relabelled_is_told(theirs: Path) -> None:
+    fake = relabelling(0, problems=("rule r of it",), notes=("a note",), steps=(), files=())
+    result = run("relabel", "events", "--by", "at", "--project", ".", fake=fake)
+    assert (result.exit_code, files(theirs)) == (3, [])
+    assert "Problem: rule r of it" in result.stderr
+    assert "  to do: change what is named, then: crossfade relabel public.events" in result.stderr

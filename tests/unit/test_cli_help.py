@@ -54,6 +54,7 @@ def test_all_nouns_are_there() -> None:
         "operator",
         "pair",
         "plan",
+        "relabel",
         "repair",
         "rollback",
         "rollout",

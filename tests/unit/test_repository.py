@@ -24,6 +24,7 @@ DOCUMENTS = (
     "control/COPIES.md",
     "control/HANDOVER.md",
     "control/KEYS.md",
+    "control/PARTITIONS.md",
     "tests/README.md",
     "tests/examples/orders/README.md",
     "tests/examples/chat/README.md",

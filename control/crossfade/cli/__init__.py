@@ -32,6 +32,7 @@ from crossfade.cli import (
     pair_new,
     pair_watch,
     plan,
+    relabel,
     rollback,
     rollout,
     settings,
@@ -69,6 +70,7 @@ pair_watch.add_to(pair.app)
 pair_new.add_to(pair.app)
 app.command("plan")(plan.plan)
 app.add_typer(key.app, name="key")
+app.command("relabel")(relabel.relabel)
 app.add_typer(pair.app, name="pair")
 app.add_typer(stage.app, name="stage")
 app.add_typer(groups.app, name="group")

@@ -13,7 +13,8 @@ from crossfade.catalog import CarryPlan
 from crossfade.cli.backfill import StallS, TargetMs, driven
 from crossfade.cli.migration_files import write_migrations
 from crossfade.cli.options import AsJson, Yes
-from crossfade.cli.output import emit, say, show, table
+from crossfade.cli.output import emit, say, show
+from crossfade.cli.owner_steps import remarks, render
 from crossfade.cli.session import gateway
 from crossfade.contract import RunState
 from crossfade.errors import CrossfadeError
@@ -70,20 +71,14 @@ def carry(
         # Whoever uncomments what keeps a trigger from running has edited the first one.
         due = {file.name: file.sql for file in plan.files}
         written = write_migrations(project, due, keep_edited=True)
-    emit({**asdict(plan), "written": written}, as_json=as_json, render=lambda: _render(plan))
-    for text in _remarks(plan):
+    emit({**asdict(plan), "written": written}, as_json=as_json, render=lambda: render(plan))
+    for text in remarks(plan):
         say(text)
     for file in written:
         say(f"  to do: review {file}")
     say(f"  to do: {_to_do(plan, command, project)}")
     if plan.problems:
         raise typer.Exit(3)
-
-
-def _remarks(plan: CarryPlan) -> list[str]:
-    details = [f"{step.step}: {step.detail}" for step in plan.steps if step.detail]
-    problems = [f"Problem: {text}" for text in plan.problems]
-    return problems + details + [f"Note: {text}" for text in plan.notes]
 
 
 def _command(plan: CarryPlan, column: str) -> str:
@@ -109,13 +104,6 @@ def _fill(
             f"The fill of {plan.table} is {last.state}: {last.reason}",
             hint=f"Continue with: {command} --yes",
         )
-
-
-def _render(plan: CarryPlan) -> str:
-    return table(
-        ("STEP", "STATE", "DOES", "LOCK", "HELD"),
-        ((step.step, step.state, step.does, step.lock, step.held) for step in plan.steps),
-    )
 
 
 def _to_do(plan: CarryPlan, command: str, project: Path | None) -> str:

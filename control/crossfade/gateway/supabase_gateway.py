@@ -10,7 +10,7 @@ import httpx
 import tenacity
 
 from crossfade import contract
-from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
 from crossfade.config import Connection
 from crossfade.contract import (
     Direction,
@@ -344,6 +344,12 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
             column_name=column,
             fires_triggers=fires_triggers,
             target_ms=target_ms,
+        )
+
+    def relabel_plan(self, table: str, *, column: str, to_value: str | None) -> RelabelPlan:
+        """Return how a table becomes the first partition of its name, and how far it is."""
+        return self._api.ask(
+            RelabelPlan, "relabel_plan", name=table, column_name=column, to_value=to_value
         )
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:

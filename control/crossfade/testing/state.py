@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
 from crossfade.change_sets import Scheduled
 from crossfade.contract import ErrorCode, Event, Stage
 from crossfade.doctor import CheckRow, Diagnosis
@@ -62,6 +62,7 @@ class FakeState:
         self.plans: dict[str, PairPlan] = {}
         self.handovers: dict[str, Handover] = {}
         self.carries: deque[CarryPlan] = deque()
+        self.relabels: dict[str, RelabelPlan] = {}
         self.judged: dict[str, Judged] = {}
         self.keys: tuple[Key, ...] = ()
         self.snapshots: list[Snapshot] = []
@@ -100,7 +101,7 @@ class FakeState:
             *("check_schema", "read_", "explain_", "pair_status", "list_", "health_", "latest_"),
             *("apply_due_changes", "last_served", "monitor_beat", "overview", "rollout_status"),
             *("diagnose", "installed_release", "run_check", "show_", "whoami"),
-            *("carry_plan", "describe_", "handover_plan", "plan_", "sample_"),
+            *("carry_plan", "describe_", "handover_plan", "plan_", "relabel_plan", "sample_"),
         )
         return tuple(call for call in self.calls if not call.startswith(reads))
 

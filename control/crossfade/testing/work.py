@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from crossfade import __version__
-from crossfade.catalog import CarryPlan, Handover, PairPlan, TableInfo
+from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
 from crossfade.contract import (
     Direction,
     ErrorCode,
@@ -226,6 +226,11 @@ class FakeWork(FakeState):
         self._called("carry_batch", table, column, fires_triggers, target_ms)
         run = Run(0, "fill", table, state=RunState.FINISHED, rows_done=3, rows_written=3)
         return Batch(run, RunState.FINISHED, rows_read=3, rows_written=3)
+
+    def relabel_plan(self, table: str, *, column: str, to_value: str | None) -> RelabelPlan:
+        """The plan that the test put there."""
+        self._called("relabel_plan", table, column, to_value)
+        return self.relabels[table]
 
     def plan_pair(self, pair: str, *, sample_rows: int) -> PairPlan:
         """A plan the test put there, else an empty one."""

@@ -328,12 +328,12 @@ begin
   loop
     execute v_statement;
   end loop;
-  execute format('alter view %s owner to %I', to_view, (
+  execute format('alter table %s owner to %I', to_view, (
     select pg_get_userbyid(c.relowner) from pg_catalog.pg_class c where c.oid = from_table));
 end $$;
 
 comment on function crossfade_private.copy_table_rights is
-  'Give a view the owner and the grants of a table, also those of columns, and no others.';
+  'Give a view, or a table, the owner and the grants of a table, also those of columns, and no others.';
 
 create or replace function crossfade_private.copy_defaults(pair crossfade.pairs, to_view text)
 returns void

@@ -25,8 +25,8 @@ as $$
     }'),
     ('admin', '{
       add_operator, carry_batch, carry_plan, describe_table, ignore_dependents, judge_pair,
-      refresh_pair, register_pair, remove_operator, remove_partition, set_operator_role,
-      set_setting, unregister_pair
+      refresh_pair, register_pair, relabel_plan, remove_operator, remove_partition,
+      set_operator_role, set_setting, unregister_pair
     }')
   ) as r (role, rpcs);
 $$;

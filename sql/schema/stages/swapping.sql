@@ -7,10 +7,17 @@ set search_path = pg_catalog, pg_temp
 -- Whoever comes after this queues behind it: a short wait, again and again, keeps them going.
 set lock_timeout = '300ms'
 as $$
+declare
+  v_attempt_time constant interval := current_setting('lock_timeout')::interval;
+  v_end timestamptz;
 begin
   for v_attempt in 1..6 loop
+    v_end := clock_timestamp() + v_attempt_time;
     begin
       for v_place in 1..cardinality(statements) loop
+        -- Whoever waits for the first lock waits for the others as well.
+        perform set_config('lock_timeout', format('%sms', ceil(greatest(1, 1000 * extract(epoch
+          from v_end - clock_timestamp())))), true);
         execute statements[v_place];
       end loop;
       return;
@@ -24,7 +31,7 @@ begin
 end $$;
 
 comment on function crossfade_private.await_turn is
-  'Execute statements that take strong locks, all of them or, after 2 s of short attempts, none (55P03).';
+  'Execute statements that take strong locks, all of them or, after 2 s of attempts of 0.3 s, none (55P03).';
 
 create or replace function crossfade_private.prepare_views(pairs crossfade.pairs[])
 returns void

@@ -144,10 +144,12 @@ def grant(db: Connection, name: str = "things") -> None:
 
 
 def to_stage(db: Connection, stage: str, name: str = "things") -> None:
-    """Walk from off to a stage by its own rules; only the waiting is left out."""
+    """Walk from where the pair is to a stage by its own rules; only the waiting is left out."""
     for setting in ("shadow_min_reads", "stage_bake_s"):
         call(db, "set_setting", setting, "0", "test")
-    for step in STAGES[: STAGES.index(stage) + 1]:
+    ((now,),) = rows(db, f"select stage from crossfade.pairs where name = '{name}'")
+    since = STAGES.index(now) + 1 if now in STAGES else 0
+    for step in STAGES[since : STAGES.index(stage) + 1]:
         if step == "shadow":
             backfill(db, name)
         if step == "live":

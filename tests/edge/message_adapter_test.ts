@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { same } from "./same.ts";
 import {
   convertMessages,
   detectVersion,
@@ -96,20 +97,20 @@ function forAll(law: string, check: (rows: Rows) => void): void {
 
 forAll("L1 up and down is the same V1 message", (rows) => {
   const message = frozen(rows.v1());
-  assert.deepEqual(toV1(toV2(message)), message);
+  same(toV1(toV2(message)), message);
 });
 
 forAll("L2 down and up over the stored message is that message", (rows) => {
   const message = frozen(rows.v2());
-  assert.deepEqual(toV2(toV1(message), message), message);
+  same(toV2(toV1(message), message), message);
 });
 
 forAll("L3 and L4 an edit wins, and twice is once", (rows) => {
   const stored = frozen(rows.v2());
   const edited = frozen(rows.often(0.8) ? rows.edit(toV1(stored)) : rows.v1());
   const put = frozen(toV2(edited, stored));
-  assert.deepEqual(toV1(put), edited);
-  assert.deepEqual(toV2(edited, put), put);
+  same(toV1(put), edited);
+  same(toV2(edited, put), put);
 });
 
 const TEXTUAL: readonly unknown[] = ["text", "refusal", "tool_result"];
@@ -119,8 +120,8 @@ forAll("L5 an edit of the text leaves everything else", (rows) => {
   const put = toV2(frozen({ ...toV1(stored), content: "edited" }), stored);
   const others = ({ content }: Row) =>
     (content as Row[]).filter((block) => !TEXTUAL.includes(block?.type));
-  assert.deepEqual(others(put), others(stored));
-  assert.deepEqual({ ...put, content: [] }, { ...stored, content: [] });
+  same(others(put), others(stored));
+  same({ ...put, content: [] }, { ...stored, content: [] });
 });
 
 forAll("L8 and L9 results share nothing with arguments and are the same twice", (rows) => {
@@ -140,7 +141,7 @@ Deno.test("toV2() leaves fields alone that the message does not have", () => {
     seq: 3,
   };
   const put = toV2({ metadata: { x: 2 } }, stored);
-  assert.deepEqual([put.content, put.role, put.seq], [stored.content, "assistant", 3]);
+  same([put.content, put.role, put.seq], [stored.content, "assistant", 3]);
 });
 
 Deno.test("toV2() and toV1() do not number a message that has no number", () => {
@@ -155,13 +156,13 @@ Deno.test("toV2() and toV1() keep fields that neither version knows", () => {
 
 Deno.test("toV2() keeps an edit mark for which there is no time yet", () => {
   const message = { role: "user", content: "a", metadata: { edited: true } };
-  assert.deepEqual(toV1(toV2(message)), message);
+  same(toV1(toV2(message)), message);
 });
 
 Deno.test("detectVersion() never guesses", () => {
   const v1 = { role: "user", content: "a" };
   const v2 = { role: "tool", content: [] };
-  assert.deepEqual([detectVersion(v1), detectVersion(v2)], [1, 2]);
+  same([detectVersion(v1), detectVersion(v2)], [1, 2]);
   assert.equal(detectVersion({ ...v1, schema_version: 1 }), 1);
   const contradictions = [{ ...v1, schema_version: 2 }, { ...v2, schema_version: 1 }, {
     ...v2,
@@ -174,7 +175,7 @@ Deno.test("detectVersion() never guesses", () => {
   for (const value of [...contradictions, ...foreign]) {
     assert.equal(detectVersion(value), undefined);
   }
-  assert.deepEqual([isV1Message(v2), isV2Message(v1)], [false, false]);
+  same([isV1Message(v2), isV2Message(v1)], [false, false]);
 });
 
 Deno.test("convertMessages() converts both formats and refuses a third by name", () => {
@@ -183,8 +184,8 @@ Deno.test("convertMessages() converts both formats and refuses a third by name",
     content: [{ type: "unknown", raw: 1 }],
   }]);
   const converted = convertMessages(mixed, 2);
-  assert.deepEqual(converted.map(detectVersion), [2, 2]);
-  assert.deepEqual(converted[1], mixed[1]);
+  same(converted.map(detectVersion), [2, 2]);
+  same(converted[1], mixed[1]);
   assert.equal(shares(mixed, converted), false);
   assert.throws(
     () => convertMessages([...mixed, { parts: [] }], 1),
@@ -205,7 +206,7 @@ Deno.test("storable() names what PostgreSQL refuses", () => {
   for (const [value, path] of wrong) {
     assert.throws(() => storable(value), (error) => {
       assert.ok(error instanceof MessageError);
-      assert.deepEqual(error.path, path);
+      same(error.path, path);
       return true;
     });
   }
@@ -217,12 +218,12 @@ Deno.test("withoutResidue() takes the reserved key away and nothing else", () =>
     content: "a",
     metadata: { _crossfade: { r: { role: "system" } }, x: 1 },
   });
-  assert.deepEqual(withoutResidue(message), { role: "user", content: "a", metadata: { x: 1 } });
-  assert.deepEqual(toV1(toV2(withoutResidue(message))).metadata, { x: 1 });
+  same(withoutResidue(message), { role: "user", content: "a", metadata: { x: 1 } });
+  same(toV1(toV2(withoutResidue(message))).metadata, { x: 1 });
 });
 
 Deno.test("the changes are numbered in order, one version each", () => {
-  assert.deepEqual(CHANGES.map(({ version }) => version), CHANGES.map((_, index) => index + 2));
+  same(CHANGES.map(({ version }) => version), CHANGES.map((_, index) => index + 2));
   for (const [index, { id }] of CHANGES.entries()) {
     assert.ok(id.startsWith(String(index + 1).padStart(4, "0")), id);
   }

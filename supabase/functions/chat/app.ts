@@ -12,7 +12,7 @@ import { loggable } from "../_shared/crossfade/serve/loggable.ts";
 import { convertEvent, detectVersion, routeRequest } from "./adapters/api_version_router.ts";
 import { CHAT, isKept } from "./adapters/feature_flags.ts";
 import { chatRoutes } from "./handlers/routes.ts";
-import { BUILT_IN_NAME, builtInModel } from "./model/built_in_model.ts";
+import { BUILT_IN_NAME, builtInModel } from "./model/built_in.ts";
 import type { AppOptions } from "./options.ts";
 
 export type { App, AppOptions };

@@ -6,7 +6,7 @@
 
 import type { ToolCall, Turn } from "../model/model.ts";
 import type { Message } from "../types.ts";
-import { isObject } from "../formats/format.ts";
+import { isObject } from "../handlers/format.ts";
 
 /** Reads a turn from a V2 message. */
 export function readTurn(message: Message): Turn {

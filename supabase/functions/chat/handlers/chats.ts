@@ -7,7 +7,7 @@
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { StoreError } from "../../_shared/crossfade/http/store_error.ts";
 import type { Answer, Call } from "../types.ts";
-import { invalid } from "../formats/format.ts";
+import { invalid } from "./format.ts";
 import { newId } from "../../_shared/crossfade/serve/identity.ts";
 import type { Tools } from "./tools.ts";
 

@@ -12,7 +12,7 @@ import { lostInV1 } from "../../_shared/crossfade/serve/lossless.ts";
 import { mayWriteV2 } from "../adapters/feature_flags.ts";
 import { type Attempt, serve } from "../../_shared/crossfade/serve/fallback.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { invalid, readFields } from "../formats/format.ts";
+import { invalid, readFields } from "./format.ts";
 import { FORMATS, found, type Tools, toWire } from "./tools.ts";
 
 // An edit across formats reads, merges and writes; somebody else may write in between.

@@ -18,9 +18,9 @@ import { compareTables } from "../../_shared/crossfade/serve/shadow.ts";
 import { StoreError } from "../../_shared/crossfade/http/store_error.ts";
 import { type Anchor, anchorOf, type MessageStore } from "../store/store.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { invalid, readNewFields } from "../formats/format.ts";
+import { invalid, readNewFields } from "./format.ts";
 import { FORMATS, found, missing, type Tools, toWire } from "./tools.ts";
-import { V2 } from "../formats/v2.ts";
+import { V2 } from "./v2.ts";
 
 const LARGEST_PAGE = 500;
 const DEFAULT_PAGE = 100;

@@ -12,7 +12,7 @@ import { RollbackManager } from "../adapters/compatibility_layer.ts";
 import { healthReport } from "../adapters/rollback_procedures.ts";
 import { StoreError } from "../../_shared/crossfade/http/store_error.ts";
 import type { Answer, Call, Message } from "../types.ts";
-import { invalid } from "../formats/format.ts";
+import { invalid } from "./format.ts";
 import type { Tools } from "./tools.ts";
 
 /** `GET /health` */

@@ -16,7 +16,7 @@ import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
 import { idempotentId, newId } from "../../_shared/crossfade/serve/identity.ts";
 import type { Answer, Call, Message } from "../types.ts";
 import { wantsStream } from "../adapters/stream_adapter.ts";
-import { invalid } from "../formats/format.ts";
+import { invalid } from "./format.ts";
 import { storeMessages } from "./messages.ts";
 import { type Tools, toWire } from "./tools.ts";
 

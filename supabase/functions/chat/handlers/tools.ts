@@ -11,9 +11,9 @@ import type { FeatureStore } from "../store/feature_store.ts";
 import type { OperatorRpc } from "../../_shared/crossfade/serve/operator_rpc.ts";
 import type { MessageStore } from "../store/store.ts";
 import type { Call, Message } from "../types.ts";
-import type { Format } from "../formats/format.ts";
-import { V1 } from "../formats/v1.ts";
-import { V2 } from "../formats/v2.ts";
+import type { Format } from "./format.ts";
+import { V1 } from "./v1.ts";
+import { V2 } from "./v2.ts";
 
 export interface Tools {
   readonly pair: string;

@@ -6,7 +6,7 @@
 
 import { type Environment, milliseconds } from "../../_shared/crossfade/serve/settings.ts";
 import type { AppOptions } from "../options.ts";
-import { endpointModel } from "./endpoint_model.ts";
+import { endpointModel } from "./endpoint.ts";
 
 /** Reads MODEL_URL, MODEL_KEY, MODEL_NAME and MODEL_TIMEOUT_MS; without the first nothing is set. */
 export function readModel(environment: Environment): Pick<AppOptions, "model" | "modelName"> {

@@ -18,6 +18,7 @@ import {
 import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/environment.ts";
 import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import { FlagsClient } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import { StoreError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import { CrossfadeProvider } from "../../supabase/functions/_shared/crossfade/openfeature/openfeature_provider.ts";
 import { FakeClock, settle } from "../edge/fake_clock.ts";
 import { FakeDatabase } from "../edge/fake_database.ts";
@@ -241,7 +242,8 @@ scenario(
 
 scenario(
   "a change is told with the flags that it touches",
-  async ({ flags, database, changed }) => {
+  async ({ flags, clock, database, changed }) => {
+    await clock.advance(1_000);
     database.version = 2;
     const rows = FLAGS.map((row) => row.name === "disabled-flag" ? { ...row, enabled: true } : row);
     database.rows = { flags: rows, kill_switches: [{ ...STOP, engaged: false }] };
@@ -250,6 +252,7 @@ scenario(
     // The flag itself, the one that needs it, and the one whose switch was released.
     assert.deepEqual(changed, [["child", "disabled-flag", "killed"]]);
     database.version = 3;
+    await clock.advance(1_000);
     flags.noteVersion(3);
     await settle();
     assert.equal(changed.length, 1);
@@ -269,11 +272,64 @@ scenario("a stale copy is told, answers STALE, and its end is told too", async (
   await clock.advance(5_000);
   assert.deepEqual(
     short(await client.getBooleanDetails("boolean-flag", false)),
-    on(Reasons.DEFAULT),
+    on(Reasons.STATIC),
   );
   assert.equal(events.at(-1), "PROVIDER_READY");
   assert.equal(client.providerStatus, "READY");
 });
+
+const REFUSED = new StoreError("no", { refused: true, status: 401, code: "PGRST301" });
+
+scenario(
+  "a key that is refused from the beginning is fatal",
+  async ({ client, events }) => {
+    assert.deepEqual([client.providerStatus, events], ["FATAL", ["PROVIDER_ERROR"]]);
+    const { value, errorCode } = await client.getBooleanDetails("boolean-flag", false);
+    assert.deepEqual([value, errorCode], [false, "PROVIDER_FATAL"]);
+  },
+  (database) => {
+    database.failure = REFUSED;
+  },
+);
+
+scenario("a key that is refused later is told as fatal when the copy is too old", async (world) => {
+  const { client, clock, database, events } = world;
+  database.failure = REFUSED;
+  await clock.advance(60_000);
+  await client.getBooleanValue("boolean-flag", false);
+  assert.deepEqual([client.providerStatus, events.at(-1)], ["FATAL", "PROVIDER_ERROR"]);
+  database.failure = undefined;
+  await clock.advance(5_000);
+  await world.flags.view();
+  await settle();
+  assert.equal(events.at(-1), "PROVIDER_READY");
+});
+
+scenario("nobody's context changes a flag that nothing targets: STATIC", async ({ client }) => {
+  for (const targetingKey of ["user-1", "user-2"]) {
+    const details = await client.getBooleanDetails("boolean-flag", false, { targetingKey });
+    assert.deepEqual(short(details), on(Reasons.STATIC));
+  }
+});
+
+scenario(
+  "a copy that could not be read again answers CACHED until it is too old",
+  async (world) => {
+    const { client, clock, database } = world;
+    database.failure = new Error("away");
+    await clock.advance(5_000);
+    await client.getBooleanValue("boolean-flag", false);
+    await settle();
+    for (const [name, reason] of [["boolean-flag", "CACHED"], ["killed", "DISABLED"]] as const) {
+      assert.equal((await client.getBooleanDetails(name, false)).reason, reason, name);
+    }
+    database.failure = undefined;
+    await clock.advance(5_000);
+    await client.getBooleanValue("boolean-flag", false);
+    await settle();
+    assert.equal((await client.getBooleanDetails("boolean-flag", false)).reason, "STATIC");
+  },
+);
 
 scenario(
   "after it was replaced the provider emits nothing more",

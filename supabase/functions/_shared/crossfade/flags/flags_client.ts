@@ -12,6 +12,7 @@
 import { type Clock, systemClock } from "./clock.ts";
 import { type Bootstrap, engageSwitches } from "./environment.ts";
 import { ExposureRecorder } from "./exposures.ts";
+import { StoreError } from "../http/store_error.ts";
 import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
 import { KillSwitch } from "./kill_switch.ts";
 import { makeView, type View } from "./view.ts";
@@ -29,7 +30,17 @@ export interface FlagsDatabase {
   recordExposures?(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
 }
 
-/** Told of every new copy, after the kill switch handlers. What it throws is logged. */
+/** Why a read failed. */
+export interface ReadFailure {
+  readonly message: string;
+  /** True for what does not pass by itself: a key that is refused, an engine that is not there. */
+  readonly isFatal: boolean;
+}
+
+/**
+ * Told of every new copy, after the kill switch handlers, and when reads work again: then both are the
+ * same. What it throws is logged.
+ */
 export type ChangeListener = (snapshot: Snapshot, before: Snapshot) => void;
 
 export interface FlagsOptions {
@@ -95,6 +106,7 @@ export class FlagsClient {
   #wantedAt = 0;
   #conflicts = 0;
   #failures = 0;
+  #failure: ReadFailure | undefined;
   /** When the next read may begin, whoever asks for it. */
   #nextAt = -Infinity;
   #cancelLater: (() => void) | undefined;
@@ -163,6 +175,17 @@ export class FlagsClient {
    */
   get conflicts(): number {
     return this.#conflicts;
+  }
+
+  /** Why the last read failed; `undefined` when it did not. */
+  get failure(): ReadFailure | undefined {
+    return this.#failure;
+  }
+
+  /** True while reads fail and the copy, past its soft age, goes on answering. */
+  get isBehind(): boolean {
+    const age = this.#options.clock.now() - this.#readAt;
+    return this.isReady && this.#failure !== undefined && age >= this.#ages.soft;
   }
 
   /** Calls `listener` whenever a new copy is taken; returns a function that ends it. */
@@ -243,7 +266,10 @@ export class FlagsClient {
     try {
       this.#accept(await this.#bounded(), this.#startedAt);
       if (this.version < this.#wanted) throw new Conflict(this.#wanted, this.version);
+      const recovered = this.#failure !== undefined;
       this.#failures = 0;
+      this.#failure = undefined;
+      if (recovered) this.#tell(this.#view.snapshot);
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -312,9 +338,13 @@ export class FlagsClient {
     this.#staleView = this.#makeView(old, true);
     this.#ages = agesOf(this.#options, snapshot);
     this.killSwitches.update(snapshot);
+    this.#tell(before);
+  }
+
+  #tell(before: Snapshot): void {
     for (const listener of [...this.#listeners]) {
       try {
-        listener(snapshot, before);
+        listener(this.#view.snapshot, before);
       } catch (error) {
         // The copy is taken already; whoever wanted to know must not make the read a failed one.
         this.#options.log("A listener for new flags failed", error);
@@ -331,6 +361,7 @@ export class FlagsClient {
     const { clock, log } = this.#options;
     const wait = Math.min(READ_EVERY_MS * 2 ** Math.min(this.#failures, 10), this.#ages.soft);
     this.#failures += 1;
+    this.#failure = { message: messageOf(error), isFatal: isFatal(error) };
     this.#nextAt = Math.max(this.#nextAt, clock.now() + wait);
     if (error instanceof Conflict) this.#conflicts += 1;
     // The copy stays; the next request after the wait tries again.
@@ -339,6 +370,11 @@ export class FlagsClient {
       log(`Cannot refresh flags (${this.#failures} in a row)`, messageOf(error));
     }
   }
+}
+
+function isFatal(error: unknown): boolean {
+  return error instanceof StoreError && error.refused &&
+    [401, 403, 404, 406].includes(error.status);
 }
 
 /** The text only: a stack of the HTTP library says nothing more about a database that is away. */

@@ -152,7 +152,7 @@ async function all(
   const names = [...view.snapshot.flags.keys()].filter((name) => flags.knows(name)).toSorted();
   if (names.length === 0 && !flags.isReady) throw notReady("The flags have not been read yet");
   const body = JSON.stringify({
-    flags: names.map((name) => success(name, resolution(view.explain(name, context)))),
+    flags: names.map((name) => success(name, resolution(flags, view, view.explain(name, context)))),
     metadata: { flags_version: view.snapshot.version },
   });
   // Over the answer itself, so that it changes with the context as well as with the flags.

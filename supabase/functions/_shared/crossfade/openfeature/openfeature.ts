@@ -7,14 +7,15 @@
 import type { Reason } from "../contract.ts";
 import type { Context, Details } from "../flags/evaluate.ts";
 import type { FlagsClient, View } from "../flags/flags_client.ts";
-import { isRow } from "../flags/snapshot.ts";
+import { isRow, type Plan } from "../flags/snapshot.ts";
 
 /** OpenFeature's codes of errors that can happen here. */
 export type FlagErrorCode =
   | "FLAG_NOT_FOUND"
   | "TYPE_MISMATCH"
   | "INVALID_CONTEXT"
-  | "PROVIDER_NOT_READY";
+  | "PROVIDER_NOT_READY"
+  | "PROVIDER_FATAL";
 
 /** A flag that cannot be answered; OpenFeature's SDKs read `code`. */
 export class FlagError extends Error {
@@ -31,7 +32,7 @@ export class FlagError extends Error {
 export interface Resolution {
   readonly value: boolean;
   readonly variant: "on" | "off";
-  readonly reason: Reason;
+  readonly reason: Reason | "CACHED";
   readonly flagMetadata: Readonly<Record<string, string | number | boolean>>;
 }
 
@@ -85,10 +86,32 @@ export function resolve(
       ? new FlagError("FLAG_NOT_FOUND", `There is no flag "${name}"`)
       : new FlagError("PROVIDER_NOT_READY", "The flags have not been read yet");
   }
-  return resolution(view.evaluate(name, context));
+  return resolution(flags, view, view.evaluate(name, context));
 }
 
-/** Turns an evaluation into an answer. */
-export function resolution({ value, variant, reason, metadata }: Details): Resolution {
-  return { value, variant, reason, flagMetadata: { ...metadata } };
+/**
+ * Turns an evaluation into an answer.
+ *
+ * The engine's DEFAULT says that no rule before the last one applied. OpenFeature calls that STATIC
+ * where there is no such rule, so that nobody's context could change the answer, and CACHED what a copy
+ * says that should have been read again and could not be.
+ */
+export function resolution(
+  flags: FlagsClient,
+  view: View,
+  { flag, value, variant, reason, metadata }: Details,
+): Resolution {
+  const told = reason === "STALE" || reason === "DISABLED"
+    ? reason
+    : flags.isBehind
+    ? "CACHED"
+    : reason === "DEFAULT" && isStatic(view.snapshot.plans.get(flag))
+    ? "STATIC"
+    : reason;
+  return { value, variant, reason: told, flagMetadata: { ...metadata } };
+}
+
+function isStatic(plan: Plan | undefined): boolean {
+  return plan !== undefined && !plan.allows && !plan.denies && plan.requires.length === 0 &&
+    plan.flag.threshold === null;
 }

@@ -8,7 +8,7 @@
 
 import type { FlagsClient, View } from "../flags/flags_client.ts";
 import { FlagError, readContext, type Resolution, resolve } from "./openfeature.ts";
-import { type ProviderEvent, ProviderEvents } from "./provider_events.ts";
+import { ProviderEvents } from "./provider_events.ts";
 import type { Plan, Snapshot } from "../flags/snapshot.ts";
 
 /**
@@ -22,7 +22,7 @@ export class CrossfadeProvider {
   readonly runsOn = "server";
   readonly events = new ProviderEvents();
   readonly #flags: FlagsClient;
-  #status: "starting" | "unread" | "ready" | "stale" = "starting";
+  #status: "starting" | "unread" | "ready" | "stale" | "fatal" = "starting";
   #leave: () => void = () => {};
 
   constructor(flags: FlagsClient) {
@@ -32,7 +32,8 @@ export class CrossfadeProvider {
   /**
    * Waits for the first read.
    *
-   * @throws {FlagError} PROVIDER_NOT_READY if it failed; PROVIDER_READY follows when one succeeds
+   * @throws {FlagError} PROVIDER_NOT_READY if it failed, PROVIDER_FATAL if it was refused; PROVIDER_READY
+   * follows when one succeeds
    */
   async initialize(): Promise<void> {
     this.#leave();
@@ -42,7 +43,8 @@ export class CrossfadeProvider {
     // The SDK says PROVIDER_READY or PROVIDER_ERROR for us when this ends.
     this.#status = this.#flags.isReady ? "ready" : "unread";
     if (this.#status === "unread") {
-      throw new FlagError("PROVIDER_NOT_READY", "Cannot read the flags from the database");
+      const code = this.#flags.failure?.isFatal === true ? "PROVIDER_FATAL" : "PROVIDER_NOT_READY";
+      throw new FlagError(code, "Cannot read the flags from the database");
     }
   }
 
@@ -84,27 +86,24 @@ export class CrossfadeProvider {
 
   /** Says when the copy grows too old, and when it is young again: seen at an evaluation only. */
   #notice(view: View): void {
-    const status = view.stale ? "stale" : "ready";
+    const { failure } = this.#flags;
+    const status = !view.stale ? "ready" : failure?.isFatal === true ? "fatal" : "stale";
     if (this.#status === "starting" || this.#status === "unread" || status === this.#status) return;
     this.#status = status;
-    this.#emit(
-      view.stale ? "PROVIDER_STALE" : "PROVIDER_READY",
-      view.stale ? "The flags could not be read for longer than their hard age" : undefined,
-    );
+    if (status === "ready") return this.events.emit("PROVIDER_READY");
+    const message = "The flags could not be read for longer than their hard age";
+    if (status === "stale") return this.events.emit("PROVIDER_STALE", { message });
+    this.events.emit("PROVIDER_ERROR", { message, errorCode: "PROVIDER_FATAL" });
   }
 
   #changed(now: Snapshot, before: Snapshot): void {
     const status = this.#status;
     if (status === "starting") return;
     this.#status = "ready";
-    if (status !== "ready") this.#emit("PROVIDER_READY");
+    if (status !== "ready") this.events.emit("PROVIDER_READY");
     const flagsChanged = changedFlags(now, before);
     if (status === "unread" || flagsChanged.length === 0) return;
     this.events.emit("PROVIDER_CONFIGURATION_CHANGED", { flagsChanged });
-  }
-
-  #emit(event: ProviderEvent, message?: string): void {
-    this.events.emit(event, message === undefined ? {} : { message });
   }
 }
 

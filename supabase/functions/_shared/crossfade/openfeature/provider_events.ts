@@ -5,14 +5,9 @@
  * @module
  */
 
-export type ProviderEvent =
-  | "PROVIDER_READY"
-  | "PROVIDER_ERROR"
-  | "PROVIDER_CONFIGURATION_CHANGED"
-  | "PROVIDER_STALE";
-
 export interface EventDetails {
   readonly message?: string;
+  readonly errorCode?: string;
   readonly flagsChanged?: string[];
 }
 

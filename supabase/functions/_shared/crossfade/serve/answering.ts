@@ -168,14 +168,17 @@ export function recordFailure(
   if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.hint();
   const { call } = progress;
   if (call === undefined || progress.uncounted) return problem;
-  // What was converted before it was refused may be the converter's fault, or one caller's.
-  const converted = error instanceof ConversionError ||
-    (error instanceof StoreError && error.invalid && call.body.version !== call.choice.backend);
-  const outcome = problem.status >= 500 || (converted && call.choice.backend === 2)
+  // What was converted before it was refused may be the converter's fault, or one caller's. A body
+  // that cannot be converted is his own: the database, which knows forged tokens, has not seen it.
+  const { backend } = call.choice;
+  const converted = error instanceof ConversionError
+    ? error.from === backend
+    : error instanceof StoreError && error.invalid && call.body.version !== backend;
+  const outcome = problem.status >= 500 || (converted && backend === 2)
     ? evidence.judge(call.caller.userId, error, "error")
     : "client_error";
   const latencyMs = performance.now() - startedAt;
-  count(options, call, { backend: call.choice.backend, outcome, latencyMs });
+  count(options, call, { backend, outcome, latencyMs });
   return problem;
 }
 

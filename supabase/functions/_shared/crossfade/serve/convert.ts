@@ -23,9 +23,11 @@ export interface Conversion {
 /** A row that a converter threw at: one row's doing, and so one caller's. */
 export class ConversionError extends Error {
   override readonly name = "ConversionError";
+  readonly from: Version;
 
   constructor({ from, to }: Conversion, cause: unknown) {
     super(`Cannot convert a row of version ${from} to version ${to}`, { cause });
+    this.from = from;
   }
 }
 

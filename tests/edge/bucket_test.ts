@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
-import { bucket, murmur3 } from "../../supabase/functions/_shared/crossfade/flags/bucket.ts";
+import {
+  bucketOf,
+  bucketSeed,
+  murmur3,
+} from "../../supabase/functions/_shared/crossfade/flags/bucket.ts";
 import { readVectors } from "./vectors.ts";
 
 for (const { name, input, expect } of readVectors("bucket").cases) {
-  Deno.test(`bucket() ${name}`, () => {
+  Deno.test(`bucketOf() ${name}`, () => {
     const [key, unit] = [String(input.cohort_key), String(input.unit)];
     const hash = murmur3(`${key}:${unit}`);
-    assert.deepEqual({ hash, unleash: hash % 100 + 1, bucket: bucket(key, unit) }, expect);
+    assert.deepEqual(
+      { hash, unleash: hash % 100 + 1, bucket: bucketOf(bucketSeed(key), unit) },
+      expect,
+    );
   });
 }
 
@@ -18,10 +25,11 @@ Deno.test("murmur3() hashes texts longer than its buffer like shorter ones", () 
   }
 });
 
-Deno.test("bucket() spreads ids evenly and never drops one when the percentage grows", () => {
+Deno.test("bucketOf() spreads ids evenly and never drops one when the percentage grows", () => {
+  const seed = bucketSeed("chat-v2");
   const ids = Array.from({ length: 20_000 }, (_, i) => `user-${i}`);
   const inside = (percentage: number) =>
-    new Set(ids.filter((id) => bucket("chat-v2", id) < percentage * 1000));
+    new Set(ids.filter((id) => bucketOf(seed, id) < percentage * 1000));
   const [five, quarter, most] = [inside(5), inside(25), inside(75)];
   assert.ok([...five].every((id) => quarter.has(id)));
   assert.ok([...quarter].every((id) => most.has(id)));

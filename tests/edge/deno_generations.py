@@ -1,4 +1,4 @@
-"""The generations of Deno that functions run in: the newest, and the one that hosted projects have."""
+"""The generations of Deno that functions run in: the newest, and what hosted projects have."""
 
 import json
 import platform

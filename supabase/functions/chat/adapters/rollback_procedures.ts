@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type Level, LEVELS } from "../../_shared/crossfade/contract.ts";
+import type { Level } from "../../_shared/crossfade/contract.ts";
 import { isRow, type Row } from "../../_shared/crossfade/flags/snapshot.ts";
 import { callForRow, count, type RpcCaller } from "./compat/rpc.ts";
 
@@ -108,11 +108,6 @@ export function suggestLevel(seen: Observation, thresholds: Thresholds): Level |
   const rate = seen.errors / seen.requests;
   if (rate >= thresholds.completeErrorRate) return "COMPLETE";
   return rate >= thresholds.holdErrorRate ? "PARTIAL" : undefined;
-}
-
-/** Returns the levels from `level` upwards: what may follow when it was not enough. */
-export function escalation(level: Level): readonly Level[] {
-  return LEVELS.slice(LEVELS.indexOf(level));
 }
 
 /** How a pair fares, for operators. */

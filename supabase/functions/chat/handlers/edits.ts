@@ -7,6 +7,7 @@
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { convertRequest } from "../adapters/api_version_router.ts";
+import { withoutResidue } from "../adapters/message_adapter.ts";
 import { canonical } from "../../_shared/crossfade/serve/canonical.ts";
 import { lostInV1 } from "../../_shared/crossfade/serve/lossless.ts";
 import { mayWriteV2 } from "../adapters/feature_flags.ts";
@@ -22,7 +23,7 @@ const EDIT_TRIES = 3;
 export async function editMessage(call: Call, tools: Tools, id: string): Promise<Answer> {
   const { value: body, version } = call.body;
   if (body.id !== undefined && body.id !== id) throw invalid(`Field "id" cannot be changed`);
-  const changes = readFields(FORMATS[version], body);
+  const changes = withoutResidue(readFields(FORMATS[version], body));
   if (Object.keys(changes).length === 0) throw invalid("The body changes nothing");
   const careful = version === 2 && call.choice.backend === 1 && mayWriteV2(call);
   const edit = { id, changes, version, careful };

@@ -8,6 +8,7 @@ import type { Version } from "../../_shared/crossfade/contract.ts";
 import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import { convertRequest } from "../adapters/api_version_router.ts";
 import { isKept } from "../adapters/feature_flags.ts";
+import { withoutResidue } from "../adapters/message_adapter.ts";
 import { canonical } from "../../_shared/crossfade/serve/canonical.ts";
 import { isUuid } from "../../_shared/crossfade/serve/claims.ts";
 import { newId } from "../../_shared/crossfade/serve/identity.ts";
@@ -29,7 +30,7 @@ const DEFAULT_PAGE = 100;
 export async function createMessage(call: Call, tools: Tools): Promise<Answer> {
   const { value: body, version } = call.body;
   if (!isUuid(body.chat_id)) throw invalid(`Field "chat_id" is not an id`);
-  const fields = readNewFields(FORMATS[version], body);
+  const fields = withoutResidue(readNewFields(FORMATS[version], body));
   const id = await newId(call);
   const message = { ...fields, id, chat_id: body.chat_id };
   const first = needsV2(call, tools, message) ? { first: 2 as const } : {};
@@ -52,7 +53,7 @@ export interface StoreMessageOptions {
 }
 
 /** Stores a new message that has its id already; the same id twice is the same message. */
-export function storeMessage(
+function storeMessage(
   call: Call,
   tools: Tools,
   message: Message,

@@ -11,7 +11,8 @@ import { createChat } from "./chats.ts";
 import { editMessage } from "./edits.ts";
 import { forgetFact, listFacts, readState } from "./kept.ts";
 import { createMessage, deleteMessage, getMessage, listMessages } from "./messages.ts";
-import { readHealth, rollBack } from "./operators.ts";
+import { joinContext, readContext } from "./context.ts";
+import { migrate, readHealth, readMigration, rollBack, undoRollback } from "./operators.ts";
 import { reply } from "./reply.ts";
 import type { Tools } from "./tools.ts";
 
@@ -41,6 +42,8 @@ export function chatRoutes(chat: Chat): Route[] {
   return [
     route("POST", "/chats", createChat),
     route("GET", "/chats/{id:uuid}/state", readState),
+    route("GET", "/chats/{id:uuid}/context", readContext),
+    route("POST", "/chats/{id:uuid}/context", joinContext),
     route("GET", "/messages", listMessages),
     route("POST", "/messages", createMessage),
     route("GET", "/messages/{id:uuid}", getMessage),
@@ -51,5 +54,8 @@ export function chatRoutes(chat: Chat): Route[] {
     route("DELETE", "/memories/{id:uuid}", forgetFact),
     { ...route("GET", "/health", readHealth), operators: true },
     { ...route("POST", "/rollback", rollBack), operators: true },
+    { ...route("POST", "/rollback/undo", undoRollback), operators: true },
+    { ...route("GET", "/migration", readMigration), operators: true },
+    { ...route("POST", "/migration", migrate), operators: true },
   ];
 }

@@ -64,7 +64,12 @@ function place(hash: number): number {
   return (hash % 100) * 1000 + Math.floor(hash / 100) % 1000;
 }
 
-/** Returns the bucket 0..99999 of `unit` in a prepared cohort. */
+/**
+ * Returns the bucket 0..99999 of `unit` in a prepared cohort.
+ *
+ * The whole percent comes from the hash modulo 100, so whole percentages agree with Unleash; the
+ * three decimals come from the digits above. It never changes, so a growing percentage drops nobody.
+ */
 export function bucketOf(seed: BucketSeed, unit: string): number {
   const { tailBits: bits } = seed;
   const length = unit.length;
@@ -98,14 +103,4 @@ export function bucketOf(seed: BucketSeed, unit: string): number {
   // One code unit is one byte only in ASCII; ids in other alphabets take the way over their bytes.
   if (seen > 127) return place(murmur3(`${seed.cohortKey}:${unit}`));
   return place(finish(hash, tail, seed.length + length));
-}
-
-/**
- * Returns the bucket 0..99999 of `unit` in the cohort `cohortKey`.
- *
- * The whole percent comes from the hash modulo 100, so whole percentages agree with Unleash; the
- * three decimals come from the digits above. It never changes, so a growing percentage drops nobody.
- */
-export function bucket(cohortKey: string, unit: string): number {
-  return bucketOf(bucketSeed(cohortKey), unit);
 }

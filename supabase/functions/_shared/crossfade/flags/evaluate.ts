@@ -8,7 +8,7 @@ import type { EvaluationRule, Reason } from "../contract.ts";
 import { type Context, decide, type Figures, figures, readCode } from "./rules.ts";
 import type { Plan, Snapshot } from "./snapshot.ts";
 
-export { type Context, unitOf } from "./rules.ts";
+export type { Context } from "./rules.ts";
 
 export interface Metadata extends Figures {
   readonly rule: EvaluationRule;

@@ -73,20 +73,6 @@ export class ContextCompatibility {
   }
 
   /**
-   * Lets an old function from conversation to message work on a V2 conversation.
-   *
-   * @param handler reads V1 messages and returns a V1 message
-   */
-  wrap(
-    handler: (history: readonly Message[]) => Promise<Message>,
-  ): (history: readonly Message[]) => Promise<Message> {
-    return async (history) => {
-      const answer = await handler(this.convert(history, { from: 2, to: 1 }));
-      return convertRequest(this.#converter, answer, { from: 1, to: 2 });
-    };
-  }
-
-  /**
    * Returns a context with every field. Never throws: what is absent, or is nothing that its field
    * could be, gets a default and is named.
    */

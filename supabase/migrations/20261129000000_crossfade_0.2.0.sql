@@ -669,7 +669,7 @@ begin
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.view_problems(crossfade.pairs)
 -- crossfade_private.own_triggers(crossfade.pairs)
--- crossfade_private.bound_objects(crossfade.pairs)
+-- crossfade_private.v1_bound_objects(crossfade.pairs)
 -- crossfade_private.bound_dependents(crossfade.pairs)
 -- crossfade_private.callers_of_v1(crossfade.pairs)
 -- crossfade_private.has_view_right(text, text, text)
@@ -6032,8 +6032,8 @@ as $$
     and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true)
     -- What an archive points to among archives is not deleted.
     and not exists (select from crossfade.pairs q where to_regclass(q.v1_table) = o.confrelid)
-    and not coalesce(
-      (pair).options -> 'ignore_dependents' ? format('%I of %s', o.conname, (pair).v1_table), false);
+    and not coalesce((pair).options -> 'ignore_dependents'
+      ? format('%I of %s', o.conname, (pair).v1_table), false);
 $$;
 
 comment on function crossfade_private.archive_keys is
@@ -17917,7 +17917,7 @@ $$;
 comment on function crossfade_private.own_triggers is
   'Triggers of V1''s owner of which V2 has none, by name or function, and a statement that shows each.';
 
-create or replace function crossfade_private.bound_objects(pair crossfade.pairs)
+create or replace function crossfade_private.v1_bound_objects(pair crossfade.pairs)
 returns table (kind text, name text, command text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -17960,7 +17960,7 @@ as $$
   select 'trigger', t.name, t.command from crossfade_private.own_triggers(pair) t;
 $$;
 
-comment on function crossfade_private.bound_objects is
+comment on function crossfade_private.v1_bound_objects is
   'What PostgreSQL binds to V1 itself and not to its name.';
 
 create or replace function crossfade_private.bound_dependents(pair crossfade.pairs)
@@ -17977,13 +17977,13 @@ as $$
       case f.kind when 'trigger'
         then format(' Make those that are still wanted for %s.', (pair).v2_table) end, (pair).name,
       string_agg('''' || replace(f.name, '''', '''\''''') || '''', ' ' order by f.name)))
-  from crossfade_private.bound_objects(pair) f
+  from crossfade_private.v1_bound_objects(pair) f
   where not coalesce((pair).options -> 'ignore_dependents' ? f.name, false)
   group by f.kind;
 $$;
 
 comment on function crossfade_private.bound_dependents is
-  'The bound_objects that nobody has said to let be, one blocker a kind.';
+  'The v1_bound_objects that nobody has said to let be, one blocker a kind.';
 
 create or replace function crossfade_private.callers_of_v1(pair crossfade.pairs)
 returns table (role text, quoted text, privilege text, columns text[])
@@ -19363,7 +19363,7 @@ declare
   v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
   v_known text[] := array(
     select d.object from crossfade_private.v1_dependents(v_pair) d
-    union select b.name from crossfade_private.bound_objects(v_pair) b
+    union select b.name from crossfade_private.v1_bound_objects(v_pair) b
     union select k.name from crossfade_private.archive_keys(v_pair) k
     union select format('policies of %s', v_pair.v1_table)
     where exists (select from crossfade_private.policy_blockers(v_pair)));

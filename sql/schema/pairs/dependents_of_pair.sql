@@ -150,8 +150,8 @@ as $$
     and coalesce((to_jsonb(o) ->> 'conenforced')::boolean, true)
     -- What an archive points to among archives is not deleted.
     and not exists (select from crossfade.pairs q where to_regclass(q.v1_table) = o.confrelid)
-    and not coalesce(
-      (pair).options -> 'ignore_dependents' ? format('%I of %s', o.conname, (pair).v1_table), false);
+    and not coalesce((pair).options -> 'ignore_dependents'
+      ? format('%I of %s', o.conname, (pair).v1_table), false);
 $$;
 
 comment on function crossfade_private.archive_keys is

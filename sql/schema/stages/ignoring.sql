@@ -11,7 +11,7 @@ declare
   v_before jsonb := coalesce(v_pair.options -> 'ignore_dependents', '[]');
   v_known text[] := array(
     select d.object from crossfade_private.v1_dependents(v_pair) d
-    union select b.name from crossfade_private.bound_objects(v_pair) b
+    union select b.name from crossfade_private.v1_bound_objects(v_pair) b
     union select k.name from crossfade_private.archive_keys(v_pair) k
     union select format('policies of %s', v_pair.v1_table)
     where exists (select from crossfade_private.policy_blockers(v_pair)));

@@ -78,7 +78,7 @@ $$;
 comment on function crossfade_private.own_triggers is
   'Triggers of V1''s owner of which V2 has none, by name or function, and a statement that shows each.';
 
-create or replace function crossfade_private.bound_objects(pair crossfade.pairs)
+create or replace function crossfade_private.v1_bound_objects(pair crossfade.pairs)
 returns table (kind text, name text, command text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -121,7 +121,7 @@ as $$
   select 'trigger', t.name, t.command from crossfade_private.own_triggers(pair) t;
 $$;
 
-comment on function crossfade_private.bound_objects is
+comment on function crossfade_private.v1_bound_objects is
   'What PostgreSQL binds to V1 itself and not to its name.';
 
 create or replace function crossfade_private.bound_dependents(pair crossfade.pairs)
@@ -138,13 +138,13 @@ as $$
       case f.kind when 'trigger'
         then format(' Make those that are still wanted for %s.', (pair).v2_table) end, (pair).name,
       string_agg('''' || replace(f.name, '''', '''\''''') || '''', ' ' order by f.name)))
-  from crossfade_private.bound_objects(pair) f
+  from crossfade_private.v1_bound_objects(pair) f
   where not coalesce((pair).options -> 'ignore_dependents' ? f.name, false)
   group by f.kind;
 $$;
 
 comment on function crossfade_private.bound_dependents is
-  'The bound_objects that nobody has said to let be, one blocker a kind.';
+  'The v1_bound_objects that nobody has said to let be, one blocker a kind.';
 
 create or replace function crossfade_private.callers_of_v1(pair crossfade.pairs)
 returns table (role text, quoted text, privilege text, columns text[])

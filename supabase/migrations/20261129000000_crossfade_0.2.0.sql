@@ -689,6 +689,7 @@ begin
 -- crossfade_private.own_sequences(crossfade.pairs)
 -- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.await_turn(text[])
+-- crossfade_private.hold_shape(regclass)
 -- crossfade_private.prepare_views(crossfade.pairs[])
 -- crossfade_private.rename_v1(crossfade.pairs, text, text)
 -- crossfade_private.swap_in_view(crossfade.pairs)
@@ -728,7 +729,7 @@ begin
 -- crossfade_private.relabel_index_name(regclass, text)
 -- crossfade_private.bound_name(regclass)
 -- crossfade_private.relabel_state(regclass, text)
--- crossfade_private.bound_objects(regclass)
+-- crossfade_private.table_ties(regclass)
 -- crossfade_private.relabel_bound(regclass, text)
 -- crossfade_private.rebound_views(regclass)
 -- crossfade_private.rebound_policies(regclass)
@@ -747,7 +748,6 @@ begin
 -- crossfade_private.close_partition(regclass)
 -- crossfade_private.relabel_statements(regclass, text, text)
 -- crossfade_private.lock_for_relabel(regclass)
--- crossfade_private.hold_shape(regclass)
 -- crossfade_private.relabel_table(regclass, text)
 -- crossfade_private.constant_text(text)
 -- crossfade_private.relabel_bound_sql(regclass, text, text)
@@ -18583,6 +18583,21 @@ end $$;
 comment on function crossfade_private.await_turn is
   'Execute statements that take strong locks, all of them or, after 2 s of attempts of 0.3 s, none (55P03).';
 
+create or replace function crossfade_private.hold_shape(tab regclass)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Nobody but an index build or a vacuum waits behind it; one that PostgreSQL has begun by itself
+-- gives way after a second.
+set lock_timeout = '5s'
+as $$
+begin
+  execute format('lock table %s in share update exclusive mode', tab);
+end $$;
+
+comment on function crossfade_private.hold_shape is
+  'Let nobody change a table, while its readers and writers go on; waits at most 5 s (55P03).';
+
 create or replace function crossfade_private.prepare_views(pairs crossfade.pairs[])
 returns void
 language plpgsql volatile
@@ -18592,6 +18607,7 @@ declare
   v_pair crossfade.pairs;
 begin
   foreach v_pair in array pairs loop
+    perform crossfade_private.hold_shape(v_pair.v1_table);
     perform crossfade_private.make_view(v_pair);
   end loop;
   -- Order matters: V1 and not V2 first, which its writers would never leave free.
@@ -18654,11 +18670,16 @@ as $$
 declare
   v_pair crossfade.pairs;
 begin
+  foreach v_pair in array pairs loop
+    perform crossfade_private.hold_shape(v_pair.v1_table);
+  end loop;
   -- Order matters: the view first, which its writers hold before they hold V2. Under another name
-  -- it is out of their way.
+  -- it is out of their way. The archive with it: who reads that must not keep them waiting.
   perform crossfade_private.await_turn(array(
     select format('alter view %s rename to %I', p.v1_view, (
-      parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p));
+      parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p
+    union all
+    select format('lock table %s in access exclusive mode', p.v1_table) from unnest(pairs) p));
   foreach v_pair in array pairs loop
     execute format('drop view %s', crossfade_private.beside_name(v_pair.v1_view, '_to_be'));
     execute format('drop function crossfade_private.view_%s_write()', v_pair.name);
@@ -19759,7 +19780,7 @@ comment on function crossfade_private.relabel_state is
 
 -- What PostgreSQL binds to a table and not to its name: carried over to the root, or refused.
 
-create or replace function crossfade_private.bound_objects(tab regclass)
+create or replace function crossfade_private.table_ties(tab regclass)
 returns table (on_type boolean, class oid, id oid, part integer, mark text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -19776,7 +19797,7 @@ as $$
   where c.oid = tab and d.deptype <> 'i';
 $$;
 
-comment on function crossfade_private.bound_objects is
+comment on function crossfade_private.table_ties is
   'What PostgreSQL knows to depend on a table or on the type of its rows; mark changes with its definition.';
 
 create or replace function crossfade_private.relabel_bound(tab regclass, column_name text)
@@ -19787,7 +19808,7 @@ as $$
   select format(
     '%s uses the type of the rows of %s, which stays with the first partition; drop it before and create it again after',
     pg_describe_object(u.class, u.id, u.part), tab)
-  from crossfade_private.bound_objects(tab) u where u.on_type
+  from crossfade_private.table_ties(tab) u where u.on_type
   union all
   select format('%s %s reads %s itself and would see the first partition only; %s', d.kind,
     d.object, tab, case d.kind
@@ -19816,7 +19837,8 @@ as $$
     and o.oid = d.refobjid and o.conrelid = tab
   where r.ev_class <> tab
   union all
-  select format('foreign key %I of %s %s; run: alter table %2$s drop constraint %1$I; %4$s', o.conname,
+  select format('foreign key %I of %s %s; run: alter table %2$s drop constraint %1$I; %4$s',
+    o.conname,
     o.conrelid::regclass, format(case when bool_or(a.attname = column_name)
         then 'points to %s and is not carried over'
         else 'points to a part of the key of %s, which alone is not unique among partitions' end,
@@ -19841,7 +19863,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('alter view %s owner to %I', v.oid::regclass, pg_get_userbyid(v.relowner)),
     format('create or replace view %s%s as %s', v.oid::regclass, (
-      select format(' with (%s)', string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
+      select format(' with (%s)',
+        string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
       from pg_catalog.pg_options_to_table(v.reloptions) o having count(*) > 0),
       rtrim(pg_get_viewdef(v.oid), E' \n;'))
   from pg_catalog.pg_class v
@@ -19939,8 +19962,10 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('trigger %I of %s %s', g.tgname, tab, case when g.tgconstraint <> 0
-    then 'is a constraint trigger, which is not carried over; drop it before and create it again after'
-    else 'runs for each row with a transition table, which a partitioned table does not have; let it run for each statement'
+    then
+      'is a constraint trigger, which is not carried over; drop it before and create it again after'
+    else
+      'runs for each row with a transition table, which a partitioned table does not have; let it run for each statement'
     end)
   from pg_catalog.pg_trigger g
   where g.tgrelid = tab and not g.tgisinternal
@@ -20434,7 +20459,8 @@ as $$
     cross join lateral (
       values
       (40, format('alter table %s rename to %I', tab, (parse_ident(n.first))[2])),
-      (41, format('create table %s (like %s including comments including compression including constraints including defaults including generated including storage) partition by range (%I)',
+      (41, format(
+        'create table %s (like %s including comments including compression including constraints including defaults including generated including storage) partition by range (%I)',
         tab, n.first, column_name)),
       (42, format('alter table %s drop constraint %I', tab, n.rule)),
       -- Before anything is granted or owned by it.
@@ -20490,21 +20516,6 @@ end $$;
 comment on function crossfade_private.lock_for_relabel is
   'Hold everything that the swap touches, for the milliseconds that it takes; 55P03 after 2 s of short attempts.';
 
-create or replace function crossfade_private.hold_shape(tab regclass)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
--- Nobody but an index build or a vacuum waits behind it; one that PostgreSQL has begun by itself
--- gives way after a second.
-set lock_timeout = '5s'
-as $$
-begin
-  execute format('lock table %s in share update exclusive mode', tab);
-end $$;
-
-comment on function crossfade_private.hold_shape is
-  'Let nobody change a table, while its readers and writers go on; waits at most 5 s (55P03).';
-
 create or replace function crossfade_private.relabel_table(tab regclass, column_name text)
 returns void
 language plpgsql volatile
@@ -20514,7 +20525,7 @@ as $$
 declare
   v_name constant text := tab::text;
   v_marks constant text := 'select array_agg(b.mark order by b.mark)
-    from crossfade_private.bound_objects($1) b';
+    from crossfade_private.table_ties($1) b';
   v_before text[];
   v_now text[];
   v_problems text[];
@@ -20684,7 +20695,8 @@ as $$
           'an interrupted build has left an index behind that every write keeps; run: drop index concurrently '
             || (state ->> 'broken'), state ->> 'building')),
       (2, 'check', state ->> 'check' is not null, 'refuse rows beyond the first partition',
-        'ACCESS EXCLUSIVE', 'milliseconds; waits at most 2 s', 'ends before ' || (state ->> 'bound')),
+        'ACCESS EXCLUSIVE', 'milliseconds; waits at most 2 s',
+        'ends before ' || (state ->> 'bound')),
       (3, 'validate', coalesce(state ->> 'check' = 'valid', false),
         'check the rows that are there', 'SHARE UPDATE EXCLUSIVE', format(
           'while the table (%s) is read once', pg_size_pretty(pg_table_size(tab))), null),

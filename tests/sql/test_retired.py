@@ -446,6 +446,37 @@ def test_version_2_has_the_real_name_in_a_schema_of_its_own(
     assert one(user, "select body from public.things where id = 1") == "back"
 
 
+@begins_with(plain, "complete")
+def test_a_vacuum_is_waited_for_while_clients_go_on(db: Connection, connect: Connect) -> None:
+    """One that PostgreSQL has begun by itself gives way after a second, to who waits that long."""
+    for wanted, table in (("retired", "things"), ("complete", "things_archive")):
+        vacuum, operator, client = connect(), connect(), connect()
+        with vacuum.transaction():
+            vacuum.execute(f"lock table {table} in share update exclusive mode".encode())
+            moving = threading.Thread(target=stage, args=(operator, wanted))
+            moving.start()
+            wait_for_waiters(db, 1)
+            client.execute("set statement_timeout = '5s'")
+            client.execute("select from things")
+            client.execute("insert into things_v2 values (%s, 1)", [len(wanted)])
+        moving.join(timeout=30)
+        assert one(db, "select stage from crossfade.pairs") == wanted
+
+
+@begins_with(plain)
+def test_who_reads_the_archive_keeps_no_client_of_the_view_waiting(
+    db: Connection, connect: Connect
+) -> None:
+    db.execute("set statement_timeout = '30s'")
+    reader = connect()
+    with reader.transaction():
+        reader.execute("select from things_archive")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            stage(db, "complete")
+    assert one(db, "select stage from crossfade.pairs") == "retired"
+    stage(db, "complete")
+
+
 @begins_with(retired)
 def test_the_way_back_is_instant_and_leads_on_as_before(db: Connection) -> None:
     db.execute("update things set body = 'by v1' where id = 1")

@@ -1,6 +1,6 @@
 -- What PostgreSQL binds to a table and not to its name: carried over to the root, or refused.
 
-create or replace function crossfade_private.bound_objects(tab regclass)
+create or replace function crossfade_private.table_ties(tab regclass)
 returns table (on_type boolean, class oid, id oid, part integer, mark text)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -17,7 +17,7 @@ as $$
   where c.oid = tab and d.deptype <> 'i';
 $$;
 
-comment on function crossfade_private.bound_objects is
+comment on function crossfade_private.table_ties is
   'What PostgreSQL knows to depend on a table or on the type of its rows; mark changes with its definition.';
 
 create or replace function crossfade_private.relabel_bound(tab regclass, column_name text)
@@ -28,7 +28,7 @@ as $$
   select format(
     '%s uses the type of the rows of %s, which stays with the first partition; drop it before and create it again after',
     pg_describe_object(u.class, u.id, u.part), tab)
-  from crossfade_private.bound_objects(tab) u where u.on_type
+  from crossfade_private.table_ties(tab) u where u.on_type
   union all
   select format('%s %s reads %s itself and would see the first partition only; %s', d.kind,
     d.object, tab, case d.kind
@@ -57,7 +57,8 @@ as $$
     and o.oid = d.refobjid and o.conrelid = tab
   where r.ev_class <> tab
   union all
-  select format('foreign key %I of %s %s; run: alter table %2$s drop constraint %1$I; %4$s', o.conname,
+  select format('foreign key %I of %s %s; run: alter table %2$s drop constraint %1$I; %4$s',
+    o.conname,
     o.conrelid::regclass, format(case when bool_or(a.attname = column_name)
         then 'points to %s and is not carried over'
         else 'points to a part of the key of %s, which alone is not unique among partitions' end,
@@ -82,7 +83,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format('alter view %s owner to %I', v.oid::regclass, pg_get_userbyid(v.relowner)),
     format('create or replace view %s%s as %s', v.oid::regclass, (
-      select format(' with (%s)', string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
+      select format(' with (%s)',
+        string_agg(format('%I = %L', o.option_name, o.option_value), ', '))
       from pg_catalog.pg_options_to_table(v.reloptions) o having count(*) > 0),
       rtrim(pg_get_viewdef(v.oid), E' \n;'))
   from pg_catalog.pg_class v

@@ -61,8 +61,10 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format('trigger %I of %s %s', g.tgname, tab, case when g.tgconstraint <> 0
-    then 'is a constraint trigger, which is not carried over; drop it before and create it again after'
-    else 'runs for each row with a transition table, which a partitioned table does not have; let it run for each statement'
+    then
+      'is a constraint trigger, which is not carried over; drop it before and create it again after'
+    else
+      'runs for each row with a transition table, which a partitioned table does not have; let it run for each statement'
     end)
   from pg_catalog.pg_trigger g
   where g.tgrelid = tab and not g.tgisinternal

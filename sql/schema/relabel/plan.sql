@@ -17,7 +17,8 @@ as $$
           'an interrupted build has left an index behind that every write keeps; run: drop index concurrently '
             || (state ->> 'broken'), state ->> 'building')),
       (2, 'check', state ->> 'check' is not null, 'refuse rows beyond the first partition',
-        'ACCESS EXCLUSIVE', 'milliseconds; waits at most 2 s', 'ends before ' || (state ->> 'bound')),
+        'ACCESS EXCLUSIVE', 'milliseconds; waits at most 2 s',
+        'ends before ' || (state ->> 'bound')),
       (3, 'validate', coalesce(state ->> 'check' = 'valid', false),
         'check the rows that are there', 'SHARE UPDATE EXCLUSIVE', format(
           'while the table (%s) is read once', pg_size_pretty(pg_table_size(tab))), null),

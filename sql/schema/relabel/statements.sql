@@ -59,7 +59,8 @@ as $$
     cross join lateral (
       values
       (40, format('alter table %s rename to %I', tab, (parse_ident(n.first))[2])),
-      (41, format('create table %s (like %s including comments including compression including constraints including defaults including generated including storage) partition by range (%I)',
+      (41, format(
+        'create table %s (like %s including comments including compression including constraints including defaults including generated including storage) partition by range (%I)',
         tab, n.first, column_name)),
       (42, format('alter table %s drop constraint %I', tab, n.rule)),
       -- Before anything is granted or owned by it.

@@ -29,21 +29,6 @@ end $$;
 comment on function crossfade_private.lock_for_relabel is
   'Hold everything that the swap touches, for the milliseconds that it takes; 55P03 after 2 s of short attempts.';
 
-create or replace function crossfade_private.hold_shape(tab regclass)
-returns void
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp
--- Nobody but an index build or a vacuum waits behind it; one that PostgreSQL has begun by itself
--- gives way after a second.
-set lock_timeout = '5s'
-as $$
-begin
-  execute format('lock table %s in share update exclusive mode', tab);
-end $$;
-
-comment on function crossfade_private.hold_shape is
-  'Let nobody change a table, while its readers and writers go on; waits at most 5 s (55P03).';
-
 create or replace function crossfade_private.relabel_table(tab regclass, column_name text)
 returns void
 language plpgsql volatile
@@ -53,7 +38,7 @@ as $$
 declare
   v_name constant text := tab::text;
   v_marks constant text := 'select array_agg(b.mark order by b.mark)
-    from crossfade_private.bound_objects($1) b';
+    from crossfade_private.table_ties($1) b';
   v_before text[];
   v_now text[];
   v_problems text[];

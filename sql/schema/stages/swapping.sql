@@ -33,6 +33,21 @@ end $$;
 comment on function crossfade_private.await_turn is
   'Execute statements that take strong locks, all of them or, after 2 s of attempts of 0.3 s, none (55P03).';
 
+create or replace function crossfade_private.hold_shape(tab regclass)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+-- Nobody but an index build or a vacuum waits behind it; one that PostgreSQL has begun by itself
+-- gives way after a second.
+set lock_timeout = '5s'
+as $$
+begin
+  execute format('lock table %s in share update exclusive mode', tab);
+end $$;
+
+comment on function crossfade_private.hold_shape is
+  'Let nobody change a table, while its readers and writers go on; waits at most 5 s (55P03).';
+
 create or replace function crossfade_private.prepare_views(pairs crossfade.pairs[])
 returns void
 language plpgsql volatile
@@ -42,6 +57,7 @@ declare
   v_pair crossfade.pairs;
 begin
   foreach v_pair in array pairs loop
+    perform crossfade_private.hold_shape(v_pair.v1_table);
     perform crossfade_private.make_view(v_pair);
   end loop;
   -- Order matters: V1 and not V2 first, which its writers would never leave free.
@@ -104,11 +120,16 @@ as $$
 declare
   v_pair crossfade.pairs;
 begin
+  foreach v_pair in array pairs loop
+    perform crossfade_private.hold_shape(v_pair.v1_table);
+  end loop;
   -- Order matters: the view first, which its writers hold before they hold V2. Under another name
-  -- it is out of their way.
+  -- it is out of their way. The archive with it: who reads that must not keep them waiting.
   perform crossfade_private.await_turn(array(
     select format('alter view %s rename to %I', p.v1_view, (
-      parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p));
+      parse_ident(crossfade_private.beside_name(p.v1_view, '_to_be')))[2]) from unnest(pairs) p
+    union all
+    select format('lock table %s in access exclusive mode', p.v1_table) from unnest(pairs) p));
   foreach v_pair in array pairs loop
     execute format('drop view %s', crossfade_private.beside_name(v_pair.v1_view, '_to_be'));
     execute format('drop function crossfade_private.view_%s_write()', v_pair.name);

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from crossfade.bucketing import bucket, threshold
 from crossfade.contract import Reason, Stage
@@ -75,13 +76,31 @@ class FlagState:
         return tuple(sorted((s for s in self.kill_switches if s.engaged), key=lambda s: s.name))
 
 
+LARGEST_EXACT: Final = 2**53 - 1
+
+
+def _id_of(value: object) -> str | None:
+    """Text that is not empty, or an integer's decimal text; nothing else is an id anywhere."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    is_exact = abs(value) <= LARGEST_EXACT and value == int(value)
+    return str(int(value)) if is_exact else None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks. Empty and missing ids are the same."""
+    """Who asks. Empty and missing ids are the same, and so is what is no id: see ``_id_of``."""
 
     user_id: str | None = None
     agent_id: str | None = None
     conversation_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Read ids that come out of JSON and are no text."""
+        for name in ("user_id", "agent_id", "conversation_id"):
+            object.__setattr__(self, name, _id_of(getattr(self, name)))
 
     @property
     def unit(self) -> str | None:

@@ -165,13 +165,14 @@ class CrossfadeProvider(AbstractProvider):
             ProviderNotReadyError: nothing has been read yet.
         """
         context = read_context(evaluation_context)
-        answer = evaluate(self._state(flag_key), flag_key, context, stale=self._is_old())
+        state = self._state(flag_key)
+        answer = evaluate(state, flag_key, context, stale=self._is_old())
         with self._counting:
             self._counts[answer.flag, answer.variant, answer.reason] += 1
         return FlagResolutionDetails(
             value=answer.value,
             variant=answer.variant,
-            reason=Reason(answer.reason.value),
+            reason=_reason(answer, state),
             flag_metadata=_metadata(answer),
         )
 
@@ -271,6 +272,16 @@ def _id(name: str, value: object) -> str | None:
         return value or None
     what = "text with a NUL character" if isinstance(value, str) else type(value).__name__
     raise InvalidContextError(f"Cannot evaluate: {name} is {what}; send text")
+
+
+def _reason(answer: Evaluation, state: FlagState) -> Reason:
+    """OpenFeature's word: STATIC where nothing targets, so that no context could change it."""
+    flag = state.flags.get(answer.flag)
+    if answer.reason is not CrossfadeReason.DEFAULT or flag is None:
+        return Reason(answer.reason.value)
+    lists = (flag.allow_user_ids, flag.allow_agent_ids, flag.deny_user_ids, flag.deny_agent_ids)
+    targets = flag.percentage is not None or any(lists) or bool(flag.prerequisites)
+    return Reason.DEFAULT if targets else Reason.STATIC
 
 
 def _metadata(answer: Evaluation) -> dict[str, bool | int | float | str]:

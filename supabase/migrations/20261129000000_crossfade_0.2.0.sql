@@ -173,6 +173,7 @@ begin
 -- crossfade_private.check_changes(text, jsonb, jsonb)
 -- crossfade.set_flag(text, jsonb, text)
 -- crossfade.bucket(text, text)
+-- crossfade_private.context_id(jsonb, text)
 -- crossfade_private.unit(jsonb)
 -- crossfade_private.flag_rules(crossfade.flags, jsonb, boolean)
 -- crossfade.explain_flag(text, jsonb)
@@ -2504,17 +2505,36 @@ comment on function crossfade.bucket is
 -- Evaluating a flag: the rules in their order. The same exists in TypeScript and Python;
 -- tests/vectors pins all three.
 
+create or replace function crossfade_private.context_id(context jsonb, name text)
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select case jsonb_typeof(context -> context_id.name)
+    when 'string' then nullif(context ->> context_id.name, '')
+    when 'number' then (
+      select trunc(n.value)::bigint::text
+      from (select (context ->> context_id.name)::numeric as value) n
+      where n.value = trunc(n.value) and abs(n.value) <= 9007199254740991)
+  end;
+$$;
+
+comment on function crossfade_private.context_id is
+  'An id of a context: text that is not empty, or the decimal text of an integer that every language reads alike; null for anything else.';
+
 create or replace function crossfade_private.unit(context jsonb)
 returns text
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(nullif(context ->> 'user_id', ''), nullif(context ->> 'agent_id', ''),
-    nullif(context ->> 'conversation_id', ''));
+  select coalesce(
+    crossfade_private.context_id(context, 'user_id'),
+    crossfade_private.context_id(context, 'agent_id'),
+    crossfade_private.context_id(context, 'conversation_id'));
 $$;
 
 comment on function crossfade_private.unit is
-  'What a percentage is taken over: the first of user_id, agent_id, conversation_id that is not empty; else null.';
+  'What a percentage is taken over: the first of user_id, agent_id, conversation_id that is an id (see context_id); else null.';
 
 create or replace function crossfade_private.flag_rules(
   flag crossfade.flags, context jsonb, follow boolean
@@ -2526,8 +2546,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_user text := nullif(context ->> 'user_id', '');
-  v_agent text := nullif(context ->> 'agent_id', '');
+  v_user text := crossfade_private.context_id(context, 'user_id');
+  v_agent text := crossfade_private.context_id(context, 'agent_id');
   v_bucket integer := crossfade.bucket(flag.cohort_key, crossfade_private.unit(context));
   v_threshold integer := flag.percentage * 1000;
   v_switch text;
@@ -4602,8 +4622,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_user text := nullif(context ->> 'user_id', '');
-  v_agent text := nullif(context ->> 'agent_id', '');
+  v_user text := crossfade_private.context_id(context, 'user_id');
+  v_agent text := crossfade_private.context_id(context, 'agent_id');
   v_pair crossfade.pairs := crossfade_private.get_pair(pair_name);
   v_cohort crossfade.cohorts;
   v_gate jsonb;

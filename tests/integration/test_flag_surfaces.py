@@ -88,7 +88,7 @@ def ask_javascript(endpoint: str, key: str, *asked: tuple[str, dict[str, Any]]) 
 
 
 EXPECTED = [
-    ("ofrep_on", {}, True, "on", "DEFAULT"),
+    ("ofrep_on", {}, True, "on", "STATIC"),
     ("ofrep_split", USER_2, True, "on", "SPLIT"),
     ("ofrep_split", {"targetingKey": "user-1"}, False, "off", "SPLIT"),
     ("ofrep_targeted", {"targetingKey": "user-1"}, True, "on", "TARGETING_MATCH"),

@@ -259,7 +259,7 @@ def test_a_stale_copy_is_told_answers_stale_and_recovers(start: Start, world: Wo
     world.events("PROVIDER_READY")
     world.failing, world.now = True, 59.9
     assert not provider.refresh()
-    assert short(client.get_boolean_details("killable", False)) == (True, "on", Reason.DEFAULT)
+    assert short(client.get_boolean_details("killable", False)) == (True, "on", Reason.STATIC)
     world.now = 60.0
     provider.refresh()
     assert short(client.get_boolean_details("boolean-flag", False)) == (True, "on", Reason.STALE)
@@ -269,7 +269,7 @@ def test_a_stale_copy_is_told_answers_stale_and_recovers(start: Start, world: Wo
     world.events("PROVIDER_READY", "PROVIDER_STALE")
     world.failing = False
     provider.refresh()
-    assert short(client.get_boolean_details("killable", False)) == (True, "on", Reason.DEFAULT)
+    assert short(client.get_boolean_details("killable", False)) == (True, "on", Reason.STATIC)
     expected = ["PROVIDER_READY", "PROVIDER_STALE", "PROVIDER_READY"]
     assert world.events(*expected) == expected
 

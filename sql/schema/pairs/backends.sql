@@ -8,8 +8,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_user text := nullif(context ->> 'user_id', '');
-  v_agent text := nullif(context ->> 'agent_id', '');
+  v_user text := crossfade_private.context_id(context, 'user_id');
+  v_agent text := crossfade_private.context_id(context, 'agent_id');
   v_pair crossfade.pairs := crossfade_private.get_pair(pair_name);
   v_cohort crossfade.cohorts;
   v_gate jsonb;

@@ -15,9 +15,18 @@ export interface Context {
   readonly conversation_id?: string | null | undefined;
 }
 
+/**
+ * Returns an id: text that is not empty, or the decimal text of an integer that every language reads
+ * alike. Contexts come out of JSON, so other values are met, and are no id anywhere.
+ */
+export function idOf(value: unknown): string | undefined {
+  if (typeof value === "string") return value === "" ? undefined : value;
+  return Number.isSafeInteger(value) ? String(value) : undefined;
+}
+
 /** Returns the id a percentage is taken over, or `undefined` when none is known. */
 export function unitOf(context: Context): string | undefined {
-  return context.user_id || context.agent_id || context.conversation_id || undefined;
+  return idOf(context.user_id) ?? idOf(context.agent_id) ?? idOf(context.conversation_id);
 }
 
 // An answer is one small number on the way, so that the hot path allocates nothing: the rule's place
@@ -101,7 +110,9 @@ function targeted(plan: Plan, context: Context): number {
 
 /** Returns whether a list holds an id that is known. */
 export function listed(ids: ReadonlySet<string>, id: string | null | undefined): boolean {
-  return ids.size > 0 && !!id && ids.has(id);
+  if (ids.size === 0) return false;
+  const known = idOf(id);
+  return known !== undefined && ids.has(known);
 }
 
 /** Rule 6: decides by bucket; `undefined` without a unit, unless everybody is in. */

@@ -19,16 +19,21 @@ export interface Found {
 export type FindRoute = (method: string, resource: string) => Found;
 
 /**
- * Prepares a table of routes; an address with a placeholder comes after those without.
+ * Prepares a table of routes; an address without a placeholder comes before those with one.
  *
  * HEAD is GET whose body is not sent (RFC 9110, 9.3.2).
  */
 export function routeTable(routes: readonly Route[]): FindRoute {
-  const resources = [...Map.groupBy(routes, ({ path }) => path)]
-    .toSorted(([a], [b]) => Number(a.includes("{")) - Number(b.includes("{")))
+  const byPath = Map.groupBy(routes, ({ path }) => path);
+  // Most addresses have no placeholder, and every request asks.
+  const plain = new Map([...byPath].filter(([path]) => !path.includes("{")));
+  const resources = [...byPath].filter(([path]) => !plain.has(path))
     .map(([path, methods]) => ({ read: pattern(path), methods }));
   return (method, resource) => {
-    const { methods, parameters } = findResource(resources, resource);
+    const found = plain.get(resource);
+    const { methods, parameters } = found === undefined
+      ? findResource(resources, resource)
+      : { methods: found, parameters: {} };
     const wanted = method === "HEAD" ? "GET" : method;
     const route = methods.find((one) => one.method === wanted);
     if (route !== undefined) return { route, parameters };
@@ -48,22 +53,22 @@ interface Resource {
 }
 
 function findResource(resources: readonly Resource[], path: string) {
+  const segments = path.split("/");
   for (const { read, methods } of resources) {
-    const parameters = read(path);
+    const parameters = read(segments);
     if (parameters !== undefined) return { methods, parameters };
   }
   throw new Problem("not-found", { status: 404, detail: `There is nothing at "${path}"` });
 }
 
-type Read = (resource: string) => Readonly<Record<string, string>> | undefined;
+type Read = (given: readonly string[]) => Readonly<Record<string, string>> | undefined;
 
 function pattern(path: string): Read {
-  const segments = path.split("/").slice(1).map((segment) => {
+  const segments = path.split("/").map((segment) => {
     const [, name, kind] = /^\{(\w+)(?::(uuid))?\}$/.exec(segment) ?? [];
     return { segment, name, isUuid: kind === "uuid" };
   });
-  return (resource) => {
-    const given = resource.split("/").slice(1);
+  return (given) => {
     if (given.length !== segments.length) return undefined;
     const parameters: Record<string, string> = {};
     for (const [place, { segment, name, isUuid: wantsUuid }] of segments.entries()) {

@@ -3,6 +3,7 @@ import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.
 import type { StoreError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import { CHAT, type Chat, makeChat, newMessage, tell, USER } from "./chat_fixture.ts";
 import { settle } from "./fake_clock.ts";
+import { answering } from "./model_fixture.ts";
 import { archived, converter, fenced, noAnswer, refused, timedOut } from "./fake_store.ts";
 
 const LIVE = { stage: "live" };
@@ -644,12 +645,7 @@ Deno.test("a reply whose history had to come from backend 1 is stored there", as
 
 Deno.test("a reply asks the model once when storing falls back", async () => {
   let asked = 0;
-  const completion = {
-    text: "hi",
-    model: "m",
-    usage: { input_tokens: 1, output_tokens: 1 },
-    finishReason: "stop",
-  };
+  const completion = answering("hi");
   const model = () => Promise.resolve((asked += 1, completion));
   const chat = makeChat(LIVE, {}, { model });
   chat.store.fail("insert", 2, fenced());
@@ -658,12 +654,7 @@ Deno.test("a reply asks the model once when storing falls back", async () => {
 });
 
 Deno.test("the model's time is not counted as the migration's", async () => {
-  const completion = {
-    text: "hi",
-    model: "m",
-    usage: { input_tokens: 1, output_tokens: 1 },
-    finishReason: "stop",
-  };
+  const completion = answering("hi");
   const model = () => new Promise<typeof completion>((go) => setTimeout(() => go(completion), 60));
   const chat = makeChat(LIVE, {}, { model });
   await tell(chat, { path: "/reply", body: { chat_id: CHAT } });

@@ -4,7 +4,6 @@ import {
   DualWriteService,
   MigrationHelper,
   RollbackManager,
-  ToolCompatibilityWrapper,
 } from "../../supabase/functions/chat/adapters/compatibility_layer.ts";
 import {
   PROCEDURES,
@@ -223,46 +222,6 @@ Deno.test("ContextCompatibility joins an old and a new context", () => {
     converter.toV1(converter.toV2(shown)),
     old.messages[1],
   ]);
-});
-
-const TOOLS = new ToolCompatibilityWrapper([{
-  name: "add",
-  description: "Adds",
-  input_schema: {
-    type: "object",
-    properties: { a: { type: "number" }, b: { type: "number" } },
-    required: ["a"],
-  },
-  run: ({ a, b = 0 }) =>
-    typeof a === "number" ? Promise.resolve(a + Number(b)) : Promise.reject(new Error("no number")),
-}]);
-
-Deno.test("ToolCompatibilityWrapper takes arguments as text and as an object", async () => {
-  for (const given of [`{"a":1,"b":2}`, { a: 1, b: 2 }]) {
-    const result = await TOOLS.call({ name: "add", arguments: given });
-    assert.deepEqual(result, { name: "add", content: "3", isError: false });
-  }
-});
-
-Deno.test("ToolCompatibilityWrapper never throws", async () => {
-  const calls = [
-    { name: "nowhere", arguments: "{}" },
-    { name: "add", arguments: "{oops" },
-    { name: "add", arguments: "[1]" },
-    { name: "add", arguments: "" },
-  ];
-  for (const call of calls) assert.equal((await TOOLS.call(call)).isError, true, call.arguments);
-});
-
-Deno.test("ToolCompatibilityWrapper describes parameters the old way", () => {
-  assert.deepEqual(TOOLS.describe(), [{
-    name: "add",
-    description: "Adds",
-    parameters: {
-      a: { type: "number", required: true },
-      b: { type: "number", required: false },
-    },
-  }]);
 });
 
 Deno.test("rollback procedures cover every level", () => {

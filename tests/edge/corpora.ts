@@ -4,20 +4,16 @@
  * @module
  */
 
-import {
-  exportTools,
-  importTools,
-  namesOf,
-  TOOL_FORMATS,
-} from "../../supabase/functions/chat/adapters/compatibility_layer.ts";
+import { exportTools, namesOf } from "../../supabase/functions/chat/formats/formats.ts";
+import { importTools, TOOL_FORMATS } from "./tool_formats.ts";
 import {
   mergeMessageHistories,
   toV1,
   toV2,
 } from "../../supabase/functions/chat/adapters/message_adapter.ts";
-import { put, show, type ToolFormat } from "../../supabase/functions/chat/adapters/tools/format.ts";
-import { legacy } from "../../supabase/functions/chat/adapters/tools/legacy.ts";
-import { openaiChat } from "../../supabase/functions/chat/adapters/tools/openai_chat.ts";
+import { put, show, type ToolFormat } from "../../supabase/functions/chat/formats/format.ts";
+import { legacy } from "../../supabase/functions/chat/formats/legacy.ts";
+import { openaiChat } from "../../supabase/functions/chat/formats/openai_chat.ts";
 
 type Row = Record<string, unknown>;
 

@@ -9,9 +9,10 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { toV1, toV2 } from "../../supabase/functions/chat/adapters/message_adapter.ts";
-import { exportConversation } from "../../supabase/functions/chat/adapters/tools/conversation.ts";
-import { show, type ToolFormat } from "../../supabase/functions/chat/adapters/tools/format.ts";
-import { namesOf, TOOL_FORMATS } from "../../supabase/functions/chat/adapters/tools/formats.ts";
+import { exportConversation } from "../../supabase/functions/chat/formats/export.ts";
+import { show, type ToolFormat } from "../../supabase/functions/chat/formats/format.ts";
+import { namesOf } from "../../supabase/functions/chat/formats/formats.ts";
+import { TOOL_FORMATS } from "./tool_formats.ts";
 
 type Row = Record<string, unknown>;
 
@@ -34,8 +35,11 @@ export const TOPICS: Readonly<Record<string, (given: Row) => unknown>> = {
     (to === 1 ? toV1 : toV2)(message as Row, base as Row | undefined),
   tools: ({ format, kind, stored }) =>
     show(formatOf(format), kind as "tool", stored as Row, namesOf([stored as Row])),
-  conversations: ({ format, messages, tools }) =>
-    exportConversation(formatOf(format), messages as Row[], { names: namesOf(tools as Row[]) }),
+  conversations: ({ format, messages: stored, tools }) => {
+    const names = namesOf(tools as Row[]);
+    const { messages, system } = exportConversation(formatOf(format), stored as Row[], { names });
+    return system.length === 0 ? messages : { system, messages };
+  },
 };
 
 function formatOf(id: unknown): ToolFormat {

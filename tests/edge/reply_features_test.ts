@@ -1,12 +1,19 @@
 import assert from "node:assert/strict";
 import { calculate, CalculatorError } from "../../supabase/functions/chat/features/calculator.ts";
 import { compress, countTokens } from "../../supabase/functions/chat/features/compression.ts";
-import { newestFitting, pairUp, readTurn } from "../../supabase/functions/chat/features/history.ts";
+import { newestFitting, readTurn } from "../../supabase/functions/chat/features/history.ts";
 import { factIn } from "../../supabase/functions/chat/features/memory.ts";
 import { runTools } from "../../supabase/functions/chat/features/toolbox.ts";
-import type { Model, ModelRequest, Turn } from "../../supabase/functions/chat/model/model.ts";
+import {
+  type Model,
+  type ModelRequest,
+  saying,
+  type Turn,
+  wordsOf,
+} from "../../supabase/functions/chat/model/model.ts";
 import { CHAT, makeChat, newMessage, tell } from "./chat_fixture.ts";
 import { FakeFeatures } from "./fake_features.ts";
+import { answering, calling } from "./model_fixture.ts";
 
 const LIVE = { stage: "live" };
 const on = (...names: string[]) => ({
@@ -64,8 +71,10 @@ Deno.test("factIn() keeps only what it was asked to keep", () => {
 
 function talk(count: number, words = 20): Turn[] {
   return Array.from({ length: count }, (_, n) => ({
-    role: n % 2 === 0 ? "user" : "assistant",
-    text: `Part ${n} ends here. ${"more ".repeat(words)}`,
+    ...saying(
+      n % 2 === 0 ? "user" : "assistant",
+      `Part ${n} ends here. ${"more ".repeat(words)}`,
+    ),
     id: `m${n}`,
   }));
 }
@@ -78,12 +87,12 @@ Deno.test("compress() leaves alone what fits", () => {
 Deno.test("compress() keeps to the budget, the newest turns whole, and sums up the others", () => {
   const budget = 200;
   const { turns, summary, left } = compress(talk(30), budget, undefined);
-  const total = turns.reduce((sum, turn) => sum + countTokens(turn.text), 0);
+  const total = turns.reduce((sum, turn) => sum + countTokens(wordsOf(turn)), 0);
   assert.ok(total <= budget * 1.1, `${total}`);
   assert.deepEqual(turns.at(-1), talk(30).at(-1));
   assert.equal(left, 31 - turns.length);
   assert.equal(summary?.coveredTo, `m${left - 1}`);
-  assert.ok(turns[0]?.text.includes(`Part ${left - 1} ends here.`));
+  assert.ok(wordsOf(turns[0] as Turn).includes(`Part ${left - 1} ends here.`));
 });
 
 Deno.test("compress() adds to a known summary only what is new", () => {
@@ -95,71 +104,55 @@ Deno.test("compress() adds to a known summary only what is new", () => {
 });
 
 Deno.test("compress() cuts no tool result from its call", () => {
-  const call = { id: "c", name: "clock", arguments: "{}" };
+  const result = { type: "tool_result", tool_call_id: "c", output: "now", is_error: false };
+  const asked = [{ type: "text", text: "x".repeat(600) }, calling("c", "clock")];
   const turns: Turn[] = [
     ...talk(20),
-    { role: "assistant", text: "x".repeat(600), toolCalls: [call], id: "call" },
-    { role: "tool", text: "now", toolCallId: "c", id: "result" },
-    { role: "user", text: "and?", id: "last" },
+    { role: "assistant", content: asked, id: "call" },
+    { role: "tool", content: [result], id: "result" },
+    { ...saying("user", "and?"), id: "last" },
   ];
   const { turns: kept } = compress(turns, 200, undefined);
   assert.deepEqual(kept.filter((turn) => turn.role === "tool"), []);
 });
 
 Deno.test("compress() keeps a last turn that is larger than the budget", () => {
-  const turns: Turn[] = [...talk(3), { role: "user", text: "x".repeat(10_000), id: "last" }];
+  const turns: Turn[] = [...talk(3), { ...saying("user", "x".repeat(10_000)), id: "last" }];
   assert.equal(compress(turns, 100, undefined).turns.at(-1)?.id, "last");
 });
 
-Deno.test("pairUp() drops results without calls and calls without results", () => {
-  const call = (id: string) => ({ id, name: "clock", arguments: "{}" });
-  const result = (id: string): Turn => ({ role: "tool", text: "now", toolCallId: id });
-  const said: Turn = { role: "user", text: "hi" };
-  const asked: Turn = { role: "assistant", text: "", toolCalls: [call("a"), call("b")] };
-  assert.deepEqual(pairUp([result("z"), said]), [said]);
-  assert.deepEqual(pairUp([asked, said]), [said]);
-  assert.deepEqual(pairUp([asked, result("b"), result("q"), said]), [
-    { ...asked, toolCalls: [call("b")] },
-    result("b"),
-    said,
-  ]);
-  const spoken = { ...asked, text: "Let me see." };
-  assert.deepEqual(pairUp([spoken]), [{ role: "assistant", text: "Let me see." }]);
-});
-
 Deno.test("newestFitting() keeps the last turn and what fits before it", () => {
-  const turn = (length: number): Turn => ({ role: "user", text: "x".repeat(length) });
+  const turn = (length: number): Turn => saying("user", "x".repeat(length));
   assert.deepEqual(newestFitting([]), []);
   assert.equal(newestFitting([turn(1), turn(2_000_000)]).length, 1);
   assert.equal(newestFitting([turn(1), turn(600_000), turn(400_000)]).length, 2);
   assert.equal(newestFitting([turn(1), turn(2)]).length, 2);
 });
 
-Deno.test("readTurn() reads text, calls and results of any message", () => {
+Deno.test("readTurn() keeps every block, and wordsOf() tells what V1 would", () => {
   const content = [
     { type: "text", text: "a" },
     { type: "unknown", raw: 1 },
-    { type: "text", text: "b" },
-    { type: "tool_call", tool_call_id: "c", name: "f", input: { x: 1 } },
-    { type: "tool_call", tool_call_id: "d", name: "f", input: null, arguments_raw: "{oops" },
+    { type: "refusal", text: "b" },
+    calling("c", "f"),
   ];
-  assert.deepEqual(readTurn({ id: "m", role: "assistant", content }), {
-    role: "assistant",
-    text: "a\n\nb",
-    id: "m",
-    toolCalls: [
-      { id: "c", name: "f", arguments: '{"x":1}' },
-      { id: "d", name: "f", arguments: "{oops" },
-    ],
-  });
+  const turn = readTurn({ id: "m", role: "assistant", content: [...content, "no block"] });
+  assert.deepEqual(turn, { role: "assistant", content, id: "m" });
+  assert.equal(wordsOf(turn), "a\n\nb");
   const output = { deep: [1] };
-  const row = [{ type: "tool_result", tool_call_id: "c", output, is_error: false }];
-  assert.deepEqual(readTurn({ id: "m", role: "tool", content: row }), {
-    role: "tool",
-    text: '{"deep":[1]}',
-    id: "m",
-    toolCallId: "c",
-  });
+  const results = ["c", "d"].map((tool_call_id) => ({ type: "tool_result", tool_call_id, output }));
+  assert.equal(wordsOf({ role: "tool", content: results }), '{"deep":[1]}\n\n{"deep":[1]}');
+});
+
+Deno.test("what a tool cut in half can be stored", async () => {
+  const features = new FakeFeatures();
+  const content = `${"x".repeat(299)}😊`;
+  features.search = () => Promise.resolve([{ id: "1", role: "user", content, created_at: "" }]);
+  const context = { features, backend: 2, now: () => new Date(0) } as const;
+  const call = calling("c", "search_messages", '{"query":"x"}');
+  const [outcome] = await runTools([call], context, { parallel: false });
+  assert.ok(JSON.stringify(outcome?.result.output).isWellFormed());
+  assert.ok(JSON.stringify(outcome?.result.output).includes("\ufffd"));
 });
 
 Deno.test("tools run at once only when they may", async () => {
@@ -173,7 +166,7 @@ Deno.test("tools run at once only when they may", async () => {
       running--;
       return [];
     };
-    const call = { id: "c", name: "search_messages", arguments: '{"query":"x"}' };
+    const call = calling("c", "search_messages", '{"query":"x"}');
     const context = { features, backend: 2, now: () => new Date(0) } as const;
     await runTools([call, call, call], context, { parallel });
     assert.equal(most, parallel ? 3 : 1);
@@ -183,25 +176,25 @@ Deno.test("tools run at once only when they may", async () => {
 Deno.test("a tool's failure tells the model nothing of our insides", async () => {
   const features = new FakeFeatures();
   features.failure = new Error("password=hunter2");
-  const call = { id: "c", name: "search_messages", arguments: '{"query":"x"}' };
+  const call = calling("c", "search_messages", '{"query":"x"}');
   const context = { features, backend: 2, now: () => new Date(0) } as const;
   const [outcome] = await runTools([call], context, { parallel: false });
-  assert.deepEqual([outcome?.isError, outcome?.output], [true, "The tool failed"]);
+  assert.deepEqual([outcome?.result.is_error, outcome?.result.output], [true, "The tool failed"]);
 });
 
 Deno.test("the clock knows time zones and refuses what is none", async () => {
   const ask = async (zone: string) => {
-    const call = { id: "c", name: "clock", arguments: JSON.stringify({ time_zone: zone }) };
+    const call = calling("c", "clock", JSON.stringify({ time_zone: zone }));
     const now = () => new Date("2026-07-01T12:00:00Z");
     const context = { features: new FakeFeatures(), backend: 2, now } as const;
     return (await runTools([call], context, { parallel: false }))[0];
   };
-  assert.deepEqual((await ask("Europe/Warsaw"))?.output, {
+  assert.deepEqual((await ask("Europe/Warsaw"))?.result.output, {
     utc: "2026-07-01T12:00:00.000Z",
     local: "2026-07-01 14:00:00",
     time_zone: "Europe/Warsaw",
   });
-  assert.equal((await ask("Mars/Olympus"))?.isError, true);
+  assert.equal((await ask("Mars/Olympus"))?.result.is_error, true);
 });
 
 Deno.test("a reply goes on without the features whose tables do not answer", async () => {
@@ -218,12 +211,8 @@ Deno.test("a model that never stops calling tools must end in words", async () =
   const asked: ModelRequest[] = [];
   const model: Model = (request) => {
     asked.push(request);
-    const usage = { input_tokens: 1, output_tokens: 1 };
-    const toolCalls = request.tools.length === 0
-      ? []
-      : [{ id: `c${asked.length}`, name: "clock", arguments: "{}" }];
-    const completion = { text: "so", toolCalls, model: "m", usage, finishReason: "stop" };
-    return Promise.resolve(completion);
+    const calls = request.tools.length === 0 ? [] : [calling(`c${asked.length}`, "clock")];
+    return Promise.resolve(answering("so", calls));
   };
   const chat = makeChat(LIVE, on("use_new_tool_framework"), { model });
   await tell(chat, { path: "/messages", body: newMessage(1) });

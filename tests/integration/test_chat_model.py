@@ -168,7 +168,72 @@ def test_a_model_that_fails_is_asked_once_and_nothing_is_stored(
     assert writer.ask("POST", "/v1/reply", {"chat_id": chat}).status_code == 201
 
 
-@pytest.mark.parametrize("fault", ["status", "hang", "cut"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_stream_that_breaks_off_keeps_what_arrived(
+    writer: User, model: ModelServer, version: int
+) -> None:
+    """The client is told the message as it is stored, and that it is not whole."""
+    model.fault = "cut"
+    chat = writer.new_chat()
+    writer.say(chat, "hi")
+    answer = writer.ask("POST", f"/v{version}/reply", {"chat_id": chat, "stream": True})
+    last = answer.text.strip().split("\n\n")[-1].split("\n")
+    assert last[0] == f"event: {'done' if version == 1 else 'message_complete'}"
+    told = json.loads(last[1].removeprefix("data: "))["message"]
+    _, stored = writer.ask("GET", f"/v2/messages?chat_id={chat}").json()["messages"]
+    assert (stored["status"], stored["finish_reason"]) == ("incomplete", "error")
+    assert stored["content"] == [{"type": "text", "text": "Hello"}]
+    assert stored["error"]["code"] == "stream_ended"
+    shown = told["metadata"]["error"] if version == 1 else told["error"]["message"]
+    assert shown == stored["error"]["message"]
+
+
+def test_what_was_said_before_is_told_in_order(
+    project: Project, writer: User, model: ModelServer
+) -> None:
+    """Two calls, a word of the user, both results in one late message, and a refusal."""
+    project.set_flag("enable_memory_system", enabled=True)
+    writer.catch_up(project)
+    chat = writer.new_chat()
+    writer.say(chat, "two things")
+
+    def tell(role: str, *content: Json) -> None:
+        body = {"chat_id": chat, "role": role, "content": list(content)}
+        answer = writer.ask("POST", "/v2/messages", body)
+        assert answer.status_code == 201, answer.text
+
+    def call(number: int) -> Json:
+        name = {"type": "tool_call", "name": "clock", "input": {}, "state": "complete"}
+        return {**name, "tool_call_id": f"call:{number}"}
+
+    def result(number: int) -> Json:
+        output = {"type": "tool_result", "output": {"at": number}, "is_error": False}
+        return {**output, "tool_call_id": f"call:{number}"}
+
+    tell("assistant", call(1), call(2))
+    writer.say(chat, "well?")
+    tell("tool", result(2), result(1))
+    tell("assistant", {"type": "refusal", "text": "I cannot."})
+    writer.say(chat, "go on")
+    answer = writer.ask("POST", "/v2/reply", {"chat_id": chat})
+    project.set_flag("enable_memory_system", enabled=False)
+    writer.catch_up(project)
+    assert answer.status_code == 201, answer.text
+    [asked] = model.requests
+    function = {"name": "clock", "arguments": "{}"}
+    calls = [{"id": f"call_{n}", "type": "function", "function": function} for n in (1, 2)]
+    assert asked["messages"] == [
+        {"role": "user", "content": "two things"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "call_1", "content": '{"at":1}'},
+        {"role": "tool", "tool_call_id": "call_2", "content": '{"at":2}'},
+        {"role": "user", "content": "well?"},
+        {"role": "assistant", "content": "I cannot."},
+        {"role": "user", "content": "go on"},
+    ]
+
+
+@pytest.mark.parametrize("fault", ["status", "hang"])
 def test_a_stream_that_fails_ends_with_an_error_event(
     writer: User, model: ModelServer, fault: str
 ) -> None:

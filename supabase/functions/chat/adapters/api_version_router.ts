@@ -17,7 +17,7 @@ import { type Conversion, convert, type Converter } from "../../_shared/crossfad
 import type { Message } from "../types.ts";
 
 export type { Conversion, Converter };
-export { convertEvent, convertEventStream } from "./stream_adapter.ts";
+export { convertEvent } from "./stream_adapter.ts";
 
 /** Decides which format the client speaks. */
 export function detectVersion(

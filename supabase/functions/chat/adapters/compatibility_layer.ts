@@ -9,6 +9,3 @@ export { DualWriteService } from "./compat/dual_write.ts";
 export { MigrationHelper, type RunAction } from "./compat/migration_helper.ts";
 export { RollbackManager } from "./compat/rollback_manager.ts";
 export { ToolCompatibilityWrapper } from "./compat/tool_compatibility.ts";
-export { exportTools, importTools, namesOf, TOOL_FORMATS } from "./tools/formats.ts";
-export { exportConversation } from "./tools/conversation.ts";
-export { settleOrphans } from "./tools/orphans.ts";

@@ -14,7 +14,6 @@ import { copy, isObject, own, without } from "./changes/json.ts";
 import { compareMessages, isNewer } from "./changes/order.ts";
 import { type Conversion, convertThrough } from "./changes/path.ts";
 import { CHANGES } from "./changes/registry.ts";
-import { findUnstorable } from "./changes/storable.ts";
 
 const V1_ROLES: readonly unknown[] = ["user", "assistant", "system"];
 const V2_ROLES: readonly unknown[] = [...V1_ROLES, "developer", "tool"];
@@ -149,16 +148,4 @@ export function withoutResidue(message: Message): Message {
   const metadata = own(message, "metadata");
   if (!isObject(metadata) || !Object.hasOwn(metadata, RESIDUE)) return message;
   return { ...message, metadata: without(metadata, [RESIDUE]) };
-}
-
-/**
- * Checks that PostgreSQL can store a value as jsonb: no U+0000, no half surrogate pairs, only JSON.
- *
- * @throws {MessageError} naming the first place that it cannot
- */
-export function storable(value: unknown): void {
-  const found = findUnstorable(value);
-  if (found === undefined) return;
-  const place = found.path.length === 0 ? "The value" : `"${found.path.join(".")}"`;
-  throw new MessageError(`${place} ${found.reason}`, found.path);
 }

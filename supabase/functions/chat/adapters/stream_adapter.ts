@@ -15,7 +15,7 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { encodeEvent, readEvents, type StreamEvent } from "../../_shared/crossfade/http/sse.ts";
+import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
 import type { Message } from "../types.ts";
 import { type Converter, convertResponse } from "./api_version_router.ts";
 
@@ -69,46 +69,4 @@ export function convertEvent(
 
 function stamped(data: Message, to: Version): Message {
   return "api_version" in data ? { ...data, api_version: String(to) } : data;
-}
-
-/**
- * Converts a whole stream of events, as it arrives.
- *
- * An event whose body is not a JSON object is left out: neither format has one.
- */
-export function convertEventStream(
-  converter: Converter,
-  stream: ReadableStream<Uint8Array>,
-  conversion: StreamConversion,
-): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  const events = readEvents(stream);
-  return new ReadableStream({
-    async pull(controller) {
-      for (;;) {
-        const { value, done } = await events.next();
-        if (done === true) return controller.close();
-        const data = readObject(value.data);
-        const converted = data === undefined
-          ? undefined
-          : convertEvent(converter, { event: value.event, data }, conversion);
-        if (converted === undefined) continue;
-        return controller.enqueue(encoder.encode(encodeEvent(converted)));
-      }
-    },
-    async cancel() {
-      await events.return(undefined);
-    },
-  });
-}
-
-function readObject(text: string): Message | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? value as Message
-      : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -6,7 +6,7 @@
  */
 
 import type { Summary } from "../store/feature_store.ts";
-import type { Turn } from "../model/model.ts";
+import { saying, type Turn, wordsOf } from "../model/model.ts";
 
 const LONGEST_LINE = 120;
 const CHARACTERS_PER_TOKEN = 4;
@@ -35,7 +35,7 @@ export function compress(
   budget: number,
   known: Summary | undefined,
 ): Compressed {
-  const sizes = turns.map((turn) => countTokens(turn.text));
+  const sizes = turns.map((turn) => countTokens(wordsOf(turn)));
   const total = sizes.reduce((sum, size) => sum + size, 0);
   if (total <= budget) return { turns, left: 0 };
   // Three quarters for the newest turns, one for the summary.
@@ -49,7 +49,7 @@ export function compress(
   const summary = summarise(older, budget / 4, known);
   const kept = turns.slice(first);
   if (summary === undefined) return { turns: kept, left: older.length };
-  const told = { role: "system", text: `Earlier in this conversation: ${summary.text}` };
+  const told = saying("system", `Earlier in this conversation: ${summary.text}`);
   return { turns: [told, ...kept], summary, left: older.length };
 }
 
@@ -60,8 +60,10 @@ function summarise(
 ): Summary | undefined {
   const covered = known === undefined ? -1 : older.findIndex((turn) => turn.id === known.coveredTo);
   const lines = older.slice(covered + 1)
-    .filter((turn) => turn.text !== "" && turn.role !== "tool")
-    .map((turn) => `${turn.role}: ${firstSentence(turn.text)}`);
+    .filter((turn) => turn.role !== "tool")
+    .map((turn) => ({ role: turn.role, words: wordsOf(turn) }))
+    .filter(({ words }) => words !== "")
+    .map(({ role, words }) => `${role}: ${firstSentence(words)}`);
   const coveredTo = older.findLast((turn) => turn.id !== undefined)?.id;
   if (coveredTo === undefined) return undefined;
   // The message may have left the window: then the summary covers what came before all of it.

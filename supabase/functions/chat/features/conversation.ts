@@ -10,13 +10,15 @@
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import type { ReplyFeatures } from "../adapters/feature_flags.ts";
 import type { Tools } from "../handlers/tools.ts";
-import type { Completion, Model, ModelRequest, Turn } from "../model/model.ts";
+import { argumentsOf } from "../adapters/changes/items.ts";
+import { isToRun, type ModelAnswer, stopped } from "../formats/answer.ts";
+import { type Model, type ModelRequest, type Turn, wordsOf } from "../model/model.ts";
 import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
 import type { Call, Message } from "../types.ts";
 import { cacheKey, fromRow, toRow } from "./cache.ts";
 import { compress } from "./compression.ts";
 import { factIn, MOST_FACTS, tellFacts } from "./memory.ts";
-import { DESCRIPTIONS, runTools, type ToolOutcome } from "./toolbox.ts";
+import { describeTools, runTools, type ToolOutcome } from "./toolbox.ts";
 
 const MOST_ROUNDS = 4;
 /** Longest time for all rounds together; the platform gives up at 150 s. */
@@ -36,17 +38,17 @@ export interface TurnOptions {
 
 /** One round in which the model called tools. */
 export interface Step {
-  readonly completion: Completion;
+  readonly answer: ModelAnswer;
   readonly outcomes: readonly ToolOutcome[];
 }
 
 export interface Conversation {
   readonly steps: readonly Step[];
-  readonly final: Completion;
+  readonly final: ModelAnswer;
   /** What the features did, for the metadata of the reply. */
   readonly notes: Message;
   readonly cancelled: boolean;
-  readonly usage: Completion["usage"];
+  readonly usage: ModelAnswer["usage"];
   readonly modelMs: number;
 }
 
@@ -62,7 +64,9 @@ export async function converse(
   try {
     const talk = await rounds(call, tools, { options, turns, asking, notes });
     if (features.state) {
-      const used = talk.steps.flatMap((step) => step.outcomes.map(({ call: made }) => made.name));
+      const used = talk.steps.flatMap((step) =>
+        step.outcomes.map(({ call: made }) => String(made.name))
+      );
       const changes = used.length === 0 ? {} : { last_tools: used };
       const state = await tried(
         tools,
@@ -96,7 +100,9 @@ async function shape(
     turns = fitting;
   }
   if (!features.memory) return { turns, notes };
-  const fact = factIn(history.findLast((turn) => turn.role === "user")?.text ?? "");
+  const fact = factIn(
+    wordsOf(history.findLast((turn) => turn.role === "user") ?? { role: "", content: [] }),
+  );
   if (fact !== undefined) {
     await tried(tools, "memory", () => tools.features.addFact(fact));
     notes.remembered = fact;
@@ -118,42 +124,50 @@ async function rounds(
   { options, turns: first, asking, notes }: Rounds,
 ): Promise<Pick<Conversation, "steps" | "final" | "cancelled">> {
   const { features, emit } = options;
+  const context = { features: tools.features, backend: options.backend, now: tools.now };
   const steps: Step[] = [];
   let turns = first;
   for (let round = 1;; round++) {
     const request: ModelRequest = {
       turns,
       // The last round must end in words.
-      tools: features.tools && round < MOST_ROUNDS ? DESCRIPTIONS : [],
+      tools: features.tools && round < MOST_ROUNDS ? describeTools(context) : [],
       parallelTools: features.parallelTools,
     };
     const ask = (): Promise<Answered> => asking.ask(request);
-    const { completion, cancelled } = features.caching && round === 1
+    const { answer, cancelled } = features.caching && round === 1
       ? await cached(call, tools, { request, ask, emit, notes })
       : await ask();
-    const calls = completion.toolCalls ?? [];
-    if (calls.length === 0 || cancelled || round >= MOST_ROUNDS) {
-      return { steps, final: completion, cancelled };
+    if (answer.outcome !== "called" || cancelled || round >= MOST_ROUNDS) {
+      return { steps, final: { ...answer, content: answer.content.map(stopped) }, cancelled };
     }
-    for (const made of calls) emit({ event: "tool_call", data: { ...made } });
-    const context = { features: tools.features, backend: options.backend, now: tools.now };
+    const calls = answer.content.filter(isToRun);
+    for (const made of calls) {
+      const { tool_call_id: id, name } = made;
+      emit({ event: "tool_call", data: { id, name, arguments: argumentsOf(made) } });
+    }
     const outcomes = await runTools(calls, context, { parallel: features.parallelTools });
-    for (const { call: made, output, isError } of outcomes) {
-      emit({ event: "tool_result", data: { id: made.id, output, is_error: isError } });
+    for (const { result: { tool_call_id: id, output, is_error } } of outcomes) {
+      emit({ event: "tool_result", data: { id, output, is_error } });
     }
-    steps.push({ completion, outcomes });
-    turns = [...turns, ...spoken({ completion, outcomes })];
+    steps.push({ answer, outcomes });
+    turns = [...turns, ...stepTurns({ answer, outcomes })];
   }
 }
 
-function spoken({ completion, outcomes }: Step): Turn[] {
-  const toolCalls = outcomes.map(({ call }) => call);
-  const results = outcomes.map(({ call, output }): Turn => ({
-    role: "tool",
-    text: typeof output === "string" ? output : JSON.stringify(output ?? null),
-    toolCallId: call.id,
-  }));
-  return [{ role: "assistant", text: completion.text, toolCalls }, ...results];
+/** A round as the model and the tables get it: what it said, then one turn for each result. */
+export function stepTurns({ answer, outcomes }: Step): Turn[] {
+  const content = answer.content.map((block) => {
+    const result = outcomes.find(({ call }) => call === block)?.result;
+    if (result === undefined) return block;
+    const isError = result.is_error === true;
+    const state = isError
+      ? { state: "error", error: String(result.output) }
+      : { state: "complete" };
+    return { ...block, ...state, executor: "server" };
+  });
+  const results = outcomes.map(({ result }): Turn => ({ role: "tool", content: [result] }));
+  return [{ role: "assistant", content }, ...results];
 }
 
 interface Cached {
@@ -172,22 +186,23 @@ async function cached(
   const row = await tried(tools, "cache", () => tools.features.cached(key));
   const known = row === undefined ? undefined : fromRow(row);
   if (known !== undefined) {
-    emit({ event: "text_delta", data: { text: known.text } });
+    const text = wordsOf({ role: "assistant", content: known.content });
+    emit({ event: "text_delta", data: { text } });
     notes.cached = true;
-    return { completion: known, cancelled: false };
+    return { answer: known, cancelled: false };
   }
   const answered = await ask();
-  const { completion, cancelled } = answered;
+  const { answer, cancelled } = answered;
   // What tools say depends on the moment, and half an answer is none.
-  if (!cancelled && (completion.toolCalls ?? []).length === 0) {
+  if (!cancelled && answer.outcome === "answered") {
     const lifetimeS = setting(call, "chat_cache_ttl_s", 300);
-    await tried(tools, "cache", () => tools.features.keepCached(key, toRow(completion), lifetimeS));
+    await tried(tools, "cache", () => tools.features.keepCached(key, toRow(answer), lifetimeS));
   }
   return answered;
 }
 
 interface Answered {
-  readonly completion: Completion;
+  readonly answer: ModelAnswer;
   /** The client went away in the middle. */
   readonly cancelled: boolean;
 }
@@ -223,21 +238,22 @@ class Asking {
     const asked = performance.now();
     try {
       const streaming = signal === undefined ? {} : { onText };
-      const completion = await model({
+      const answer = await model({
         ...request,
         signal: this.#controller.signal,
         ...streaming,
       });
-      const { input_tokens, output_tokens } = completion.usage;
+      const { input_tokens, output_tokens } = answer.usage;
       this.usage.input_tokens += input_tokens;
       this.usage.output_tokens += output_tokens;
-      return { completion, cancelled: false };
+      return { answer, cancelled: answer.outcome === "failed" && signal?.aborted === true };
     } catch (error) {
       if (signal?.aborted !== true || said === "") throw error;
       // Stopped by the user: what was read until then must not be gone when the chat is reopened.
       const usage = { input_tokens: 0, output_tokens: 0 };
-      const completion = { text: said, model: "", usage, finishReason: "cancelled" };
-      return { completion, cancelled: true };
+      const content = [{ type: "text", text: said }];
+      const answer = { content, outcome: "failed", usage, finishReason: "cancelled" } as const;
+      return { answer, cancelled: true };
     } finally {
       this.ms += performance.now() - asked;
     }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Turn } from "../model/model.ts";
+import { saying, type Turn } from "../model/model.ts";
 
 /** Facts that the model is told, newest first. */
 export const MOST_FACTS = 50;
@@ -25,5 +25,5 @@ export function factIn(text: string): string | undefined {
 /** Returns what the model is told of the facts, oldest first. */
 export function tellFacts(facts: readonly string[]): Turn[] {
   if (facts.length === 0) return [];
-  return [{ role: "system", text: `The user asked to remember: ${facts.toReversed().join("; ")}` }];
+  return [saying("system", `The user asked to remember: ${facts.toReversed().join("; ")}`)];
 }

@@ -7,9 +7,11 @@
  */
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
-import { isRow, type Row } from "../../_shared/crossfade/flags/snapshot.ts";
+import type { JsonObject } from "../adapters/changes/json.ts";
+import { ToolCompatibilityWrapper } from "../adapters/compatibility_layer.ts";
+import type { LegacyTool, Tool } from "../adapters/compat/tool_compatibility.ts";
+import type { ToolDefinition } from "../formats/format.ts";
 import type { FeatureStore } from "../store/feature_store.ts";
-import type { ToolCall, ToolDescription } from "../model/model.ts";
 import { calculate, CalculatorError } from "./calculator.ts";
 
 const LONGEST_RUN_MS = 5_000;
@@ -22,103 +24,97 @@ export interface ToolContext {
   readonly now: () => Date;
 }
 
-interface ChatTool extends ToolDescription {
-  run(input: Row, context: ToolContext): unknown;
-}
-
-/** How a call went; `output` is JSON. */
+/** A call and its result, both blocks. */
 export interface ToolOutcome {
-  readonly call: ToolCall;
-  readonly input: Row | null;
-  readonly output: unknown;
-  readonly isError: boolean;
+  readonly call: JsonObject;
+  readonly result: JsonObject;
 }
 
-const TOOLS: readonly ChatTool[] = [
-  {
-    name: "clock",
-    description: "The time now, in UTC and in a time zone",
-    input_schema: {
-      type: "object",
-      properties: { time_zone: { type: "string", description: "IANA name such as Europe/Warsaw" } },
+function toolsFor({ features, backend, now }: ToolContext): (Tool | LegacyTool)[] {
+  return [
+    {
+      name: "clock",
+      description: "The time now, in UTC and in a time zone",
+      input_schema: {
+        type: "object",
+        properties: {
+          time_zone: { type: "string", description: "IANA name such as Europe/Warsaw" },
+        },
+      },
+      run: ({ time_zone }) => safely(() => timeIn(time_zone, now())),
     },
-    run: ({ time_zone: zone }, { now }) => {
-      const time = now();
-      if (typeof zone !== "string") return { utc: time.toISOString() };
-      const local = new Intl.DateTimeFormat("sv-SE", {
-        timeZone: zone,
-        dateStyle: "short",
-        timeStyle: "medium",
-      });
-      return { utc: time.toISOString(), local: local.format(time), time_zone: zone };
+    // As the first API had it: a description of each parameter, and an answer that is text.
+    {
+      name: "calculator",
+      description: "The value of an arithmetic expression with + - * / and brackets",
+      parameters: { expression: { type: "string", required: true } },
+      execute: ({ expression }) =>
+        safely(() => JSON.stringify({ value: calculate(String(expression ?? "")) })),
     },
-  },
-  {
-    name: "calculator",
-    description: "The value of an arithmetic expression with + - * / and brackets",
-    input_schema: {
-      type: "object",
-      properties: { expression: { type: "string" } },
-      required: ["expression"],
+    {
+      name: "search_messages",
+      description: "The user's own newest messages that contain a text",
+      input_schema: {
+        type: "object",
+        properties: { query: { type: "string" } },
+        required: ["query"],
+      },
+      run: ({ query }) =>
+        safely(async () => {
+          const text = String(query ?? "").trim();
+          if (text === "") throw new ToolError("The query is empty");
+          const found = await features.search(backend, text, MOST_FOUND);
+          return {
+            found: found.map(({ role, content }) => ({ role, content: content.slice(0, 300) })),
+          };
+        }),
     },
-    run: ({ expression }) => ({ value: calculate(String(expression ?? "")) }),
-  },
-  {
-    name: "search_messages",
-    description: "The user's own newest messages that contain a text",
-    input_schema: {
-      type: "object",
-      properties: { query: { type: "string" } },
-      required: ["query"],
-    },
-    run: async ({ query }, { features, backend }) => {
-      const text = String(query ?? "").trim();
-      if (text === "") throw new ToolError("The query is empty");
-      const found = await features.search(backend, text, MOST_FOUND);
-      return {
-        found: found.map(({ role, content }) => ({ role, content: content.slice(0, 300) })),
-      };
-    },
-  },
-];
+  ];
+}
+
+function timeIn(zone: unknown, time: Date): JsonObject {
+  if (typeof zone !== "string") return { utc: time.toISOString() };
+  const local = new Intl.DateTimeFormat("sv-SE", {
+    timeZone: zone,
+    dateStyle: "short",
+    timeStyle: "medium",
+  });
+  return { utc: time.toISOString(), local: local.format(time), time_zone: zone };
+}
 
 /** A failure whose text the model may see. */
 class ToolError extends Error {}
 
 /** Describes the tools to the model. */
-export const DESCRIPTIONS: readonly ToolDescription[] = TOOLS.map(
-  ({ name, description, input_schema }) => ({ name, description, input_schema }),
-);
+export function describeTools(context: ToolContext): readonly ToolDefinition[] {
+  return new ToolCompatibilityWrapper(toolsFor(context)).definitions();
+}
 
 /** Runs calls, all at once or one after the other; never throws: a failure is an outcome. */
 export async function runTools(
-  calls: readonly ToolCall[],
+  calls: readonly JsonObject[],
   context: ToolContext,
   { parallel }: { readonly parallel: boolean },
 ): Promise<ToolOutcome[]> {
-  if (parallel) return await Promise.all(calls.map((call) => runTool(call, context)));
+  const tools = new ToolCompatibilityWrapper(toolsFor(context));
+  const run = async (call: JsonObject) => ({ call, result: await tools.run(call) });
+  if (parallel) return await Promise.all(calls.map(run));
   const outcomes: ToolOutcome[] = [];
-  for (const call of calls) outcomes.push(await runTool(call, context));
+  for (const call of calls) outcomes.push(await run(call));
   return outcomes;
 }
 
-async function runTool(call: ToolCall, context: ToolContext): Promise<ToolOutcome> {
-  const input = readArguments(call.arguments);
-  const tool = TOOLS.find(({ name }) => name === call.name);
-  const failed = (output: string): ToolOutcome => ({ call, input, output, isError: true });
-  if (tool === undefined) return failed(`There is no tool "${call.name}"`);
-  if (input === null) return failed("The arguments are not a JSON object");
+/** Runs a tool within a time limit; what it throws says only what the model may see. */
+async function safely<T>(run: () => T | Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const limit = new Promise<never>((_, reject) => {
     const late = new ToolError(`The tool did not answer within ${LONGEST_RUN_MS} ms`);
     timer = setTimeout(() => reject(late), LONGEST_RUN_MS);
   });
   try {
-    const work = (async () => await tool.run(input, context))();
-    const output = await Promise.race([work, limit]);
-    return { call, input, output, isError: false };
+    return await Promise.race([(async () => await run())(), limit]);
   } catch (error) {
-    return failed(told(error));
+    throw new ToolError(told(error), { cause: error });
   } finally {
     clearTimeout(timer);
   }
@@ -129,14 +125,4 @@ function told(error: unknown): string {
   if (error instanceof ToolError || error instanceof CalculatorError) return error.message;
   if (error instanceof RangeError) return "The arguments are out of range";
   return "The tool failed";
-}
-
-function readArguments(text: string): Row | null {
-  if (text.trim() === "") return {};
-  try {
-    const value: unknown = JSON.parse(text);
-    return isRow(value) ? value : null;
-  } catch {
-    return null;
-  }
 }

@@ -8,9 +8,10 @@ import { Problem } from "../../_shared/crossfade/http/errors.ts";
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import { type ReplyFeatures, replyFeatures } from "../adapters/feature_flags.ts";
 import { isUuid } from "../../_shared/crossfade/serve/claims.ts";
-import { type Conversation, converse, type Step } from "../features/conversation.ts";
-import { newestFitting, pairUp, readTurn } from "../features/history.ts";
-import type { Model, Turn } from "../model/model.ts";
+import { type Conversation, converse, type Step, stepTurns } from "../features/conversation.ts";
+import { newestFitting, readTurn } from "../features/history.ts";
+import type { Failure, ModelAnswer } from "../formats/answer.ts";
+import { type Model, type Turn, wordsOf } from "../model/model.ts";
 import { serve } from "../../_shared/crossfade/serve/fallback.ts";
 import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
 import { idempotentId, newId } from "../../_shared/crossfade/serve/identity.ts";
@@ -72,7 +73,7 @@ async function prepare(call: Call, tools: Tools): Promise<Prepared> {
   }
   const messages = value.rows.toReversed()
     .map((row) => read.backend === 1 ? tools.converter.toV2(row) : row);
-  const turns = pairUp(newestFitting(messages.map(readTurn)));
+  const turns = newestFitting(messages.map(readTurn));
   const existing = value.existing === undefined ? {} : { existing: value.existing };
   return { id, chatId, turns, features, read, ...existing };
 }
@@ -128,7 +129,7 @@ function finished(
 ): Answer {
   const { backend, fellBack } = prepared.read;
   const message = backend === 1 ? tools.converter.toV2(row) : row;
-  emit({ event: "text_delta", data: { text: readTurn(message).text } });
+  emit({ event: "text_delta", data: { text: wordsOf(readTurn(message)) } });
   emit({ event: "message_complete", data: { message } });
   const body = toWire(call, tools, row, backend);
   return { status: 201, body, backend, ...(fellBack === undefined ? {} : { fellBack }) };
@@ -140,49 +141,18 @@ function stepRows(
   { id, chatId }: Prepared,
   { step, place }: { readonly step: Step; readonly place: number },
 ): Promise<Message>[] {
-  const { completion, outcomes } = step;
-  const { user_id: userId } = { user_id: call.caller.userId };
-  // Ids follow from the reply's, so that a repeated request makes the same rows.
-  const make = async (name: string, fields: Message): Promise<Message> => ({
-    ...{ model: null, usage: null, finish_reason: null, metadata: {}, status: "complete" },
-    ...fields,
-    id: await idempotentId(userId, `${id}:${place}:${name}`),
-    chat_id: chatId,
+  const { model = null, finishReason } = step.answer;
+  return stepTurns(step).map(async ({ role, content }, number) => {
+    // Ids follow from the reply's, so that a repeated request makes the same rows.
+    const name = number === 0 ? "calls" : `result:${number - 1}`;
+    const said = number === 0 ? { model, finish_reason: finishReason } : {};
+    return {
+      ...{ model: null, usage: null, finish_reason: null, metadata: {}, status: "complete" },
+      ...{ role, content, ...said },
+      id: await idempotentId(call.caller.userId, `${id}:${place}:${name}`),
+      chat_id: chatId,
+    };
   });
-  const text = completion.text === "" ? [] : [{ type: "text", text: completion.text }];
-  const calls = outcomes.map(({ call: made, input, output, isError }) => ({
-    type: "tool_call",
-    tool_call_id: made.id,
-    name: made.name,
-    input,
-    // The exact text is kept where it says more than the object read from it.
-    ...(input === null || JSON.stringify(input) !== made.arguments
-      ? { arguments_raw: made.arguments }
-      : {}),
-    state: isError ? "error" : "complete",
-    executor: "server",
-    ...(isError ? { error: String(output) } : {}),
-  }));
-  return [
-    make("calls", {
-      role: "assistant",
-      content: [...text, ...calls],
-      model: completion.model,
-      finish_reason: completion.finishReason,
-    }),
-    ...outcomes.map(({ call: made, output, isError }, number) =>
-      make(`result:${number}`, {
-        role: "tool",
-        content: [{
-          type: "tool_result",
-          tool_call_id: made.id,
-          name: made.name,
-          output,
-          is_error: isError,
-        }],
-      })
-    ),
-  ];
 }
 
 /** The answer as a V2 message; storing converts it when V1 is the backend. */
@@ -191,14 +161,33 @@ function finalRow(
   { final, notes, cancelled, usage }: Conversation,
 ): Message {
   return {
-    model: final.model,
+    model: final.model ?? "",
     usage: { ...usage, total_tokens: usage.input_tokens + usage.output_tokens },
     finish_reason: cancelled ? "cancelled" : final.finishReason,
     metadata: notes,
-    status: cancelled ? "cancelled" : "complete",
+    status: cancelled ? "cancelled" : statusOf(final),
+    ...(cancelled || final.failure === undefined ? {} : { error: errorOf(final.failure) }),
     role: "assistant",
-    content: [{ type: "text", text: final.text }],
+    content: final.content,
     id,
     chat_id: chatId,
   };
+}
+
+/** What was cut, by whomever, is not whole. */
+function statusOf({ outcome }: ModelAnswer): string {
+  return ["filtered", "length", "paused", "failed"].includes(outcome) ? "incomplete" : "complete";
+}
+
+const FAILURES: Readonly<Record<Failure, string>> = {
+  model_error: "The model broke off with an error",
+  stream_ended: "The model's stream ended before its answer did",
+  no_answer: "The model gave no answer",
+  unreadable: "The model's answer cannot be read to its end",
+  too_large: "The model's answer is too long",
+  timeout: "The model did not finish in time",
+};
+
+function errorOf(code: Failure): Message {
+  return { code, message: FAILURES[code], retryable: true };
 }

@@ -4,35 +4,23 @@
  * @module
  */
 
-/** A call of a tool as the model wrote it: the arguments are its exact text. */
-export interface ToolCall {
-  readonly id: string;
-  readonly name: string;
-  readonly arguments: string;
-}
+import type { JsonObject } from "../adapters/changes/json.ts";
+import { BORDER, textOf } from "../adapters/changes/text.ts";
+import type { ModelAnswer } from "../formats/answer.ts";
+import type { ToolDefinition } from "../formats/format.ts";
 
-/** One earlier message as text. */
+/** One earlier message: a stored one, or what the function adds itself. */
 export interface Turn {
   readonly role: string;
-  readonly text: string;
+  /** Blocks of a V2 message. */
+  readonly content: readonly JsonObject[];
   /** Id of the stored message; absent for what the function adds itself. */
   readonly id?: string;
-  /** Calls an assistant made in this turn. */
-  readonly toolCalls?: readonly ToolCall[];
-  /** The call that a turn of role `tool` answers. */
-  readonly toolCallId?: string;
-}
-
-/** A tool as the model gets to know it. */
-export interface ToolDescription {
-  readonly name: string;
-  readonly description: string;
-  readonly input_schema: Readonly<Record<string, unknown>>;
 }
 
 export interface ModelRequest {
   readonly turns: readonly Turn[];
-  readonly tools: readonly ToolDescription[];
+  readonly tools: readonly ToolDefinition[];
   /** Whether several tools may be called in one turn. */
   readonly parallelTools: boolean;
   /** Ends the work when the client has gone. */
@@ -41,13 +29,16 @@ export interface ModelRequest {
   readonly onText?: (text: string) => void;
 }
 
-export interface Completion {
-  readonly text: string;
-  readonly toolCalls?: readonly ToolCall[];
-  readonly model: string;
-  readonly usage: { readonly input_tokens: number; readonly output_tokens: number };
-  readonly finishReason: string;
+/** @throws {Problem} 503 if the model does not answer; an answer that broke off is one */
+export type Model = (request: ModelRequest) => Promise<ModelAnswer>;
+
+/** A turn of words. */
+export function saying(role: string, text: string): Turn {
+  return { role, content: [{ type: "text", text }] };
 }
 
-/** @throws {Problem} 503 if the model does not answer */
-export type Model = (request: ModelRequest) => Promise<Completion>;
+/** Returns the words of a turn, as a client of V1 reads them. */
+export function wordsOf({ role, content }: Omit<Turn, "id">): string {
+  return content.map((block) => textOf(block, "content", role))
+    .filter((text) => text !== undefined).join(BORDER);
+}

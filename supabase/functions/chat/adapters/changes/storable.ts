@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isObject, type JsonObject } from "./json.ts";
+import { canonical, isObject, type JsonObject, setKey } from "./json.ts";
 
 /**
  * Returns the object that a JSON text holds; `undefined` when it holds something else, nests deeper
@@ -15,7 +15,7 @@ export function parseObject(text: string): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (!isObject(value)) return undefined;
-    return isHarmless(text) || findUnstorable(value) === undefined ? value : undefined;
+    return isHarmless(text) || cleaned(value) === value ? value : undefined;
   } catch {
     return undefined;
   }
@@ -42,56 +42,32 @@ function isTooDeep(text: string): boolean {
   return deepest > DEEPEST;
 }
 
-/** Where a value cannot be stored, and why. */
-export interface Unstorable {
-  readonly path: readonly (string | number)[];
-  readonly reason: string;
+/** Returns a JSON value that can be stored; the same one where it can be as it is. */
+export function cleaned(value: unknown): unknown {
+  return clean(value, DEEPEST);
 }
 
-/** Finds the first part of a value that jsonb refuses; the outer parts come first. */
-export function findUnstorable(value: unknown): Unstorable | undefined {
-  const reason = refusal(value);
-  if (reason !== undefined) return { path: [], reason };
-  // A queue and not recursion: a value nests as deep as somebody likes.
-  const queue: Part[] = [{ value, key: "", parent: undefined }];
-  for (const part of queue) {
-    if (typeof part.value !== "object" || part.value === null) continue;
-    const isList = Array.isArray(part.value);
-    for (const key of Object.keys(part.value)) {
-      const inner = (part.value as JsonObject)[key];
-      const wrong = isList ? undefined : refusal(key);
-      const found = wrong === undefined ? refusal(inner) : `has a key that ${wrong}`;
-      const child = { value: inner, key: isList ? Number(key) : key, parent: part };
-      if (found !== undefined) return { path: pathTo(child), reason: found };
-      if (typeof inner === "object" && inner !== null) queue.push(child);
-    }
+function clean(value: unknown, room: number): unknown {
+  if (typeof value === "string") return cleanText(value);
+  if (typeof value === "number") return Number.isFinite(value) ? value : null;
+  if (typeof value !== "object" || value === null) return value;
+  if (room === 0) return cleanText(canonical(value));
+  if (Array.isArray(value)) {
+    const items = value.map((item: unknown) => clean(item, room - 1));
+    return items.every((item, place) => item === value[place]) ? value : items;
   }
-  return undefined;
-}
-
-interface Part {
-  readonly value: unknown;
-  readonly key: string | number;
-  readonly parent: Part | undefined;
-}
-
-function pathTo(part: Part): (string | number)[] {
-  const path: (string | number)[] = [];
-  for (let at: Part | undefined = part; at?.parent !== undefined; at = at.parent) path.push(at.key);
-  return path.reverse();
-}
-
-function refusal(value: unknown): string | undefined {
-  switch (typeof value) {
-    case "string":
-      if (value.includes("\0")) return "contains the character U+0000";
-      return value.isWellFormed() ? undefined : "contains half of a surrogate pair";
-    case "number":
-      return Number.isFinite(value) ? undefined : "is not a finite number";
-    case "boolean":
-    case "object":
-      return undefined;
-    default:
-      return `is ${typeof value}, which JSON does not have`;
+  if (!isObject(value)) return value;
+  const copied: Record<string, unknown> = {};
+  let isSame = true;
+  for (const key of Object.keys(value)) {
+    const [name, item] = [cleanText(key), clean(value[key], room - 1)];
+    isSame &&= name === key && item === value[key];
+    setKey(copied, name, item);
   }
+  return isSame ? value : copied;
+}
+
+function cleanText(text: string): string {
+  const plain = text.includes("\0") ? text.replaceAll("\0", "\ufffd") : text;
+  return plain.isWellFormed() ? plain : plain.toWellFormed();
 }

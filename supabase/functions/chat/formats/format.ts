@@ -1,5 +1,5 @@
 /**
- * What a format of tools is, and putting a value of one into the form that is stored.
+ * What a format is, and putting a value of one into the form that is stored.
  *
  * Every format is converted from and to one form only, as the message adapter does it: what a
  * format cannot show is taken from the stored counterpart, and what is unchanged stays the same to
@@ -8,7 +8,7 @@
  * @module
  */
 
-import { copy, equal, isObject, type JsonObject, own, without } from "../changes/json.ts";
+import { copy, equal, isObject, type JsonObject, own, without } from "../adapters/changes/json.ts";
 import type { ToolNames } from "./names.ts";
 
 /**
@@ -27,6 +27,8 @@ export interface Part {
   /** Returns the stored form. Never throws. */
   readonly read: (raw: JsonObject) => JsonObject;
   readonly write: (stored: JsonObject) => JsonObject;
+  /** Keys that say nothing where they have this value: they need no exact form beside. */
+  readonly silent?: JsonObject;
 }
 
 /** A format: how it writes tools, calls of them and results. */
@@ -37,6 +39,8 @@ export interface ToolFormat {
   readonly tool: Part;
   readonly call: Part;
   readonly result: Part;
+  /** All else that a message is made of: text, reasoning, refusals, images, a provider's own. */
+  readonly block?: Part;
 }
 
 export interface PutOptions {
@@ -46,7 +50,7 @@ export interface PutOptions {
   readonly base?: JsonObject | undefined;
 }
 
-export type Kind = "tool" | "call" | "result";
+export type Kind = "tool" | "call" | "result" | "block";
 
 /** Returns the stored form of a value of a format. */
 export function put(
@@ -61,9 +65,14 @@ export function put(
   const before = shown && readPlain(format, kind, shown, names);
   const stored = base === undefined || before === undefined
     ? plain
-    : putEdit(base, { before, plain, shows: format[kind].shows });
+    : putEdit(base, { before, plain, shows: partOf(format, kind).shows });
   // The new form is the stored one: its order of keys means nothing.
-  const isExact = format.id === "new" || isSameText(writePlain(format, kind, stored, names), raw);
+  const written = writePlain(format, kind, stored, names);
+  // jsonb keeps no order of keys; only tools, calls and results are compared as text by anybody.
+  const isExact = format.id === "new" ||
+    (kind === "block"
+      ? equal(written, withoutSilent(partOf(format, kind), raw))
+      : isSameText(written, raw));
   if (isExact) return copy(stored);
   // Written plainly it would not be what was given: the exact form is kept beside.
   const extras = { ...toObject(stored.extras), raw: { format: format.id, value: raw } };
@@ -98,11 +107,23 @@ export function show(
   if (own(kept, "format") === format.id && isObject(raw)) {
     const plain = readPlain(format, kind, raw, names);
     // An alias depends on the other tools, so the name is looked at as well.
-    const isSame = format[kind].shows.every((key) => equal(plain[key], stored[key])) &&
+    const isSame = partOf(format, kind).shows.every((key) => equal(plain[key], stored[key])) &&
       wireName(format, stored.name, names) === wireName(format, plain.name, names);
     if (isSame) return copy(raw);
   }
   return copy(writePlain(format, kind, stored, names));
+}
+
+function partOf(format: ToolFormat, kind: Kind): Part {
+  const part = format[kind];
+  if (part === undefined) throw new TypeError(`Format "${format.id}" has no words for messages`);
+  return part;
+}
+
+function withoutSilent({ silent }: Part, raw: unknown): unknown {
+  if (silent === undefined || !isObject(raw)) return raw;
+  const isSilent = (key: string) => Object.hasOwn(silent, key) && equal(raw[key], silent[key]);
+  return without(raw, Object.keys(raw).filter(isSilent));
 }
 
 function readPlain(
@@ -111,7 +132,7 @@ function readPlain(
   raw: JsonObject,
   names: ToolNames | undefined,
 ): JsonObject {
-  const plain = format[kind].read(raw);
+  const plain = partOf(format, kind).read(raw);
   const { name } = plain;
   if (!format.limitsNames || names === undefined || typeof name !== "string") return plain;
   return { ...plain, name: names.fromWire(name) };
@@ -124,7 +145,7 @@ function writePlain(
   names: ToolNames | undefined,
 ): JsonObject {
   const name = wireName(format, stored.name, names);
-  return format[kind].write(name === stored.name ? stored : { ...stored, name });
+  return partOf(format, kind).write(name === stored.name ? stored : { ...stored, name });
 }
 
 function wireName(format: ToolFormat, name: unknown, names: ToolNames | undefined): unknown {

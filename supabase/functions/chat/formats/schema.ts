@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isObject, type JsonObject, setKey } from "../changes/json.ts";
+import { isObject, type JsonObject, setKey } from "../adapters/changes/json.ts";
 
 /** Beside a type that stands for another one: the name it had. */
 export const LEGACY_TYPE = "x-legacy-type";

@@ -4,8 +4,15 @@
  * @module
  */
 
-import { argumentsOf } from "../changes/items.ts";
-import { isObject, type JsonObject, own, setKey, textField, without } from "../changes/json.ts";
+import { argumentsOf } from "../adapters/changes/items.ts";
+import {
+  isObject,
+  type JsonObject,
+  own,
+  setKey,
+  textField,
+  without,
+} from "../adapters/changes/json.ts";
 import { asText, callOfObject, callOfText, outputText } from "./blocks.ts";
 import { emptySchema, present, schemaOf } from "./definitions.ts";
 import { toObject, type ToolFormat } from "./format.ts";

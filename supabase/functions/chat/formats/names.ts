@@ -1,23 +1,24 @@
 /**
- * Names that a model's provider refuses, and the ones that stand for them.
+ * Names and ids that a model's provider refuses, and the ones that stand for them.
  *
  * @module
  */
 
-const ALLOWED = /^[a-zA-Z0-9_-]{1,64}$/;
 const LONGEST = 64;
 
 /** Translates names there and back. The same names in the same order give the same aliases. */
 export class ToolNames {
   readonly #toWire = new Map<string, string>();
   readonly #fromWire = new Map<string, string>();
+  readonly #longest: number;
 
   /** @param names of the tools, and of calls in the history of tools that are gone */
-  constructor(names: Iterable<string>) {
+  constructor(names: Iterable<string>, longest = LONGEST) {
+    this.#longest = longest;
     const all = new Set(names);
     // Allowed names first: none of them may lose its own to an alias.
-    for (const name of all) if (ALLOWED.test(name)) this.#set(name, name);
-    for (const name of all) if (!ALLOWED.test(name)) this.#set(name, this.#aliasOf(name));
+    for (const name of all) if (this.#isAllowed(name)) this.#set(name, name);
+    for (const name of all) if (!this.#isAllowed(name)) this.#set(name, this.#aliasOf(name));
   }
 
   /** Returns the name for the provider. */
@@ -30,18 +31,22 @@ export class ToolNames {
     return this.#fromWire.get(alias) ?? alias;
   }
 
+  #isAllowed(name: string): boolean {
+    return name.length <= this.#longest && /^[a-zA-Z0-9_-]+$/.test(name);
+  }
+
   #set(name: string, alias: string): void {
     this.#toWire.set(name, alias);
     this.#fromWire.set(alias, name);
   }
 
   #aliasOf(name: string): string {
-    if (ALLOWED.test(name) && !this.#fromWire.has(name)) return name;
+    if (this.#isAllowed(name) && !this.#fromWire.has(name)) return name;
     const plain = name.replaceAll(".", "__").replaceAll(/[^a-zA-Z0-9_-]/g, "_") || "tool";
-    let alias = plain.slice(0, LONGEST);
+    let alias = plain.slice(0, this.#longest);
     for (let number = 2; this.#fromWire.has(alias); number++) {
       const suffix = `_${number}`;
-      alias = plain.slice(0, LONGEST - suffix.length) + suffix;
+      alias = plain.slice(0, this.#longest - suffix.length) + suffix;
     }
     return alias;
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isObject, type JsonObject } from "../changes/json.ts";
+import { isObject, type JsonObject } from "../adapters/changes/json.ts";
 import type { ToolDefinition } from "./format.ts";
 import { withoutLegacyTypes } from "./schema.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isObject, type JsonObject, without } from "../changes/json.ts";
+import { isObject, type JsonObject, without } from "../adapters/changes/json.ts";
 import { emptySchema, present } from "./definitions.ts";
 import type { Part, ToolFormat } from "./format.ts";
 

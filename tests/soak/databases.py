@@ -75,9 +75,18 @@ def world_database(
     server: PostgresServer, world: World, spare: Callable[[], PostgresServer] | None = None
 ) -> Iterator[Place]:
     """Make a database that holds the world; it is dropped in the end, wherever it is by then."""
+    with text_database(server, create_sql(world), spare) as place:
+        yield place
+
+
+@contextlib.contextmanager
+def text_database(
+    server: PostgresServer, text: str, spare: Callable[[], PostgresServer] | None = None
+) -> Iterator[Place]:
+    """Make a database of this SQL; it is dropped in the end, wherever it is by then."""
     with copied_database(Place(server, "crossfade_template", spare)) as place:
         with place.connect() as connection:
-            connection.execute(create_sql(world).encode())
+            connection.execute(text.encode())
         yield place
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -28,8 +29,11 @@ class Operator:
         self._shared = shared
         self._connection: Connection | None = None
 
-    def call(self, sql: str) -> Any:
+    def call(self, sql: str, allowed: Sequence[str] = ()) -> Any:
         """Return the first column of the first row; None when the call must be repeated.
+
+        Args:
+            allowed: SQLSTATEs of errors that are as well as None.
 
         Raises:
             RefusedError: the engine said no.
@@ -47,6 +51,8 @@ class Operator:
                 return None
             if (error.sqlstate or "").startswith("PT4"):
                 raise RefusedError(str(error)) from error
+            if error.sqlstate in allowed:
+                return None
             if error.sqlstate not in RETRIED:
                 self._shared.problems.append(f"engine: {sql}: {error.sqlstate} {error}")
                 return None
@@ -106,7 +112,8 @@ class Worker(threading.Thread):
         try:
             self._work()
         except RefusedError:
-            if not self._shared.retired:
+            # Of a view, and of a new partition before a refresh, no run begins.
+            if not (self._shared.retired or self._shared.world.parted):
                 raise
             self._shared.count("refused")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .columns import LISTS, NUMBERS, Image, shared_values
 from .model import Entry, Key, Known, is_tag_of, key_of
@@ -56,6 +56,8 @@ class Excuses:
         copied: the backfill has ended, so no row of V1 may be missing in V2.
         mirrored: mirroring has begun.
         archived: V1 is an archive: only V2 counts.
+        attached: births of rows that an attached partition brought along, not copied yet.
+        alone: stage off, and until what V2 kept is cleared away: only V1 counts.
         retired: V1's name is a view over V2, and must show what is there.
     """
 
@@ -64,6 +66,8 @@ class Excuses:
     copied: bool = True
     mirrored: bool = True
     archived: bool = False
+    attached: frozenset[str] = frozenset()
+    alone: bool = False
     retired: bool = False
 
 
@@ -91,7 +95,10 @@ def judge(
     """Return everything that is wrong with the rows."""
     # A row that has moved or was replaced in V2 still stands in the archive as it was.
     kept = excuses.archived and not excuses.retired
-    found = [p for p in tables.problems if not (kept and p.sort == "twice in notes")]
+    left = {"twice in notes": kept, "twice in cards": excuses.alone}
+    found = [p for p in tables.problems if not left.get(p.sort)]
+    if excuses.alone:
+        tables, excuses = replace(tables, v2={}), replace(excuses, copied=False)
     for birth in sorted(state.keys() | tables.v1.keys() | tables.v2.keys()):
         known = state.get(birth)
         r1, r2 = tables.v1.get(birth), tables.v2.get(birth)
@@ -138,8 +145,8 @@ def foreign(entries: Iterable[Entry], dead: Iterable[str] = ()) -> list[Problem]
 def _is_left(entry: Entry, gone: set[str]) -> bool:
     """Whether the engine removed or replaced what was left of a row that its owner deleted."""
     old, new = entry.old or {}, entry.new or {}
-    taken = entry.op == "D" or (entry.archived and old.get("birth") != new.get("birth"))
-    return taken and str(old.get("birth")) in gone
+    other = any(old.get(name) != new.get(name) for name in ("birth", "space", "id"))
+    return (entry.op == "D" or (entry.archived and other)) and str(old.get("birth")) in gone
 
 
 @dataclass(frozen=True)
@@ -199,7 +206,8 @@ class _Row:
                 found += self._edits(side, row)
         expected = excuses.mirrored and not self.open
         if self.r1 is None:
-            return found + ([self._problem("silent difference", "V1 lacks it")] if expected else [])
+            missing = expected and self.birth not in excuses.attached
+            return found + ([self._problem("silent difference", "V1 lacks it")] if missing else [])
         if self.r2 is None:
             missing = expected and excuses.copied
             return found + ([self._problem("silent difference", "V2 lacks it")] if missing else [])

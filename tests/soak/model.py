@@ -24,6 +24,7 @@ class Entry:
         op: ``I``, ``U`` or ``D``.
         who: user id of the API client in whose session it was written.
         archived: it wrote V1 while that was an archive.
+        unmirrored: the pair was in stage off.
     """
 
     seq: int
@@ -34,6 +35,7 @@ class Entry:
     old: Image | None
     new: Image | None
     archived: bool = False
+    unmirrored: bool = False
 
     @property
     def is_left_behind(self) -> bool:
@@ -70,7 +72,7 @@ class Known:
 
 def key_of(world: World, side: int, row: Image) -> Key:
     """Return the key of a row."""
-    return tuple(int(row[name]) for name in world.keys(side))
+    return tuple(world.part(row[name]) for name in world.keys(side))
 
 
 def replay(world: World, entries: Iterable[Entry], state: dict[str, Known]) -> dict[str, Known]:
@@ -102,6 +104,8 @@ def _apply(world: World, state: dict[str, Known], entry: Entry) -> None:
         assert entry.old is not None
         assert entry.new is not None
         _edit(known, entry.side, entry.old, entry.new)
+    if entry.unmirrored and key_of(world, entry.side, row) not in known.keys:
+        known.put_back = entry.side  # V2 may have an older row under its key
     known.keys.add(key_of(world, entry.side, row))
 
 

@@ -131,11 +131,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "view without its guard",
         "^view_write_text$",
-        r"if \{old_differs_now\} then\s+if exists .*?\{raise_moved\}\s+end if;",
+        r"if not \(select \{is_own_t\} [^;]*? then\s+\{raise_moved\}\s+end if;",
         "",
         when="before",
         crowds=1.0,
         kind="retired",
+    ),
+    Mutation(
+        "children before their parents",
+        "^uncopied_parents$",
+        r"where case direction",
+        "where false and case direction",
+        when="before",
+        crowds=0,
+        kind="group",
     ),
     Mutation(
         "archive that edits reach by column",

@@ -31,7 +31,7 @@ class View:
         sides: dict[int, set[Key]] = {1: set(before.sides[0]), 2: set(before.sides[1])}
         now = set()
         for failure in self.failures:
-            key = tuple(int(failure["key"][name]) for name in world.keys(1))
+            key = tuple(world.part(failure["key"][name]) for name in world.keys(1))
             sides[failure["written_side"]].add(key)
             if failure["resolved_at"] is None:
                 now.add(key)

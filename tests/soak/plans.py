@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import statements, wide
 from .statements import Statement
@@ -18,6 +18,10 @@ _FORGED = (
     "'crossfade.mark_notes', 'engine'", "'crossfade.engine', 'on'",
     "'crossfade.echo_notes_v1', '1'", "'crossfade.echo_notes_v2', '1'",
 )  # fmt: skip
+_PARTITIONS = {
+    "m1": (4, 8, 12), "m2": (1, 5, 9, 13), "m2a": (1, 5), "m2b": (9, 13), "m3": (2, 6, 10),
+    "m5": (40, 41, 42), "rest": (3, 7, 11),
+}  # fmt: skip
 _MANY = 20  # more rows than the engine mirrors one by one
 
 
@@ -58,12 +62,14 @@ class Habits:
         sides: sides it may write.
         returning: statements must tell what they did by RETURNING.
         merges: RETURNING works with MERGE too (PostgreSQL 17).
+        partition: of V2, which many statements name.
     """
 
     name: str
     sides: tuple[int, ...] = (1, 2)
     returning: bool = False
     merges: bool = True
+    partition: str = ""
 
 
 def make_plan(rng: random.Random, world: World, habits: Habits, number: int) -> Plan:
@@ -74,6 +80,10 @@ def make_plan(rng: random.Random, world: World, habits: Habits, number: int) -> 
     for place in range(rng.choice((1, 1, 1, 2, 3, 5))):
         tag = f"{tenant}:{habits.name}.{number}.{place}"
         writer = Writer(world, rng.choice(habits.sides), tenant, tag, rng)
+        if world.parted and tenant in "OS" and rng.random() < (0.7 if habits.partition else 0.4):
+            part = habits.partition or rng.choice([*_PARTITIONS])
+            side = 2 if habits.partition else writer.side
+            writer = replace(writer, side=side, partition=f"public.cards_{part}")
         step = Step(_statement(writer, habits))
         if rng.random() < 0.75:
             steps.append(step)
@@ -95,6 +105,9 @@ def make_plan(rng: random.Random, world: World, habits: Habits, number: int) -> 
 def _statement(writer: Writer, habits: Habits) -> Statement:
     rng, world, owner = writer.rng, writer.world, writer.tenant == "O"
     keys = _some(rng)
+    if writer.partition and rng.random() < 0.8:
+        own = _PARTITIONS[writer.partition.removeprefix("public.cards_")]
+        keys = rng.sample(own, rng.choice((1, 2)))
     forms: dict[str, tuple[float, Callable[[], Statement]]] = {
         "insert": (5, lambda: statements.insert(writer, _for_insert(writer, keys))),
         "update": (8, lambda: statements.update(writer, keys)),
@@ -141,7 +154,7 @@ def _for_insert(writer: Writer, keys: list[int]) -> list[int | None]:
     made = world.identity[writer.side - 1] != "none" and not world.two_keys
     if made and writer.rng.random() < 0.3:
         return [None for _ in keys[:3]]
-    if writer.rng.random() < 0.5:
+    if not writer.partition and writer.rng.random() < 0.5:
         return [*writer.rng.sample((*KEYS, *MORE), min(len(keys), 3))]
     return [*keys]
 

@@ -16,14 +16,16 @@ from .worlds import TABLES
 WAYS = ("whole", "replica mode", "disabled triggers")
 
 
-def move(place: Place, rng: random.Random) -> list[str]:
+def move(
+    place: Place, rng: random.Random, tables: Sequence[str] = tuple(TABLES.values())
+) -> list[str]:
     """Replace the database by its dump, restored here or in another cluster.
 
     Returns:
         What is not as it was.
     """
     way = rng.choice(WAYS)
-    source, before = Place(place.server, place.database), _contents(place)
+    source, before = Place(place.server, place.database), _contents(place, tables)
     place.database = new_name()
     if place.spare is not None and rng.random() < 0.5:
         place.server, place.spare = place.spare(), lambda: source.server
@@ -44,13 +46,13 @@ def move(place: Place, rng: random.Random) -> list[str]:
         return [f"restoring ({way}): {error.stderr.decode()[-600:]}"]
     finally:
         drop(source)
-    after = _contents(place)
+    after = _contents(place, tables)
     return [f"restored ({way}) is not as dumped"] if after != before else []
 
 
-def _contents(place: Place) -> list[list[str]]:
+def _contents(place: Place, tables: Sequence[str]) -> list[list[str]]:
     with place.connect() as connection:
-        texts = [f"select t::text from {table} as t order by t::text" for table in TABLES.values()]
+        texts = [f"select t::text from {table} as t order by t::text" for table in tables]
         return [[row[0] for row in connection.execute(text.encode())] for text in texts]
 
 

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 
 from crossfade.local.postgres import PostgresServer
 
+from . import tree
 from .crowd import Chaos, Crowd
-from .databases import Place, copied_database, world_database
-from .kinds import choose_kind, suited
+from .databases import Place, copied_database, text_database, world_database
+from .kinds import TREES, choose_kind, suited
 from .plans import Plan
 from .scripts import make_script
 from .shrink import Found
 from .single import Mutate, Outcome, Player, no_mutation
+from .tree_crowd import TreeCrowd
+from .tree_single import TreePlayer
 from .worlds import World, choose
 
 
@@ -45,6 +48,8 @@ class Rounds:
         rng = random.Random(seed)
         kind = choose_kind(rng)
         kind = self.kind or kind
+        if kind in TREES:
+            return Found(World(), (), self._tree(kind, rng))
         world = choose(rng, self.version)
         crowd = rng.random() < self.crowds
         world = suited(world, kind, crowd=crowd)
@@ -63,6 +68,12 @@ class Rounds:
                 transactions=self.length,
             )
             return Found(world, (), several.run())
+
+    def _tree(self, kind: str, rng: random.Random) -> Outcome:
+        with text_database(self.server, tree.create_sql(kind), self.spare) as place:
+            if rng.random() < self.crowds:
+                return TreeCrowd(place, kind, rng, self.mutate, self.chaos).run()
+            return TreePlayer(place, kind, rng, self.mutate).play(self.length)
 
     def play(self, world: World, items: Sequence[Plan], unwatched: int = 0) -> Outcome:
         """Play a script in a fresh database."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from . import statements, wide
 from .plans import KEYS, MORE, Habits, Plan, Step, make_plan
-from .works import CRASH, RESTORE
+from .works import CRASH, PARTITION_WORKS, RESTORE
 from .worlds import World
 from .writer import Writer
 
@@ -39,8 +39,13 @@ def make_script(
 ) -> list[Plan]:
     """Return a script of about ``length`` transactions."""
     script = _Script(rng, world, version)
-    items = script.to_the_end() if kind == "retired" else script.items(length)
-    return [preload(rng, world), engine("register"), *items]
+    items = {
+        "mirror": lambda: script.items(length),
+        "off": script.off_and_on,
+        "retired": script.to_the_end,
+        "partitions": script.with_partitions,
+    }[kind]
+    return [preload(rng, world), engine("register"), *items()]
 
 
 def engine(work: str) -> Plan:
@@ -81,6 +86,40 @@ class _Script:
             yield from self._retire()
             for work in _WAY_BACK:
                 yield engine(work)
+        for work in _END:
+            yield engine(work)
+
+    def off_and_on(self) -> Iterator[Plan]:
+        """Mirroring ends, V1 goes on alone, and V2 is made its equal again."""
+        yield engine("dualwrite")
+        yield from self._plans(self._rng.choice((0, 4)), (1, 2))
+        yield engine("backfill")
+        for _ in range(3):
+            yield from self._plans(self._rng.randint(3, 8), (1, 2))
+            yield engine("off")
+            yield from self._plans(self._rng.randint(3, 8), (1,))
+            if self._rng.random() < 0.3:
+                yield from self._jolt()
+            yield engine("dualwrite")
+            yield from self._plans(self._rng.randint(0, 4), (1,))
+            for work in ("backfill", "repair", "verify", "clear", "verify", "verify"):
+                yield engine(work)
+        for work in _END:
+            yield engine(work)
+
+    def with_partitions(self) -> Iterator[Plan]:
+        """Partitions come and go between the writes."""
+        rng = self._rng
+        yield engine("dualwrite")
+        yield from self._plans(6, (1, 2))
+        yield engine("backfill")
+        works = [*PARTITION_WORKS, rng.choice(("attach", "attach rows"))]
+        rng.shuffle(works)
+        others = rng.sample((self._look, self._pause, self._switch, self._ladder, self._jolt), 3)
+        for number, work in enumerate(works):
+            yield from self._partition(work)
+            if number % 3 == 2:
+                yield from others.pop()()
         for work in _END:
             yield engine(work)
 
@@ -138,6 +177,17 @@ class _Script:
         self._number += 1
         writer = Writer(self._world, 1, "O", f"O:s.{self._number}.0", self._rng)
         return Plan(steps=(Step(wide.signup(writer, key)),))
+
+    def _partition(self, work: str) -> Iterator[Plan]:
+        yield engine(work)
+        self._habits = replace(self._habits, partition="m5" if "attach" in work else "")
+        yield from self._plans(self._rng.randint(2, 5), (1, 2))
+        self._habits = replace(self._habits, partition="")
+        if work == "attach rows" or self._rng.random() < 0.5:
+            # Until now the late triggers have mirrored the new one.
+            yield engine("refresh")
+        if work == "attach rows":
+            yield engine("back")
 
     def _jolt(self) -> Iterator[Plan]:
         yield engine(self._rng.choice((CRASH, RESTORE, RESTORE)))

@@ -129,7 +129,7 @@ def update_part(writer: Writer, keys: Sequence[int]) -> Part:
     changes = edits(writer)
     text = f"update {writer.table} as t set {', '.join(changes)}"
     if len(keys) == 1 and writer.rng.random() < 0.5:
-        names = zip(writer.world.keys(writer.side), writer.world.parts(keys[0]), strict=True)
+        names = zip(writer.world.keys(writer.side), writer.world.texts(keys[0]), strict=True)
         text += " where " + " and ".join(f"t.{name} = {part}" for name, part in names)
     else:
         text += f" from {key_values(writer, keys)} where {key_join(writer)}"
@@ -166,8 +166,7 @@ def move(writer: Writer, moves: Mapping[int, int]) -> Statement:
     """Change keys from old to new, and something else or not."""
     world = writer.world
     pairs = ", ".join(
-        "(" + ", ".join(f"{p}::bigint" for p in (*world.parts(a), *world.parts(b))) + ")"
-        for a, b in moves.items()
+        "(" + ", ".join((*world.texts(a), *world.texts(b))) + ")" for a, b in moves.items()
     )
     keys = world.keys(writer.side)
     names = [f"{kind}{number}" for kind in "kn" for number, _ in enumerate(keys)]
@@ -191,7 +190,7 @@ def swap_places(writer: Writer, keys: Sequence[int]) -> Statement:
     writer.rng.shuffle(numbers)
     rows = key_values(writer, keys)
     for key, number in zip(keys, numbers, strict=True):
-        text = ", ".join(f"{part}::bigint" for part in writer.world.parts(key))
+        text = ", ".join(writer.world.texts(key))
         rows = rows.replace(f"({text})", f"({text}, {number}::integer)", 1)
     rows = rows.removesuffix(")") + ", place)"
     text = (
@@ -234,7 +233,7 @@ def copy(writer: Writer, keys: Sequence[int]) -> Statement:
     rows = [new_row(writer, number) for number, _ in enumerate(keys, 1)]
     lines = tuple(
         (
-            *(str(part) for part in writer.world.parts(key)),
+            *writer.world.texts(key, typed=False),
             *(None if v is None else str(v).lower() if isinstance(v, bool) else str(v)
               for v in row.values()),
         )

@@ -17,6 +17,19 @@ select crossfade.ignore_dependents('notes',
 from crossfade.pairs p
 where exists (select from crossfade_private.v1_dependents(p))
 """
+# Triggers of V1 go on in the archive only, and the policies mean the same in other words.
+IGNORE_BOUND_SQL = """
+select crossfade.ignore_dependents('notes', n.names, 'soak')
+from crossfade.pairs p
+cross join lateral (
+  select array(
+    select b.name from crossfade_private.bound_objects(p) b
+    union
+    select format('policies of %s', p.v1_table)
+    where exists (select from crossfade_private.policy_blockers(p)))
+) n(names)
+where p.stage = 'complete' and n.names <> '{}'
+"""
 
 
 def stage_sql(stage: str) -> str:
@@ -28,13 +41,14 @@ def mirror_sql(mode: str) -> str:
 
 
 WORKS = {
+    "off": stage_sql("off"),
     "dualwrite": stage_sql("dualwrite"),
     "shadow": stage_sql("shadow"),
     "live": stage_sql("live"),
     "everybody": """select crossfade.set_cohort('notes', '{"percentage": 100}', 'soak')""",
     "rampdown": stage_sql("rampdown"),
     "complete": f"{IGNORE_SQL};\n{stage_sql('complete')}",
-    "retired": stage_sql("retired"),
+    "retired": f"{IGNORE_BOUND_SQL};\n{stage_sql('retired')}",
     "swap back": stage_sql("complete"),
     "backfill": "select soak.backfill('v1_to_v2')",
     "back": "select soak.backfill('v2_to_v1')",
@@ -47,21 +61,38 @@ WORKS = {
     "engage": f"select crossfade.engage_kill_switch({_SWITCH}, 'soak')",
     "release": f"select crossfade.release_kill_switch({_SWITCH}, 'soak')",
 }
+# Only where V2 has partitions.
+PARTITION_WORKS = {
+    "attach": "select soak.attach_partition('')",
+    "attach rows": "select soak.attach_partition('O:attached/1')",
+    "detach": "select soak.remove_partition('public.cards_m3', 'detach')",
+    "drop": "select soak.remove_partition('public.cards_m3', 'drop')",
+    "drop the new": "select soak.remove_partition('public.cards_m5', 'drop')",
+    "drop a sub-partition": "select soak.remove_partition('public.cards_m2a', 'drop')",
+    "truncate a partition": "select soak.remove_partition('public.cards_m2', 'truncate')",
+    "refresh": "select crossfade.refresh_pair('notes')",
+}
+# What is there already, or is not there any more.
+TWICE = ("42P07", "42P01")
 # Not SQL: the runner does them itself.
 CRASH, KILL, RESTORE = "crash", "kill", "restore"
 
 _EFFECTS: dict[str, Callable[[Excuses], Excuses]] = {
     "dualwrite": lambda now: replace(now, mirrored=True),
+    "off": lambda now: replace(now, alone=True),
+    "clear": lambda now: replace(now, alone=False),
     "complete": lambda now: replace(now, archived=True),
     "retired": lambda now: replace(now, retired=True),
     "swap back": lambda now: replace(now, archived=True, retired=False),
     "rampdown": lambda now: replace(now, archived=False),
+    "attach rows": lambda now: replace(now, attached=frozenset({"O:attached/1"})),
+    "back": lambda now: replace(now, attached=frozenset()),
     "backfill": lambda now: replace(now, copied=True),
 }
 
 
 def after(work: str, answer: object, now: Excuses) -> Excuses:
     """Return what may differ after a work that the engine did not refuse."""
-    if work == "backfill" and answer != "finished":
+    if work in ("backfill", "back") and answer != "finished":
         return now
     return _EFFECTS[work](now) if work in _EFFECTS else now

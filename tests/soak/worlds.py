@@ -52,6 +52,7 @@ class World:
         called: converters are plpgsql, which PostgreSQL cannot inline.
         small: V2 refuses large amounts.
         policy: the pair's failure policy.
+        parted: V2 is partitioned, by the first of two key columns, which is a time.
     """
 
     two_keys: bool = False
@@ -65,6 +66,7 @@ class World:
     called: bool = False
     small: bool = False
     policy: str = "record"
+    parted: bool = False
 
     def keys(self, side: int) -> tuple[str, ...]:
         """Return the key columns of a table."""
@@ -74,7 +76,22 @@ class World:
 
     def parts(self, key: int) -> tuple[int, ...]:
         """Return the values of the key columns of row number ``key``."""
+        if self.parted:
+            return (5 if 40 <= key <= 99 else key % 4 + 1, key)
         return (key % 2 + 1, key) if self.two_keys else (key,)
+
+    def texts(self, key: int, *, typed: bool = True) -> tuple[str, ...]:
+        """Return the same as SQL with its types, or as COPY reads them."""
+        first, *more = self.parts(key)
+        if not self.parted:
+            return tuple(f"{part}::bigint" if typed else f"{part}" for part in (first, *more))
+        text = f"2026-{first:02}-05 12:00+00"
+        return (f"'{text}'::timestamptz", f"{key}::bigint") if typed else (text, f"{key}")
+
+    def part(self, value: object) -> int:
+        """Return what ``parts`` calls the value of a key column."""
+        text = str(value)
+        return int(text) if text.isdecimal() else int(text[5:7])
 
     def overriding(self, side: int) -> str:
         """Return what an INSERT with a key of its own must say."""
@@ -118,6 +135,7 @@ def create_sql(world: World) -> str:
     """Return the SQL that makes the whole world, up to the rows that are there before the pair."""
     names = ["tables.sql", "audit.sql"]
     names += ["audit_triggers.sql"] if world.audited else []
+    names += ["partitions.sql"] if world.parted else []
     names += ["parents.sql"] if world.parents != "none" else []
     names += ["parents_v2.sql"] if world.parents == "both" else []
     names += ["clips.sql"] if world.clips else []
@@ -148,22 +166,31 @@ def _pieces(world: World) -> dict[str, str]:
         named["deferrable_key"] = "deferrable initially immediate"
     if world.called:
         named |= {"language": "plpgsql", "open": "begin\n  return query", "close": ";\nend"}
+    types = ("timestamptz" if world.parted else "bigint", "bigint")[-len(world.keys(1)) :]
+    named["partitioned"] = "partition by range (room)" if world.parted else ""
     for side in (1, 2):
         keys = world.keys(side)
+        named[f"also_v{side}"] = f", {', '.join(keys)}" if world.parted else ""
         named[f"columns_v{side}"] = ",\n  ".join(
-            f"{name} bigint" + (_default(world, side) if name == keys[-1] else "") for name in keys
+            f"{name} {kind}" + (_default(world, side) if name == keys[-1] else "")
+            for name, kind in zip(keys, types, strict=True)
         )
         named[f"keys_v{side}"] = ", ".join(keys)
         named[f"new_v{side}"] = ", ".join(f"new_v{side}.{name}" for name in keys)
         named[f"overriding_v{side}"] = world.overriding(side)
     named["old_v1"] = ", ".join(f"old.{name}" for name in world.keys(1))
-    named["signup_key"] = "new.id % 2 + 1, new.id" if world.two_keys else "new.id"
-    number = "$1.id + 60"  # beside the sign-up's own
-    named["hidden_key"] = f"({number}) % 2 + 1, {number}" if world.two_keys else number
+    named["signup_key"] = _made_key(world, "new.id")
+    named["hidden_key"] = _made_key(world, "$1.id + 60")  # beside the sign-up's own
     clip_keys = [f"card_{name}" for name in world.keys(2)]
     named["clip_keys"] = ", ".join(clip_keys)
     named["columns_clips"] = ",\n  ".join(f"{name} bigint" for name in clip_keys)
     return named
+
+
+def _made_key(world: World, number: str) -> str:
+    if world.parted:
+        return f"soak.month_of({number}), {number}"
+    return f"({number}) % 2 + 1, {number}" if world.two_keys else number
 
 
 def _default(world: World, side: int) -> str:

@@ -33,6 +33,7 @@ class Writer:
     Attributes:
         tenant: ``A`` or ``B`` writes through the API under RLS; ``S`` is the service role, ``O``
             the tables' owner.
+        partition: of V2, named in place of V2; empty for the whole table.
         tag: names the statement; it begins with the tenant.
     """
 
@@ -41,10 +42,11 @@ class Writer:
     tenant: str
     tag: str
     rng: random.Random
+    partition: str = ""
 
     @property
     def table(self) -> str:
-        return TABLES[self.side]
+        return self.partition if self.side == 2 and self.partition else TABLES[self.side]
 
     def with_side(self, side: int) -> Writer:
         return Writer(self.world, side, self.tenant, self.tag, self.rng)
@@ -112,7 +114,7 @@ def new_row(writer: Writer, number: int) -> dict[str, object]:
 def row_text(writer: Writer, row: dict[str, object], key: int | None) -> str:
     """Return a row for VALUES, with its key in front when there is one."""
     types = _TYPES[writer.side]
-    parts = [] if key is None else [f"{part}::bigint" for part in writer.world.parts(key)]
+    parts = [] if key is None else [*writer.world.texts(key)]
     return f"({', '.join(parts + [literal(v, types[name]) for name, v in row.items()])})"
 
 
@@ -124,9 +126,7 @@ def column_list(writer: Writer, row: Iterable[str], *, keyed: bool = True) -> st
 def key_values(writer: Writer, keys: Sequence[int]) -> str:
     """Return the keys as a table v, in their order."""
     names = ", ".join(f"k{number}" for number, _ in enumerate(writer.world.keys(1)))
-    rows = ", ".join(
-        "(" + ", ".join(f"{part}::bigint" for part in writer.world.parts(key)) + ")" for key in keys
-    )
+    rows = ", ".join("(" + ", ".join(writer.world.texts(key)) + ")" for key in keys)
     return f"(values {rows}) as v ({names})"
 
 

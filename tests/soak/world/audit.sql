@@ -6,6 +6,12 @@ grant usage on schema soak to authenticated, service_role;
 create table soak.txns (token text primary key);
 grant insert on soak.txns to authenticated, service_role;
 
+-- Nothing is mirrored: the pair is in stage off, again or still.
+create function soak.is_off() returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from crossfade_private.mirror_state m where m.mirror = 'off')
+$$;
+
 -- seq orders the writes of one row, because it is taken while the row is locked.
 create table soak.audit (
   seq bigint generated always as identity primary key,
@@ -18,6 +24,7 @@ create table soak.audit (
   -- V1 is an archive: V2 does not follow what foreign keys do to it, nor what its own triggers do
   -- to rows that the engine brings back.
   archived boolean not null default false,
+  unmirrored boolean not null default soak.is_off(),
   -- For people who read what went wrong.
   transaction xid8 default pg_current_xact_id(),
   statement text default left(current_query(), 160)
@@ -30,6 +37,13 @@ create table soak.clips (
   birth text not null,
   <<columns_clips>>
 );
+
+-- The first key column of a world with partitions, of the second one.
+create function soak.month_of(key bigint) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select make_timestamptz(2026, m.n::integer, 5, 12, 0, 0, 'UTC')
+  from (select case when key between 40 and 99 then 5 else key % 4 + 1 end) m(n)
+$$;
 
 create function soak.is_archive(side integer) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$

@@ -22,7 +22,7 @@ begin
   -- The first frame is this function; the next function is who wrote. No other frame: a client.
   -- Cut, because triggers may be nested without end. Behind the view is whoever writes it.
   v_caller := substring(left(v_context, 20000) from
-    E'\n(?:PL/pgSQL|SQL) function "?(?!crossfade_private\\.mirror_notes_v1_view)([a-z0-9_.]+)');
+    E'\n(?:PL/pgSQL|SQL) function "?(?!crossfade_private\\.view_notes_write)([a-z0-9_.]+)');
   v_engine := v_caller ~ '^crossfade(_private)?\.';
   insert into soak.audit (source, side, op, who, archived, old, new)
   values (

@@ -76,10 +76,10 @@ create table public.cards (
   pinned boolean not null default false,
   edits integer generated always as (jsonb_array_length(log1) + jsonb_array_length(log2)) stored,
   constraint cards_key primary key (<<keys_v2>>) <<deferrable_key>>
-);
-alter table public.notes add constraint notes_pos unique (owner_id, pos)
+) <<partitioned>>;
+alter table public.notes add constraint notes_pos unique (owner_id, pos<<also_v1>>)
 deferrable initially immediate;
-alter table public.cards add constraint cards_place unique (org, place)
+alter table public.cards add constraint cards_place unique (org, place<<also_v2>>)
 deferrable initially immediate;
 
 create function public.notes_to_v2(new_v1 public.notes, old_v2 public.cards)

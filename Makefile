@@ -110,11 +110,11 @@ bench: $(STAMP)  ## measure the promised ratios side by side
 	$(BIN)/python -m pytest tests/bench -s --timeout 1800 $(ARGS)
 
 migration: $(STAMP)  ## make the migration of this version of the files of sql/schema
-	$(BIN)/python -m crossfade.schema
+	$(BIN)/python -m crossfade.project.schema
 
 # The last step before a tag: from then on this version's migration is immutable.
 freeze: $(STAMP)  ## record this version's migration as released
-	$(BIN)/python -m crossfade.releases freeze
+	$(BIN)/python -m crossfade.project.releases freeze
 
 format: $(STAMP)  ## rewrite Python and TypeScript in the project's format
 	$(BIN)/ruff check --fix --quiet . || true

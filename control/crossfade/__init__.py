@@ -9,19 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crossfade.backfill import run_backfill
-    from crossfade.bucketing import bucket, parse_percentage
-    from crossfade.config import Connection, Settings, connect_to, load_settings
-    from crossfade.contract import Direction, Level, Outcome, RunState, Stage
-    from crossfade.errors import CrossfadeError
-    from crossfade.flags import Context, FlagState, choose_backend, evaluate
+    from crossfade.connect import connect_to
+    from crossfade.core.contract import Direction, Level, Outcome, RunState, Stage
+    from crossfade.core.errors import CrossfadeError
+    from crossfade.flags.bucketing import bucket, parse_percentage
+    from crossfade.flags.evaluation import choose_backend, evaluate
+    from crossfade.flags.kill_switches import engage
+    from crossfade.flags.model import Context, FlagState
     from crossfade.gateway import Gateway, SupabaseGateway
-    from crossfade.kill_switches import engage
-    from crossfade.monitor import Monitor
-    from crossfade.pairs import PairSpec, check_pair
-    from crossfade.rollout import may_advance
-    from crossfade.runs import DriveOptions
-    from crossfade.verify import repair_all, run_verify
+    from crossfade.monitor.loop import Monitor
+    from crossfade.pairs.check import check_pair
+    from crossfade.pairs.model import PairSpec
+    from crossfade.project.config import Connection, Settings, load_settings
+    from crossfade.rollouts.advance import may_advance
+    from crossfade.runs.backfill import run_backfill
+    from crossfade.runs.driver import DriveOptions
+    from crossfade.runs.verify import repair_all, run_verify
 
 __version__ = "0.2.0"
 
@@ -57,19 +60,47 @@ __all__ = [
 ]
 
 _HOMES = {
-    "backfill": ("run_backfill",),
-    "bucketing": ("bucket", "parse_percentage"),
-    "config": ("Connection", "Settings", "connect_to", "load_settings"),
-    "contract": ("Direction", "Level", "Outcome", "RunState", "Stage"),
-    "errors": ("CrossfadeError",),
-    "flags": ("Context", "FlagState", "choose_backend", "evaluate"),
-    "gateway": ("Gateway", "SupabaseGateway"),
-    "kill_switches": ("engage",),
-    "monitor": ("Monitor",),
-    "pairs": ("PairSpec", "check_pair"),
-    "rollout": ("may_advance",),
-    "runs": ("DriveOptions",),
-    "verify": ("repair_all", "run_verify"),
+    "connect": ("connect_to",),
+    "core.contract": (
+        "Direction",
+        "Level",
+        "Outcome",
+        "RunState",
+        "Stage",
+    ),
+    "core.errors": ("CrossfadeError",),
+    "flags.bucketing": (
+        "bucket",
+        "parse_percentage",
+    ),
+    "flags.evaluation": (
+        "choose_backend",
+        "evaluate",
+    ),
+    "flags.kill_switches": ("engage",),
+    "flags.model": (
+        "Context",
+        "FlagState",
+    ),
+    "gateway": (
+        "Gateway",
+        "SupabaseGateway",
+    ),
+    "monitor.loop": ("Monitor",),
+    "pairs.check": ("check_pair",),
+    "pairs.model": ("PairSpec",),
+    "project.config": (
+        "Connection",
+        "Settings",
+        "load_settings",
+    ),
+    "rollouts.advance": ("may_advance",),
+    "runs.backfill": ("run_backfill",),
+    "runs.driver": ("DriveOptions",),
+    "runs.verify": (
+        "repair_all",
+        "run_verify",
+    ),
 }
 
 

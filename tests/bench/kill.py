@@ -13,18 +13,18 @@ from pathlib import Path
 import psycopg
 from pydantic import SecretStr
 
-from crossfade.config import Connection
 from crossfade.demo.client import ChatClient, http_client
 from crossfade.demo.drill import SWITCH, Drill
 from crossfade.demo.journal import Journal
-from crossfade.demo.meter import Meter
+from crossfade.demo.meter import RequestMeter
 from crossfade.demo.probes import V2, Prober
 from crossfade.demo.run import watch_sql
-from crossfade.demo.session import Desk, Session
+from crossfade.demo.session import Desk, Visit
 from crossfade.demo.traffic import Endpoint, sign_up_users
 from crossfade.demo.trouble import CUT_OFF
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack
+from crossfade.project.config import Connection
 
 PAIR = "chat_messages"
 
@@ -79,7 +79,7 @@ def killing(*, realtime: bool) -> Iterator[Killing]:
         chat = f"{info.api_url}/functions/v1/chat"
         endpoint = Endpoint(info.api_url, chat, info.publishable_key)
         stale = stack.spawn_isolate("chat", env=CUT_OFF)
-        desk = Desk(Journal(Path(folder) / "journal.jsonl"), Meter())
+        desk = Desk(Journal(Path(folder) / "journal.jsonl"), RequestMeter())
         open_now.callback(desk.journal.close)
         probers = []
         for number, (account, url) in enumerate(
@@ -87,7 +87,7 @@ def killing(*, realtime: bool) -> Iterator[Killing]:
         ):
             http = open_now.enter_context(http_client())
             client = ChatClient(http, base_url=url, key=info.publishable_key, account=account)
-            session = Session(client, (V2,), desk=desk, rng=random.Random(number))
+            session = Visit(client, (V2,), desk=desk, rng=random.Random(number))
             prober = Prober(
                 session,
                 name=f"prober-{uuid.uuid4().hex[:4]}",

@@ -21,12 +21,12 @@ import psutil
 import psycopg
 from pydantic import SecretStr
 
-from crossfade.backfill import run_backfill
-from crossfade.config import Connection
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack
-from crossfade.models import Batch
-from crossfade.verify import run_verify
+from crossfade.project.config import Connection
+from crossfade.runs.backfill import run_backfill
+from crossfade.runs.model import Batch
+from crossfade.runs.verify import run_verify
 
 from .measure import ROOT
 

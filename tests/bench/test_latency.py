@@ -12,16 +12,16 @@ from pathlib import Path
 import psycopg
 from pydantic import SecretStr
 
-from crossfade.backfill import run_backfill
-from crossfade.config import Connection
-from crossfade.contract import Stage
+from crossfade.core.contract import Stage
 from crossfade.demo.history import chats, load_history, read_dataset
 from crossfade.demo.journal import Journal
-from crossfade.demo.meter import Meter
+from crossfade.demo.meter import RequestMeter
 from crossfade.demo.session import Desk
-from crossfade.demo.traffic import Endpoint, Traffic, TrafficPlan, sign_up_users
+from crossfade.demo.traffic import ClientTraffic, Endpoint, TrafficPlan, sign_up_users
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack
+from crossfade.project.config import Connection
+from crossfade.runs.backfill import run_backfill
 from tests.integration.chat_project import PAIR, Project, User, sign_up_user
 
 from .measure import Ratio, Report
@@ -102,7 +102,7 @@ def quantile(times: list[float], part: float) -> float:
     return sorted(times)[min(len(times) - 1, int(part * len(times)))]
 
 
-class V1Times(Meter):
+class V1Times(RequestMeter):
     """A meter that keeps the times of requests of V1 clients in parts of the story."""
 
     def __init__(self) -> None:
@@ -159,7 +159,9 @@ def test_v1_latency_while_a_backfill_runs(report: Report) -> None:
 
 
 @contextmanager
-def demo_stack(meter: Meter) -> Iterator[tuple[SupabaseGateway, psycopg.Connection, Traffic]]:
+def demo_stack(
+    meter: RequestMeter,
+) -> Iterator[tuple[SupabaseGateway, psycopg.Connection, ClientTraffic]]:
     """Start a stack with the demo's history and clients, stage off, default settings."""
     with ExitStack() as open_now:
         folder = open_now.enter_context(
@@ -180,7 +182,7 @@ def demo_stack(meter: Meter) -> Iterator[tuple[SupabaseGateway, psycopg.Connecti
         endpoint = Endpoint(info.api_url, chat, info.publishable_key)
         journal = Journal(Path(folder) / "journal.jsonl")
         open_now.callback(journal.close)
-        traffic = Traffic(
+        traffic = ClientTraffic(
             endpoint,
             plan,
             accounts=sign_up_users(endpoint, plan.v1 + plan.v2 + plan.both),

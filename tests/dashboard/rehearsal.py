@@ -7,15 +7,15 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 
-from crossfade.contract import Outcome
+from crossfade.core.contract import Outcome
 from crossfade.dashboard.actions import Actions
 from crossfade.dashboard.app import make_dashboard
 from crossfade.dashboard.feed import Feed
 from crossfade.dashboard.page import Door
-from crossfade.dashboard.view import Person
-from crossfade.overview import BackendSeries, Happening, Overview, Series, Traffic
+from crossfade.dashboard.view import Viewer
+from crossfade.health.verdicts import Verdict
 from crossfade.testing import NOW, FakeGateway
-from crossfade.verdicts import Verdict
+from crossfade.views.overview import BackendSeries, Happening, Overview, Series, Traffic
 from tests.unit.test_signals import backend, overview, pair
 
 PAIRS = [f"pair_{number}" for number in range(5)]
@@ -77,7 +77,7 @@ def main(every_s: float) -> None:
     feed.start()
     served = make_dashboard(
         door=Door("http://rehearsal", feed, Actions(gateway)),
-        person=Person("ada", "admin"),
+        person=Viewer("ada", "admin"),
         scraper=None,
         port=0,
         refresh_s=every_s,

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from crossfade.cli import app
-from crossfade.config import Connection
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack
+from crossfade.project.config import Connection
 
 _PAIR = """
 create table public.{v1} (id bigint primary key, body text not null, note text);

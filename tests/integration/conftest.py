@@ -14,8 +14,8 @@ import httpx
 import pytest
 from supabase import Client, ClientOptions, create_client
 
-from crossfade import resources
 from crossfade.local import LocalStack, StackInfo
+from crossfade.project import resources
 from tests.folders import memory_folder
 
 from .chat_project import Project, User, sign_up_user

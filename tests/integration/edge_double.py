@@ -7,8 +7,9 @@ counts; so a step of a plan gets its thousands of requests in a moment.
 import threading
 from collections import Counter
 
-from crossfade.contract import Stage
-from crossfade.flags import Context, choose_backend
+from crossfade.core.contract import Stage
+from crossfade.flags.evaluation import choose_backend
+from crossfade.flags.model import Context
 from crossfade.gateway import SupabaseGateway
 
 USERS = 200

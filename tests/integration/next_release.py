@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
-from crossfade import __version__, resources
-from crossfade.schema import migration_text
+from crossfade import __version__
+from crossfade.project import resources
+from crossfade.project.schema import migration_text
 
 NEXT = "0.3.0"
 NEW_LINE = f"-- This line is new in {NEXT}."

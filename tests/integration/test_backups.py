@@ -18,8 +18,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from crossfade import resources
 from crossfade.local.postgres import PostgresServer
+from crossfade.project import resources
 from tests.integration.test_supabase_cli import SERVERS, apply_files, empty_project
 from tests.sql.control import call, force, one, refused
 from tests.sql.notes_pair import REGISTER, TABLES, differences

@@ -11,7 +11,8 @@ import httpx
 import psycopg
 import pytest
 
-from crossfade.flags import Context, choose_backend, evaluate
+from crossfade.flags.evaluation import choose_backend, evaluate
+from crossfade.flags.model import Context
 from crossfade.gateway import SupabaseGateway
 from tests.integration.cli_project import Project, running_project
 from tests.sql.fake_cron import CRON

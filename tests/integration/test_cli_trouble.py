@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.backfill import run_backfill
-from crossfade.contract import SCHEMA_VERSION, RunState
-from crossfade.progress import Progress
-from crossfade.runs import DriveOptions
+from crossfade.core.contract import SCHEMA_VERSION, RunState
+from crossfade.runs.backfill import run_backfill
+from crossfade.runs.driver import DriveOptions
+from crossfade.runs.progress import Progress
 from tests.integration.cli_project import Project, running_project
 
 

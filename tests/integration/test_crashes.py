@@ -14,11 +14,11 @@ import pytest
 
 from crossfade.demo.history import chats, load_history, read_dataset
 from crossfade.demo.journal import Journal
-from crossfade.demo.meter import Meter
+from crossfade.demo.meter import RequestMeter
 from crossfade.demo.proof import prove
 from crossfade.demo.run import watch_sql
 from crossfade.demo.session import Desk
-from crossfade.demo.traffic import Endpoint, Traffic, TrafficPlan, sign_up_users
+from crossfade.demo.traffic import ClientTraffic, Endpoint, TrafficPlan, sign_up_users
 from crossfade.local import LocalStack
 
 PAIR = "chat_messages"
@@ -32,7 +32,7 @@ class Project:
     """A running stack with history, clients at work, and a backfill of small batches begun."""
 
     stack: LocalStack
-    traffic: Traffic
+    traffic: ClientTraffic
     journal: Journal
     controller: subprocess.Popen[bytes]
     log: Path
@@ -104,7 +104,9 @@ def project(stack_root: Path) -> Iterator[Project]:
             conn.execute("update crossfade.settings set value = '50' where name = 'batch_max_rows'")
             conn.execute("select crossfade.set_stage('chat_messages', 'dualwrite', 'crash test')")
         journal = Journal(folder / "journal.jsonl")
-        traffic = Traffic(endpoint, PLAN, accounts=accounts, desk=Desk(journal, Meter()))
+        traffic = ClientTraffic(
+            endpoint, PLAN, accounts=accounts, desk=Desk(journal, RequestMeter())
+        )
         traffic.start()
         log = folder / "commands.log"
         controller = command(stack, log, *BACKFILL)

@@ -7,12 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crossfade import resources
 from crossfade.demo.history import HistoryChat, RawConversation, chats, load_history
 from crossfade.demo.journal import Entry, Journal
 from crossfade.demo.proof import Proof, prove
 from crossfade.demo.run import watch_sql
 from crossfade.local import PostgresServer
+from crossfade.project import resources
 from tests.sql.control import backfill
 
 PAIR = "chat_messages"

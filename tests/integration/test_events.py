@@ -13,10 +13,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from crossfade.config import Connection
 from crossfade.gateway import SupabaseGateway
 from crossfade.gateway.realtime import open_session
-from crossfade.listening import Listener, Notice
+from crossfade.monitor.listening import Listener, Notice
+from crossfade.project.config import Connection
 
 from .cli_project import Project, running_project
 

@@ -15,11 +15,11 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 from pydantic import SecretStr
 
-from crossfade.bundle import bundle
-from crossfade.config import Connection
+from crossfade.flags.bundle import bundle
+from crossfade.flags.openfeature import CrossfadeProvider
 from crossfade.gateway import SupabaseGateway
 from crossfade.local.deno_runtime import deno_bin
-from crossfade.openfeature import CrossfadeProvider
+from crossfade.project.config import Connection
 
 from .chat_project import Project, User, eventually
 

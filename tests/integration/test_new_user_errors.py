@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from crossfade.cli import app
 from crossfade.local import LocalStack
-from crossfade.project_folder import RECORD
+from crossfade.project.folder import RECORD
 
 TABLES = """
 create table public.error_keyless (a integer);

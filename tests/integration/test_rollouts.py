@@ -19,12 +19,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from crossfade.alerts import Alert, Alerts
 from crossfade.cli.rollout_plan import read_plan
-from crossfade.contract import Level, RolloutState, Stage
+from crossfade.core.contract import Level, RolloutState, Stage
 from crossfade.gateway import SupabaseGateway
-from crossfade.monitor import Monitor, Tick
-from crossfade.rollout_plans import RolloutPlan, RolloutView
+from crossfade.monitor.alerts import Alert, Alerts
+from crossfade.monitor.loop import Monitor, Tick
+from crossfade.rollouts.plan import RolloutPlan, RolloutView
 from tests.integration.cli_project import Project, running_project
 from tests.integration.edge_double import EdgeDouble
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crossfade import __version__, resources
-from crossfade.install import apply_install, plan_install
+from crossfade import __version__
 from crossfade.local.migrations import apply_migrations
 from crossfade.local.postgres import PostgresServer
-from crossfade.project_folder import Installed, Record, digest_of, open_project
-from crossfade.releases import SHARED, Release, current, releases
-from crossfade.schema import migration_name, migration_text
-from crossfade.uninstall import apply_uninstall, plan_uninstall
+from crossfade.project import resources
+from crossfade.project.folder import Installed, Record, digest_of, open_project
+from crossfade.project.install import apply_install, plan_install
+from crossfade.project.releases import SHARED, Release, current, releases
+from crossfade.project.schema import migration_name, migration_text
+from crossfade.project.uninstall import apply_uninstall, plan_uninstall
 from tests.integration.catalog_lines import catalog_lines
 from tests.integration.test_supabase_cli import SERVERS, empty_project
 from tests.sql.notes_pair import TABLES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crossfade import __version__
-from crossfade.contract import SCHEMA_VERSION
+from crossfade.core.contract import SCHEMA_VERSION
 from tests.integration.cli_project import Project, running_project
 
 DATABASE, COMMAND = "crossfade upgrade, then: supabase db push", "pip install --upgrade crossfade"

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from math import inf
 from random import Random
 
-from crossfade.simulation import StepWorld, Traffic, seconds_to_rollback
+from crossfade.rollouts.simulation import SimulatedTraffic, StepWorld, seconds_to_rollback
 from tests.unit.builders import thresholds
 
 SHARE = 0.25
@@ -23,7 +23,7 @@ MOST_FALSE_ALARMS = 0.01
 def run(case: tuple[float, float, float, int]) -> float:
     """Seconds to the rollback: V2 requests a minute, error rate, hours, seed."""
     per_minute, error_rate, hours, seed = case
-    traffic = Traffic((per_minute / SHARE,), v2_error_rate=error_rate)
+    traffic = SimulatedTraffic((per_minute / SHARE,), v2_error_rate=error_rate)
     world = StepWorld(SHARE, traffic, thresholds(), Random(f"{per_minute}:{error_rate}:{seed}"))
     return seconds_to_rollback(world, hours=hours)
 

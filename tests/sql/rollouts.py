@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from crossfade.rollout_plans import RolloutPlan, parse_plan
+from crossfade.rollouts.plan import RolloutPlan, parse_plan
 from tests.sql.conftest import ROOT
 from tests.sql.control import Connection, call, create_pair, ready_for_live
 
 SHIPPED: RolloutPlan = parse_plan(
-    (ROOT / "control" / "crossfade" / "plans" / "five_weeks.toml").read_text()
+    (ROOT / "control" / "crossfade" / "rollouts" / "shipped" / "five_weeks.toml").read_text()
 )
 
 

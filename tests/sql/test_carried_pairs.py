@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from crossfade.pair_files import PairFiles, new_pair
-from crossfade.pair_keys import carried_key
+from crossfade.pairs.files import PairFiles, new_pair
+from crossfade.pairs.keys import carried_key
 
 from .cases.pairs import backfill
 from .conftest import Connection, begins_with, on_both_ends

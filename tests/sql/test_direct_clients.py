@@ -7,7 +7,7 @@ import json
 import psycopg
 import pytest
 
-from crossfade.pairs import client_policy
+from crossfade.pairs.check import client_policy
 from tests.sql.cases.pairs import Shape, backfill, create, register, to_stage, warnings
 from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import call, force, one, refused

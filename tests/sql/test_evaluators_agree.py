@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from crossfade.flags import Context, Evaluation, FlagState, Step, choose_backend, evaluate
+from crossfade.flags.evaluation import choose_backend, evaluate
+from crossfade.flags.model import Context, Evaluation, FlagState, RuleStep
 from crossfade.gateway.rows import parse
 from crossfade.local.deno_runtime import deno_bin
 from tests.sql.control import Connection, call, create_pair
@@ -139,7 +140,7 @@ def load(db: Connection, state: dict[str, Any]) -> None:
 def evaluation_json(answer: Evaluation) -> dict[str, Any]:
     figures = ("bucket", "threshold", "kill_switch", "prerequisite")
 
-    def plain(source: Evaluation | Step, *names: str) -> dict[str, Any]:
+    def plain(source: Evaluation | RuleStep, *names: str) -> dict[str, Any]:
         values = {name: getattr(source, name) for name in (*names, *figures)}
         return {name: value for name, value in values.items() if value is not None}
 

@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from crossfade.catalog import CarryPlan
 from crossfade.gateway.rows import parse
-from crossfade.models import Batch
+from crossfade.pairs.catalog import CarryPlan
+from crossfade.runs.model import Batch
 
 from .conftest import Connect, Connection, on_both_ends
 from .control import call, one, refused

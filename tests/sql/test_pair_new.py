@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crossfade.catalog import TableInfo
-from crossfade.errors import InvalidValueError
+from crossfade.core.errors import InvalidValueError
 from crossfade.gateway.rows import parse
-from crossfade.pair_files import PairFiles, masked, new_pair
+from crossfade.pairs.catalog import TableInfo
+from crossfade.pairs.files import PairFiles, masked, new_pair
 
 from .conftest import Connection
 from .control import call

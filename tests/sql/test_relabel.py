@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from crossfade.catalog import RelabelPlan
 from crossfade.gateway.rows import parse
+from crossfade.pairs.catalog import RelabelPlan
 
 from .conftest import Connect, Connection, on_both_ends
 from .control import call, longest_wait_ms, one, refused, together, wait_for

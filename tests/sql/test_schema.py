@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from crossfade.schema import signatures
+from crossfade.project.schema import signatures
 
 from .conftest import MIGRATIONS, Connection, Template, begins_with, on_every_version
 from .control import call

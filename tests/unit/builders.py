@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from crossfade.contract import RunState, Stage
-from crossfade.flags import Flag, KillSwitch
-from crossfade.models import BackendSample, BackendWindow, Batch, HealthSample, PairStatus, Run
+from crossfade.core.contract import RunState, Stage
+from crossfade.flags.model import Flag, KillSwitch
+from crossfade.health.model import BackendSample, BackendWindow, HealthSample
+from crossfade.health.thresholds import Thresholds, read_thresholds
+from crossfade.pairs.model import PairStatus
+from crossfade.runs.model import Batch, Run
 from crossfade.testing import NOW, FakeGateway
-from crossfade.thresholds import Thresholds, read_thresholds
 
 ROOT = Path(__file__).parents[2]
 VECTORS = ROOT / "tests" / "vectors"

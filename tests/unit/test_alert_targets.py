@@ -13,8 +13,11 @@ from pydantic import SecretStr
 from tests.unit.builders import project, sample, window
 from typer.testing import CliRunner
 
-from crossfade import alert_targets
-from crossfade.alert_targets import (
+from crossfade.cli import app
+from crossfade.cli.session import Session
+from crossfade.core.errors import ConfigError
+from crossfade.monitor import alert_targets
+from crossfade.monitor.alert_targets import (
     ATTEMPTS,
     AppriseChannel,
     Background,
@@ -25,12 +28,9 @@ from crossfade.alert_targets import (
     send_test,
     sign,
 )
-from crossfade.alerts import Alert, Alerts, Channel, Severity
-from crossfade.cli import app
-from crossfade.cli.session import Session
-from crossfade.config import Settings
-from crossfade.errors import ConfigError
-from crossfade.monitor import Monitor
+from crossfade.monitor.alerts import Alert, Alerts, Channel, Severity
+from crossfade.monitor.loop import Monitor
+from crossfade.project.config import Settings
 
 HOOK = "https://hooks.invalid/secret-path"
 ALERT = Alert(Severity.CRITICAL, "notes.R1", "notes R1", "12 % errors", {"R1.value": 0.12})

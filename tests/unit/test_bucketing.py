@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.bucketing import BUCKETS, bucket, parse_percentage, threshold
-from crossfade.errors import InvalidValueError
+from crossfade.core.errors import InvalidValueError
+from crossfade.flags.bucketing import BUCKETS, bucket, parse_percentage, threshold
 
 IDS = st.text(st.characters(exclude_characters="\0"), max_size=60)
 PERCENTAGES = st.integers(0, 100_000).map(lambda number: Decimal(number) / 1000)

@@ -7,10 +7,10 @@ import pytest
 from tests.unit.builders import project
 from typer.testing import CliRunner, Result
 
-from crossfade.bundle import bundle
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.flags import FlagState
+from crossfade.flags.bundle import bundle
+from crossfade.flags.model import FlagState
 from crossfade.gateway.rows import parse
 from crossfade.testing import FakeGateway
 

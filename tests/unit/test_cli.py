@@ -10,19 +10,11 @@ from typer.testing import CliRunner, Result
 from crossfade import __version__
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.contract import Direction, ErrorCode, Level, RepairAction, RunState, Stage
-from crossfade.errors import Blocker, UnreachableError, refusal
-from crossfade.models import (
-    AuditEntry,
-    Batch,
-    ConversionCheck,
-    PlannedRow,
-    Repaired,
-    RepairPlan,
-    RlsCheck,
-    Violation,
-    VisibleToOne,
-)
+from crossfade.core.contract import Direction, ErrorCode, Level, RepairAction, RunState, Stage
+from crossfade.core.errors import Blocker, UnreachableError, refusal
+from crossfade.pairs.model import ConversionCheck, RlsCheck, Violation, VisibleToOne
+from crossfade.people.model import AuditEntry
+from crossfade.runs.model import Batch, PlannedRow, Repaired, RepairPlan
 from crossfade.testing import NOW, FakeGateway
 
 RUNNER = CliRunner()

@@ -8,7 +8,9 @@ import pytest
 from tests.unit.builders import project
 from typer.testing import CliRunner, Result
 
-from crossfade.catalog import (
+from crossfade.cli import app
+from crossfade.cli.session import Session
+from crossfade.pairs.catalog import (
     CarryPlan,
     Column,
     Constraint,
@@ -16,19 +18,17 @@ from crossfade.catalog import (
     HandedOver,
     Handover,
     Measured,
+    MigrationStep,
     OwnerFile,
     OwnerStep,
     PairPlan,
     PlanSql,
     Policy,
     RelabelPlan,
-    Step,
     TableInfo,
     Trigger,
 )
-from crossfade.cli import app
-from crossfade.cli.session import Session
-from crossfade.models import ConversionCheck, Judged, Violation
+from crossfade.pairs.model import ConversionCheck, Judged, Violation
 from crossfade.testing import FakeGateway
 
 TABLE = TableInfo(
@@ -59,7 +59,11 @@ PLAN = PairPlan(
     ),
     oldest_transaction_s=75,
     measured=Measured(2000, 100.0, 20_000.0),
-    steps=(Step("complete", "crossfade stage set", "V1 becomes an archive", "SHARE", "briefly"),),
+    steps=(
+        MigrationStep(
+            "complete", "crossfade stage set", "V1 becomes an archive", "SHARE", "briefly"
+        ),
+    ),
     sql=PlanSql("insert into x", ("create trigger t",), ("create function f",)),
 )
 

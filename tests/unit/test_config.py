@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from crossfade.config import Connection, Settings, connect_to, load_settings
-from crossfade.errors import ConfigError
+from crossfade.connect import connect_to
+from crossfade.core.errors import ConfigError
+from crossfade.project.config import Connection, Settings, load_settings
 
 KEY = "sb_secret_0123456789"
 

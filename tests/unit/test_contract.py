@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.builders import VECTORS, project, seeded_settings
 
-from crossfade import contract
-from crossfade.contract import (
+from crossfade.core import contract
+from crossfade.core.contract import (
     ErrorCode,
     Event,
     FailurePolicy,
@@ -25,11 +25,11 @@ from crossfade.contract import (
     RunState,
     Stage,
 )
-from crossfade.errors import _BY_CODE
-from crossfade.flags import Context, Evaluation, evaluate
+from crossfade.core.errors import _BY_CODE
+from crossfade.flags.evaluation import evaluate
+from crossfade.flags.model import Cohort, Context, Evaluation
 from crossfade.gateway.supabase_gateway import SupabaseGateway
-from crossfade.health_rules import RULES
-from crossfade.models import Cohort
+from crossfade.health.rules import RULES
 from crossfade.testing import FakeGateway
 
 CONTRACT: dict[str, Any] = {

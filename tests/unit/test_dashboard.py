@@ -10,7 +10,8 @@ import pytest
 from tests.unit.builders import project
 from tests.unit.test_signals import backend, overview, pair
 
-from crossfade.contract import Outcome, Stage
+from crossfade.core.contract import Outcome, Stage
+from crossfade.core.errors import UnauthorizedError, UnreachableError
 from crossfade.dashboard import charts
 from crossfade.dashboard.actions import ACTIONS, Actions
 from crossfade.dashboard.effects import cohort_effects, flag_effects, share_effect
@@ -20,21 +21,19 @@ from crossfade.dashboard.page import _PANELS
 from crossfade.dashboard.panels import frame, headline, pairs, switches, tables
 from crossfade.dashboard.panels.words import count, duration, millis, rate
 from crossfade.dashboard.sessions import Sessions
-from crossfade.dashboard.view import Choice, Person, View
-from crossfade.errors import UnauthorizedError, UnreachableError
-from crossfade.flags import KillSwitch
-from crossfade.models import Cohort
-from crossfade.overview import BackendSeries, Happening, Series, Traffic
+from crossfade.dashboard.view import Selection, View, Viewer
+from crossfade.flags.model import Cohort, KillSwitch
+from crossfade.health.verdicts import Verdict
 from crossfade.testing import NOW, FakeGateway
-from crossfade.verdicts import Verdict
+from crossfade.views.overview import BackendSeries, Happening, Series, Traffic
 
-ADA = Person("ada", "admin")
+ADA = Viewer("ada", "admin")
 ALL = (headline.render, pairs.render, pairs.facts, switches.render, tables.runs, tables.rules)
 MORE = (tables.features, tables.differences, tables.timeline, frame.top, frame.charts_head)
 
 
 def view(**changes: object) -> View:
-    healthy = View("http://project", ADA, Choice("notes"), overview(pair()))
+    healthy = View("http://project", ADA, Selection("notes"), overview(pair()))
     return replace(healthy, **changes)  # type: ignore[arg-type]
 
 
@@ -70,13 +69,13 @@ def test_every_panel_escapes_what_comes_from_outside(panel: object) -> None:
     switch = KillSwitch(evil, True, description=evil, engaged_by=evil, reason=evil)
     happened = Happening(1, NOW, evil, evil, evil, evil, {evil: json.dumps([evil, evil])})
     seen = overview(hostile, kill_switches=(switch,), timeline=(happened,), throttle=evil)
-    text = panel(view(overview=seen, url=evil, person=Person(evil, "admin")))  # type: ignore[operator]
+    text = panel(view(overview=seen, url=evil, person=Viewer(evil, "admin")))  # type: ignore[operator]
     assert "<script" not in text
 
 
 @pytest.mark.parametrize("panel", [*ALL, *MORE], ids=lambda panel: panel.__name__)
 def test_every_panel_can_be_drawn_before_anything_was_read(panel: object) -> None:
-    nothing = view(overview=None, choice=Choice())
+    nothing = view(overview=None, choice=Selection())
     text = panel(nothing)  # type: ignore[operator]
     assert "All is well" not in text
 
@@ -94,7 +93,7 @@ def test_an_unreachable_project_is_never_well() -> None:
 
 
 def test_a_viewer_gets_no_buttons_that_act() -> None:
-    looks = view(person=Person("bob", "viewer"))
+    looks = view(person=Viewer("bob", "viewer"))
     for panel in (pairs.render, switches.render, tables.features, tables.differences):
         assert "data-hold" not in panel(looks)
         assert 'data-action="ask_' not in panel(looks)
@@ -267,7 +266,7 @@ def test_sessions_are_bounded() -> None:
 def test_every_action_is_refused_to_a_viewer(action: str) -> None:
     fake = project()
     with pytest.raises(UnauthorizedError):
-        Actions(fake).run(Person("bob", "viewer"), action, {"pair": "notes", "name": "x"})
+        Actions(fake).run(Viewer("bob", "viewer"), action, {"pair": "notes", "name": "x"})
     assert fake.calls == []
 
 

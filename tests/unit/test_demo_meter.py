@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from crossfade.demo.meter import Meter, percentile
-from crossfade.demo.proof import Finding, Proof
-from crossfade.demo.report import ClientFigures, Measured, Report, as_json
-from crossfade.demo.timeline import Event, draw, merge
+from crossfade.demo.meter import RequestMeter, percentile
+from crossfade.demo.proof import BrokenPromise, Proof
+from crossfade.demo.report import ClientFigures, Report, StoryFigures, as_json
+from crossfade.demo.timeline import Moment, draw, merge
 
 
 class Clock:
@@ -22,7 +22,7 @@ class Clock:
 def _report(**changes: object) -> Report:
     clients = ClientFigures(10, 5.0, 4, 0, 0, 0, 0, {}, [])
     values: dict[str, object] = {
-        "measured": Measured(history_rows=3),
+        "measured": StoryFigures(history_rows=3),
         "clients": clients,
         "proof": Proof(3, 3, 3, 1),
         "duration_s": 1.0,
@@ -40,7 +40,7 @@ def test_a_percentile_is_one_of_the_values() -> None:
 
 def test_seconds_are_kept_by_backend_and_only_when_over() -> None:
     clock = Clock()
-    meter = Meter(clock)
+    meter = RequestMeter(clock)
     meter.request(wire=1, backend=1, latency_ms=10)
     meter.request(wire=2, backend=2, latency_ms=30)
     meter.request(wire=1, backend=None, latency_ms=99)
@@ -53,7 +53,7 @@ def test_seconds_are_kept_by_backend_and_only_when_over() -> None:
 
 
 def test_problems_are_counted_by_the_version_their_client_speaks() -> None:
-    meter = Meter(Clock())
+    meter = RequestMeter(Clock())
     for _ in range(40):
         meter.problem(wire=1, kind="status", text="500")
     meter.problem(wire=2, kind="content", text="lost a block")
@@ -74,7 +74,7 @@ def test_every_kind_of_finding_breaks_a_promise_and_says_what_it_means() -> None
         ("mismatches", "mismatches"),
         ("fenced", "v2_writes_after_kill"),
     ):
-        report = _report(proof=Proof(3, 3, 3, 1, (Finding(promise, "gone", 2, ()),)))
+        report = _report(proof=Proof(3, 3, 3, 1, (BrokenPromise(promise, "gone", 2, ()),)))
         assert [broken.name for broken in report.broken] == [name]
         assert report.broken[0].value == 2
         assert report.broken[0].meaning
@@ -96,23 +96,23 @@ def test_the_report_is_json() -> None:
 
 def test_the_picture_is_svg_with_the_events_as_text(tmp_path: Path) -> None:
     clock = Clock()
-    meter = Meter(clock)
+    meter = RequestMeter(clock)
     for backend in (1, 2, 1, 2):
         meter.request(wire=1, backend=backend, latency_ms=10 * backend)
         clock.now += 1
     path = tmp_path / "timeline.svg"
-    draw(path, meter.seconds(), [Event(1.0, "kill drill")])
+    draw(path, meter.seconds(), [Moment(1.0, "kill drill")])
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<?xml")
     assert "kill drill" in text
 
 
 def test_events_of_one_moment_share_a_label() -> None:
-    events = [Event(1.0, "live"), Event(1.2, "5 %"), Event(3.0, "25 %")]
-    assert merge(events) == [Event(1.0, "live, 5 %"), Event(3.0, "25 %")]
+    events = [Moment(1.0, "live"), Moment(1.2, "5 %"), Moment(3.0, "25 %")]
+    assert merge(events) == [Moment(1.0, "live, 5 %"), Moment(3.0, "25 %")]
 
 
 def test_a_demo_without_a_request_still_has_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "timeline.svg"
-    draw(path, [], [Event(0.5, "stopped")])
+    draw(path, [], [Moment(0.5, "stopped")])
     assert "stopped" in path.read_text(encoding="utf-8")

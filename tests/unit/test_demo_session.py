@@ -11,19 +11,19 @@ from tests.unit.demo_chat_server import ChatServer, Spoil
 
 from crossfade.demo.client import Dialect
 from crossfade.demo.journal import Journal
-from crossfade.demo.meter import Meter
-from crossfade.demo.session import Desk, Session
+from crossfade.demo.meter import RequestMeter
+from crossfade.demo.session import Desk, Visit
 
 STEPS = 150
 
 
 def _work(
     tmp_path: Path, spoil: Spoil | None = None
-) -> tuple[Meter, ChatServer, list[dict[str, object]]]:
+) -> tuple[RequestMeter, ChatServer, list[dict[str, object]]]:
     server = ChatServer(spoil)
-    desk = Desk(Journal(tmp_path / "journal.jsonl"), Meter())
+    desk = Desk(Journal(tmp_path / "journal.jsonl"), RequestMeter())
     dialects = (Dialect(1, "default"), Dialect(1, "url"))
-    session = Session(server.client(), dialects, desk=desk, rng=random.Random(3))
+    session = Visit(server.client(), dialects, desk=desk, rng=random.Random(3))
     for _ in range(STEPS):
         session.step()
     desk.journal.close()
@@ -119,9 +119,9 @@ def test_a_row_that_is_lost_later_is_noticed(tmp_path: Path) -> None:
 
     fresh = ChatServer(forget)
     server.append(fresh)
-    meter = Meter()
+    meter = RequestMeter()
     journal = Journal(tmp_path / "journal.jsonl")
-    session = Session(
+    session = Visit(
         fresh.client(),
         (Dialect(1, "default"),),
         desk=Desk(journal, meter),

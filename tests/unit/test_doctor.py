@@ -9,12 +9,12 @@ import pytest
 from tests.unit.builders import ROOT, project
 from typer.testing import CliRunner, Result
 
-from crossfade import doctor
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.doctor import CheckRow, Finding, State, parse_duration_s
-from crossfade.errors import NotInstalledError
+from crossfade.core.errors import NotInstalledError
 from crossfade.testing import FakeGateway
+from crossfade.views import doctor
+from crossfade.views.doctor import CheckRow, Finding, State, parse_duration_s
 
 CHECKS = {path.stem: path for path in (ROOT / "sql" / "checks").glob("*.sql")}
 

@@ -13,16 +13,23 @@ from hypothesis import strategies as st
 from tests.unit.builders import project
 from typer.testing import CliRunner, Result
 
-from crossfade.change_sets import parse_time
 from crossfade.cli import app
 from crossfade.cli.output import to_json
 from crossfade.cli.session import Session
-from crossfade.contract import Stage
-from crossfade.errors import InvalidValueError
-from crossfade.flags import Flag, FlagState, KillSwitch, PairRouting
-from crossfade.flags_file import Change, compare, document_of, parse_document, to_plain, to_toml
-from crossfade.models import AuditEntry, Cohort
-from crossfade.stale_flags import stale_flags
+from crossfade.core.contract import Stage
+from crossfade.core.errors import InvalidValueError
+from crossfade.flags.change_sets import parse_time
+from crossfade.flags.flags_file import (
+    Change,
+    compare,
+    document_of,
+    parse_document,
+    to_plain,
+    to_toml,
+)
+from crossfade.flags.model import Cohort, Flag, FlagState, KillSwitch, PairRouting
+from crossfade.flags.stale import stale_flags
+from crossfade.people.model import AuditEntry
 from crossfade.testing import NOW, FakeGateway
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

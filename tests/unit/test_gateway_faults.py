@@ -8,9 +8,8 @@ import pytest
 import respx
 from pydantic import SecretStr
 
-from crossfade.config import Connection
-from crossfade.contract import Event, Stage
-from crossfade.errors import (
+from crossfade.core.contract import Event, Stage
+from crossfade.core.errors import (
     CrossfadeError,
     FencedError,
     LatchedError,
@@ -25,6 +24,7 @@ from crossfade.errors import (
 )
 from crossfade.gateway import SupabaseGateway
 from crossfade.gateway.api import ATTEMPTS
+from crossfade.project.config import Connection
 
 URL = "https://abcdefgh.supabase.co"
 KEY = "sb_secret_0123456789abcdefghijkl_01234567"

@@ -7,12 +7,14 @@ from decimal import Decimal
 import pytest
 from tests.unit.builders import at, sample, thresholds, window
 
-from crossfade import health, rollback
-from crossfade.contract import Level, Mode, Outcome, Stage
-from crossfade.models import BackendSample, Evidence, HealthSample, Run
+from crossfade.core.contract import Level, Mode, Outcome, Stage
+from crossfade.health import judgement
+from crossfade.health.model import BackendSample, Evidence, HealthSample
+from crossfade.health.thresholds import Thresholds
+from crossfade.health.verdicts import Verdict, worst
+from crossfade.rollback import planning
+from crossfade.runs.model import Run
 from crossfade.testing import NOW
-from crossfade.thresholds import Thresholds
-from crossfade.verdicts import Verdict, worst
 
 LIMITS = thresholds()
 NO_DATA = BackendSample()
@@ -21,14 +23,14 @@ NO_DATA = BackendSample()
 def judge(
     given: HealthSample, previous: Sequence[Verdict] = (), limits: Thresholds = LIMITS
 ) -> dict[str, Verdict]:
-    return {item.rule: item for item in health.evaluate(given, previous, limits)}
+    return {item.rule: item for item in judgement.evaluate(given, previous, limits)}
 
 
 def play(samples: Sequence[HealthSample], limits: Thresholds = LIMITS) -> dict[str, Verdict]:
     """Evaluate one sample after the other, each with the verdicts before it."""
     verdicts: tuple[Verdict, ...] = ()
     for given in samples:
-        verdicts = health.evaluate(given, verdicts, limits)
+        verdicts = judgement.evaluate(given, verdicts, limits)
     return {item.rule: item for item in verdicts}
 
 
@@ -282,7 +284,7 @@ def test_r11_nearly_fires(given: HealthSample) -> None:
 
 @pytest.mark.parametrize(("failures", "verdict"), [(3, Outcome.HOLD), (4, Outcome.ERROR)])
 def test_r11_is_an_error_at_the_fourth_failed_reading(failures: int, verdict: Outcome) -> None:
-    assert health.blind(failures, at=NOW, limits=LIMITS, error="x").verdict is verdict
+    assert judgement.blind(failures, at=NOW, limits=LIMITS, error="x").verdict is verdict
 
 
 def test_a_rule_in_mode_warn_says_what_it_saw_but_does_not_count() -> None:
@@ -290,7 +292,7 @@ def test_a_rule_in_mode_warn_says_what_it_saw_but_does_not_count() -> None:
     verdicts = judge(sample(v2=window(20, 20), streak=20), limits=warn)
     assert verdicts["R1k"].verdict is Outcome.FAIL
     assert verdicts["R1k"].mode is Mode.WARN
-    assert rollback.plan(sample(), verdicts.values()) is None
+    assert planning.plan(sample(), verdicts.values()) is None
 
 
 def test_a_rule_in_mode_off_says_nothing() -> None:
@@ -308,7 +310,7 @@ def test_shared_cause_is_shown_and_by_default_still_goes_back() -> None:
 def test_the_largest_level_of_the_failing_rules_wins() -> None:
     bad = sample(60, v2=window(100, 60), streak=6)
     verdicts = play([sample(0, v2=window(100, 60), streak=6), bad])
-    plan = rollback.plan(bad, verdicts.values())
+    plan = planning.plan(bad, verdicts.values())
     assert plan is not None
     assert plan.level is Level.EMERGENCY
     assert {"R1", "R1s", "R1k"} <= set(plan.rules)
@@ -317,12 +319,12 @@ def test_the_largest_level_of_the_failing_rules_wins() -> None:
 @pytest.mark.parametrize("stage", [Stage.OFF, Stage.DUALWRITE, Stage.SHADOW, Stage.COMPLETE])
 def test_nothing_is_rolled_back_where_v2_does_not_serve(stage: Stage) -> None:
     bad = sample(v2=window(100, 60), streak=60, stage=stage)
-    assert rollback.plan(bad, judge(bad).values()) is None
+    assert planning.plan(bad, judge(bad).values()) is None
 
 
 def test_a_latched_pair_that_still_serves_v2_can_go_further_back() -> None:
     bad = sample(v2=window(100, 60), latched=True, percentage=5)
-    plan = rollback.plan(bad, judge(bad).values())
+    plan = planning.plan(bad, judge(bad).values())
     assert plan is not None
 
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 from tests.unit.builders import at, sample, thresholds, window
 
-from crossfade import health, rollback
-from crossfade.contract import Level, Mode, Outcome, RolloutState, RunState
-from crossfade.models import Baseline, HealthSample, RolloutBrief, Run
-from crossfade.thresholds import Thresholds
-from crossfade.verdicts import Verdict, worst
+from crossfade.core.contract import Level, Mode, Outcome, RolloutState, RunState
+from crossfade.health import judgement
+from crossfade.health.model import Baseline, HealthSample, RolloutBrief
+from crossfade.health.thresholds import Thresholds
+from crossfade.health.verdicts import Verdict, worst
+from crossfade.rollback import planning
+from crossfade.runs.model import Run
 
 LIMITS = thresholds()
 FULL = int(LIMITS.r6_limit_bytes * LIMITS.r6_memory_rate) + 1
@@ -20,7 +22,7 @@ def play(samples: Sequence[HealthSample], limits: Thresholds = LIMITS) -> dict[s
     """Evaluate one sample after the other, each with the verdicts before it."""
     verdicts: tuple[Verdict, ...] = ()
     for given in samples:
-        verdicts = health.evaluate(given, verdicts, limits)
+        verdicts = judgement.evaluate(given, verdicts, limits)
     return {item.rule: item for item in verdicts}
 
 
@@ -91,7 +93,7 @@ def test_r7_holds_after_an_hour_and_calls_a_person_after_a_day() -> None:
     assert (hour.verdict, hour.details["page"]) == (Outcome.HOLD, False)
     assert (day.verdict, day.details["page"], day.value) == (Outcome.HOLD, True, 86_400)
     assert "backfill 4" in day.message
-    assert rollback.plan(sample(runs=(run(86_400),)), [day]) is None
+    assert planning.plan(sample(runs=(run(86_400),)), [day]) is None
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_every_rule_obeys_its_mode(mode: Mode) -> None:
     ours = [item for rule, item in verdicts.items() if rule != "R13"]
     assert (not ours) is (mode is Mode.OFF)
     assert {item.mode for item in ours} <= {mode}
-    acted = rollback.plan(bad, verdicts.values()) is not None
+    acted = planning.plan(bad, verdicts.values()) is not None
     assert acted is (mode is Mode.ENFORCE)
     assert (worst(verdicts.values()) is not Outcome.PASS) is (mode is Mode.ENFORCE)
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from tests.unit.builders import VECTORS, thresholds
 
-from crossfade import health
-from crossfade.contract import Outcome
+from crossfade.core.contract import Outcome
 from crossfade.gateway.rows import parse
-from crossfade.models import HealthSample
+from crossfade.health import judgement
+from crossfade.health.model import HealthSample
+from crossfade.health.verdicts import Verdict
 from crossfade.testing import NOW
-from crossfade.verdicts import Verdict
 
 TOPIC = json.loads((VECTORS / "health_rules.json").read_text("utf-8"))
 RULES = ("R1", "R1s", "R1k", "R12")
@@ -67,7 +67,7 @@ def case_id(case: Mapping[str, Any]) -> str:
 def test_health_rules(case: Mapping[str, Any]) -> None:
     given = case["input"]
     limits = thresholds(**given.get("settings", {}))
-    verdicts = health.evaluate(sample_of(given), previous_of(given), limits)
+    verdicts = judgement.evaluate(sample_of(given), previous_of(given), limits)
     found = {item.rule: item for item in verdicts if item.rule in RULES}
     for rule in RULES:
         wanted = case["expect"].get(rule, {"verdict": "PASS"})

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.errors import ConfigError
-from crossfade.install import InstallPlan, apply_install, differences, plan_install
-from crossfade.project_folder import RECORD
+from crossfade.core.errors import ConfigError
+from crossfade.project.folder import RECORD
+from crossfade.project.install import InstallPlan, apply_install, differences, plan_install
 
 NOW = datetime(2026, 12, 1, 8, 0, 2, tzinfo=UTC)
 

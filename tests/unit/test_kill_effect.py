@@ -5,9 +5,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from crossfade.flags import KillSwitch
-from crossfade.kill_effect import Effect, measure
-from crossfade.kill_switches import Engaged
+from crossfade.flags.kill_effect import Effect, measure
+from crossfade.flags.model import Engaged, KillSwitch
 from crossfade.testing import NOW
 
 ENGAGED = Engaged(KillSwitch("stop", engaged=True, fences=True), True, NOW, 7)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,23 +40,28 @@ def test_only_the_gateway_imports_the_client(path: Path) -> None:
 
 
 PURE = (
-    "metrics",
-    "overview",
-    "signals",
-    "bucketing",
-    "flags",
-    "health",
-    "health_rules",
-    "error_rules",
-    "latency_rules",
-    "resource_rules",
-    "presence_rules",
-    "verdicts",
-    "rollout",
-    "rollback",
-    "wilson",
-    "progress",
-    "rollout_plans",
+    "flags/bucketing",
+    "flags/evaluation",
+    "flags/model",
+    "health/error_rules",
+    "health/judgement",
+    "health/latency_rules",
+    "health/model",
+    "health/presence_rules",
+    "health/resource_rules",
+    "health/rules",
+    "health/verdicts",
+    "health/wilson",
+    "pairs/model",
+    "rollback/model",
+    "rollback/planning",
+    "rollouts/advance",
+    "rollouts/plan",
+    "runs/model",
+    "runs/progress",
+    "views/metrics",
+    "views/overview",
+    "views/signals",
 )
 
 
@@ -65,6 +71,16 @@ def test_the_pure_core_does_no_io_and_reads_no_clock(name: str) -> None:
     banned = {"httpx", "os", "time", "socket", "random", "subprocess", "crossfade.gateway"}
     assert not set(imported(path)) & banned
     assert "datetime.now" not in path.read_text("utf-8")
+
+
+def test_a_class_name_stands_once_in_the_package() -> None:
+    names = [
+        node.name
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_shared_edge_code_imports_no_function() -> None:

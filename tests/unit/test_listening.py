@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from crossfade.contract import Event
-from crossfade.errors import UnreachableError
-from crossfade.flags import FlagState, KillSwitch
-from crossfade.listening import PROBE, Heard, Listener, Lost, Notice
+from crossfade.core.contract import Event
+from crossfade.core.errors import UnreachableError
+from crossfade.flags.model import FlagState, KillSwitch
+from crossfade.monitor.listening import PROBE, Heard, Listener, Lost, Notice
 
 KILL = Heard("kill", {"flags_version": 2, "name": "stop", "engaged": True})
 

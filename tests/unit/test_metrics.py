@@ -8,12 +8,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.test_signals import backend, overview, pair
 
-from crossfade.errors import UnreachableError
-from crossfade.flags import KillSwitch
-from crossfade.metrics import render
-from crossfade.metrics_server import Scraper
-from crossfade.overview import BackendTraffic, RunProgress, Total, Traffic
+from crossfade.core.errors import UnreachableError
+from crossfade.flags.model import KillSwitch
 from crossfade.testing import NOW, FakeGateway
+from crossfade.views.metrics import render
+from crossfade.views.metrics_server import Scraper
+from crossfade.views.overview import BackendTraffic, RunProgress, Total, Traffic
 
 
 def samples(text: str) -> dict[str, float]:
@@ -93,7 +93,7 @@ def test_metrics_are_served_to_loopback_names_only(
 ) -> None:
     from threading import Thread
 
-    from crossfade.metrics_server import make_server
+    from crossfade.views.metrics_server import make_server
 
     fake = FakeGateway()
     fake.shown = overview(pair())

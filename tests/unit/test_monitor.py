@@ -6,11 +6,11 @@ import pytest
 import respx
 from tests.unit.builders import project, sample, thresholds, window
 
-from crossfade.alert_targets import Webhook
-from crossfade.alerts import Alert, Alerts, Severity
-from crossfade.contract import Event, Level, Outcome, Stage
-from crossfade.errors import ServerFailedError, UnreachableError
-from crossfade.monitor import Monitor
+from crossfade.core.contract import Event, Level, Outcome, Stage
+from crossfade.core.errors import ServerFailedError, UnreachableError
+from crossfade.monitor.alert_targets import Webhook
+from crossfade.monitor.alerts import Alert, Alerts, Severity
+from crossfade.monitor.loop import Monitor
 from crossfade.testing import NOW, FakeGateway
 
 

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.builders import ROOT
 from tests.unit.test_signals import backend, overview, pair
 
-from crossfade.metrics import render
-from crossfade.overview import RunProgress, Total, Traffic
 from crossfade.testing import NOW
+from crossfade.views.metrics import render
+from crossfade.views.overview import RunProgress, Total, Traffic
 
 MONITORING = ROOT / "control" / "monitoring"
 PROMTOOL = shutil.which("promtool")

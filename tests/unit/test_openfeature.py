@@ -16,10 +16,10 @@ from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import ProviderStatus
 
-from crossfade.contract import Reason as OurReason
-from crossfade.errors import UnreachableError
-from crossfade.flags import Exposure, Flag, FlagState, KillSwitch
-from crossfade.openfeature import CrossfadeProvider, changed_flags
+from crossfade.core.contract import Reason as OurReason
+from crossfade.core.errors import UnreachableError
+from crossfade.flags.model import Exposure, Flag, FlagState, KillSwitch
+from crossfade.flags.openfeature import CrossfadeProvider, changed_flags
 
 FLAGS = (
     Flag("boolean-flag", enabled=True, default_value=True),

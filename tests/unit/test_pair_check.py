@@ -1,7 +1,7 @@
 """``pair check``: how a sample is spread, and how a failure is explained."""
 
-from crossfade.models import ConversionCheck, Violation
-from crossfade.pairs import STRETCHES, check_pair, explain
+from crossfade.pairs.check import STRETCHES, check_pair, explain
+from crossfade.pairs.model import ConversionCheck, Violation
 from crossfade.testing import FakeGateway
 
 

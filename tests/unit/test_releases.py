@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from crossfade import resources
-from crossfade.errors import ConfigError
-from crossfade.releases import Release, broken_promises, current, freeze, releases
-from crossfade.versions import version_key
+from crossfade.core.errors import ConfigError
+from crossfade.core.versions import version_key
+from crossfade.project import resources
+from crossfade.project.releases import Release, broken_promises, current, freeze, releases
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = Release("0.1.0", {"1_crossfade_a.sql": "aa", "2_crossfade_b.sql": "bb"}, {})

@@ -12,8 +12,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from crossfade.cli import app
-from crossfade.health_rules import RULES
-from crossfade.schema import files
+from crossfade.health.rules import RULES
+from crossfade.project.schema import files
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (

@@ -6,13 +6,15 @@ from decimal import Decimal
 import pytest
 from tests.unit.builders import at, pair, project, sample, thresholds, window
 
-from crossfade import health, kill_switches
-from crossfade.cohort import Lists, cohort_changes
-from crossfade.contract import Event, Stage
-from crossfade.errors import UnknownNameError, UnreachableError
-from crossfade.models import Cohort, ConversionCheck, PairStatus, Violation
-from crossfade.pairs import check_pair
-from crossfade.rollout import Advance, may_advance, next_percentage
+from crossfade.core.contract import Event, Stage
+from crossfade.core.errors import UnknownNameError, UnreachableError
+from crossfade.flags import kill_switches
+from crossfade.flags.cohort import Lists, cohort_changes
+from crossfade.flags.model import Cohort
+from crossfade.health import judgement
+from crossfade.pairs.check import check_pair
+from crossfade.pairs.model import ConversionCheck, PairStatus, Violation
+from crossfade.rollouts.advance import Advance, may_advance, next_percentage
 from crossfade.testing import NOW
 
 LIMITS = thresholds()
@@ -21,7 +23,7 @@ STEPS = LIMITS.rollout_steps
 
 def advance(status: PairStatus, *, requests: int = 100, errors: int = 0) -> Advance:
     given = sample(v2=window(requests, errors), percentage=float(status.percentage))
-    return may_advance(status, health.evaluate(given, (), LIMITS), LIMITS, now=NOW)
+    return may_advance(status, judgement.evaluate(given, (), LIMITS), LIMITS, now=NOW)
 
 
 def live(percentage: float, *, since_s: float, **more: object) -> PairStatus:
@@ -70,7 +72,7 @@ def test_nothing_advances_in_the_cool_down_after_an_automatic_rollback(
     ago_s: float, allowed: bool
 ) -> None:
     given = sample(percentage=5)
-    verdicts = health.evaluate(given, (), LIMITS)
+    verdicts = judgement.evaluate(given, (), LIMITS)
     status = live(5, since_s=9999)
     plan = may_advance(status, verdicts, LIMITS, now=NOW, rolled_back_at=at(-ago_s))
     assert plan.is_allowed is allowed
@@ -82,7 +84,7 @@ def test_the_last_step_is_one_that_a_person_approves() -> None:
 
 def test_the_first_step_needs_no_time() -> None:
     given = sample(percentage=0, v2=window(0))
-    verdicts = health.evaluate(given, (), LIMITS)
+    verdicts = judgement.evaluate(given, (), LIMITS)
     assert may_advance(live(0, since_s=1), verdicts, LIMITS, now=NOW).is_allowed
 
 

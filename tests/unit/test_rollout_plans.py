@@ -9,15 +9,15 @@ import pytest
 from tests.unit.builders import at, pair, project, sample, window
 from typer.testing import CliRunner, Result
 
-from crossfade.alerts import Alert, Alerts
 from crossfade.cli import app
 from crossfade.cli.rollout_plan import shipped_text
 from crossfade.cli.session import Session
-from crossfade.contract import Outcome, RolloutState, Stage
-from crossfade.errors import InvalidValueError, ServerFailedError
-from crossfade.models import RolloutBrief
-from crossfade.monitor import Monitor
-from crossfade.rollout_plans import Wait, parse_duration_s, parse_plan
+from crossfade.core.contract import Outcome, RolloutState, Stage
+from crossfade.core.errors import InvalidValueError, ServerFailedError
+from crossfade.health.model import RolloutBrief
+from crossfade.monitor.alerts import Alert, Alerts
+from crossfade.monitor.loop import Monitor
+from crossfade.rollouts.plan import Wait, parse_duration_s, parse_plan
 from crossfade.testing import NOW, FakeGateway
 
 SHIPPED = parse_plan(shipped_text())

@@ -8,19 +8,19 @@ from functools import partial
 import pytest
 from tests.unit.builders import batch, project, run_of
 
-from crossfade.backfill import run_backfill
-from crossfade.contract import FollowerOnly, RunState
-from crossfade.errors import (
+from crossfade.core.contract import FollowerOnly, RunState
+from crossfade.core.errors import (
     PairChangedError,
     ServerFailedError,
     StalledError,
     UnreachableError,
 )
-from crossfade.models import Repaired
-from crossfade.progress import Meter, Progress
-from crossfade.runs import FIRST_WAIT_S, LONGEST_WAIT_S, DriveOptions
+from crossfade.runs.backfill import run_backfill
+from crossfade.runs.driver import FIRST_WAIT_S, LONGEST_WAIT_S, DriveOptions
+from crossfade.runs.model import Repaired
+from crossfade.runs.progress import Meter, Progress
+from crossfade.runs.verify import repair_all, run_verify
 from crossfade.testing import FakeGateway
-from crossfade.verify import repair_all, run_verify
 
 
 class Clock:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from crossfade import __version__, resources
-from crossfade.errors import ConfigError
-from crossfade.releases import MIGRATION, releases
-from crossfade.schema import files, migration_name, migration_text, signatures
+from crossfade import __version__
+from crossfade.core.errors import ConfigError
+from crossfade.project import resources
+from crossfade.project.releases import MIGRATION, releases
+from crossfade.project.schema import files, migration_name, migration_text, signatures
 
 SCHEMA = resources.schema_dir()
 

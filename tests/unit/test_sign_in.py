@@ -16,8 +16,7 @@ from keyring.backend import KeyringBackend
 from keyring.backends import fail
 from pydantic import SecretStr
 
-from crossfade.config import Connection
-from crossfade.errors import (
+from crossfade.core.errors import (
     ConfigError,
     NotAllowedError,
     NotSignedInError,
@@ -27,8 +26,9 @@ from crossfade.errors import (
 )
 from crossfade.gateway import SupabaseGateway
 from crossfade.gateway.auth import SupabaseAuth
-from crossfade.sign_in import MARGIN_S, Person, SignIn, Store
-from crossfade.token_store import FileStore, KeyringStore, open_store
+from crossfade.people.sign_in import MARGIN_S, Person, SignIn, Store
+from crossfade.people.token_store import FileStore, KeyringStore, open_store
+from crossfade.project.config import Connection
 
 URL = "https://abcdefgh.supabase.co"
 SIGNED = SignIn(URL, "sb_publishable_x", "id-1", "ada@example.com", SecretStr("eyJ.first"),

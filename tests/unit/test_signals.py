@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 from tests.unit.builders import seeded_settings
 
-from crossfade.contract import Level, Mode, Outcome, RunState, Stage
-from crossfade.errors import Blocker
-from crossfade.flags import KillSwitch
-from crossfade.models import Baseline
-from crossfade.overview import (
+from crossfade.core.contract import Level, Mode, Outcome, RunState, Stage
+from crossfade.core.errors import Blocker
+from crossfade.flags.model import KillSwitch
+from crossfade.health.model import Baseline
+from crossfade.health.verdicts import Verdict
+from crossfade.testing import NOW
+from crossfade.views.overview import (
     BackendTraffic,
     MonitorLife,
     Overview,
     PairOverview,
+    RollbackLog,
     RollbackNote,
-    Rollbacks,
     RunProgress,
     Traffic,
 )
-from crossfade.signals import Concern, find_signals, next_step, worst
-from crossfade.testing import NOW
-from crossfade.verdicts import Verdict
+from crossfade.views.signals import Concern, find_signals, next_step, worst
 
 
 def backend(requests: int = 1000, errors: int = 0, p95_ms: float = 100.0) -> BackendTraffic:
@@ -122,9 +122,9 @@ def test_a_latch_is_wrong_and_says_the_way_out() -> None:
 
 def test_a_rollback_is_news_for_an_hour() -> None:
     note = RollbackNote(1, NOW - timedelta(minutes=59), "ada", Level.PARTIAL, "notes", "slow")
-    assert "slow" in told(overview(pair(), rollbacks=Rollbacks(1, (note,))))[1]
+    assert "slow" in told(overview(pair(), rollbacks=RollbackLog(1, (note,))))[1]
     old = replace(note, at=NOW - timedelta(minutes=61))
-    assert told(overview(pair(), rollbacks=Rollbacks(1, (old,))))[1] == ""
+    assert told(overview(pair(), rollbacks=RollbackLog(1, (old,))))[1] == ""
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,15 @@ from random import Random
 import pytest
 from tests.unit.builders import thresholds
 
-from crossfade.contract import Outcome
-from crossfade.rollout_plans import parse_plan
-from crossfade.simulation import StepWorld, Traffic, forecast, poisson, seconds_to_rollback
+from crossfade.core.contract import Outcome
+from crossfade.rollouts.plan import parse_plan
+from crossfade.rollouts.simulation import (
+    SimulatedTraffic,
+    StepWorld,
+    forecast,
+    poisson,
+    seconds_to_rollback,
+)
 
 LIMITS = thresholds()
 SHARE = 0.25
@@ -20,7 +26,7 @@ SHARE = 0.25
 
 def run(v2_per_minute: float, error_rate: float, seed: int, *, hours: float) -> float:
     """Seconds to the rollback of a step that gets so many V2 requests a minute."""
-    traffic = Traffic((v2_per_minute / SHARE,), v2_error_rate=error_rate)
+    traffic = SimulatedTraffic((v2_per_minute / SHARE,), v2_error_rate=error_rate)
     return seconds_to_rollback(StepWorld(SHARE, traffic, LIMITS, Random(seed)), hours=hours)
 
 
@@ -52,7 +58,7 @@ def test_broken_steps_are_stopped_in_time(
 
 
 def test_five_percent_errors_hold_and_seldom_roll_back() -> None:
-    traffic = Traffic((80,), v2_error_rate=0.06)
+    traffic = SimulatedTraffic((80,), v2_error_rate=0.06)
     world = StepWorld(SHARE, traffic, LIMITS, Random(1))
     held = [world.tick(second) is None and world.holds for second in range(15, 3601, 15)]
     assert sum(held) > len(held) / 2
@@ -78,7 +84,7 @@ PLAN = parse_plan(
 
 
 def test_a_step_takes_as_long_as_it_needs_for_its_requests() -> None:
-    (first, second) = forecast(PLAN, Traffic((10,)), LIMITS, runs=1, hours=1).steps
+    (first, second) = forecast(PLAN, SimulatedTraffic((10,)), LIMITS, runs=1, hours=1).steps
     assert (first.expected_s, first.v2_per_minute) == (3600, 0)
     # 50 requests at half a request a minute.
     assert second.expected_s == pytest.approx(6000)
@@ -86,29 +92,29 @@ def test_a_step_takes_as_long_as_it_needs_for_its_requests() -> None:
 
 
 def test_without_traffic_a_step_never_ends() -> None:
-    assert forecast(PLAN, Traffic((0,)), LIMITS, runs=1).expected_s == math.inf
+    assert forecast(PLAN, SimulatedTraffic((0,)), LIMITS, runs=1).expected_s == math.inf
 
 
 def test_the_chance_of_a_false_alarm_has_a_bound_that_fewer_runs_make_wider() -> None:
-    few, more = (forecast(PLAN, Traffic((60,)), LIMITS, runs=n, hours=1) for n in (2, 6))
+    few, more = (forecast(PLAN, SimulatedTraffic((60,)), LIMITS, runs=n, hours=1) for n in (2, 6))
     assert few.false_alarm == more.false_alarm == 0
     assert 0 < more.false_alarm_upper < few.false_alarm_upper < 1
 
 
 def test_a_rule_that_fires_on_everything_shows_in_the_forecast() -> None:
     nervous = thresholds(r1k_streak=1)
-    found = forecast(PLAN, Traffic((600,), v2_error_rate=0.05), nervous, runs=3, hours=1)
+    found = forecast(PLAN, SimulatedTraffic((600,), v2_error_rate=0.05), nervous, runs=3, hours=1)
     assert found.false_alarm == 1
 
 
 def test_recorded_traffic_repeats_hour_by_hour() -> None:
-    traffic = Traffic((0, 60))
+    traffic = SimulatedTraffic((0, 60))
     assert [traffic.at(hour * 3600) for hour in range(4)] == [0, 60, 0, 60]
     assert traffic.mean == 30
 
 
 def test_the_simulated_window_is_that_of_the_database() -> None:
-    world = StepWorld(1.0, Traffic((1,)), LIMITS, Random(3))
+    world = StepWorld(1.0, SimulatedTraffic((1,)), LIMITS, Random(3))
     for second in range(15, 7201, 15):
         world.tick(second)
     # One request a minute: the window reaches back for fifty of them.
@@ -119,7 +125,7 @@ def test_the_simulated_window_is_that_of_the_database() -> None:
 
 
 def test_a_healthy_simulation_passes_every_rule() -> None:
-    world = StepWorld(SHARE, Traffic((80,), v2_error_rate=0.0), LIMITS, Random(1))
+    world = StepWorld(SHARE, SimulatedTraffic((80,), v2_error_rate=0.0), LIMITS, Random(1))
     for second in range(15, 3601, 15):
         world.tick(second)
     assert {item.verdict for item in world._verdicts} == {Outcome.PASS}

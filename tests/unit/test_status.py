@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.errors import UnreachableError
+from crossfade.core.errors import UnreachableError
 from crossfade.testing import FakeGateway
 
 

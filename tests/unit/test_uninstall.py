@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from crossfade import resources
-from crossfade.errors import ConfigError
-from crossfade.install import apply_install, plan_install
-from crossfade.project_folder import RECORD
-from crossfade.uninstall import UninstallPlan, apply_uninstall, plan_uninstall
+from crossfade.core.errors import ConfigError
+from crossfade.project import resources
+from crossfade.project.folder import RECORD
+from crossfade.project.install import apply_install, plan_install
+from crossfade.project.uninstall import UninstallPlan, apply_uninstall, plan_uninstall
 
 NOW = datetime(2026, 12, 1, 8, 0, 0, tzinfo=UTC)
 SQL = resources.resource("sql/uninstall.sql")

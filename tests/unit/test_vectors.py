@@ -8,22 +8,21 @@ import mmh3
 import pytest
 from tests.unit.builders import VECTORS
 
-from crossfade.bucketing import bucket
-from crossfade.contract import Stage
-from crossfade.flags import (
+from crossfade.core.contract import Stage
+from crossfade.flags.bucketing import bucket
+from crossfade.flags.evaluation import choose_backend, evaluate
+from crossfade.flags.model import (
     BackendChoice,
+    Cohort,
     Context,
     Evaluation,
     Flag,
     FlagState,
     KillSwitch,
     PairRouting,
-    Step,
-    choose_backend,
-    evaluate,
+    RuleStep,
 )
 from crossfade.gateway.rows import parse
-from crossfade.models import Cohort
 
 OURS = {"bucket", "flag_evaluation", "flag_explanation", "backend_choice", "contract"}
 NOT_OURS = {
@@ -83,7 +82,7 @@ def test_flag_explanation(case: Case) -> None:
     assert [step_json(step) for step in answer.steps] == case["expect"]["steps"]
 
 
-def step_json(step: Step) -> dict[str, Any]:
+def step_json(step: RuleStep) -> dict[str, Any]:
     """The step as SQL and the edge give it."""
     names = ("rule", "matched", "value", "decides", "bucket", "threshold", "kill_switch")
     return without_nulls({name: getattr(step, name) for name in (*names, "prerequisite")})

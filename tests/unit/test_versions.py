@@ -15,12 +15,12 @@ from typer.testing import CliRunner, Result
 from crossfade import __version__
 from crossfade.cli import app
 from crossfade.cli.session import Session
-from crossfade.config import Connection
-from crossfade.contract import SCHEMA_VERSION, ErrorCode, Level
-from crossfade.errors import OlderSchemaError, UnexpectedAnswerError, UnknownCallError, refusal
+from crossfade.core.contract import SCHEMA_VERSION, ErrorCode, Level
+from crossfade.core.errors import OlderSchemaError, UnexpectedAnswerError, UnknownCallError, refusal
+from crossfade.core.versions import explained, way_out
 from crossfade.gateway import SupabaseGateway
+from crossfade.project.config import Connection
 from crossfade.testing import FakeGateway
-from crossfade.versions import explained, way_out
 
 DATABASE, COMMAND = "crossfade upgrade, then: supabase db push", "pip install --upgrade crossfade"
 STOPS = [

@@ -44,7 +44,7 @@ from crossfade.cli import (
 from crossfade.cli.group import OneLineGroup
 from crossfade.cli.output import show
 from crossfade.cli.session import Session
-from crossfade.config import Settings, load_settings
+from crossfade.project.config import Settings, load_settings
 
 __all__ = ["app", "main"]
 

@@ -5,13 +5,13 @@ import socket
 
 import typer
 
-from crossfade.alert_targets import read_targets, send_test
-from crossfade.alerts import Alert, Severity
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import emit, table
 from crossfade.cli.session import session
-from crossfade.config import load_settings
-from crossfade.errors import ConfigError
+from crossfade.core.errors import ConfigError
+from crossfade.monitor.alert_targets import read_targets, send_test
+from crossfade.monitor.alerts import Alert, Severity
+from crossfade.project.config import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Where people are told.")
 

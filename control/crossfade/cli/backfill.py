@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from crossfade.backfill import run_backfill
 from crossfade.cli.bar import Bar
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import Direction, RunState
-from crossfade.errors import CrossfadeError, UnknownNameError
-from crossfade.models import Batch, Run
+from crossfade.core.contract import Direction, RunState
+from crossfade.core.errors import CrossfadeError, UnknownNameError
 from crossfade.ports import Gateway
-from crossfade.runs import DriveOptions
+from crossfade.runs.backfill import run_backfill
+from crossfade.runs.driver import DriveOptions
+from crossfade.runs.model import Batch, Run
 
 app = typer.Typer(no_args_is_help=True, help="Copy the old rows of a pair, in batches.")
 Way = Annotated[Direction, typer.Option(help="Which way rows are copied.")]

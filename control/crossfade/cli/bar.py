@@ -11,8 +11,8 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from crossfade.cli.output import say, seconds
-from crossfade.contract import RunState
-from crossfade.progress import Progress
+from crossfade.core.contract import RunState
+from crossfade.runs.progress import Progress
 
 LINE_EVERY_S: Final = 5.0
 

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from crossfade.bucketing import parse_percentage
 from crossfade.cli.names import unknown
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.cohort import Lists, cohort_changes
-from crossfade.contract import ErrorCode
-from crossfade.models import Cohort
+from crossfade.core.contract import ErrorCode
+from crossfade.flags.bucketing import parse_percentage
+from crossfade.flags.cohort import Lists, cohort_changes
+from crossfade.flags.model import Cohort
 from crossfade.ports import Gateway
 
 app = typer.Typer(no_args_is_help=True, help="Who is served by backend 2 while a pair is live.")

@@ -6,8 +6,9 @@ import typer
 
 from crossfade.cli.output import say, show
 from crossfade.cli.session import session
-from crossfade.config import find_local_auth, load_settings
-from crossfade.errors import ConfigError, InvalidValueError
+from crossfade.connect import find_local_auth
+from crossfade.core.errors import ConfigError, InvalidValueError
+from crossfade.project.config import load_settings
 
 _ROLES = ("viewer", "operator", "admin")
 
@@ -49,8 +50,8 @@ def dashboard(
     from crossfade.dashboard.feed import Feed
     from crossfade.dashboard.operators import OperatorSignIn
     from crossfade.dashboard.page import Door
-    from crossfade.dashboard.view import Person
-    from crossfade.metrics_server import Scraper
+    from crossfade.dashboard.view import Viewer
+    from crossfade.views.metrics_server import Scraper
 
     feed = Feed(gateway, interval_s=interval)
     feed.start()
@@ -62,7 +63,7 @@ def dashboard(
     try:
         served = make_dashboard(
             door=Door(gateway.url, feed, Actions(gateway)),
-            person=Person(caller.actor, role),
+            person=Viewer(caller.actor, role),
             scraper=Scraper(gateway),
             port=port,
             lifetime_s=hours * 3600,

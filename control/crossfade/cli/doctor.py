@@ -5,15 +5,16 @@ from collections.abc import Iterator
 
 import typer
 
-from crossfade import doctor, resources
-from crossfade.alert_targets import read_targets
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import emit, say, table
 from crossfade.cli.session import Session, session
-from crossfade.config import Connection, load_settings
-from crossfade.doctor import Finding, State
-from crossfade.errors import CrossfadeError, InvalidArgumentError, OlderSchemaError, redact
+from crossfade.core.errors import CrossfadeError, InvalidArgumentError, OlderSchemaError, redact
+from crossfade.monitor.alert_targets import read_targets
 from crossfade.ports import Gateway
+from crossfade.project import resources
+from crossfade.project.config import Connection, load_settings
+from crossfade.views import doctor
+from crossfade.views.doctor import Finding, State
 
 JOIN_WITHIN_S = 10
 

@@ -10,8 +10,8 @@ import typer
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import say, show
 from crossfade.cli.session import session
-from crossfade.contract import Event
-from crossfade.listening import Listener, Notice
+from crossfade.core.contract import Event
+from crossfade.monitor.listening import Listener, Notice
 
 Seconds = Annotated[
     float | None, typer.Option("--seconds", min=0.1, help="Stop after so long; else on Ctrl-C.")

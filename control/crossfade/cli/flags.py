@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from crossfade import flags as evaluation
-from crossfade.bucketing import parse_percentage
 from crossfade.cli.flags_bundle import bundle_flags
 from crossfade.cli.names import unknown
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import ErrorCode
-from crossfade.errors import InvalidValueError
-from crossfade.flags import Context, Evaluation, Flag, FlagState
+from crossfade.core.contract import ErrorCode
+from crossfade.core.errors import InvalidValueError
+from crossfade.flags import evaluation
+from crossfade.flags.bucketing import parse_percentage
+from crossfade.flags.model import Context, Evaluation, Flag, FlagState
 
 app = typer.Typer(no_args_is_help=True, help="Named features inside backend 2.")
 app.command("bundle")(bundle_flags)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from crossfade.bundle import FILE_NAME, bundle
 from crossfade.cli.output import say
 from crossfade.cli.session import gateway
-from crossfade.errors import InvalidValueError
+from crossfade.core.errors import InvalidValueError
+from crossfade.flags.bundle import FILE_NAME, bundle
 
 Folders = Annotated[
     list[Path],

@@ -9,16 +9,15 @@ from typing import Annotated
 
 import typer
 
-from crossfade.bucketing import parse_percentage
-from crossfade.change_sets import parse_time
 from crossfade.cli.names import unknown
 from crossfade.cli.options import AsJson, Limit, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, show, table, to_json
 from crossfade.cli.session import gateway
-from crossfade.contract import ErrorCode
-from crossfade.errors import InvalidValueError
-from crossfade.flags import FlagState
-from crossfade.flags_file import (
+from crossfade.core.contract import ErrorCode
+from crossfade.core.errors import InvalidValueError
+from crossfade.flags.bucketing import parse_percentage
+from crossfade.flags.change_sets import parse_time
+from crossfade.flags.flags_file import (
     Change,
     Document,
     compare,
@@ -27,8 +26,9 @@ from crossfade.flags_file import (
     to_plain,
     to_toml,
 )
-from crossfade.models import AuditEntry
-from crossfade.stale_flags import stale_flags
+from crossfade.flags.model import FlagState
+from crossfade.flags.stale import stale_flags
+from crossfade.people.model import AuditEntry
 
 Name = Annotated[str, typer.Argument(help="Name of the flag.", show_default=False)]
 File = Annotated[

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from crossfade.cli.output import say
 from crossfade.cli.session import session
-from crossfade.errors import CrossfadeError, redact
+from crossfade.core.errors import CrossfadeError, redact
 
 OK: Final = 0
 FAILED: Final = 1

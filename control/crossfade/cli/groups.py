@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from crossfade.backfill import run_backfill
 from crossfade.cli import plan as plans
 from crossfade.cli import rollback as rollbacks
 from crossfade.cli.backfill import (
@@ -22,12 +21,14 @@ from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.cli.stage import Confirm, StageWanted, blockers_told, require_reason
-from crossfade.contract import Direction, ErrorCode, Level, Stage
-from crossfade.errors import InvalidValueError
-from crossfade.models import Batch, GroupPair, GroupStatus
+from crossfade.core.contract import Direction, ErrorCode, Level, Stage
+from crossfade.core.errors import InvalidValueError
+from crossfade.pairs.model import GroupPair, GroupStatus
 from crossfade.ports import Gateway
-from crossfade.runs import DriveOptions
-from crossfade.verify import run_verify
+from crossfade.runs.backfill import run_backfill
+from crossfade.runs.driver import DriveOptions
+from crossfade.runs.model import Batch
+from crossfade.runs.verify import run_verify
 
 app = typer.Typer(no_args_is_help=True, help="Pairs that change stage together.")
 GroupName = Annotated[

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from crossfade.catalog import HandedOver, Handover
 from crossfade.cli.migration_files import write_migrations
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName
 from crossfade.cli.output import emit, say, show, table
 from crossfade.cli.session import gateway
-from crossfade.errors import ConfigError, InvalidValueError
+from crossfade.core.errors import ConfigError, InvalidValueError
+from crossfade.pairs.catalog import HandedOver, Handover
 
 app = typer.Typer(no_args_is_help=True, help="What depends on V1, before it becomes an archive.")
 

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from crossfade import __version__, resources
+from crossfade import __version__
 from crossfade.cli.options import AsJson, Yes
 from crossfade.cli.output import confirm, emit, say, show
-from crossfade.errors import ConfigError
-from crossfade.install import InstallPlan, apply_install, differences, plan_install
-from crossfade.uninstall import apply_uninstall, plan_uninstall
+from crossfade.core.errors import ConfigError
+from crossfade.project import resources
+from crossfade.project.install import InstallPlan, apply_install, differences, plan_install
+from crossfade.project.uninstall import apply_uninstall, plan_uninstall
 
 Into = Annotated[
     Path, typer.Option("--into", envvar="CROSSFADE_INTO", help="Folder that holds supabase/.")

@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from crossfade.carry import run_fill
-from crossfade.catalog import CarryPlan
 from crossfade.cli.backfill import StallS, TargetMs, driven
 from crossfade.cli.migration_files import write_migrations
 from crossfade.cli.options import AsJson, Yes
 from crossfade.cli.output import emit, say, show
 from crossfade.cli.owner_steps import remarks, render
 from crossfade.cli.session import gateway
-from crossfade.contract import RunState
-from crossfade.errors import CrossfadeError
+from crossfade.core.contract import RunState
+from crossfade.core.errors import CrossfadeError
+from crossfade.pairs.catalog import CarryPlan
 from crossfade.ports import Gateway
-from crossfade.runs import DriveOptions
+from crossfade.runs.carry import run_fill
+from crossfade.runs.driver import DriveOptions
 
 app = typer.Typer(no_args_is_help=True, help="A key of another type: from an integer to a uuid.")
 

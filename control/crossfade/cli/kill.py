@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
-from crossfade import kill_switches
 from crossfade.cli.names import suggest_switch
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway, session
-from crossfade.errors import CrossfadeError, InvalidValueError, UnknownNameError
-from crossfade.flags import KillSwitch
-from crossfade.kill_effect import measure
-from crossfade.kill_switches import Engaged
+from crossfade.core.errors import CrossfadeError, InvalidValueError, UnknownNameError
+from crossfade.flags import kill_switches
+from crossfade.flags.kill_effect import measure
+from crossfade.flags.model import Engaged, KillSwitch
 from crossfade.ports import Gateway
 
 app = typer.Typer(no_args_is_help=True, help="Stop V2 or one feature at once.")

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from crossfade.errors import ConfigError, CrossfadeError
+from crossfade.core.errors import ConfigError, CrossfadeError
 
 _PASS_ON: Final = {
     "allow_extra_args": True,

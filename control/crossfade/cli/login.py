@@ -10,9 +10,10 @@ from pydantic import SecretStr
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import emit, say
 from crossfade.cli.session import Session, gateway, session
-from crossfade.config import Settings, checked_url, find_local_auth, load_settings, store_of
-from crossfade.errors import ConfigError, CrossfadeError, InvalidValueError, NotSignedInError
-from crossfade.sign_in import MARGIN_S, SignIn
+from crossfade.connect import find_local_auth, store_of
+from crossfade.core.errors import ConfigError, CrossfadeError, InvalidValueError, NotSignedInError
+from crossfade.people.sign_in import MARGIN_S, SignIn
+from crossfade.project.config import Settings, checked_url, load_settings
 
 
 def add_to(app: typer.Typer) -> None:

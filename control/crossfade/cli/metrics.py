@@ -6,7 +6,7 @@ import typer
 
 from crossfade.cli.output import say, show
 from crossfade.cli.session import gateway
-from crossfade.metrics_server import Scraper, make_server
+from crossfade.views.metrics_server import Scraper, make_server
 
 
 def metrics(

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossfade.cli.output import say
-from crossfade.errors import InvalidValueError
-from crossfade.project_folder import later, open_project
+from crossfade.core.errors import InvalidValueError
+from crossfade.project.folder import later, open_project
 
 
 def write_migrations(

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from crossfade.alert_targets import in_background, read_targets
-from crossfade.alerts import Alerts, LogChannel
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import cell, emit, say, show, to_json
 from crossfade.cli.session import gateway, session
-from crossfade.config import load_settings
-from crossfade.contract import Outcome
-from crossfade.monitor import Monitor, Tick
+from crossfade.core.contract import Outcome
+from crossfade.monitor.alert_targets import in_background, read_targets
+from crossfade.monitor.alerts import Alerts, LogChannel
+from crossfade.monitor.loop import Monitor, Tick
+from crossfade.project.config import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Watch the health rules and go back when they fail.")
 

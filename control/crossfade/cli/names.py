@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from crossfade.contract import ErrorCode
-from crossfade.errors import CrossfadeError, UnknownNameError
-from crossfade.models import PairStatus
+from crossfade.core.contract import ErrorCode
+from crossfade.core.errors import CrossfadeError, UnknownNameError
+from crossfade.pairs.model import PairStatus
 from crossfade.ports import Gateway
 
 

@@ -7,9 +7,9 @@ import typer
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import ErrorCode, OperatorRole
-from crossfade.errors import InvalidValueError, refusal
-from crossfade.operators import Operator
+from crossfade.core.contract import ErrorCode, OperatorRole
+from crossfade.core.errors import InvalidValueError, refusal
+from crossfade.people.model import Operator
 from crossfade.ports import Gateway
 
 app = typer.Typer(no_args_is_help=True, help="People with a sign-in and a role.")

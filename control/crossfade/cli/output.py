@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import typer
 
-from crossfade.errors import NotConfirmedError
+from crossfade.core.errors import NotConfirmedError
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from crossfade.catalog import OwnerStep
 from crossfade.cli.output import table
+from crossfade.pairs.catalog import OwnerStep
 
 
 class StepPlan(Protocol):

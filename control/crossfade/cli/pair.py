@@ -8,17 +8,10 @@ from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import FailurePolicy, PartitionRemoval
-from crossfade.errors import InvalidValueError
-from crossfade.models import PairStatus, PairWrites
-from crossfade.pairs import (
-    CheckProgress,
-    CheckReport,
-    PairSpec,
-    check_pair,
-    client_policy,
-    explain,
-)
+from crossfade.core.contract import FailurePolicy, PartitionRemoval
+from crossfade.core.errors import InvalidValueError
+from crossfade.pairs.check import CheckProgress, CheckReport, check_pair, client_policy, explain
+from crossfade.pairs.model import PairSpec, PairStatus, PairWrites
 
 app = typer.Typer(no_args_is_help=True, help="Two tables and the functions between them.")
 

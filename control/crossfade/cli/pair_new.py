@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from crossfade import resources
 from crossfade.cli.install import Into
 from crossfade.cli.options import AsJson, PairName, Yes
 from crossfade.cli.output import confirm, emit, say, show
 from crossfade.cli.session import gateway
-from crossfade.errors import InvalidValueError
-from crossfade.pair_files import masked, new_pair
-from crossfade.pair_keys import carried_key
-from crossfade.project_folder import ProjectFolder, open_project
+from crossfade.core.errors import InvalidValueError
+from crossfade.pairs.files import masked, new_pair
+from crossfade.pairs.keys import carried_key
+from crossfade.project import resources
+from crossfade.project.folder import ProjectFolder, open_project
 
 _HERE = Path()
 

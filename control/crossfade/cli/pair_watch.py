@@ -8,9 +8,9 @@ from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table, to_json
 from crossfade.cli.session import gateway
-from crossfade.contract import MirrorMode
-from crossfade.errors import InvalidValueError
-from crossfade.models import RlsCheck
+from crossfade.core.contract import MirrorMode
+from crossfade.core.errors import InvalidValueError
+from crossfade.pairs.model import RlsCheck
 
 
 def add_to(app: typer.Typer) -> None:

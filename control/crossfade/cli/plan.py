@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from crossfade.catalog import PairPlan, TableInfo
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName
 from crossfade.cli.output import emit, seconds, show, table
 from crossfade.cli.session import gateway
+from crossfade.pairs.catalog import PairPlan, TableInfo
 
 
 def plan(

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from crossfade.catalog import RelabelPlan
 from crossfade.cli.migration_files import write_migrations
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import emit, say, show
 from crossfade.cli.owner_steps import remarks, render
 from crossfade.cli.session import gateway
+from crossfade.pairs.catalog import RelabelPlan
 
 
 def relabel(

@@ -8,10 +8,10 @@ from crossfade.cli.names import find_pair, unknown
 from crossfade.cli.options import AsJson, Limit, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import ErrorCode, Event, Level
-from crossfade.errors import CrossfadeError, InvalidValueError
-from crossfade.models import RollbackDone
+from crossfade.core.contract import ErrorCode, Event, Level
+from crossfade.core.errors import CrossfadeError, InvalidValueError
 from crossfade.ports import Gateway
+from crossfade.rollback.model import RollbackDone
 
 app = typer.Typer(no_args_is_help=True, help="Go back in one transaction; no data is touched.")
 

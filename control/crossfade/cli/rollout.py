@@ -4,19 +4,19 @@ from dataclasses import dataclass
 
 import typer
 
-from crossfade import health
 from crossfade.cli import rollout_plan, rollout_simulate
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import Outcome
-from crossfade.errors import InvalidValueError
+from crossfade.core.contract import Outcome
+from crossfade.core.errors import InvalidValueError
+from crossfade.health import judgement
+from crossfade.health.thresholds import read_thresholds
+from crossfade.health.verdicts import Verdict
 from crossfade.ports import Gateway
-from crossfade.rollout import Advance, may_advance
-from crossfade.rollout_plans import RolloutView
-from crossfade.thresholds import read_thresholds
-from crossfade.verdicts import Verdict
+from crossfade.rollouts.advance import Advance, may_advance
+from crossfade.rollouts.plan import RolloutView
 
 app = typer.Typer(no_args_is_help=True, help="Widen the cohort step by step, when it is healthy.")
 rollout_plan.add_to(app)
@@ -37,7 +37,7 @@ def read_status(opened: Gateway, pair: str) -> RolloutStatus:
     found = find_pair(opened, pair)
     limits = read_thresholds(opened.read_flags().settings)
     sample = opened.health_sample(pair)
-    verdicts = health.evaluate(sample, opened.latest_verdicts(pair), limits)
+    verdicts = judgement.evaluate(sample, opened.latest_verdicts(pair), limits)
     automatic = [
         item.at for item in opened.list_rollbacks() if item.automatic and item.scope == pair
     ]
@@ -100,7 +100,7 @@ def advance(
             say(f"  waits: {item}")
         say(f"{pair} stays at {cell(plan.current)} %")
         raise typer.Exit(3)
-    assert health.worst(found.verdicts) is Outcome.PASS
+    assert judgement.worst(found.verdicts) is Outcome.PASS
     note = " (a step that a person approves)" if plan.approval else ""
     confirm(
         [f"{pair}: {cell(plan.current)} -> {cell(plan.target)} % on V2{note}"],

@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from crossfade.alerts import Alerts
 from crossfade.cli.monitor import end_as_on_ctrl_c, open_alerts
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, seconds, show, table
 from crossfade.cli.session import gateway
-from crossfade.contract import RolloutState
-from crossfade.errors import InvalidValueError
-from crossfade.monitor import Monitor, Tick
+from crossfade.core.contract import RolloutState
+from crossfade.core.errors import InvalidValueError
+from crossfade.monitor.alerts import Alerts
+from crossfade.monitor.loop import Monitor, Tick
 from crossfade.ports import Gateway
-from crossfade.rollout_plans import PlanStep, RolloutPlan, RolloutView, parse_plan
+from crossfade.rollouts.plan import PlanStep, RolloutPlan, RolloutView, parse_plan
 
 SHIPPED = "five_weeks"
 PlanFile = Annotated[
@@ -46,7 +46,7 @@ def read_plan(file: Path | None) -> RolloutPlan:
 
 def shipped_text() -> str:
     """The shipped plan as it is."""
-    return files("crossfade.plans").joinpath(f"{SHIPPED}.toml").read_text("utf-8")
+    return files("crossfade.rollouts.shipped").joinpath(f"{SHIPPED}.toml").read_text("utf-8")
 
 
 def plan(

@@ -10,10 +10,10 @@ from crossfade.cli.options import AsJson
 from crossfade.cli.output import emit, say, seconds, table
 from crossfade.cli.rollout_plan import PlanFile, read_plan
 from crossfade.cli.session import gateway
-from crossfade.errors import CrossfadeError, InvalidValueError
+from crossfade.core.errors import CrossfadeError, InvalidValueError
+from crossfade.health.thresholds import Thresholds, read_thresholds
 from crossfade.ports import Gateway
-from crossfade.simulation import Forecast, StepForecast, Traffic, forecast
-from crossfade.thresholds import Thresholds, read_thresholds
+from crossfade.rollouts.simulation import Forecast, SimulatedTraffic, StepForecast, forecast
 
 WIDTH = 48
 RECORDED_MINUTES = 7 * 24 * 60
@@ -62,11 +62,11 @@ def simulate(
 
 def _traffic(
     opened: Gateway, pair: str | None, per_minute: float | None, error_rate: float
-) -> Traffic:
+) -> SimulatedTraffic:
     if (pair is None) == (per_minute is None):
         raise InvalidValueError("Give --requests-per-minute or --pair, one of them")
     if pair is None:
-        return Traffic((per_minute or 0.0,), v2_error_rate=error_rate)
+        return SimulatedTraffic((per_minute or 0.0,), v2_error_rate=error_rate)
     find_pair(opened, pair)
     series = opened.overview(minutes=RECORDED_MINUTES, series=pair).series
     if series is None:
@@ -79,7 +79,7 @@ def _traffic(
         raise CrossfadeError(
             f"No request of {pair} is recorded yet", hint="Use --requests-per-minute"
         )
-    return Traffic(_by_hour(points, series.width_s), v2_error_rate=error_rate)
+    return SimulatedTraffic(_by_hour(points, series.width_s), v2_error_rate=error_rate)
 
 
 def _by_hour(points: list[float], width_s: int) -> tuple[float, ...]:
@@ -91,7 +91,7 @@ def _by_hour(points: list[float], width_s: int) -> tuple[float, ...]:
     return tuple(sum(chunk) / len(chunk) for chunk in chunks)
 
 
-def _text(found: Forecast, traffic: Traffic, limits: Thresholds) -> str:
+def _text(found: Forecast, traffic: SimulatedTraffic, limits: Thresholds) -> str:
     total = found.expected_s
     lines = [
         f"{found.plan} at {traffic.mean:.4g} requests/min, {traffic.v2_error_rate:.2%} V2 errors:"

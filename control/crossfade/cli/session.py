@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import typer
 
 from crossfade.cli.output import say
-from crossfade.config import Connection, Settings, connect_to, load_settings
-from crossfade.errors import CrossfadeError, OlderSchemaError
+from crossfade.connect import connect_to
+from crossfade.core.errors import CrossfadeError, OlderSchemaError
+from crossfade.core.versions import explained, is_of_versions, newer_schema
 from crossfade.ports import Gateway
-from crossfade.versions import explained, is_of_versions, newer_schema
+from crossfade.project.config import Connection, Settings, load_settings
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from crossfade.cli.names import unknown
 from crossfade.cli.options import AsJson, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table, to_json
 from crossfade.cli.session import gateway
-from crossfade.contract import ErrorCode
-from crossfade.errors import InvalidValueError
+from crossfade.core.contract import ErrorCode
+from crossfade.core.errors import InvalidValueError
 
 app = typer.Typer(no_args_is_help=True, help="Numbers an operator may change.")
 

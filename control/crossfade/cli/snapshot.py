@@ -7,7 +7,7 @@ import typer
 from crossfade.cli.options import AsJson, Limit, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.errors import InvalidValueError
+from crossfade.core.errors import InvalidValueError
 
 app = typer.Typer(no_args_is_help=True, help="Save and restore flags, cohorts, switches, stages.")
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from crossfade import resources
 from crossfade.local import LocalStack, StackInfo, running_stack, stop_stack
+from crossfade.project import resources
 
 DEFAULT_FUNCTION = "chat"
 DEFAULT_PAIR = "chat_messages"

@@ -10,9 +10,9 @@ from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
-from crossfade.contract import Stage
-from crossfade.errors import InvalidValueError, StageRefusedError
-from crossfade.models import PairStatus
+from crossfade.core.contract import Stage
+from crossfade.core.errors import InvalidValueError, StageRefusedError
+from crossfade.pairs.model import PairStatus
 
 app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... retired.")
 StageWanted = Annotated[Stage, typer.Argument(help="The stage to enter.", show_default=False)]

@@ -9,9 +9,9 @@ import typer
 from crossfade.cli.options import AsJson
 from crossfade.cli.output import cell, emit, say, seconds, show, table, to_json
 from crossfade.cli.session import session
-from crossfade.errors import CrossfadeError
-from crossfade.overview import Overview
-from crossfade.status import Status, read_status
+from crossfade.core.errors import CrossfadeError
+from crossfade.views.overview import Overview
+from crossfade.views.status import Status, read_status
 
 
 def status(

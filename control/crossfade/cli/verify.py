@@ -20,11 +20,12 @@ from crossfade.cli.names import find_pair
 from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say
 from crossfade.cli.session import gateway
-from crossfade.contract import FollowerOnly, RepairAction
-from crossfade.errors import CrossfadeError
-from crossfade.models import Key, RepairPlan
-from crossfade.runs import DriveOptions
-from crossfade.verify import repair_all, run_verify
+from crossfade.core.contract import FollowerOnly, RepairAction
+from crossfade.core.errors import CrossfadeError
+from crossfade.core.values import Key
+from crossfade.runs.driver import DriveOptions
+from crossfade.runs.model import RepairPlan
+from crossfade.runs.verify import repair_all, run_verify
 
 app = typer.Typer(no_args_is_help=True, help="Compare both tables of a pair.")
 PLAN_ROWS: Final = 20

@@ -8,23 +8,23 @@ from decimal import Decimal
 
 from markupsafe import Markup
 
-from crossfade import kill_switches
-from crossfade.bucketing import parse_percentage
-from crossfade.cohort import Lists, cohort_changes
-from crossfade.contract import Event, Level
+from crossfade.core.contract import Event, Level
+from crossfade.core.errors import CrossfadeError, InvalidValueError, UnauthorizedError
 from crossfade.dashboard.effects import cohort_effects, flag_effects
 from crossfade.dashboard.panels.dialogs import REASON, Dialog, lines, side_by_side
-from crossfade.dashboard.view import Person
-from crossfade.errors import CrossfadeError, InvalidValueError, UnauthorizedError
-from crossfade.flags import Flag, FlagState
-from crossfade.models import Change, Cohort
+from crossfade.dashboard.view import Viewer
+from crossfade.flags import kill_switches
+from crossfade.flags.bucketing import parse_percentage
+from crossfade.flags.cohort import Lists, cohort_changes
+from crossfade.flags.model import Cohort, Flag, FlagState
 from crossfade.ports import Gateway
+from crossfade.rollback.model import PlannedChange
 
 Form = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionDone:
     """What came of it: a dialog to open next, or a sentence."""
 
     said: str = ""
@@ -40,11 +40,11 @@ class Actions:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._known: dict[str, Callable[[Form], Outcome]] = {
+        self._known: dict[str, Callable[[Form], ActionDone]] = {
             name: getattr(self, f"_{name}") for name in ACTIONS
         }
 
-    def run(self, person: Person, action: str, form: Form) -> Outcome:
+    def run(self, person: Viewer, action: str, form: Form) -> ActionDone:
         """Do it, or say why not.
 
         Raises:
@@ -61,33 +61,33 @@ class Actions:
 
     # Kill switches -------------------------------------------------------------------------------
 
-    def _engage(self, form: Form) -> Outcome:
+    def _engage(self, form: Form) -> ActionDone:
         done = kill_switches.engage(self._gateway, form["name"], reason="held on the dashboard")
         state = "engaged" if done.changed else "was engaged already"
         late = ". A V2 write that began before may still commit: hold again to see"
-        return Outcome(
+        return ActionDone(
             f"{done.kill_switch.name} {state}, committed in {done.commit_ms:.0f} ms"
             + (late if done.in_flight else "")
         )
 
-    def _ask_release(self, form: Form) -> Outcome:
+    def _ask_release(self, form: Form) -> ActionDone:
         name = form["name"]
         switch = next((s for s in self._state().kill_switches if s.name == name), None)
         if switch is None or not switch.engaged:
-            return Outcome(f"{name} is not engaged")
+            return ActionDone(f"{name} is not engaged")
         why = f"engaged by {switch.engaged_by}: {switch.reason or 'no reason given'}"
         body = Markup("{}{}").format(lines([why]), REASON)
-        return Outcome(
+        return ActionDone(
             dialog=Dialog(f"Release {name}?", body, "release", "Release", data={"name": name})
         )
 
-    def _release(self, form: Form) -> Outcome:
+    def _release(self, form: Form) -> ActionDone:
         self._gateway.release_kill_switch(form["name"], reason=_reason(form))
-        return Outcome(f"{form['name']} released")
+        return ActionDone(f"{form['name']} released")
 
     # Going back ----------------------------------------------------------------------------------
 
-    def _ask_rollback(self, form: Form) -> Outcome:
+    def _ask_rollback(self, form: Form) -> ActionDone:
         pair = form["pair"]
         plans = {level: self._plan(level, pair) for level in _LEVELS}
         choices = Markup("").join(
@@ -107,7 +107,7 @@ class Actions:
             " first.</p><fieldset><legend>How far?</legend>{}</fieldset>{}"
         ).format(choices, REASON)
         plan = json.dumps({level.value: plan for level, plan in plans.items()})
-        return Outcome(
+        return ActionDone(
             dialog=Dialog(
                 f"Roll back {pair}?",
                 body,
@@ -118,7 +118,7 @@ class Actions:
             )
         )
 
-    def _rollback(self, form: Form) -> Outcome:
+    def _rollback(self, form: Form) -> ActionDone:
         pair, level = form["pair"], Level(form["level"])
         reason = _reason(form)
         shown = json.loads(form["plan"])[level.value]
@@ -127,13 +127,13 @@ class Actions:
             return replace(again, said="Something changed meanwhile: look at the plan again")
         done = self._gateway.rollback(level, pair, reason=reason, automatic=False, dry_run=False)
         if done.rollback is None:
-            return Outcome(f"{pair} was there already; nothing changed")
+            return ActionDone(f"{pair} was there already; nothing changed")
         with suppress(CrossfadeError):  # a hint: it is committed, and edge functions also poll
             self._gateway.broadcast(
                 Event.ROLLBACK,
                 {"flags_version": done.flags_version, "pair": pair, "level": level.value},
             )
-        return Outcome(f"{level.value} rollback of {pair} is done (snapshot {done.snapshot})")
+        return ActionDone(f"{level.value} rollback of {pair} is done (snapshot {done.snapshot})")
 
     def _plan(self, level: Level, pair: str) -> list[str]:
         plan = self._gateway.rollback(
@@ -141,26 +141,26 @@ class Actions:
         ).plan
         return [_sentence(change) for change in plan]
 
-    def _ask_rearm(self, form: Form) -> Outcome:
+    def _ask_rearm(self, form: Form) -> ActionDone:
         why = "The rollout may go forward again. Nothing else changes."
         return self._with_reason(form, "rearm", f"Re-arm {form['pair']}?", "Re-arm", why)
 
-    def _rearm(self, form: Form) -> Outcome:
+    def _rearm(self, form: Form) -> ActionDone:
         self._gateway.rearm(form["pair"], reason=_reason(form))
-        return Outcome(f"{form['pair']} is armed again")
+        return ActionDone(f"{form['pair']} is armed again")
 
     # Rollouts ------------------------------------------------------------------------------------
 
-    def _ask_hold(self, form: Form) -> Outcome:
+    def _ask_hold(self, form: Form) -> ActionDone:
         why = "Nothing advances until somebody resumes. The health rules go on."
         return self._with_reason(form, "hold", f"Hold the rollout of {form['pair']}?", "Hold", why)
 
-    def _ask_resume(self, form: Form) -> Outcome:
+    def _ask_resume(self, form: Form) -> ActionDone:
         title = f"Resume the rollout of {form['pair']}?"
         why = "The plan goes on as soon as its gates pass."
         return self._with_reason(form, "resume", title, "Resume", why)
 
-    def _ask_approve(self, form: Form) -> Outcome:
+    def _ask_approve(self, form: Form) -> ActionDone:
         view = self._gateway.rollout_status(form["pair"])
         step = view.next.name if view.next else ""
         why = f"Step {step} begins as soon as nothing else stands against it."
@@ -168,39 +168,41 @@ class Actions:
         asked = self._with_reason(form, "approve", title, "Approve", why)
         assert asked.dialog
         data = {**asked.dialog.data, "step": step}
-        return Outcome(dialog=replace(asked.dialog, data=data))
+        return ActionDone(dialog=replace(asked.dialog, data=data))
 
-    def _ask_abort(self, form: Form) -> Outcome:
+    def _ask_abort(self, form: Form) -> ActionDone:
         pair = form["pair"]
         plan = self._plan(Level.COMPLETE, pair)
         why = ["The plan ends, and everybody goes back to V1 in one transaction:", *plan]
         asked = self._with_reason(form, "abort", f"Abort the rollout of {pair}?", "Abort", *why)
         assert asked.dialog
-        return Outcome(dialog=replace(asked.dialog, danger=True))
+        return ActionDone(dialog=replace(asked.dialog, danger=True))
 
-    def _hold(self, form: Form) -> Outcome:
+    def _hold(self, form: Form) -> ActionDone:
         return self._control(form, "hold", "is held")
 
-    def _resume(self, form: Form) -> Outcome:
+    def _resume(self, form: Form) -> ActionDone:
         return self._control(form, "resume", "goes on")
 
-    def _approve(self, form: Form) -> Outcome:
+    def _approve(self, form: Form) -> ActionDone:
         return self._control(form, "approve", f"may take step {form['step']}", form["step"])
 
-    def _abort(self, form: Form) -> Outcome:
+    def _abort(self, form: Form) -> ActionDone:
         return self._control(form, "abort", "is aborted")
 
-    def _control(self, form: Form, action: str, said: str, step: str | None = None) -> Outcome:
+    def _control(self, form: Form, action: str, said: str, step: str | None = None) -> ActionDone:
         self._gateway.control_rollout(form["pair"], action, reason=_reason(form), step=step)
-        return Outcome(f"The rollout of {form['pair']} {said}")
+        return ActionDone(f"The rollout of {form['pair']} {said}")
 
-    def _with_reason(self, form: Form, action: str, title: str, submit: str, *why: str) -> Outcome:
+    def _with_reason(
+        self, form: Form, action: str, title: str, submit: str, *why: str
+    ) -> ActionDone:
         body = Markup("{}{}").format(lines(why), REASON)
-        return Outcome(dialog=Dialog(title, body, action, submit, data={"pair": form["pair"]}))
+        return ActionDone(dialog=Dialog(title, body, action, submit, data={"pair": form["pair"]}))
 
     # Cohorts and flags: a form, then who is affected, then the change ----------------------------
 
-    def _ask_cohort(self, form: Form) -> Outcome:
+    def _ask_cohort(self, form: Form) -> ActionDone:
         pair = form["pair"]
         cohort = self._cohort(pair)
         body = Markup(
@@ -215,13 +217,13 @@ class Actions:
             _WHO,
         )
         title = f"Who is served by V2 of {pair}?"
-        return Outcome(
+        return ActionDone(
             dialog=Dialog(
                 title, body, "preview_cohort", "Show who is affected", data={"pair": pair}
             )
         )
 
-    def _preview_cohort(self, form: Form) -> Outcome:
+    def _preview_cohort(self, form: Form) -> ActionDone:
         state, after = self._state(), self._wanted(form)
         effects = cohort_effects(state, form["pair"], after, form.get("who", "").strip())
         if not cohort_changes_of(self._cohort(form["pair"]), after):
@@ -229,15 +231,15 @@ class Actions:
         body = Markup("{}{}").format(lines(effects), REASON)
         data = {name: form.get(name, "") for name in ("pair", "percentage", "allow", "deny")}
         title = f"Change the cohort of {form['pair']}?"
-        return Outcome(dialog=Dialog(title, body, "set_cohort", "Change it", data=data))
+        return ActionDone(dialog=Dialog(title, body, "set_cohort", "Change it", data=data))
 
-    def _set_cohort(self, form: Form) -> Outcome:
+    def _set_cohort(self, form: Form) -> ActionDone:
         reason = _reason(form)
         changes = cohort_changes_of(self._cohort(form["pair"]), self._wanted(form))
         if not changes:
-            return Outcome("The cohort is already like that")
+            return ActionDone("The cohort is already like that")
         done = self._gateway.set_cohort(form["pair"], changes, reason=reason)
-        return Outcome(f"{form['pair']}: {done.cohort.percentage.normalize():f} % on V2")
+        return ActionDone(f"{form['pair']}: {done.cohort.percentage.normalize():f} % on V2")
 
     def _cohort(self, pair: str) -> Cohort:
         pairs = self._state().pairs
@@ -253,7 +255,7 @@ class Actions:
             denied_user_ids=_ids(form.get("deny", "")),
         )
 
-    def _ask_flag(self, form: Form) -> Outcome:
+    def _ask_flag(self, form: Form) -> ActionDone:
         flag = self._flag(form["name"])
         share = "" if flag.percentage is None else f"{flag.percentage.normalize():f}"
         body = Markup(
@@ -262,21 +264,21 @@ class Actions:
             ' inputmode=decimal value="{}"></label>{}'
         ).format(flag.description or "", Markup(" checked") if flag.enabled else "", share, _WHO)
         data = {"name": flag.name}
-        return Outcome(
+        return ActionDone(
             dialog=Dialog(
                 f"Change {flag.name}", body, "preview_flag", "Show who is affected", data=data
             )
         )
 
-    def _preview_flag(self, form: Form) -> Outcome:
+    def _preview_flag(self, form: Form) -> ActionDone:
         state, after = self._state(), self._changed(form)
         effects = flag_effects(state, after, form.get("who", "").strip()) or ["Nothing changes"]
         body = Markup("{}{}").format(lines(effects), REASON)
         data = {name: form.get(name, "") for name in ("name", "percentage", "enabled")}
         title = f"Change {after.name}?"
-        return Outcome(dialog=Dialog(title, body, "set_flag", "Change it", data=data))
+        return ActionDone(dialog=Dialog(title, body, "set_flag", "Change it", data=data))
 
-    def _set_flag(self, form: Form) -> Outcome:
+    def _set_flag(self, form: Form) -> ActionDone:
         reason = _reason(form)
         before, after = self._flag(form["name"]), self._changed(form)
         changes = {
@@ -285,9 +287,9 @@ class Actions:
             if getattr(after, name) != getattr(before, name)
         }
         if not changes:
-            return Outcome(f"{after.name} is already like that")
+            return ActionDone(f"{after.name} is already like that")
         self._gateway.set_flag(after.name, changes, reason=reason)
-        return Outcome(f"{after.name} changed")
+        return ActionDone(f"{after.name} changed")
 
     def _changed(self, form: Form) -> Flag:
         text = form.get("percentage", "").strip()
@@ -305,11 +307,11 @@ class Actions:
 
     # Rows ----------------------------------------------------------------------------------------
 
-    def _show_rows(self, form: Form) -> Outcome:
+    def _show_rows(self, form: Form) -> ActionDone:
         found = self._gateway.show_rows(form["pair"], json.loads(form["row"]))
         rows = [None if text is None else json.loads(text) for text in (found.v1, found.v2)]
         title = f"Row {form['row']} of {form['pair']}"
-        return Outcome(dialog=Dialog(title, side_by_side(rows[0], rows[1])))
+        return ActionDone(dialog=Dialog(title, side_by_side(rows[0], rows[1])))
 
     def _state(self) -> FlagState:
         return self._gateway.read_flags()
@@ -325,7 +327,7 @@ def cohort_changes_of(before: Cohort, after: Cohort) -> dict[str, Decimal | tupl
     return dict(cohort_changes(before, percentage=after.percentage, users=lists))  # type: ignore[arg-type]
 
 
-def _sentence(change: Change) -> str:
+def _sentence(change: PlannedChange) -> str:
     """A line of a plan for people: what, then the values before and after."""
     before, after = (json.loads(text or "{}") for text in (change.before, change.after))
     values = ", ".join(

@@ -15,22 +15,22 @@ from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from nicegui import app, run, ui
 
+from crossfade.core.errors import CrossfadeError
 from crossfade.dashboard.guard import Guard, cookie_of
 from crossfade.dashboard.page import ASSETS, Door, Page
-from crossfade.dashboard.sessions import COOKIE, Session, Sessions
-from crossfade.dashboard.view import Person
-from crossfade.errors import CrossfadeError
-from crossfade.metrics import CONTENT_TYPE
-from crossfade.metrics_server import Scraper
+from crossfade.dashboard.sessions import COOKIE, BrowserSession, Sessions
+from crossfade.dashboard.view import Viewer
+from crossfade.views.metrics import CONTENT_TYPE
+from crossfade.views.metrics_server import Scraper
 
 _log = logging.getLogger(__name__)
-SignIn = Callable[[str, str], tuple[Person, Door]]
+SignIn = Callable[[str, str], tuple[Viewer, Door]]
 """Email and password -> who that is, and the project with their rights; raises CrossfadeError."""
 _FAILURES, _FAILURES_S = 10, 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedDashboard:
     """A dashboard that is about to be served. ``link`` signs in whoever opens it."""
 
     app: Guard
@@ -67,13 +67,13 @@ class Failures:
 def make_dashboard(
     *,
     door: Door | None,
-    person: Person,
+    person: Viewer,
     scraper: Scraper | None,
     port: int,
     lifetime_s: float = 8 * 3600,
     sign_in: SignIn | None = None,
     refresh_s: float = 1.0,
-) -> Served:
+) -> ServedDashboard:
     """Put everything together, and take the port.
 
     Args:
@@ -97,7 +97,7 @@ def make_dashboard(
         if gone is not None and gone is not door:
             gone.close()
 
-    def enter(session: Session, found: Door) -> Response:
+    def enter(session: BrowserSession, found: Door) -> Response:
         doors[session.id] = found
         for gone in [key for key in doors if sessions.find(key) is None]:
             leave(gone)
@@ -176,7 +176,7 @@ def make_dashboard(
     token = sessions.make_token(person)
     hosts = ("127.0.0.1", "localhost", "[::1]")
     guarded = Guard(web, sessions=sessions, hosts=hosts)
-    return Served(guarded, f"http://127.0.0.1:{number}/sign-in?token={token}", listening)
+    return ServedDashboard(guarded, f"http://127.0.0.1:{number}/sign-in?token={token}", listening)
 
 
 _ICON = (

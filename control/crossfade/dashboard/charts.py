@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final
 
-from crossfade.overview import BackendSeries, Series
+from crossfade.views.overview import BackendSeries, Series
 
 Options = dict[str, Any]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-from crossfade.bucketing import threshold
-from crossfade.contract import Stage
-from crossfade.flags import Context, Flag, FlagState, choose_backend, evaluate, stops
-from crossfade.models import Cohort
+from crossfade.core.contract import Stage
+from crossfade.flags.bucketing import threshold
+from crossfade.flags.evaluation import choose_backend, evaluate, stops
+from crossfade.flags.model import Cohort, Context, Flag, FlagState
 
 
 def share_effect(before: Decimal, after: Decimal, gain: str, lose: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from crossfade.errors import CrossfadeError, UnauthorizedError
-from crossfade.overview import Overview, Series
-from crossfade.ports import Overviews
+from crossfade.core.errors import CrossfadeError, UnauthorizedError
+from crossfade.views.overview import Overview, Series
+from crossfade.views.port import Overviews
 
 _log = logging.getLogger(__name__)
 Key = tuple[str, int]

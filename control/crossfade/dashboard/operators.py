@@ -5,15 +5,15 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
-from crossfade.config import Connection
+from crossfade.core.errors import CrossfadeError, UnauthorizedError
 from crossfade.dashboard import view
 from crossfade.dashboard.actions import Actions
 from crossfade.dashboard.feed import Feed
 from crossfade.dashboard.page import Door
-from crossfade.errors import CrossfadeError, UnauthorizedError
 from crossfade.gateway import SupabaseGateway
 from crossfade.gateway.auth import SupabaseAuth
-from crossfade.sign_in import Person, SignIn
+from crossfade.people.sign_in import Person, SignIn
+from crossfade.project.config import Connection
 
 
 class _Memory:
@@ -49,7 +49,7 @@ class OperatorSignIn:
     def __init__(self, url: str, publishable_key: str, *, interval_s: float) -> None:
         self._url, self._key, self._interval_s = url, publishable_key, interval_s
 
-    def __call__(self, email: str, password: str) -> tuple[view.Person, Door]:
+    def __call__(self, email: str, password: str) -> tuple[view.Viewer, Door]:
         """Sign in; tokens stay in this process.
 
         Raises:
@@ -80,7 +80,7 @@ class OperatorSignIn:
             gateway.close()
 
         door = Door(self._url, feed, Actions(gateway), close)
-        return view.Person(caller.actor, caller.role.value), door
+        return view.Viewer(caller.actor, caller.role.value), door
 
     def _refresh(self, signed: SignIn) -> SignIn:
         with SupabaseAuth(self._url, self._key) as auth:

@@ -12,15 +12,15 @@ from markupsafe import Markup
 from nicegui import run, ui
 from nicegui.events import GenericEventArguments
 
+from crossfade.core.errors import CrossfadeError
 from crossfade.dashboard import charts
 from crossfade.dashboard.actions import Actions
 from crossfade.dashboard.feed import Feed
 from crossfade.dashboard.layout import CHARTS, LAYOUT, Box, as_html
 from crossfade.dashboard.panels import dialogs, frame, headline, pairs, switches, tables
 from crossfade.dashboard.panels.dialogs import Dialog
-from crossfade.dashboard.sessions import Session, Sessions
-from crossfade.dashboard.view import RANGES, Choice, View
-from crossfade.errors import CrossfadeError
+from crossfade.dashboard.sessions import BrowserSession, Sessions
+from crossfade.dashboard.view import RANGES, Selection, View
 
 ASSETS: Final = Path(__file__).parent / "assets"
 _PANELS: Final[dict[str, Callable[[View], Markup]]] = {
@@ -54,10 +54,10 @@ class Page:
     """One open page. Everything a browser sends is checked again here."""
 
     door: Door
-    session: Session
+    session: BrowserSession
     sessions: Sessions
     refresh_s: float = 1.0
-    choice: Choice = field(default_factory=Choice)
+    choice: Selection = field(default_factory=Selection)
     html: dict[str, ui.html] = field(default_factory=dict)
     plots: dict[str, ui.echart] = field(default_factory=dict)
     frames: dict[str, ui.element] = field(default_factory=dict)

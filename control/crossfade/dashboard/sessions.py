@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from crossfade.dashboard.view import Person
+from crossfade.dashboard.view import Viewer
 
 COOKIE = "crossfade_session"
 _MAX_SESSIONS = 200
 
 
 @dataclass(slots=True)
-class Session:
+class BrowserSession:
     """One browser. ``id`` is the cookie, ``form`` proves that a form came from our page."""
 
     id: str
-    person: Person
+    person: Viewer
     expires_at: float
     form: str = field(default_factory=lambda: secrets.token_urlsafe(24))
 
@@ -32,39 +32,39 @@ class Sessions:
 
     def __init__(self, *, lifetime_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lifetime_s, self._clock = lifetime_s, clock
-        self._sessions: dict[str, Session] = {}
-        self._tokens: dict[str, Person] = {}
+        self._sessions: dict[str, BrowserSession] = {}
+        self._tokens: dict[str, Viewer] = {}
 
-    def make_token(self, person: Person) -> str:
+    def make_token(self, person: Viewer) -> str:
         """A secret for the link that signs ``person`` in, good until the server ends."""
         token = secrets.token_urlsafe(32)
         self._tokens[token] = person
         return token
 
-    def sign_in_by_token(self, token: str) -> Session | None:
+    def sign_in_by_token(self, token: str) -> BrowserSession | None:
         """Open a session; None for an unknown token."""
         for known, person in self._tokens.items():
             if hmac.compare_digest(known.encode(), token.encode()):
                 return self.open(person)
         return None
 
-    def open(self, person: Person) -> Session:
+    def open(self, person: Viewer) -> BrowserSession:
         """Open a session for somebody who has proved who they are."""
         self._forget()
-        found = Session(secrets.token_urlsafe(32), person, self._clock() + self._lifetime_s)
+        found = BrowserSession(secrets.token_urlsafe(32), person, self._clock() + self._lifetime_s)
         self._sessions[found.id] = found
         return found
 
-    def find(self, cookie: str | None) -> Session | None:
+    def find(self, cookie: str | None) -> BrowserSession | None:
         """The session of a cookie; None when it has ended."""
         found = self._sessions.get(cookie or "")
         return found if found and self.is_open(found) else None
 
-    def is_open(self, session: Session) -> bool:
+    def is_open(self, session: BrowserSession) -> bool:
         """Whether a session that a page holds is still good."""
         return session.id in self._sessions and self._clock() < session.expires_at
 
-    def close(self, session: Session) -> None:
+    def close(self, session: BrowserSession) -> None:
         """Sign out."""
         self._sessions.pop(session.id, None)
 

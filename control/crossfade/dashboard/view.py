@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from crossfade.contract import Stage
-from crossfade.overview import Overview, PairOverview, Series
-from crossfade.signals import Signal, find_signals
+from crossfade.core.contract import Stage
+from crossfade.views.overview import Overview, PairOverview, Series
+from crossfade.views.signals import Signal, find_signals
 
 RANGES = {60: "1 h", 360: "6 h", 1440: "24 h", 10080: "7 days", 43200: "30 days"}
 """Minutes that the charts can show, with their names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """What one person looks at: the pair of the charts (empty: the first) and how far back."""
 
     pair: str = ""
@@ -20,7 +20,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Viewer:
     """Who looks. ``role``: viewer, operator or admin."""
 
     name: str
@@ -40,8 +40,8 @@ class View:
     """
 
     url: str
-    person: Person
-    choice: Choice = Choice()
+    person: Viewer
+    choice: Selection = Selection()
     overview: Overview | None = None
     series: Series | None = None
     age_s: float = 0.0

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from crossfade.demo.report import Step
+from crossfade.demo.report import TimedStep
 
 LINE_EVERY_S = 5.0  # without a terminal there are no bars, but lines now and then
 
@@ -66,7 +66,7 @@ class DemoConsole:
         self._console = console
         self._clock = clock
         self._start = clock()
-        self.steps: list[Step] = []
+        self.steps: list[TimedStep] = []
 
     def elapsed_s(self) -> float:
         """Return the seconds since the demo began."""
@@ -101,7 +101,9 @@ class DemoConsole:
             mark = "[green]done[/green]"
         finally:
             duration = self.elapsed_s() - started
-            self.steps.append(Step(name, round(started, 1), round(duration, 1), showing.outcome))
+            self.steps.append(
+                TimedStep(name, round(started, 1), round(duration, 1), showing.outcome)
+            )
             text = f" {showing.outcome}" if showing.outcome else ""
             self._console.print(
                 f"  {mark}{text} [dim]({duration:.1f} s)[/dim]", highlight=False, soft_wrap=True

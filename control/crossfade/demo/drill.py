@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from crossfade import kill_switches
 from crossfade.demo.failures import StoryError
 from crossfade.demo.meter import percentile
 from crossfade.demo.probes import Prober, settle
-from crossfade.ports import Controls
+from crossfade.flags import kill_switches
+from crossfade.flags.port import Controls
 
 SWITCH = "disable_v2_messages"
 LEAST_CYCLES = 20

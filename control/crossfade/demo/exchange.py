@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from crossfade.demo import answers
 from crossfade.demo.answers import Answer, Json
 from crossfade.demo.client import ChatClient, Dialect
-from crossfade.demo.meter import Meter
+from crossfade.demo.meter import RequestMeter
 
 
 class Exchange:
     """Send the requests of one account and report every broken promise to the meter."""
 
-    def __init__(self, client: ChatClient, meter: Meter) -> None:
+    def __init__(self, client: ChatClient, meter: RequestMeter) -> None:
         self._client = client
         self._meter = meter
 

@@ -9,7 +9,7 @@ class StoryError(Exception):
     """The story cannot go on: something promised did not happen. The proof is made all the same."""
 
 
-class Failure:
+class ThreadFailure:
     """What broke a thread, kept for the main thread; nothing is raised where nobody looks."""
 
     def __init__(self, what: str) -> None:

@@ -4,18 +4,19 @@ import uuid
 from collections.abc import Callable
 from decimal import Decimal
 
-from crossfade.backfill import run_backfill
-from crossfade.contract import Stage
+from crossfade.core.contract import Stage
+from crossfade.core.values import Key
 from crossfade.demo.console import Showing
 from crossfade.demo.failures import StoryError
 from crossfade.demo.history import chats, load_history, returning_senders
 from crossfade.demo.races import Racer
-from crossfade.demo.traffic import Traffic, sign_up_users
+from crossfade.demo.traffic import ClientTraffic, sign_up_users
 from crossfade.demo.world import PAIR, World
-from crossfade.models import Batch, Key
-from crossfade.progress import Progress
-from crossfade.runs import DriveOptions
-from crossfade.verify import run_verify
+from crossfade.runs.backfill import run_backfill
+from crossfade.runs.driver import DriveOptions
+from crossfade.runs.model import Batch
+from crossfade.runs.progress import Progress
+from crossfade.runs.verify import run_verify
 
 CHECK_ROWS = 10_000
 STALL_S = 60.0
@@ -48,7 +49,7 @@ def load(world: World, showing: Showing) -> None:
 
 def open_doors(world: World, showing: Showing) -> None:
     """Start the clients; they work until the end."""
-    world.traffic = Traffic(
+    world.traffic = ClientTraffic(
         world.endpoint,
         world.options.plan,
         accounts=world.accounts,

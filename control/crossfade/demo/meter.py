@@ -45,7 +45,7 @@ class Problem:
     text: str
 
 
-class Meter:
+class RequestMeter:
     """Count requests and problems; only finished seconds and a few samples stay in memory."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

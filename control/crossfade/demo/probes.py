@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from crossfade.demo.answers import Answer
 from crossfade.demo.client import Dialect
-from crossfade.demo.failures import Failure
-from crossfade.demo.session import Session
+from crossfade.demo.failures import ThreadFailure
+from crossfade.demo.session import Visit
 
 V2 = Dialect(2, "header")
 
@@ -34,7 +34,7 @@ class Prober:
     """
 
     def __init__(
-        self, session: Session, *, name: str, reads: bool, writes: bool, pause_s: float
+        self, session: Visit, *, name: str, reads: bool, writes: bool, pause_s: float
     ) -> None:
         self.reads = reads
         self.writes = writes
@@ -43,7 +43,7 @@ class Prober:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._probes: deque[Probe] = deque(maxlen=2000)
-        self._failure = Failure("A prober of the demo")
+        self._failure = ThreadFailure("A prober of the demo")
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:

@@ -32,7 +32,7 @@ create temporary table history (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class BrokenPromise:
     """One kind of broken promise.
 
     Attributes:
@@ -62,7 +62,7 @@ class Proof:
     v1_rows: int
     v2_rows: int
     direct_v2_writes: int
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[BrokenPromise, ...] = field(default=())
 
     def count(self, promise: str) -> int:
         """Return the rows that break one promise."""
@@ -133,9 +133,13 @@ def _copy_journal(conn: psycopg.Connection, path: Path) -> None:
         cur.execute("analyze journal")
 
 
-def _ask(conn: psycopg.Connection, promise: str, question: sql.SQL | sql.Composed) -> list[Finding]:
+def _ask(
+    conn: psycopg.Connection, promise: str, question: sql.SQL | sql.Composed
+) -> list[BrokenPromise]:
     rows: Sequence[tuple[str, int, list[uuid.UUID]]] = conn.execute(question).fetchall()
-    return [Finding(promise, problem, count, tuple(sample)) for problem, count, sample in rows]
+    return [
+        BrokenPromise(promise, problem, count, tuple(sample)) for problem, count, sample in rows
+    ]
 
 
 def _with_converters(conn: psycopg.Connection, pair: str) -> sql.Composed:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from crossfade.demo.failures import Failure
+from crossfade.demo.failures import ThreadFailure
 from crossfade.demo.journal import Entry, Journal
 
 LOOK_AHEAD = 0.004  # of the key space: a batch or two
@@ -69,7 +69,7 @@ class Racer:
         self._stop = threading.Event()
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, name="racer", daemon=True)
-        self._failure = Failure("The job that races the backfill")
+        self._failure = ThreadFailure("The job that races the backfill")
         self.result = RaceResult()
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ from crossfade.demo.proof import Proof
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimedStep:
     """One step of the story.
 
     Attributes:
@@ -23,7 +23,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Measured:
+class StoryFigures:
     """What the story measured on its way; None means it did not come that far."""
 
     history_rows: int | None = None
@@ -77,11 +77,11 @@ class Promise:
 class Report:
     """Everything the demo says at the end."""
 
-    measured: Measured
+    measured: StoryFigures
     clients: ClientFigures
     proof: Proof | None
     duration_s: float
-    steps: Sequence[Step] = ()
+    steps: Sequence[TimedStep] = ()
     events: Sequence[tuple[float, str]] = ()
     stopped_at: str | None = None
     stopped_because: str | None = None

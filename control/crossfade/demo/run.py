@@ -14,14 +14,14 @@ import psycopg
 from pydantic import SecretStr
 from rich.console import Console
 
-from crossfade.config import Connection
+from crossfade.core.errors import CrossfadeError, UsageError
 from crossfade.demo import report as reports
 from crossfade.demo import timeline
 from crossfade.demo.console import DemoConsole, Showing
 from crossfade.demo.failures import StoryError
 from crossfade.demo.history import chats, read_dataset
 from crossfade.demo.journal import Journal
-from crossfade.demo.meter import Meter
+from crossfade.demo.meter import RequestMeter
 from crossfade.demo.proof import Proof, prove
 from crossfade.demo.report import ClientFigures, Report
 from crossfade.demo.session import Desk
@@ -29,9 +29,9 @@ from crossfade.demo.story import STEPS
 from crossfade.demo.traffic import Endpoint
 from crossfade.demo.watchman import Watchman
 from crossfade.demo.world import PAIR, DemoOptions, World
-from crossfade.errors import CrossfadeError, UsageError
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack, running_stack
+from crossfade.project.config import Connection
 
 JOURNAL = "journal.jsonl"
 REPORT = "report.json"
@@ -96,7 +96,7 @@ def _set_up(options: DemoOptions, show: DemoConsole, cleanup: ExitStack) -> Worl
             console=show,
             stack=stack,
             gateway=gateway,
-            desk=Desk(journal, Meter()),
+            desk=Desk(journal, RequestMeter()),
             conn=conn,
             endpoint=Endpoint(
                 info.api_url, f"{info.api_url}/functions/v1/chat", info.publishable_key

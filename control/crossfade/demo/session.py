@@ -17,8 +17,8 @@ from crossfade.demo.beliefs import (
 from crossfade.demo.client import ChatClient, Dialect
 from crossfade.demo.exchange import Exchange
 from crossfade.demo.journal import Entry, Journal, Operation
-from crossfade.demo.meter import Meter
-from crossfade.demo.texts import Draft, compose, with_text
+from crossfade.demo.meter import RequestMeter
+from crossfade.demo.texts import DraftMessage, compose, with_text
 
 PAGE = 200
 WEIGHTS = {"create": 34, "read": 22, "list": 10, "edit": 16, "delete": 8, "reply": 10}
@@ -29,10 +29,10 @@ class Desk:
     """Where sessions report to."""
 
     journal: Journal
-    meter: Meter
+    meter: RequestMeter
 
 
-class Session:
+class Visit:
     """Act as one user, one request a step.
 
     Args:
@@ -259,7 +259,7 @@ class Session:
         )
 
 
-def edited(kept: Kept, draft: Draft) -> Kept:
+def edited(kept: Kept, draft: DraftMessage) -> Kept:
     """Return what must be there after an edit: an old app's edit leaves the other blocks alone."""
     if draft.blocks is not None:
         # A tool call shows in V1's metadata as well.
@@ -268,7 +268,7 @@ def edited(kept: Kept, draft: Draft) -> Kept:
     return replace(kept, plain=draft.plain, blocks=blocks)
 
 
-def _fields(draft: Draft) -> dict[str, object]:
+def _fields(draft: DraftMessage) -> dict[str, object]:
     if draft.blocks is not None:
         return {"content": draft.blocks}
     return {"content": draft.plain, "metadata": draft.metadata}

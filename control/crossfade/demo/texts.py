@@ -21,7 +21,7 @@ SENTENCES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DraftMessage:
     """A message about to be written, in both formats.
 
     Attributes:
@@ -34,7 +34,7 @@ class Draft:
     metadata: dict[str, object] | None
 
 
-def compose(rng: random.Random, *, wire: int) -> Draft:
+def compose(rng: random.Random, *, wire: int) -> DraftMessage:
     """Write a message in the format of the wire version.
 
     Each has a text nobody else writes, so that a copy under another id would be seen. A V2 message
@@ -43,11 +43,11 @@ def compose(rng: random.Random, *, wire: int) -> Draft:
     mark = uuid.UUID(int=rng.getrandbits(128), version=4).hex[:16]
     text = f"{rng.choice(SENTENCES)} [{mark}]"
     if wire == 1:
-        return Draft(text, None, {"client": "demo", "draft": rng.randrange(1000)})
+        return DraftMessage(text, None, {"client": "demo", "draft": rng.randrange(1000)})
     blocks: list[Block] = [{"type": "text", "text": text}]
     if rng.random() < 0.3:
         blocks.append(_tool_call(rng, mark))
-    return Draft(plain_text(blocks), blocks, None)
+    return DraftMessage(plain_text(blocks), blocks, None)
 
 
 def with_text(blocks: list[Block], text: str) -> list[Block]:

@@ -12,7 +12,7 @@ NAMES = {1: "backend 1", 2: "backend 2", 0: "no answer"}
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Moment:
     """Something that happened.
 
     Attributes:
@@ -24,18 +24,18 @@ class Event:
     text: str
 
 
-def merge(events: Sequence[Event], *, within_s: float = 1.0) -> list[Event]:
+def merge(events: Sequence[Moment], *, within_s: float = 1.0) -> list[Moment]:
     """Put events of the same moment into one, so that their texts do not cover each other."""
-    merged: list[Event] = []
+    merged: list[Moment] = []
     for event in events:
         if merged and event.at_s - merged[-1].at_s < within_s:
-            merged[-1] = Event(merged[-1].at_s, f"{merged[-1].text}, {event.text}")
+            merged[-1] = Moment(merged[-1].at_s, f"{merged[-1].text}, {event.text}")
         else:
             merged.append(event)
     return merged
 
 
-def draw(path: Path, seconds: Sequence[Second], events: Sequence[Event]) -> None:
+def draw(path: Path, seconds: Sequence[Second], events: Sequence[Moment]) -> None:
     """Write the picture; the name says in which format (in SVG text stays text)."""
     # At the call and not at import: half a second that no other command should pay.
     import matplotlib

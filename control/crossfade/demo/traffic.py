@@ -12,9 +12,9 @@ import httpx
 
 from crossfade.demo.beliefs import Kept, OpenChat
 from crossfade.demo.client import Account, ChatClient, Dialect, http_client, sign_up
-from crossfade.demo.failures import Failure, StoryError
+from crossfade.demo.failures import StoryError, ThreadFailure
 from crossfade.demo.history import HistoryChat
-from crossfade.demo.session import Desk, Session
+from crossfade.demo.session import Desk, Visit
 
 # Apps in the wild: old ones that never heard of versions, and every way to ask for one.
 V1_DIALECTS = (Dialect(1, "default"), Dialect(1, "header"), Dialect(1, "url"), Dialect(1, "accept"))
@@ -70,7 +70,7 @@ def sign_up_users(endpoint: Endpoint, count: int, *, threads: int = 4) -> tuple[
             raise StoryError(f"Auth did not sign up a user: {error}") from error
 
 
-class Traffic:
+class ClientTraffic:
     """Run the clients in threads until stopped.
 
     Args:
@@ -97,7 +97,7 @@ class Traffic:
         self._chats = chats
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._failure = Failure("A client of the demo")
+        self._failure = ThreadFailure("A client of the demo")
 
     def start(self) -> None:
         """Start all clients."""
@@ -138,7 +138,7 @@ class Traffic:
         except Exception as error:
             self._failure.keep(error)
 
-    def _pace(self, sessions: Sequence[Session], interval: float) -> None:
+    def _pace(self, sessions: Sequence[Visit], interval: float) -> None:
         turn = 0
         due = time.monotonic()
         while not self._stop.is_set() and sessions:
@@ -164,10 +164,10 @@ class Traffic:
         dialects: Sequence[Dialect],
         chat: HistoryChat | None,
         rng: random.Random,
-    ) -> Session:
+    ) -> Visit:
         own = random.Random(rng.getrandbits(64))  # noqa: S311 - repeatable, not secret
         opened = open_history(chat) if chat else None
-        return Session(client, dialects, desk=self._desk, rng=own, chat=opened)
+        return Visit(client, dialects, desk=self._desk, rng=own, chat=opened)
 
 
 def cast_users(

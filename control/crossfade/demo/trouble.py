@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import httpx
 
-from crossfade.contract import Stage
+from crossfade.core.contract import Stage
 from crossfade.demo.client import ChatClient, http_client
 from crossfade.demo.console import Showing
 from crossfade.demo.drill import Drill
@@ -14,9 +14,9 @@ from crossfade.demo.failures import StoryError
 from crossfade.demo.fault import Fault
 from crossfade.demo.forward import set_stage, settle
 from crossfade.demo.probes import V2, Prober
-from crossfade.demo.session import Session
+from crossfade.demo.session import Visit
 from crossfade.demo.world import PAIR, World
-from crossfade.models import RollbackEntry
+from crossfade.rollback.model import RollbackEntry
 
 # Cut off from Realtime, from the clock's refresh, and from the answers of record_requests, which
 # would tell it the newest flags_version.
@@ -156,6 +156,6 @@ def _prober(
         http, base_url=base_url, key=world.endpoint.key, account=world.staff[number]
     )
     rng = random.Random(9000 + number)  # noqa: S311 - repeatable, not secret
-    session = Session(client, (V2,), desk=world.desk, rng=rng)
+    session = Visit(client, (V2,), desk=world.desk, rng=rng)
     reads = not writes if reads is None else reads
     return Prober(session, name=f"prober-{number}", reads=reads, writes=writes, pause_s=0.02)

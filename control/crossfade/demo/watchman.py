@@ -4,11 +4,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from crossfade.alerts import Alert, Alerts
-from crossfade.contract import Outcome
-from crossfade.demo.failures import Failure
-from crossfade.models import RollbackDone
-from crossfade.monitor import Monitor, MonitorGateway, Tick
+from crossfade.core.contract import Outcome
+from crossfade.demo.failures import ThreadFailure
+from crossfade.monitor.alerts import Alert, Alerts
+from crossfade.monitor.loop import Monitor, MonitorGateway, Tick
+from crossfade.rollback.model import RollbackDone
 
 
 class _Shown:
@@ -45,7 +45,7 @@ class Watchman:
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
-        self._failure = Failure("The monitor")
+        self._failure = ThreadFailure("The monitor")
         self.outcomes: Counter[Outcome] = Counter()
         self.rollbacks: list[RollbackDone] = []
 

@@ -11,14 +11,14 @@ import psycopg
 from crossfade.demo.client import Account
 from crossfade.demo.console import DemoConsole, Showing
 from crossfade.demo.history import HistoryChat, RawConversation
-from crossfade.demo.report import Measured
+from crossfade.demo.report import StoryFigures
 from crossfade.demo.session import Desk
-from crossfade.demo.timeline import Event
-from crossfade.demo.traffic import Endpoint, Traffic, TrafficPlan
+from crossfade.demo.timeline import Moment
+from crossfade.demo.traffic import ClientTraffic, Endpoint, TrafficPlan
 from crossfade.demo.watchman import Watchman
 from crossfade.gateway import SupabaseGateway
 from crossfade.local import LocalStack
-from crossfade.models import PairStatus
+from crossfade.pairs.model import PairStatus
 
 PAIR = "chat_messages"
 
@@ -83,13 +83,13 @@ class World:
     endpoint: Endpoint
     conversations: Mapping[str, RawConversation]
     watchman: Watchman
-    measured: Measured = field(default_factory=Measured)
-    events: list[Event] = field(default_factory=list)
+    measured: StoryFigures = field(default_factory=StoryFigures)
+    events: list[Moment] = field(default_factory=list)
     accounts: Sequence[Account] = ()
     staff: Sequence[Account] = ()
     owners: Mapping[str, uuid.UUID] = field(default_factory=dict)
     returning: Sequence[HistoryChat] = ()
-    traffic: Traffic | None = None
+    traffic: ClientTraffic | None = None
 
     @property
     def pace(self) -> Pace:
@@ -102,7 +102,7 @@ class World:
 
     def mark(self, text: str) -> None:
         """Put an event on the picture."""
-        self.events.append(Event(round(self.desk.meter.now_s(), 2), text))
+        self.events.append(Moment(round(self.desk.meter.now_s(), 2), text))
 
     def check(self) -> None:
         """Raise when a client, a prober or the monitor broke: nothing may fail in silence."""

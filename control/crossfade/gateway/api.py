@@ -9,10 +9,9 @@ import tenacity
 from postgrest import APIError, SyncPostgrestClient
 from supabase import ClientOptions, create_client
 
-from crossfade import contract
-from crossfade.config import Connection
-from crossfade.contract import Event
-from crossfade.errors import (
+from crossfade.core import contract
+from crossfade.core.contract import Event
+from crossfade.core.errors import (
     NotSignedInError,
     ServerFailedError,
     UnauthorizedError,
@@ -21,6 +20,7 @@ from crossfade.errors import (
 )
 from crossfade.gateway.faults import TIMEOUT, LastStatus, from_api, from_network
 from crossfade.gateway.rows import Json, parse
+from crossfade.project.config import Connection
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from supabase_auth import SyncGoTrueClient
 from supabase_auth.errors import AuthApiError, AuthError, AuthRetryableError
 from supabase_auth.types import Session
 
-from crossfade.errors import (
+from crossfade.core.errors import (
     CrossfadeError,
     NotSignedInError,
     ServerFailedError,
@@ -20,7 +20,7 @@ from crossfade.errors import (
     UnreachableError,
 )
 from crossfade.gateway.faults import from_network
-from crossfade.sign_in import SignIn
+from crossfade.people.sign_in import SignIn
 
 
 class SupabaseAuth:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from crossfade.change_sets import Applied, Scheduled
-from crossfade.flags_file import Change
+from crossfade.flags.change_sets import Applied, Scheduled
+from crossfade.flags.flags_file import Change
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.rows import Json, parse, plain
 
 
 class ChangeCalls:
-    """Implements ``crossfade.ports.ChangeSets``."""
+    """Implements ``ChangeSets``."""
 
     _api: DataApi
 

@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime
 
-from crossfade.doctor import CheckRow, Diagnosis
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.rows import parse
+from crossfade.views.doctor import CheckRow, Diagnosis
 
 
 class DoctorCalls:
-    """Implements ``crossfade.ports.Doctor``."""
+    """Implements ``Doctor``."""
 
     _api: DataApi
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from crossfade.errors import (
+from crossfade.core.errors import (
     Blocker,
     ConfigError,
     CrossfadeError,

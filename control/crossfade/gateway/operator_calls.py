@@ -1,13 +1,13 @@
 """Who asks, and operators: the part of the gateway that knows people."""
 
-from crossfade.contract import OperatorRole
+from crossfade.core.contract import OperatorRole
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.rows import parse
-from crossfade.operators import Caller, Operator, OperatorChanged
+from crossfade.people.model import Caller, Operator, OperatorChanged
 
 
 class OperatorCalls:
-    """Implements ``crossfade.ports.Operators``."""
+    """Implements ``Operators``."""
 
     _api: DataApi
 

@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from crossfade.core.values import Key
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.rows import Json, parse
-from crossfade.models import Key, RowPair
-from crossfade.overview import Overview
+from crossfade.pairs.model import RowPair
+from crossfade.views.overview import Overview
 
 
 class OverviewReads:
-    """The part of ``SupabaseGateway`` that implements ``crossfade.ports.Overviews``."""
+    """The part of ``SupabaseGateway`` that implements ``Overviews``."""
 
     _api: DataApi
 

@@ -7,9 +7,9 @@ from typing import Any
 from realtime import RealtimeSubscribeStates
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
-from crossfade import contract
-from crossfade.config import Connection
-from crossfade.listening import PROBE, Heard, Lost
+from crossfade.core import contract
+from crossfade.monitor.listening import PROBE, Heard, Lost
+from crossfade.project.config import Connection
 
 
 class RealtimeSession:

@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from crossfade.errors import UnexpectedAnswerError
-from crossfade.ports import Changes
-from crossfade.verdicts import Verdict
+from crossfade.core.errors import UnexpectedAnswerError
+from crossfade.flags.port import Changes
+from crossfade.health.verdicts import Verdict
 
 T = TypeVar("T")
 Json = dict[str, Any]

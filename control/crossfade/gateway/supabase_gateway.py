@@ -9,10 +9,8 @@ from typing import Self
 import httpx
 import tenacity
 
-from crossfade import contract
-from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
-from crossfade.config import Connection
-from crossfade.contract import (
+from crossfade.core import contract
+from crossfade.core.contract import (
     Direction,
     Event,
     FollowerOnly,
@@ -21,51 +19,49 @@ from crossfade.contract import (
     PartitionRemoval,
     Stage,
 )
-from crossfade.errors import OlderSchemaError
-from crossfade.flags import Evaluation, Exposure, Flag, FlagState, KillSwitch
+from crossfade.core.errors import OlderSchemaError
+from crossfade.core.values import Key
+from crossfade.core.versions import UPGRADE_DATABASE
+from crossfade.flags.model import (
+    CohortChanged,
+    Engaged,
+    Evaluation,
+    Exposure,
+    Flag,
+    FlagState,
+    KillSwitch,
+)
+from crossfade.flags.port import Changes
 from crossfade.gateway.api import DataApi
 from crossfade.gateway.change_calls import ChangeCalls
 from crossfade.gateway.doctor_calls import DoctorCalls
 from crossfade.gateway.operator_calls import OperatorCalls
 from crossfade.gateway.overview_reads import OverviewReads
 from crossfade.gateway.rows import parse, plain, verdict_row
-from crossfade.kill_switches import Engaged
-from crossfade.models import (
-    AuditEntry,
-    Batch,
-    CohortChanged,
+from crossfade.health.model import HealthSample, Lease, MonitorDriven
+from crossfade.health.verdicts import Verdict
+from crossfade.pairs.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
+from crossfade.pairs.model import (
     ConversionCheck,
-    Driven,
     GroupMoved,
     GroupStatus,
-    HealthSample,
     Ignored,
     Judged,
-    Key,
-    Lease,
-    Look,
     MirrorChanged,
-    MonitorDriven,
+    PairSpec,
     PairStatus,
     PairWrites,
     PartitionRemoved,
     Refreshed,
     Registered,
-    Repaired,
-    RepairPlan,
     RlsCheck,
-    RollbackDone,
-    RollbackEntry,
-    Run,
-    Snapshot,
     StageChanged,
-    Started,
 )
-from crossfade.pairs import PairSpec
-from crossfade.ports import Changes
-from crossfade.rollout_plans import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
-from crossfade.verdicts import Verdict
-from crossfade.versions import UPGRADE_DATABASE
+from crossfade.people.model import AuditEntry
+from crossfade.project.config import Connection
+from crossfade.rollback.model import RollbackDone, RollbackEntry, Snapshot
+from crossfade.rollouts.plan import RolloutAdvanced, RolloutControlled, RolloutPlan, RolloutView
+from crossfade.runs.model import Batch, Driven, Look, Repaired, RepairPlan, Run, Started
 
 
 class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):

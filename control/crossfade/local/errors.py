@@ -1,6 +1,6 @@
 """What can go wrong with the embedded stack."""
 
-from crossfade.errors import CrossfadeError
+from crossfade.core.errors import CrossfadeError
 
 
 class LocalStackError(CrossfadeError):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from crossfade import resources
 from crossfade.local.deno_runtime import install_gateway
 from crossfade.local.errors import LocalStackError, StackStartError
 from crossfade.local.functions import FunctionRunner
@@ -19,6 +18,7 @@ from crossfade.local.ports import HOST, free_port, is_free
 from crossfade.local.postgres import PostgresServer
 from crossfade.local.processes import Child
 from crossfade.local.state import StackFolder, StackInfo, StackOptions
+from crossfade.project import resources
 
 SCHEMAS = ("public", "crossfade")
 _FIRST_BACKOFF_S = 0.2

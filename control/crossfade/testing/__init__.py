@@ -19,4 +19,4 @@ __all__ = ["NOW", "FakeGateway"]
 class FakeGateway(
     FakeChangeSets, FakeControls, FakeWork, FakePast, FakePeople, FakeRollouts, FakeViews
 ):
-    """Implements ``crossfade.ports.Gateway`` over plain attributes, which tests may set."""
+    """Implements ``Gateway`` over plain attributes, which tests may set."""

@@ -6,16 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from crossfade.change_sets import Applied, Scheduled
-from crossfade.contract import ErrorCode
-from crossfade.errors import refusal
-from crossfade.flags import Flag, KillSwitch
-from crossfade.flags_file import Change
+from crossfade.core.contract import ErrorCode
+from crossfade.core.errors import refusal
+from crossfade.flags.change_sets import Applied, Scheduled
+from crossfade.flags.flags_file import Change
+from crossfade.flags.model import Flag, KillSwitch
 from crossfade.testing.state import NOW, FakeState
 
 
 class FakeChangeSets(FakeState):
-    """Implements ``crossfade.ports.ChangeSets``."""
+    """Implements ``ChangeSets``."""
 
     def apply_changes(
         self, changes: Sequence[Change], *, reason: str, expected_version: int | None

@@ -5,19 +5,25 @@ from dataclasses import replace
 from datetime import datetime
 
 from crossfade import __version__
-from crossfade.contract import SCHEMA_VERSION, ErrorCode, Event, Stage
-from crossfade.errors import refusal
-from crossfade.flags import Context, Evaluation, Flag, FlagState, KillSwitch, PairRouting, evaluate
-from crossfade.kill_switches import Engaged
-from crossfade.models import (
+from crossfade.core.contract import SCHEMA_VERSION, ErrorCode, Event, Stage
+from crossfade.core.errors import refusal
+from crossfade.flags.evaluation import evaluate
+from crossfade.flags.model import (
     CohortChanged,
+    Context,
+    Engaged,
+    Evaluation,
+    Flag,
+    FlagState,
+    KillSwitch,
+    PairRouting,
 )
-from crossfade.ports import Changes
+from crossfade.flags.port import Changes
 from crossfade.testing.state import NOW, FakeState, unknown
 
 
 class FakeControls(FakeState):
-    """Implements ``crossfade.ports.Controls``."""
+    """Implements ``Controls``."""
 
     def check_schema(self) -> int:
         """Always current."""

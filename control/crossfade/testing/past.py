@@ -4,25 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from crossfade.contract import ErrorCode, Level, Stage
-from crossfade.flags import Exposure
-from crossfade.models import (
-    AuditEntry,
-    Change,
-    HealthSample,
-    Lease,
-    Look,
-    MonitorDriven,
-    RollbackDone,
-    RollbackEntry,
-    Snapshot,
-)
+from crossfade.core.contract import ErrorCode, Level, Stage
+from crossfade.flags.model import Exposure
+from crossfade.health.model import HealthSample, Lease, MonitorDriven
+from crossfade.health.verdicts import Verdict
+from crossfade.people.model import AuditEntry
+from crossfade.rollback.model import PlannedChange, RollbackDone, RollbackEntry, Snapshot
+from crossfade.runs.model import Look
 from crossfade.testing.state import NOW, FakeState, unknown
-from crossfade.verdicts import Verdict
 
 
 class FakePast(FakeState):
-    """Implements ``crossfade.ports.Health`` and ``History``."""
+    """Implements ``Health``, ``Rollbacks``, ``Snapshots`` and ``Audit``."""
 
     def health_sample(self, pair: str) -> HealthSample:
         """The arranged sample."""
@@ -66,9 +59,9 @@ class FakePast(FakeState):
             "rollback_dry_run" if dry_run else "rollback", level, scope, reason, automatic, dry_run
         )
         if level is Level.FEATURE:
-            plan = (Change("disable_flag", scope),)
+            plan = (PlannedChange("disable_flag", scope),)
         else:
-            plan = (Change("set_stage", scope, self._pair(scope).stage, Stage.SHADOW),)
+            plan = (PlannedChange("set_stage", scope, self._pair(scope).stage, Stage.SHADOW),)
         if dry_run:
             return RollbackDone(level, scope, plan, dry_run=True)
         self.version += 1

@@ -1,14 +1,14 @@
 """Operators and health of a fake project."""
 
-from crossfade.contract import ErrorCode, OperatorRole
-from crossfade.doctor import CheckRow, Diagnosis
-from crossfade.errors import refusal
-from crossfade.operators import Caller, Operator, OperatorChanged
+from crossfade.core.contract import ErrorCode, OperatorRole
+from crossfade.core.errors import refusal
+from crossfade.people.model import Caller, Operator, OperatorChanged
 from crossfade.testing.state import FakeState
+from crossfade.views.doctor import CheckRow, Diagnosis
 
 
 class FakePeople(FakeState):
-    """Implements ``crossfade.ports.Operators`` and ``Doctor``."""
+    """Implements ``Operators`` and ``Doctor``."""
 
     def whoami(self) -> Caller:
         """The ``caller`` of the fake."""

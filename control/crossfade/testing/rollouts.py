@@ -4,9 +4,9 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from crossfade.contract import ErrorCode, RolloutState
-from crossfade.errors import refusal
-from crossfade.rollout_plans import (
+from crossfade.core.contract import ErrorCode, RolloutState
+from crossfade.core.errors import refusal
+from crossfade.rollouts.plan import (
     Rollout,
     RolloutAdvanced,
     RolloutControlled,
@@ -19,7 +19,7 @@ T = TypeVar("T", bound=RolloutView)
 
 
 class FakeRollouts(FakeState):
-    """Implements ``crossfade.ports.Rollouts``. Tests arrange ``rollouts[pair].waits``."""
+    """Implements ``Rollouts``. Tests arrange ``rollouts[pair].waits``."""
 
     def rollout_status(self, pair: str) -> RolloutView:
         """As arranged, at the pair's own step."""

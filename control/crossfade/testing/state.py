@@ -4,33 +4,21 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
-from crossfade.change_sets import Scheduled
-from crossfade.contract import ErrorCode, Event, Stage
-from crossfade.doctor import CheckRow, Diagnosis
-from crossfade.errors import Blocker, CrossfadeError, RefusedError, refusal
-from crossfade.flags import Exposure, Flag, KillSwitch
-from crossfade.models import (
-    AuditEntry,
-    Batch,
-    Cohort,
-    ConversionCheck,
-    HealthSample,
-    Judged,
-    Key,
-    Look,
-    PairStatus,
-    Repaired,
-    RepairPlan,
-    RlsCheck,
-    RollbackEntry,
-    Run,
-    Snapshot,
-)
-from crossfade.operators import Caller, Operator
-from crossfade.overview import Overview
-from crossfade.rollout_plans import RolloutView
-from crossfade.verdicts import Verdict
+from crossfade.core.contract import ErrorCode, Event, Stage
+from crossfade.core.errors import Blocker, CrossfadeError, RefusedError, refusal
+from crossfade.core.values import Key
+from crossfade.flags.change_sets import Scheduled
+from crossfade.flags.model import Cohort, Exposure, Flag, KillSwitch
+from crossfade.health.model import HealthSample
+from crossfade.health.verdicts import Verdict
+from crossfade.pairs.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
+from crossfade.pairs.model import ConversionCheck, Judged, PairStatus, RlsCheck
+from crossfade.people.model import AuditEntry, Caller, Operator
+from crossfade.rollback.model import RollbackEntry, Snapshot
+from crossfade.rollouts.plan import RolloutView
+from crossfade.runs.model import Batch, Look, Repaired, RepairPlan, Run
+from crossfade.views.doctor import CheckRow, Diagnosis
+from crossfade.views.overview import Overview
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -2,13 +2,14 @@
 
 from dataclasses import fields
 
-from crossfade.models import Key, RowPair
-from crossfade.overview import MonitorLife, Overview, PairOverview, RollbackNote, Rollbacks
+from crossfade.core.values import Key
+from crossfade.pairs.model import RowPair
 from crossfade.testing.state import NOW, FakeState
+from crossfade.views.overview import MonitorLife, Overview, PairOverview, RollbackLog, RollbackNote
 
 
 class FakeViews(FakeState):
-    """Implements ``crossfade.ports.Overviews``."""
+    """Implements ``Overviews``."""
 
     def overview(
         self, *, minutes: int = 60, series: str | None = None, totals: bool = False
@@ -25,7 +26,7 @@ class FakeViews(FakeState):
             kill_switches=tuple(self.kill_switches[name] for name in sorted(self.kill_switches)),
             settings=self.settings,
             monitor=MonitorLife(NOW, "fake"),
-            rollbacks=Rollbacks(
+            rollbacks=RollbackLog(
                 len(self.rollbacks),
                 tuple(
                     RollbackNote(r.id, r.at, r.actor, r.level, r.scope, r.reason, r.automatic)

@@ -5,8 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from crossfade import __version__
-from crossfade.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
-from crossfade.contract import (
+from crossfade.core.contract import (
     Direction,
     ErrorCode,
     FollowerOnly,
@@ -15,37 +14,33 @@ from crossfade.contract import (
     RunState,
     Stage,
 )
-from crossfade.errors import refusal
-from crossfade.models import (
-    Batch,
+from crossfade.core.errors import refusal
+from crossfade.core.values import Key
+from crossfade.pairs.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
+from crossfade.pairs.model import (
     ConversionCheck,
-    Driven,
     GroupMoved,
     GroupPair,
     GroupStatus,
     Ignored,
     Judged,
-    Key,
     MirrorChanged,
     PairMoved,
+    PairSpec,
     PairStatus,
     PairWrites,
     PartitionRemoved,
     Refreshed,
     Registered,
-    Repaired,
-    RepairPlan,
     RlsCheck,
-    Run,
     StageChanged,
-    Started,
 )
-from crossfade.pairs import PairSpec
+from crossfade.runs.model import Batch, Driven, Repaired, RepairPlan, Run, Started
 from crossfade.testing.state import FakeState, refused_stage
 
 
 class FakeWork(FakeState):
-    """Implements ``crossfade.ports.Runs`` and ``Pairs``."""
+    """Implements ``Runs`` and ``Pairs``."""
 
     def start_backfill(self, pair: str, *, direction: Direction, ranges: int) -> Started:
         """Start or find."""

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crossfade.catalog import TableInfo
 from crossfade.gateway.rows import parse
-from crossfade.pair_files import new_pair
+from crossfade.pairs.catalog import TableInfo
+from crossfade.pairs.files import new_pair
 from tests.sql.cases.pairs import (
     backfill,
     both,

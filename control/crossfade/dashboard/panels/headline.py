@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from crossfade.dashboard.panels.words import count, duration, moment, rate
 from crossfade.dashboard.view import View
-from crossfade.signals import Concern, Signal
+from crossfade.views.signals import Concern, Signal
 
 _SHOWN = 4
 _MARKS = {Concern.FINE: "✓", Concern.ATTENTION: "▲", Concern.WRONG: "✖"}

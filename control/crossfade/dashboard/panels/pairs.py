@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from crossfade.contract import RolloutState, Stage
+from crossfade.core.contract import RolloutState, Stage
 from crossfade.dashboard.panels.words import (
     NONE,
     button,
@@ -13,8 +13,8 @@ from crossfade.dashboard.panels.words import (
     rate,
 )
 from crossfade.dashboard.view import View
-from crossfade.overview import Overview, PairOverview
-from crossfade.signals import find_signals, next_step, worst
+from crossfade.views.overview import Overview, PairOverview
+from crossfade.views.signals import find_signals, next_step, worst
 
 
 def render(view: View) -> Markup:

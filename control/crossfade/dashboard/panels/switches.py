@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from crossfade.dashboard.panels.words import button, moment
 from crossfade.dashboard.view import View
-from crossfade.flags import KillSwitch
+from crossfade.flags.model import KillSwitch
 
 
 def render(view: View) -> Markup:

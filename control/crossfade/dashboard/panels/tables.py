@@ -4,7 +4,7 @@ import json
 
 from markupsafe import Markup, escape
 
-from crossfade.contract import Outcome
+from crossfade.core.contract import Outcome
 from crossfade.dashboard.panels.words import (
     NONE,
     button,
@@ -16,8 +16,8 @@ from crossfade.dashboard.panels.words import (
     table,
 )
 from crossfade.dashboard.view import View
-from crossfade.overview import Overview, PairOverview, RunProgress
-from crossfade.verdicts import Verdict
+from crossfade.health.verdicts import Verdict
+from crossfade.views.overview import Overview, PairOverview, RunProgress
 
 _VERDICTS = {
     Outcome.PASS: Markup('<span class="says fine">✓ PASS</span>'),

@@ -1,0 +1,1 @@
+"""What every wing stands on: names of the contract, errors, values."""

@@ -1,0 +1,1 @@
+"""Flags, cohorts, kill switches: what they are, how they are evaluated and changed."""

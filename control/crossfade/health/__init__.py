@@ -1,0 +1,1 @@
+"""Health: samples, rules, verdicts. Pure."""

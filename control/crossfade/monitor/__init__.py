@@ -1,0 +1,1 @@
+"""The loop that watches, and whom it tells."""

@@ -1,0 +1,1 @@
+"""Pairs: their tables, converters, stages; drafting, checking and carrying them."""

@@ -1,0 +1,1 @@
+"""People: operators, signing in, the audit of what they did."""

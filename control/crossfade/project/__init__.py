@@ -1,0 +1,1 @@
+"""The project on disk and what is installed: settings, releases, migrations."""

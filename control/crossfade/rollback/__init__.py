@@ -1,0 +1,1 @@
+"""Going back: levels, snapshots, the log."""

@@ -1,0 +1,1 @@
+"""Following a plan: steps, waits, what may advance, a simulation."""

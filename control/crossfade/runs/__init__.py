@@ -1,0 +1,1 @@
+"""Backfill, verification, repair: batches one after the other."""

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from crossfade.local.errors import StackStartError
 
 GATEWAY_SOURCES = Path(__file__).parent / "deno"
@@ -55,12 +57,8 @@ def deno_environment() -> dict[str, str]:
 
 
 def _cache_dir() -> Path:
-    given = os.environ.get("CROSSFADE_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    if given:
-        return Path(given) / "crossfade"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "crossfade"
-    return Path.home() / ".cache" / "crossfade"
+    given = os.environ.get("CROSSFADE_CACHE_DIR")
+    return Path(given) / "crossfade" if given else user_cache_path("crossfade", appauthor=False)
 
 
 def _hash(files: Iterable[Path]) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
+
 from crossfade.local.deno_runtime import deno_bin, deno_environment
 from crossfade.local.errors import StackStartError
 from crossfade.local.ports import HOST
@@ -51,7 +53,7 @@ class FunctionRunner:
         self._prelude = gateway_sources / "isolate_prelude.ts"
         self._logs = logs
         self._info = info
-        self._env = {**read_env_file(folder / ".env"), **env}
+        self._env = {**_env_file(folder / ".env"), **env}
 
     def start(self, name: str, *, label: str, port: int, env: Mapping[str, str]) -> Child:
         """Start one process; it is up when somebody listens on the port.
@@ -113,17 +115,7 @@ class FunctionRunner:
         return [HOST, "localhost", *([model.netloc.rpartition("@")[2]] if model.netloc else [])]
 
 
-def read_env_file(path: Path) -> dict[str, str]:
-    """Read ``NAME=value`` lines; quotes around a value are dropped, ``#`` begins a comment line."""
-    if not path.exists():
-        return {}
-    values = {}
-    for line in path.read_text("utf-8").splitlines():
-        name, separator, value = line.strip().removeprefix("export ").partition("=")
-        if not separator or name.startswith("#"):
-            continue
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        values[name.strip()] = value
-    return values
+def _env_file(path: Path) -> dict[str, str]:
+    # Nothing is put in for $NAME: a dollar sign in a secret stays one.
+    found = dotenv_values(path, interpolate=False)
+    return {name: value for name, value in found.items() if value is not None}

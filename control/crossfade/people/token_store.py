@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal
 
+from platformdirs import user_config_path
+
 from crossfade.core.errors import ConfigError
 from crossfade.people.sign_in import SignIn, Store
 
@@ -35,8 +37,8 @@ def open_store(folder: Path, kind: Kind = "auto") -> Store:
 
 
 def default_folder() -> Path:
-    """The user's folder for settings of programs."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "crossfade"
+    """The user's folder for settings of programs, as the system has it."""
+    return user_config_path("crossfade", appauthor=False)
 
 
 class FileStore:

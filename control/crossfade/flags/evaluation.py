@@ -7,7 +7,6 @@ default. ``tests/vectors/flag_evaluation.json`` and ``backend_choice.json`` pin 
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final
 
 from crossfade.core.contract import Reason, Stage
 from crossfade.flags.bucketing import bucket, threshold
@@ -21,18 +20,6 @@ from crossfade.flags.model import (
     PairRouting,
     RuleStep,
 )
-
-LARGEST_EXACT: Final = 2**53 - 1
-
-
-def _id_of(value: object) -> str | None:
-    """Text that is not empty, or an integer's decimal text; nothing else is an id anywhere."""
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    is_exact = abs(value) <= LARGEST_EXACT and value == int(value)
-    return str(int(value)) if is_exact else None
 
 
 def evaluate(state: FlagState, name: str, context: Context, *, stale: bool = False) -> Evaluation:

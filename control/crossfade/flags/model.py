@@ -7,17 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import Final
 
 from crossfade.core.contract import (
     Reason,
     Stage,
 )
 from crossfade.core.values import Names
-from crossfade.flags.evaluation import _id_of
 
-if TYPE_CHECKING:
-    pass
+LARGEST_EXACT: Final = 2**53 - 1
+
+
+def _id_of(value: object) -> str | None:
+    """Text that is not empty, or an integer's decimal text; nothing else is an id anywhere."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    is_exact = abs(value) <= LARGEST_EXACT and value == int(value)
+    return str(int(value)) if is_exact else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from crossfade.core.contract import (
     FailurePolicy,
@@ -18,9 +17,6 @@ from crossfade.core.contract import (
 from crossfade.core.errors import Blocker
 from crossfade.core.values import JsonText, Key, Names, Values
 from crossfade.runs.model import Run
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)

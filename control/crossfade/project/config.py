@@ -4,15 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 _URL = re.compile(r"https?://[^\s/]+(/[^\s]*)?")
 

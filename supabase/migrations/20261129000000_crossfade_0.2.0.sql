@@ -415,6 +415,7 @@ begin
 -- crossfade_private.drop_what_is_left_out_text()
 -- crossfade_private.mirror_push_text()
 -- crossfade_private.mirror_delete_text()
+-- crossfade_private.spare_left_out_text()
 -- crossfade_private.delete_many_text()
 -- crossfade_private.mirror_remove_text()
 -- crossfade_private.mirror_truncate_text()
@@ -9552,7 +9553,7 @@ begin
       where not exists (select from {target} cf_t where {same_key_t_r}));
   end if;
   begin
-    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    {spare_left_out}-- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
       delete from {target} cf_t using cf_old cf_r
       where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
@@ -9600,6 +9601,27 @@ $text$;
 
 comment on function crossfade_private.mirror_delete_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_delete: AFTER STATEMENT trigger with the deleted rows as cf_old.';
+
+create or replace function crossfade_private.spare_left_out_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- A foreign key deletes rows with a parent that the other side has left out of this
+    -- one. They are left out as well, and the rows they were made of stay where they are.
+    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v{other}_' and exists (
+        select from cf_old cf_r join {target} cf_t on {same_key_t_r}
+        where not exists (select from lateral {convert_back_alone} cf_c)) then
+      perform {function}_remove(array(select row(cf_r.*)::{source} from {old_rows} cf_r
+        where not exists (select from {target} cf_t where {same_key_t_r}
+          and not exists (select from lateral {convert_back_alone} cf_c))));
+      return null;
+    end if;
+    $body$;
+$text$;
+
+comment on function crossfade_private.spare_left_out_text is
+  'The part of mirror_delete_text for rows that are deleted with their parent because a write of the other side has left that out: only where the converter of the other side may give no row.';
 
 create or replace function crossfade_private.delete_many_text()
 returns text
@@ -10984,6 +11006,7 @@ begin
     'convert', crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t'),
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
+    'convert_back_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
     'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
       else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
@@ -11014,7 +11037,8 @@ begin
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+    || jsonb_build_object('filters', v_there -> 'items' = 'null',
+      'filters_back', v_back -> 'items' = 'null', 'settings', case
       when crossfade_private.depends_on_settings(v_there, v_source, v_target)
         or crossfade_private.depends_on_settings(v_back, v_target, v_source)
       then crossfade_private.text_settings() else '' end);
@@ -11771,6 +11795,8 @@ begin
     'refuse_taken', crossfade_private.render(crossfade_private.refuse_taken_text(), v_pieces),
     'raise_left_out', case when v_filters then crossfade_private.render(
       crossfade_private.raise_left_out_text(), v_pieces) else '' end,
+    'spare_left_out', case when (v_pieces ->> 'filters_back')::boolean then
+      crossfade_private.render(crossfade_private.spare_left_out_text(), v_pieces) else '' end,
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),

@@ -119,14 +119,13 @@ class _Text:
             "delete post": f"delete from {self._posts} as t where t.id in ({one}, {other})",
             "re-hang": f"{posts} {edit}, thread_id = p.id from {self._threads} as p "
             f"where t.id in ({one}, {other}) and p.{self._number} = {number}",
-            "new key": f"{threads} {edit}, {self._number} = {self._near(number)} "
-            f"{where} = {number}",
+            "new key": f"{threads} {edit}, {self._number} = {self._thread()} {where} = {number}",
             "shift": f"{threads} {self._number} = t.{self._number} + 1 {where} "
             f"between {number} and {number + 1}",
             "take over": f"with gone as (delete from {self._threads} as d "
             f"where d.{self._number} = {number} returning d.{self._number} as n) "
             f"{threads} {edit}, {self._number} = g.n from gone as g "
-            f"{where} = {self._near(number)}",
+            f"{where} = {self._thread()}",
             "edit both": f"with edited as ({threads} {edit} {where} = {number} returning t.id) "
             f"{posts} {edit} from edited as e where t.thread_id = e.id",
             "truncate": f"truncate {self._posts}",
@@ -136,10 +135,6 @@ class _Text:
     def _thread(self) -> int:
         beyond = self._wide and self._rng.random() < 0.2
         return self._rng.choice(_THREADS) + (BEYOND if beyond else 0)
-
-    def _near(self, number: int) -> int:
-        # TODO(12): a thread that leaves what V1 can hold takes its posts of V2 along.
-        return self._rng.choice(_THREADS) + (BEYOND if number > BEYOND else 0)
 
     def _insert_thread(self, number: int) -> str:
         return (

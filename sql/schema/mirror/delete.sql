@@ -44,7 +44,7 @@ begin
       where not exists (select from {target} cf_t where {same_key_t_r}));
   end if;
   begin
-    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    {spare_left_out}-- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
       delete from {target} cf_t using cf_old cf_r
       where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
@@ -92,6 +92,27 @@ $text$;
 
 comment on function crossfade_private.mirror_delete_text is
   'Body of crossfade_private.mirror_<pair>_v<side>_delete: AFTER STATEMENT trigger with the deleted rows as cf_old.';
+
+create or replace function crossfade_private.spare_left_out_text()
+returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+as $text$
+  select $body$-- A foreign key deletes rows with a parent that the other side has left out of this
+    -- one. They are left out as well, and the rows they were made of stay where they are.
+    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v{other}_' and exists (
+        select from cf_old cf_r join {target} cf_t on {same_key_t_r}
+        where not exists (select from lateral {convert_back_alone} cf_c)) then
+      perform {function}_remove(array(select row(cf_r.*)::{source} from {old_rows} cf_r
+        where not exists (select from {target} cf_t where {same_key_t_r}
+          and not exists (select from lateral {convert_back_alone} cf_c))));
+      return null;
+    end if;
+    $body$;
+$text$;
+
+comment on function crossfade_private.spare_left_out_text is
+  'The part of mirror_delete_text for rows that are deleted with their parent because a write of the other side has left that out: only where the converter of the other side may give no row.';
 
 create or replace function crossfade_private.delete_many_text()
 returns text

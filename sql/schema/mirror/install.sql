@@ -78,6 +78,8 @@ begin
     'refuse_taken', crossfade_private.render(crossfade_private.refuse_taken_text(), v_pieces),
     'raise_left_out', case when v_filters then crossfade_private.render(
       crossfade_private.raise_left_out_text(), v_pieces) else '' end,
+    'spare_left_out', case when (v_pieces ->> 'filters_back')::boolean then
+      crossfade_private.render(crossfade_private.spare_left_out_text(), v_pieces) else '' end,
     'delete_many', quote_literal(
       crossfade_private.render(crossfade_private.delete_many_text(), v_pieces)),
     'named_head', quote_literal(format('update %s cf_t set ', v_pieces ->> 'target')),

@@ -178,6 +178,7 @@ begin
     'convert', crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t'),
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
+    'convert_back_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
     'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
       else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)
@@ -208,7 +209,8 @@ begin
     || crossfade_private.update_pieces(v_there, v_source, v_target, v_target_key)
     || crossfade_private.move_pieces(pair, side, v_source, v_target, v_key, v_target_key)
     || crossfade_private.settle_pieces(v_back, v_source, v_key, (pair).key_columns)
-    || jsonb_build_object('filters', v_there -> 'items' = 'null', 'settings', case
+    || jsonb_build_object('filters', v_there -> 'items' = 'null',
+      'filters_back', v_back -> 'items' = 'null', 'settings', case
       when crossfade_private.depends_on_settings(v_there, v_source, v_target)
         or crossfade_private.depends_on_settings(v_back, v_target, v_source)
       then crossfade_private.text_settings() else '' end);

@@ -57,6 +57,28 @@ begin
       where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_r).id));
   end if;
   begin
+    -- A foreign key deletes rows with a parent that the other side has left out of this
+    -- one. They are left out as well, and the rows they were made of stay where they are.
+    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v1_' and exists (
+        select from cf_old cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id
+        where not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c)) then
+      perform crossfade_private.mirror_notes_v2_remove(array(select row(cf_r.*)::with_from.notes_v2 from cf_old cf_r
+        where not exists (select from with_from.notes cf_t where (cf_t).id = (cf_r).id
+          and not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
+          cross join lateral (SELECT (cf_given.cf_row).id AS id,
+     (cf_given.cf_row).body AS body,
+     COALESCE(jsonb_agg(l.label ORDER BY l.number), '[]'::jsonb) AS "coalesce"
+    FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
+   WHERE ((cf_given.cf_row).body <> ''::text)
+  HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c))));
+      return null;
+    end if;
     -- Not where the row is there again: a trigger of the owner's may have put it back.
     if cf_count < 9 then
       delete from with_from.notes cf_t using cf_old cf_r

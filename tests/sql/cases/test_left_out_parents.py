@@ -1,4 +1,4 @@
-"""A row of V2 leaves what V1 can hold: V1's foreign key takes its children there, and only there."""
+"""A row of V2 leaves what V1 can hold: the foreign key of V1 takes its children only there."""
 
 from __future__ import annotations
 

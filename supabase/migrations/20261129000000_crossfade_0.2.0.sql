@@ -671,6 +671,7 @@ begin
 -- crossfade_private.rls_blockers(crossfade.pairs)
 -- crossfade_private.view_problems(crossfade.pairs)
 -- crossfade_private.own_triggers(crossfade.pairs)
+-- crossfade_private.silenced_triggers(crossfade.pairs)
 -- crossfade_private.v1_bound_objects(crossfade.pairs)
 -- crossfade_private.bound_dependents(crossfade.pairs)
 -- crossfade_private.callers_of_v1(crossfade.pairs)
@@ -17943,11 +17944,12 @@ comment on function crossfade_private.view_problems is
   'Why no view can take the place of V1.';
 
 create or replace function crossfade_private.own_triggers(pair crossfade.pairs)
-returns table (name text, command text)
+returns table (name text, is_after boolean, command text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select format('%I on %s', g.tgname, (pair).v1_table), format(
+  -- Bit 1 of the type says BEFORE.
+  select format('%I on %s', g.tgname, (pair).v1_table), g.tgtype & 2 = 0, format(
     'select pg_get_triggerdef(oid) from pg_trigger where tgrelid = %L::regclass and tgname = %L;',
     (pair).v1_table, g.tgname)
   from pg_catalog.pg_trigger g
@@ -17962,6 +17964,26 @@ $$;
 
 comment on function crossfade_private.own_triggers is
   'Triggers of V1''s owner of which V2 has none, by name or function, and a statement that shows each.';
+
+create or replace function crossfade_private.silenced_triggers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('v1_triggers', format(
+      'writes of %s would no longer fire what %s has after its own: trigger %s',
+      (pair).v2_table, (pair).v1_table, string_agg(t.name, ', ' order by t.name)),
+    format('%s Make those that are still wanted for %s. Or go on without: '
+      'crossfade pair ignore %s %s --reason "..."', string_agg(t.command, ' ' order by t.name),
+      (pair).v2_table, (pair).name,
+      string_agg('''' || replace(t.name, '''', '''\''''') || '''', ' ' order by t.name)))
+  from crossfade_private.own_triggers(pair) t
+  where t.is_after and not coalesce((pair).options -> 'ignore_dependents' ? t.name, false)
+  having count(*) > 0;
+$$;
+
+comment on function crossfade_private.silenced_triggers is
+  'AFTER triggers of V1 that nothing fires from complete on, where V2 has none of their name or function and nobody has said to let them be: one blocker. BEFORE triggers only change rows of V1, which gets none.';
 
 create or replace function crossfade_private.v1_bound_objects(pair crossfade.pairs)
 returns table (kind text, name text, command text)
@@ -18353,6 +18375,7 @@ begin
       from crossfade_private.v1_write_blocker(pair) b;
     return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
       from crossfade_private.dependent_blockers(pair) b;
+    return query select crossfade_private.silenced_triggers(pair);
     return query select crossfade_private.blocker('archive_keys', format(
         'rows of %s could not be deleted any more that only the archive refers to: foreign key %s',
         k.target, k.name),

@@ -33,9 +33,13 @@ def of_both(call: str) -> str:
     return "; ".join(call.format(f"'{pair}'") for pair in PAIRS)
 
 
-_IGNORE = """select crossfade.ignore_dependents(p.name,
-  array(select d.object from crossfade_private.v1_dependents(p) d), 'soak')
-from crossfade.pairs p where exists (select from crossfade_private.v1_dependents(p))"""
+_IGNORE = """select crossfade.ignore_dependents(p.name, n.names, 'soak')
+from crossfade.pairs p
+cross join lateral (
+  select array(select d.object from crossfade_private.v1_dependents(p) d
+    union select t.name from crossfade_private.own_triggers(p) t where t.is_after)
+) n(names)
+where cardinality(n.names) > 0"""
 WORKS = {
     **{stage: group_stage(stage) for stage in ("off", "dualwrite", "shadow", "live", "rampdown")},
     "complete": f"{_IGNORE}; {group_stage('complete')}",

@@ -12,10 +12,13 @@ _SWITCH = "(select min(name) from crossfade.kill_switches where fences and name 
 
 # The owner knows what is left of V1: the archive is tried with triggers that still write it.
 IGNORE_SQL = """
-select crossfade.ignore_dependents('notes',
-  array(select d.object from crossfade_private.v1_dependents(p) d), 'soak')
+select crossfade.ignore_dependents('notes', n.names, 'soak')
 from crossfade.pairs p
-where exists (select from crossfade_private.v1_dependents(p))
+cross join lateral (
+  select array(select d.object from crossfade_private.v1_dependents(p) d
+    union select t.name from crossfade_private.own_triggers(p) t where t.is_after)
+) n(names)
+where n.names <> '{}'
 """
 # Triggers of V1 go on in the archive only, and the policies mean the same in other words.
 IGNORE_BOUND_SQL = """
@@ -23,7 +26,7 @@ select crossfade.ignore_dependents('notes', n.names, 'soak')
 from crossfade.pairs p
 cross join lateral (
   select array(
-    select b.name from crossfade_private.bound_objects(p) b
+    select b.name from crossfade_private.v1_bound_objects(p) b
     union
     select format('policies of %s', p.v1_table)
     where exists (select from crossfade_private.policy_blockers(p)))

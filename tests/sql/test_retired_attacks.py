@@ -320,20 +320,28 @@ WITH_TRIGGERS = Shape(
 )
 
 
-@begins_with(made, WITH_TRIGGERS, "complete")
+@begins_with(made, WITH_TRIGGERS, "rampdown")
 def test_what_only_v1s_triggers_did_is_not_forgotten(db: Connection) -> None:
     """A trigger that V2 has as well, by name or by function, is no loss."""
-    found = blockers(db, "retired")
-    assert set(found) == {"v1_bound"}
-    assert "trigger sign_up on public.things" in found["v1_bound"]
-    assert "touch" not in found["v1_bound"]
+    found = blockers(db, "complete")
+    assert set(found) == {"v1_triggers"}
+    assert "trigger sign_up on public.things" in found["v1_triggers"]
+    assert "touch" not in found["v1_triggers"]
     with refused("CF005", 409):
-        stage(db, "retired")
+        stage(db, "complete")
     with db.transaction(force_rollback=True):
         call(db, "ignore_dependents", "things", '{"sign_up on public.things"}', "not wanted")
+        call(db, "set_stage", "things", "complete", "test", confirm=True)
         assert blockers(db, "retired") == {}
+        call(db, "ignore_dependents", "things", "{}", "wanted after all")
+        assert "trigger sign_up on public.things" in blockers(db, "retired")["v1_bound"]
+    with db.transaction(force_rollback=True):
+        db.execute("alter table things disable trigger sign_up")
+        assert blockers(db, "complete") == {}
     db.execute("create trigger sign_up after insert on public.things_v2 "
                "for each row execute function public.sign_up()")  # fmt: skip
+    assert blockers(db, "complete") == {}
+    call(db, "set_stage", "things", "complete", "test", confirm=True)
     assert blockers(db, "retired") == {}
     stage(db, "retired")
     db.execute("insert into things values (1, 'A')")

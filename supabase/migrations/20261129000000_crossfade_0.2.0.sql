@@ -9554,7 +9554,8 @@ begin
       where not exists (select from {target} cf_t where {same_key_t_r}));
   end if;
   begin
-    {spare_left_out}-- Not where the row is there again: a trigger of the owner's may have put it back.
+    {spare_left_out}-- Not where the row is there again: a trigger of the owner's may have
+    -- put it back.
     if cf_count < 9 then
       delete from {target} cf_t using cf_old cf_r
       where {same_key_t_r} and not exists (select from {source} cf_s where {same_key_s_r});
@@ -9610,7 +9611,8 @@ set search_path = pg_catalog, pg_temp
 as $text$
   select $body$-- A foreign key deletes rows with a parent that the other side has left out of this
     -- one. They are left out as well, and the rows they were made of stay where they are.
-    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v{other}_' and exists (
+    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v{other}_'
+      and exists (
         select from cf_old cf_r join {target} cf_t on {same_key_t_r}
         where not exists (select from lateral {convert_back_alone} cf_c)) then
       perform {function}_remove(array(select row(cf_r.*)::{source} from {old_rows} cf_r
@@ -11007,7 +11009,8 @@ begin
     'convert', crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t'),
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
-    'convert_back_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
+    'convert_back_alone', crossfade_private.convert_sql(
+      v_back, 'cf_t', format('null::%s', v_source)),
     'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
       else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)

@@ -178,7 +178,8 @@ begin
     'convert', crossfade_private.convert_sql(v_there, 'cf_s', 'cf_t'),
     'convert_old', crossfade_private.convert_sql(v_there, 'cf_o', format('null::%s', v_target)),
     'convert_back', crossfade_private.convert_sql(v_back, 'cf_t', 'cf_s'),
-    'convert_back_alone', crossfade_private.convert_sql(v_back, 'cf_t', format('null::%s', v_source)),
+    'convert_back_alone', crossfade_private.convert_sql(
+      v_back, 'cf_t', format('null::%s', v_source)),
     'whole', case when v_settable = '{}' then format('%I = (cf_t).%1$I', v_target_key[1])
       else format('(%s) = (select %s from lateral %s cf_c)', (
         select string_agg(quote_ident(c), ', ' order by n)

@@ -59,7 +59,8 @@ begin
   begin
     -- A foreign key deletes rows with a parent that the other side has left out of this
     -- one. They are left out as well, and the rows they were made of stay where they are.
-    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v1_' and exists (
+    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v1_'
+      and exists (
         select from cf_old cf_r join called.notes cf_t on (cf_t).id = (cf_r).id
         where not exists (select from lateral called.notes_to_v2(cf_t, null::called.notes_v2) cf_c)) then
       perform crossfade_private.mirror_notes_v2_remove(array(select row(cf_r.*)::called.notes_v2 from cf_old cf_r
@@ -67,7 +68,8 @@ begin
           and not exists (select from lateral called.notes_to_v2(cf_t, null::called.notes_v2) cf_c))));
       return null;
     end if;
-    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    -- Not where the row is there again: a trigger of the owner's may have
+    -- put it back.
     if cf_count < 9 then
       delete from called.notes cf_t using cf_old cf_r
       where (cf_t).id = (cf_r).id and not exists (select from called.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));

@@ -52,7 +52,8 @@ begin
       where not exists (select from select_list.notes_v2 cf_t where (cf_t).id = (cf_r).id));
   end if;
   begin
-    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    -- Not where the row is there again: a trigger of the owner's may have
+    -- put it back.
     if cf_count < 9 then
       delete from select_list.notes_v2 cf_t using cf_old cf_r
       where (cf_t).id = (cf_r).id and not exists (select from select_list.notes cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));

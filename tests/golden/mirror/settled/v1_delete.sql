@@ -52,7 +52,8 @@ begin
       where not exists (select from settled.notes_v2 cf_t where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page));
   end if;
   begin
-    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    -- Not where the row is there again: a trigger of the owner's may have
+    -- put it back.
     if cf_count < 9 then
       delete from settled.notes_v2 cf_t using cf_old cf_r
       where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and not exists (select from settled.notes cf_s where (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));

@@ -59,7 +59,8 @@ begin
   begin
     -- A foreign key deletes rows with a parent that the other side has left out of this
     -- one. They are left out as well, and the rows they were made of stay where they are.
-    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v1_' and exists (
+    if cf_depth > 1 and cf_context ~ ' "?crossfade_private"?[.]"?mirror_[^\n]*_v1_'
+      and exists (
         select from cf_old cf_r join with_from.notes cf_t on (cf_t).id = (cf_r).id
         where not exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_t as cf_row, null::with_from.notes_v2 as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
@@ -79,7 +80,8 @@ begin
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c))));
       return null;
     end if;
-    -- Not where the row is there again: a trigger of the owner's may have put it back.
+    -- Not where the row is there again: a trigger of the owner's may have
+    -- put it back.
     if cf_count < 9 then
       delete from with_from.notes cf_t using cf_old cf_r
       where (cf_t).id = (cf_r).id and not exists (select from with_from.notes_v2 cf_s where (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin)));

@@ -70,7 +70,7 @@ class Writers:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(60)
-        assert self.errors == []
+        assert not self.errors, "\n".join(self.errors)
 
     def _run(self) -> None:
         while not self._stop.is_set():

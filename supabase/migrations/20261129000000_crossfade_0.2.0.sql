@@ -9077,7 +9077,8 @@ begin
       array(select {key_json_x} from unnest(cf_news) cf_x));
     return null;
   end if;
-  if cf_state = 'whole' then
+  -- Looked at again: from rampdown on the archive is like V2, and an edit by column is right.
+  if cf_state = 'whole' and ({state}) = 'whole' then
     perform {function}_put(array(select row(cf_r.*)::{source}
       from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
   end if;
@@ -10030,7 +10031,7 @@ begin
   elsif tg_op = 'DELETE' then
     perform {function}_remove(cf_olds);
   else
-    if cf_state = 'whole' then
+    if cf_state = 'whole' and ({state}) = 'whole' then
       perform {function}_put(array(select row(cf_r.*)::{source}
         from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
     end if;

@@ -43,7 +43,7 @@ begin
   elsif tg_op = 'DELETE' then
     perform {function}_remove(cf_olds);
   else
-    if cf_state = 'whole' then
+    if cf_state = 'whole' and ({state}) = 'whole' then
       perform {function}_put(array(select row(cf_r.*)::{source}
         from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
     end if;

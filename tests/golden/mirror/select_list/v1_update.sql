@@ -158,7 +158,9 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from unnest(cf_news) cf_x));
     return null;
   end if;
-  if cf_state = 'whole' then
+  -- Looked at again: from rampdown on the archive is like V2, and an edit by column is right.
+  if cf_state = 'whole' and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end) = 'whole' then
     perform crossfade_private.mirror_notes_v1_put(array(select row(cf_r.*)::select_list.notes
       from unnest(cf_news) cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id), tg_op);
   end if;

@@ -91,7 +91,9 @@ begin
       array(select jsonb_build_object('book', cf_x.book, 'page', cf_x.page) from unnest(cf_news) cf_x));
     return null;
   end if;
-  if cf_state = 'whole' then
+  -- Looked at again: from rampdown on the archive is like V2, and an edit by column is right.
+  if cf_state = 'whole' and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
+    else crossfade_private.read_state('notes', 1) end) = 'whole' then
     perform crossfade_private.mirror_notes_v1_put(array(select row(cf_r.*)::settled.notes
       from unnest(cf_news) cf_r join settled.notes_v2 cf_t on (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page), tg_op);
   end if;

@@ -8878,7 +8878,8 @@ begin
     end;
     return null;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $body$;
 $text$;
@@ -8917,11 +8918,13 @@ begin
     end if;
     -- New rows have none as a rule.
     if exists (select from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}) then
-      {refuse_taken}
+      if not cf_is_whole then
+        {refuse_taken}
+      end if;
       update {target} cf_t set {whole}
       from unnest(cf_rows) cf_r
       join {source} cf_s on {same_key_s_r}
-      where {same_key_t_s} and ({state} = 'whole' or {written_beside})
+      where {same_key_t_s} and (cf_is_whole or {written_beside})
         and exists (select from lateral {convert} cf_c where {differs});
       get diagnostics cf_written = row_count;
       if cf_written < cf_size and exists (
@@ -8960,13 +8963,13 @@ begin
   end;
   -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
   for cf_at in 1..cf_size by cf_step loop
-    perform {function}_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation);
+    perform {function}_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation, cf_is_whole);
   end loop;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_put_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation, cf_is_whole): all rows at once, then in sixteenths, then one by one; what is refused is recorded. Where cf_is_whole, as its caller has read the state, rows that the other table had before are written over.';
 
 create or replace function crossfade_private.refuse_taken_text()
 returns text
@@ -8981,7 +8984,7 @@ as $text$
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not {written_beside} and {state} <> 'whole' and ({differs})
+    where not {written_beside} and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -9077,10 +9080,9 @@ begin
       array(select {key_json_x} from unnest(cf_news) cf_x));
     return null;
   end if;
-  -- Looked at again: from rampdown on the archive is like V2, and an edit by column is right.
-  if cf_state = 'whole' and ({state}) = 'whole' then
+  if cf_state = 'whole' then
     perform {function}_put(array(select row(cf_r.*)::{source}
-      from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
+      from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op, true);
   end if;
   perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
@@ -9092,7 +9094,7 @@ begin
     if cardinality(cf_left) > 0 or coalesce(current_setting({mark}, true), '') <> '' then
       perform {function}_push(cf_olds, cf_news);
     end if;
-    perform {function}_put(cf_left, tg_op);
+    perform {function}_put(cf_left, tg_op, cf_state = 'whole');
   end if;
   return null;
 end $body$;
@@ -9573,7 +9575,7 @@ begin
         where {same_key_t_r} and {same_key_s_r}
           and not exists (select from lateral {convert} cf_c where not ({differs}));
         perform {function}_put(array(select row(cf_s.*)::{source}
-          from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+          from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op, cf_state = 'whole');
       end if;
       -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (
@@ -10027,13 +10029,13 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from unnest(coalesce(cf_news, cf_olds)) cf_x));
   elsif tg_op = 'INSERT' then
-    perform {function}_put(cf_news, tg_op);
+    perform {function}_put(cf_news, tg_op, cf_state = 'whole');
   elsif tg_op = 'DELETE' then
     perform {function}_remove(cf_olds);
   else
-    if cf_state = 'whole' and ({state}) = 'whole' then
+    if cf_state = 'whole' then
       perform {function}_put(array(select row(cf_r.*)::{source}
-        from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
+        from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op, true);
     end if;
     perform {function}_edit(cf_olds, cf_news, false);
   end if;
@@ -11919,7 +11921,7 @@ begin
   perform crossfade_private.make_counters((pair).name, side);
   for v_function in
     select * from (values
-      ('put', v_rows || ', cf_operation text) returns void'),
+      ('put', v_rows || ', cf_operation text, cf_is_whole boolean) returns void'),
       ('remove', v_rows || ') returns void'),
       ('edit', v_both || ', cf_nested boolean) returns void'),
       ('move', v_both || ') returns integer[]'),

@@ -62,7 +62,7 @@ begin
         where {same_key_t_r} and {same_key_s_r}
           and not exists (select from lateral {convert} cf_c where not ({differs}));
         perform {function}_put(array(select row(cf_s.*)::{source}
-          from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op);
+          from {source} cf_s join cf_old cf_r on {same_key_s_r}), tg_op, cf_state = 'whole');
       end if;
       -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (

@@ -92,7 +92,8 @@ begin
     end;
     return null;
   end if;
-  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op);
+  perform {function}_put(array(select row(cf_x.*)::{source} from {new_rows} cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $body$;
 $text$;

@@ -197,7 +197,7 @@ begin
   perform crossfade_private.make_counters((pair).name, side);
   for v_function in
     select * from (values
-      ('put', v_rows || ', cf_operation text) returns void'),
+      ('put', v_rows || ', cf_operation text, cf_is_whole boolean) returns void'),
       ('remove', v_rows || ') returns void'),
       ('edit', v_both || ', cf_nested boolean) returns void'),
       ('move', v_both || ') returns integer[]'),

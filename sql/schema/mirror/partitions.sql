@@ -39,13 +39,13 @@ begin
     perform crossfade_private.note_keys({pair_literal}, {side}, tg_op,
       array(select {key_json_x} from unnest(coalesce(cf_news, cf_olds)) cf_x));
   elsif tg_op = 'INSERT' then
-    perform {function}_put(cf_news, tg_op);
+    perform {function}_put(cf_news, tg_op, cf_state = 'whole');
   elsif tg_op = 'DELETE' then
     perform {function}_remove(cf_olds);
   else
-    if cf_state = 'whole' and ({state}) = 'whole' then
+    if cf_state = 'whole' then
       perform {function}_put(array(select row(cf_r.*)::{source}
-        from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
+        from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op, true);
     end if;
     perform {function}_edit(cf_olds, cf_news, false);
   end if;

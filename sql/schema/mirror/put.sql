@@ -27,11 +27,13 @@ begin
     end if;
     -- New rows have none as a rule.
     if exists (select from unnest(cf_rows) cf_r join {target} cf_t on {same_key_t_r}) then
-      {refuse_taken}
+      if not cf_is_whole then
+        {refuse_taken}
+      end if;
       update {target} cf_t set {whole}
       from unnest(cf_rows) cf_r
       join {source} cf_s on {same_key_s_r}
-      where {same_key_t_s} and ({state} = 'whole' or {written_beside})
+      where {same_key_t_s} and (cf_is_whole or {written_beside})
         and exists (select from lateral {convert} cf_c where {differs});
       get diagnostics cf_written = row_count;
       if cf_written < cf_size and exists (
@@ -70,13 +72,13 @@ begin
   end;
   -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
   for cf_at in 1..cf_size by cf_step loop
-    perform {function}_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation);
+    perform {function}_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation, cf_is_whole);
   end loop;
 end $body$;
 $text$;
 
 comment on function crossfade_private.mirror_put_text is
-  'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation): all rows at once, then in sixteenths, then one by one; what is refused is recorded.';
+  'Body of crossfade_private.mirror_<pair>_v<side>_put(cf_rows, cf_operation, cf_is_whole): all rows at once, then in sixteenths, then one by one; what is refused is recorded. Where cf_is_whole, as its caller has read the state, rows that the other table had before are written over.';
 
 create or replace function crossfade_private.refuse_taken_text()
 returns text
@@ -91,7 +93,7 @@ as $text$
     join {source} cf_s on {same_key_s_r}
     join {target} cf_t on {same_key_t_s}
     cross join lateral {convert} cf_c
-    where not {written_beside} and {state} <> 'whole' and ({differs})
+    where not {written_beside} and ({differs})
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',

@@ -81,10 +81,9 @@ begin
       array(select {key_json_x} from unnest(cf_news) cf_x));
     return null;
   end if;
-  -- Looked at again: from rampdown on the archive is like V2, and an edit by column is right.
-  if cf_state = 'whole' and ({state}) = 'whole' then
+  if cf_state = 'whole' then
     perform {function}_put(array(select row(cf_r.*)::{source}
-      from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op);
+      from unnest(cf_news) cf_r join {target} cf_t on {same_key_t_r}), tg_op, true);
   end if;
   perform {function}_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
@@ -96,7 +95,7 @@ begin
     if cardinality(cf_left) > 0 or coalesce(current_setting({mark}, true), '') <> '' then
       perform {function}_push(cf_olds, cf_news);
     end if;
-    perform {function}_put(cf_left, tg_op);
+    perform {function}_put(cf_left, tg_op, cf_state = 'whole');
   end if;
   return null;
 end $body$;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
@@ -15,9 +17,10 @@ from tests.sql.cases.pairs import (
     repair,
     to_stage,
 )
-from tests.sql.conftest import Connection, begins_with
+from tests.sql.conftest import Connect, Connection, begins_with
 from tests.sql.control import call, refused
 from tests.sql.notes_pair import rows
+from tests.sql.test_backfill import wait_until_blocked
 from tests.sql.things_pair import failures, verify
 
 
@@ -57,6 +60,35 @@ def test_back_in_rampdown_both_tables_are_what_v2_was(db: Connection) -> None:
     assert both(db, "id, body") == before
     backfill(db)
     assert both(db, "id, body") == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["update public.things_v2 set body = 'newer' where id = 4",
+     "insert into public.things_v2 (id, body) values (9, 'newer')"],
+    ids=["update", "insert"],
+)  # fmt: skip
+@begins_with(begin)
+def test_a_writer_of_v2_under_whom_rampdown_is_entered_is_not_refused(
+    db: Connection, connect: Connect, statement: str
+) -> None:
+    backfill(db, direction="v2_to_v1")
+    verify(db, "things")
+    repair(db, follower_only="delete")
+    assert verify(db, "things") == 0
+    operator, writer = connect(), connect()
+    operator.execute("begin")
+    operator.execute("lock table public.things in access exclusive mode")
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(writer.execute, statement)
+        # Its trigger has read that the archive takes whole rows, and waits to write one.
+        wait_until_blocked(db, writer.info.backend_pid)
+        call(operator, "set_stage", "things", "rampdown", "test")
+        operator.execute("commit")
+        written.result()
+    assert failures(db) == []
+    assert both(db, "id, body") == rows(db, "select id, body from public.things_v2 order by id")
+    assert len(rows(db, "select from public.things_v2 where body = 'newer'")) == 1
 
 
 SIBLING = """

@@ -87,7 +87,7 @@ begin
         where (cf_t).id = (cf_r).id and (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
           and not exists (select from lateral called.notes_to_v1(cf_s, cf_t) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body));
         perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::called.notes_v2
-          from called.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+          from called.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op, cf_state = 'whole');
       end if;
       -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (

@@ -110,8 +110,7 @@ begin
     join called.notes_v2 cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join called.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral called.notes_to_v1(cf_s, cf_t) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
-    else crossfade_private.read_state('notes', 2) end <> 'whole' and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -127,6 +126,7 @@ begin
     end;
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::called.notes_v2 from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::called.notes_v2 from cf_new cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $function$

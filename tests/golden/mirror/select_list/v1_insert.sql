@@ -98,8 +98,7 @@ begin
     join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
-    else crossfade_private.read_state('notes', 1) end <> 'whole' and ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -115,6 +114,7 @@ begin
     end;
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::select_list.notes from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::select_list.notes from cf_new cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $function$

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows select_list.notes[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows select_list.notes[], cf_operation text, cf_is_whole boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -24,7 +24,8 @@ begin
     end if;
     -- New rows have none as a rule.
     if exists (select from unnest(cf_rows) cf_r join select_list.notes_v2 cf_t on (cf_t).id = (cf_r).id) then
-      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+      if not cf_is_whole then
+        -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
     -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
     -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
@@ -32,18 +33,17 @@ begin
     join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join select_list.notes_v2 cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
-    else crossfade_private.read_state('notes', 1) end <> 'whole' and ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
         message = format('duplicate key %s: %s has a row with it', cf_taken, 'select_list.notes_v2');
     end if;
+      end if;
       update select_list.notes_v2 cf_t set (parts, tag, pinned) = (select cf_c.parts, cf_c.tag, cf_c.pinned from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c)
       from unnest(cf_rows) cf_r
       join select_list.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-      where (cf_t).id = (cf_s).id and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
-    else crossfade_private.read_state('notes', 1) end = 'whole' or crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin))
+      where (cf_t).id = (cf_s).id and (cf_is_whole or crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin))
         and exists (select from lateral (select ((cf_s).id)::bigint as id, (jsonb_build_array((cf_s).body))::jsonb as parts, pg_catalog."varchar"(((cf_s).tag)::character varying, 24, false) as tag, (COALESCE((cf_t).pinned, false))::boolean as pinned, (0)::integer as size) cf_c where (row(((cf_t).parts)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.parts)::jsonb)::record and ((cf_t).parts is distinct from cf_c.parts or ((cf_t).parts)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.parts)::jsonb::text)) or (cf_t).tag collate pg_catalog."C" is distinct from cf_c.tag or (cf_t).pinned is distinct from cf_c.pinned);
       get diagnostics cf_written = row_count;
       if cf_written < cf_size and exists (
@@ -82,6 +82,6 @@ begin
   end;
   -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
   for cf_at in 1..cf_size by cf_step loop
-    perform crossfade_private.mirror_notes_v1_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation);
+    perform crossfade_private.mirror_notes_v1_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation, cf_is_whole);
   end loop;
 end $function$

@@ -158,11 +158,9 @@ begin
       array(select jsonb_build_object('id', cf_x.id) from unnest(cf_news) cf_x));
     return null;
   end if;
-  -- Looked at again: from rampdown on the archive is like V2, and an edit by column is right.
-  if cf_state = 'whole' and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
-    else crossfade_private.read_state('notes', 2) end) = 'whole' then
+  if cf_state = 'whole' then
     perform crossfade_private.mirror_notes_v2_put(array(select row(cf_r.*)::select_list.notes_v2
-      from unnest(cf_news) cf_r join select_list.notes cf_t on (cf_t).id = (cf_r).id), tg_op);
+      from unnest(cf_news) cf_r join select_list.notes cf_t on (cf_t).id = (cf_r).id), tg_op, true);
   end if;
   perform crossfade_private.mirror_notes_v2_edit(cf_olds, cf_news, cf_depth > 1);
   if cf_moved then
@@ -174,7 +172,7 @@ begin
     if cardinality(cf_left) > 0 or coalesce(current_setting('crossfade.mark_notes', true), '') <> '' then
       perform crossfade_private.mirror_notes_v2_push(cf_olds, cf_news);
     end if;
-    perform crossfade_private.mirror_notes_v2_put(cf_left, tg_op);
+    perform crossfade_private.mirror_notes_v2_put(cf_left, tg_op, cf_state = 'whole');
   end if;
   return null;
 end $function$

@@ -105,8 +105,7 @@ begin
     join settled.notes cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join settled.notes_v2 cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
     cross join lateral (select ((cf_s).page)::integer as page, ((cf_s).book)::bigint as book, (to_jsonb((cf_s).body))::jsonb as body, ((cf_s).updated_at)::timestamp with time zone as updated_at, (COALESCE((cf_t).edits, 0))::integer as edits) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
-    else crossfade_private.read_state('notes', 1) end <> 'whole' and ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((row(((cf_t).body)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.body)::jsonb)::record and ((cf_t).body is distinct from cf_c.body or ((cf_t).body)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.body)::jsonb::text)) or (cf_t).updated_at is distinct from cf_c.updated_at or (cf_t).edits is distinct from cf_c.edits)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -122,6 +121,7 @@ begin
     end;
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::settled.notes from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v1_put(array(select row(cf_x.*)::settled.notes from cf_new cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $function$

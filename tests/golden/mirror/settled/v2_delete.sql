@@ -71,7 +71,7 @@ begin
         where (cf_t).book = (cf_r).book and (cf_t).page = (cf_r).page and (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
           and not exists (select from lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at));
         perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::settled.notes_v2
-          from settled.notes_v2 cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+          from settled.notes_v2 cf_s join cf_old cf_r on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op, cf_state = 'whole');
       end if;
       -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (

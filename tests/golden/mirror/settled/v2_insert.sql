@@ -105,8 +105,7 @@ begin
     join settled.notes_v2 cf_s on (cf_s).book = (cf_r).book and (cf_s).page = (cf_r).page and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
     join settled.notes cf_t on (cf_t).book = (cf_s).book and (cf_t).page = (cf_s).page
     cross join lateral (select ((cf_s).book)::bigint as book, ((cf_s).page)::integer as page, (((cf_s).body #>> '{}'::text[]))::text as body, ((cf_s).updated_at)::timestamp with time zone as updated_at) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
-    else crossfade_private.read_state('notes', 2) end <> 'whole' and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).updated_at is distinct from cf_c.updated_at)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -122,6 +121,7 @@ begin
     end;
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::settled.notes_v2 from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::settled.notes_v2 from cf_new cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $function$

@@ -82,7 +82,7 @@ begin
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text))));
         perform crossfade_private.mirror_notes_v1_put(array(select row(cf_s.*)::with_from.notes
-          from with_from.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+          from with_from.notes cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op, cf_state = 'whole');
       end if;
       -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (

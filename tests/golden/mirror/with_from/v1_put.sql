@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows with_from.notes[], cf_operation text)
+CREATE OR REPLACE FUNCTION crossfade_private.mirror_notes_v1_put(cf_rows with_from.notes[], cf_operation text, cf_is_whole boolean)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -29,7 +29,8 @@ begin
     end if;
     -- New rows have none as a rule.
     if exists (select from unnest(cf_rows) cf_r join with_from.notes_v2 cf_t on (cf_t).id = (cf_r).id) then
-      -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
+      if not cf_is_whole then
+        -- SAFETY: a row that only the other table had is somebody else's, whoever has edited
     -- it since. Writing over it would hand it to whoever inserted this one. A counterpart that a
     -- trigger has already made of this row does not differ.
     select jsonb_build_object('id', cf_s.id) into cf_taken
@@ -43,13 +44,13 @@ begin
     FROM string_to_table((cf_given.cf_row).labels, ','::text) WITH ORDINALITY l(label, number)
    WHERE ((cf_given.cf_row).body <> ''::text)
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
-    else crossfade_private.read_state('notes', 1) end <> 'whole' and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)))
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (row(((cf_t).labels)::jsonb)::record operator(pg_catalog.*<>) row((cf_c.labels)::jsonb)::record and ((cf_t).labels is distinct from cf_c.labels or ((cf_t).labels)::jsonb::text collate pg_catalog."C" is distinct from (cf_c.labels)::jsonb::text)))
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
         message = format('duplicate key %s: %s has a row with it', cf_taken, 'with_from.notes_v2');
     end if;
+      end if;
       update with_from.notes_v2 cf_t set (body, labels) = (select cf_c.body, cf_c.labels from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -59,8 +60,7 @@ begin
   HAVING ((cf_given.cf_row).body <> ''::text)) cf_made(id, body, labels)) cf_c)
       from unnest(cf_rows) cf_r
       join with_from.notes cf_s on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))
-      where (cf_t).id = (cf_s).id and (case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v1_change() then crossfade_private.mirror_notes_v1_state()
-    else crossfade_private.read_state('notes', 1) end = 'whole' or crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin))
+      where (cf_t).id = (cf_s).id and (cf_is_whole or crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin))
         and exists (select from lateral (select (cf_made.id)::uuid as id, (cf_made.body)::text as body, (cf_made.labels)::jsonb as labels from (select cf_s as cf_row, cf_t as cf_counterpart) cf_given
           cross join lateral (SELECT (cf_given.cf_row).id AS id,
      (cf_given.cf_row).body AS body,
@@ -123,6 +123,6 @@ begin
   end;
   -- One bad row of 20,000 costs some 60 subtransactions this way, and is the only one left out.
   for cf_at in 1..cf_size by cf_step loop
-    perform crossfade_private.mirror_notes_v1_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation);
+    perform crossfade_private.mirror_notes_v1_put(cf_rows[cf_at : cf_at + cf_step - 1], cf_operation, cf_is_whole);
   end loop;
 end $function$

@@ -100,7 +100,7 @@ begin
           and not exists (select from lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c where not ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels));
         perform crossfade_private.mirror_notes_v2_put(array(select row(cf_s.*)::with_from.notes_v2
-          from with_from.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op);
+          from with_from.notes_v2 cf_s join cf_old cf_r on (cf_s).id = (cf_r).id and (current_setting('transaction_isolation') = 'read committed' or crossfade_private.is_of_this_transaction(cf_s.xmin))), tg_op, cf_state = 'whole');
       end if;
       -- Counterparts first (offset 0): as a rule there are none, and nothing else is looked up.
       if exists (

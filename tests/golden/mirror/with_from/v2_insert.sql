@@ -105,8 +105,7 @@ begin
     join with_from.notes cf_t on (cf_t).id = (cf_s).id
     cross join lateral (select ((cf_s).id)::uuid as id, ((cf_s).body)::text as body, (( SELECT string_agg(l.label, ','::text ORDER BY l.number) AS string_agg
             FROM jsonb_array_elements_text((cf_s).labels) WITH ORDINALITY l(label, number)))::text as labels) cf_c
-    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and case when pg_sequence_last_value('crossfade_private.mirror_notes_changes') = crossfade_private.mirror_notes_v2_change() then crossfade_private.mirror_notes_v2_state()
-    else crossfade_private.read_state('notes', 2) end <> 'whole' and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels)
+    where not crossfade_private.is_written_beside(cf_t.xmin, cf_t.cmin, cf_s.cmin) and ((cf_t).body collate pg_catalog."C" is distinct from cf_c.body or (cf_t).labels collate pg_catalog."C" is distinct from cf_c.labels)
     limit 1;
     if cf_taken is not null then
       raise exception using errcode = '23505', constraint = 'crossfade_one_key',
@@ -122,6 +121,7 @@ begin
     end;
     return null;
   end if;
-  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::with_from.notes_v2 from cf_new cf_x), tg_op);
+  perform crossfade_private.mirror_notes_v2_put(array(select row(cf_x.*)::with_from.notes_v2 from cf_new cf_x), tg_op,
+    cf_state = 'whole');
   return null;
 end $function$

@@ -59,6 +59,7 @@ class Excuses:
         attached: births of rows that an attached partition brought along, not copied yet.
         alone: stage off, and until what V2 kept is cleared away: only V1 counts.
         retired: V1's name is a view over V2, and must show what is there.
+        late: a new partition mirrors only at COMMIT what is written by its name.
     """
 
     open: frozenset[Key] = frozenset()
@@ -69,6 +70,7 @@ class Excuses:
     attached: frozenset[str] = frozenset()
     alone: bool = False
     retired: bool = False
+    late: bool = False
 
 
 def read_tables(v1: Sequence[Image], v2: Sequence[Image], clips: Sequence[Image]) -> Tables:

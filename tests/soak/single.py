@@ -163,7 +163,7 @@ class Player:
         except psycopg.Error as error:
             self._told(statement, error)
             return False
-        self._check()
+        self._check(at_end=False)
         return True
 
     def _told(self, statement: Statement | None, error: psycopg.Error) -> None:
@@ -174,7 +174,7 @@ class Player:
             text = f"{form}: {error.sqlstate} {error} {error.diag.context or ''}"
             raise FoundError([Problem("other problem", text, error.sqlstate or "")])
 
-    def _check(self) -> None:
+    def _check(self, *, at_end: bool = True) -> None:
         if not self._watches:
             return
         view = peek(self._client, self._seen)
@@ -184,7 +184,8 @@ class Player:
         problems = foreign(view.entries, dead)
         self._state = replay(self._world, view.entries, self._state)
         self._excuses = view.excuses(self._world, self._excuses)
-        problems += judge(self._world, self._state, view.tables, self._excuses)
+        if at_end or not self._excuses.late:
+            problems += judge(self._world, self._state, view.tables, self._excuses)
         problems += view.wrong_failures()
         self.outcome.counts["failures recorded"] = len(view.failures)
         if problems:

@@ -51,12 +51,19 @@ class Terms:
 
 def replay(entries: Iterable[Mapping[str, Any]], state: State) -> State:
     """Add what was written to what is known."""
+    deleted = set()
     for entry in entries:
-        if entry["source"] == "engine" or entry["archived"]:
-            continue
         old, new = entry["old"], entry["new"]
         pair = entry["tab"].removesuffix("_v2")
-        known = state.setdefault((pair, (new or old)["birth"]), Known())
+        row = (pair, (new or old)["birth"])
+        known = state.setdefault(row, Known())
+        if entry["source"] == "engine" or entry["archived"]:
+            # What another session wrote of the counterpart before the delete reached that, in a
+            # column that is not mirrored, came before the delete.
+            known.alive &= new is not None or (entry["transaction"], row) not in deleted
+            continue
+        if new is None:
+            deleted.add((entry["transaction"], row))
         known.alive = new is not None
         moved = old is None or (new is not None and old["id"] != new["id"])
         known.inherits |= moved and not entry["mirrored"]

@@ -88,7 +88,10 @@ _EFFECTS: dict[str, Callable[[Excuses], Excuses]] = {
     "retired": lambda now: replace(now, retired=True),
     "swap back": lambda now: replace(now, archived=True, retired=False),
     "rampdown": lambda now: replace(now, archived=False),
-    "attach rows": lambda now: replace(now, attached=frozenset({"O:attached/1"})),
+    "attach": lambda now: replace(now, late=True),
+    "attach rows": lambda now: replace(now, attached=frozenset({"O:attached/1"}), late=True),
+    "drop the new": lambda now: replace(now, late=False),
+    "refresh": lambda now: replace(now, late=False),
     "back": lambda now: replace(now, attached=frozenset()),
     "backfill": lambda now: replace(now, copied=True),
 }

@@ -65,8 +65,8 @@ create table tree.audit (
   archived boolean not null,
   old jsonb,
   new jsonb,
-  -- For people who read what went wrong.
   transaction xid8 default pg_current_xact_id(),
+  -- For people who read what went wrong.
   statement text default left(current_query(), 160)
 );
 create function tree.audit_row() returns trigger
@@ -126,7 +126,7 @@ begin
   return v_rows || jsonb_build_object(
     'audit', (
       select coalesce(
-        jsonb_agg(to_jsonb(a) - 'statement' - 'transaction' order by a.seq), '[]')
+        jsonb_agg(to_jsonb(a) - 'statement' order by a.seq), '[]')
       from tree.audit a where a.seq > peek.after),
     'failures', (select coalesce(jsonb_agg(to_jsonb(f)), '[]') from crossfade.mirror_failures f
       where f.resolved_at is null));

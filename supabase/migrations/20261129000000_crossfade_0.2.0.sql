@@ -2162,6 +2162,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.settings;
@@ -2389,6 +2390,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -2823,6 +2825,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   return crossfade_private.switch_kill(engage_kill_switch.name, true, engage_kill_switch.reason)
@@ -2838,6 +2841,7 @@ language plpgsql volatile
 -- Definer: as engage_kill_switch.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.require_reason(
@@ -7158,6 +7162,7 @@ returns jsonb
 language plpgsql volatile -- what it offers is proved on temporary objects
 security definer -- reads the catalog as the owner; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
@@ -7322,6 +7327,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.pairs;
@@ -7555,6 +7561,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the catalog and, where service_role may, some rows; only it may call this
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_table regclass := crossfade_private.find_table(name);
@@ -7997,6 +8004,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the catalog as the owner; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
@@ -12145,6 +12153,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- creates triggers on the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.pairs := crossfade_private.pair_row(
@@ -12216,6 +12225,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- drops triggers on the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -12333,6 +12343,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- alters the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- Less than deadlock_timeout: it gives way before a client is chosen as the victim.
 set lock_timeout = '800ms'
 as $$
@@ -12384,6 +12395,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- creates triggers on the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -12556,6 +12568,7 @@ returns jsonb
 language plpgsql stable
 security definer -- API roles hold no right on crossfade_private
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.get_run(run);
@@ -12570,6 +12583,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- runs are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
@@ -14271,6 +14285,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set timezone = 'UTC' -- keys are kept as text
 set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
@@ -14340,6 +14355,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -14400,6 +14416,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set timezone = 'UTC' -- keys are kept as text
 set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
@@ -14477,6 +14494,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -15056,6 +15074,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -15159,6 +15178,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- writes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -15841,6 +15861,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -16101,6 +16122,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- fills rows of the owner's table; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- A key is read back from JSON as it was noted, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -16149,6 +16171,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -16391,6 +16414,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the job must belong to the owner, who may run the batches
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);
@@ -16436,6 +16460,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -16584,6 +16609,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
@@ -17040,6 +17066,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- API roles hold no right on crossfade_private
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -17130,6 +17157,7 @@ language plpgsql stable
 -- Definer: API roles hold no right on crossfade_private.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -17195,6 +17223,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the table it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -17287,6 +17316,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- written by this function only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.monitors;
@@ -17506,6 +17536,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the tables it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_from timestamptz;
@@ -19136,6 +19167,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- stages are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair constant crossfade.pairs := crossfade_private.get_pair(pair);
@@ -19154,6 +19186,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- stages are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   return jsonb_build_object('pairs', crossfade_private.move_pairs(
@@ -19201,6 +19234,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- cohorts are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -19396,6 +19430,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- pairs are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -19453,6 +19488,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- pairs are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -19626,6 +19662,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -19652,6 +19689,7 @@ returns void
 language sql volatile
 security definer -- written by check_rls only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
   delete from crossfade_private.rights_checks c where c.transaction_id = pg_current_xact_id();
   insert into crossfade.rls_checks as r (pair, users, differences)
@@ -19666,6 +19704,7 @@ create or replace function crossfade.check_rls(pair text, user_ids jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_questions jsonb := crossfade.rls_questions(pair);
@@ -20811,6 +20850,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the catalog as the owner; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$
@@ -21274,6 +21314,7 @@ returns jsonb
 language plpgsql stable
 security definer -- API roles hold no right on crossfade_private
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.get_pair(pair);
@@ -21358,6 +21399,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- rollouts are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -21473,6 +21515,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the only way a rollout goes forward
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -21665,6 +21708,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.require_reason(reason, 'apply changes');
@@ -21698,6 +21742,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.scheduled_changes;
@@ -21729,6 +21774,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -21834,6 +21880,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.scheduled_changes;
@@ -21911,6 +21958,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the tables it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_snapshot jsonb;
@@ -22053,6 +22101,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the tables it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_snapshot crossfade.snapshots;
@@ -22442,6 +22491,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the tables it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_plan jsonb;
@@ -22481,6 +22531,7 @@ language plpgsql volatile
 -- Definer: pairs are changed by functions only.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pairs text[];
@@ -22567,6 +22618,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- rollouts are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -22732,6 +22784,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the job must belong to the owner, who may judge and go back
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   if enabled and not crossfade_private.has_cron() then
@@ -22820,6 +22873,7 @@ returns jsonb
 language plpgsql stable
 security definer -- one door to what an operator may see of a pair
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   if pair is not null then
@@ -22844,6 +22898,7 @@ returns jsonb
 language plpgsql stable
 security definer -- one door to what an operator may see of a group
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pairs constant text[] := case when group_status.name is not null
@@ -23126,6 +23181,7 @@ returns jsonb
 language plpgsql stable
 security definer -- one door to what an operator may see
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   if minutes is null or minutes not between 1 and 44640 then
@@ -23174,6 +23230,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the owner's tables; operators and the secret key only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -23248,6 +23305,7 @@ language plpgsql volatile
 -- Definer: checks read catalogs and private tables that no API role may read.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_rows jsonb;
@@ -23276,6 +23334,7 @@ returns jsonb
 language plpgsql stable
 -- Not definer: the timeouts and the role are those of the caller.
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   return jsonb_build_object(
@@ -23448,6 +23507,7 @@ language plpgsql volatile
 -- Definer: operators are changed by functions only.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_user record;
@@ -23487,6 +23547,7 @@ language plpgsql volatile
 -- Definer: as add_operator.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.operators;
@@ -23514,6 +23575,7 @@ language plpgsql volatile
 -- Definer: as add_operator.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.operators;
@@ -23625,6 +23687,7 @@ create or replace function crossfade.operate(rpc text, params jsonb default '{}'
 returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
+set jit = off
 begin atomic
 select crossfade_private.operate(rpc, params);
 end;

@@ -70,6 +70,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.settings;

@@ -78,6 +78,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 #variable_conflict use_column
 declare

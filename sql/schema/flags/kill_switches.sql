@@ -106,6 +106,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on crossfade_private and on crossfade.audit.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   return crossfade_private.switch_kill(engage_kill_switch.name, true, engage_kill_switch.reason)
@@ -121,6 +122,7 @@ language plpgsql volatile
 -- Definer: as engage_kill_switch.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.require_reason(

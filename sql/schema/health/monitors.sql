@@ -7,6 +7,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- written by this function only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.monitors;

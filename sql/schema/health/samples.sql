@@ -57,6 +57,7 @@ language plpgsql stable
 -- Definer: API roles hold no right on crossfade_private.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

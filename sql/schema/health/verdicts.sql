@@ -6,6 +6,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the table it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 #variable_conflict use_column
 declare

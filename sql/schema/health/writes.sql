@@ -104,6 +104,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- API roles hold no right on crossfade_private
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

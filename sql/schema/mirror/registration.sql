@@ -8,6 +8,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- creates triggers on the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.pairs := crossfade_private.pair_row(
@@ -79,6 +80,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- drops triggers on the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

@@ -80,6 +80,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- alters the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- Less than deadlock_timeout: it gives way before a client is chosen as the victim.
 set lock_timeout = '800ms'
 as $$

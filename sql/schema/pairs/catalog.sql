@@ -203,6 +203,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the catalog and, where service_role may, some rows; only it may call this
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_table regclass := crossfade_private.find_table(name);

@@ -480,6 +480,7 @@ returns jsonb
 language plpgsql volatile -- what it offers is proved on temporary objects
 security definer -- reads the catalog as the owner; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'

@@ -104,6 +104,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the catalog as the mirror's owner would; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.pairs;

@@ -94,6 +94,7 @@ create or replace function crossfade.operate(rpc text, params jsonb default '{}'
 returns jsonb
 language sql volatile
 set search_path = pg_catalog, pg_temp
+set jit = off
 begin atomic
 select crossfade_private.operate(rpc, params);
 end;

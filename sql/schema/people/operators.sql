@@ -80,6 +80,7 @@ language plpgsql volatile
 -- Definer: operators are changed by functions only.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_user record;
@@ -119,6 +120,7 @@ language plpgsql volatile
 -- Definer: as add_operator.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.operators;
@@ -146,6 +148,7 @@ language plpgsql volatile
 -- Definer: as add_operator.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.operators;

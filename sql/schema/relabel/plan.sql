@@ -58,6 +58,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the catalog as the owner; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set quote_all_identifiers = off
 set standard_conforming_strings = on
 as $$

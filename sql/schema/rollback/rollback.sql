@@ -10,6 +10,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the tables it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_plan jsonb;
@@ -49,6 +50,7 @@ language plpgsql volatile
 -- Definer: pairs are changed by functions only.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pairs text[];

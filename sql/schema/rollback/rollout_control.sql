@@ -7,6 +7,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- rollouts are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

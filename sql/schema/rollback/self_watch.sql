@@ -121,6 +121,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the job must belong to the owner, who may judge and go back
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   if enabled and not crossfade_private.has_cron() then

@@ -45,6 +45,7 @@ language plpgsql volatile
 -- Definer: API roles hold no right on the tables it writes.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_snapshot jsonb;

@@ -70,6 +70,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the only way a rollout goes forward
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

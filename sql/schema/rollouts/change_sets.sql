@@ -141,6 +141,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.require_reason(reason, 'apply changes');

@@ -70,6 +70,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.scheduled_changes;

@@ -50,6 +50,7 @@ returns jsonb
 language plpgsql stable
 security definer -- API roles hold no right on crossfade_private
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.get_pair(pair);

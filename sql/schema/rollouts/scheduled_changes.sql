@@ -8,6 +8,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_row crossfade.scheduled_changes;
@@ -39,6 +40,7 @@ language plpgsql volatile
 -- Definer: as set_flag.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -7,6 +7,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads and analyzes the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 set timezone = 'UTC' -- keys are kept as text
 set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
@@ -76,6 +77,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- copies rows of the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'

@@ -217,6 +217,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- fills rows of the owner's table; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- A key is read back from JSON as it was noted, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'

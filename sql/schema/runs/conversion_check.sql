@@ -145,6 +145,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

@@ -5,6 +5,7 @@ returns jsonb
 language plpgsql stable
 security definer -- reads the owner's tables; only service_role may call it
 set search_path = pg_catalog, pg_temp
+set jit = off
 -- As the mirror converts, whatever the session has set.
 set timezone = 'UTC'
 set datestyle = 'ISO, MDY'

@@ -49,6 +49,7 @@ returns jsonb
 language plpgsql stable
 security definer -- API roles hold no right on crossfade_private
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   perform crossfade_private.get_run(run);
@@ -63,6 +64,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- runs are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);

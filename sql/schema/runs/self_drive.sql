@@ -115,6 +115,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the job must belong to the owner, who may run the batches
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_run crossfade.runs := crossfade_private.get_run(run);

@@ -5,6 +5,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- pairs are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);

@@ -137,6 +137,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- stages are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair constant crossfade.pairs := crossfade_private.get_pair(pair);
@@ -155,6 +156,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- stages are changed by functions only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   return jsonb_build_object('pairs', crossfade_private.move_pairs(

@@ -5,6 +5,7 @@ returns jsonb
 language plpgsql volatile
 security definer -- the caller acts as an ordinary user by then and may not read the pair
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pair crossfade.pairs := crossfade_private.get_pair(pair);
@@ -31,6 +32,7 @@ returns void
 language sql volatile
 security definer -- written by check_rls only
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
   delete from crossfade_private.rights_checks c where c.transaction_id = pg_current_xact_id();
   insert into crossfade.rls_checks as r (pair, users, differences)
@@ -45,6 +47,7 @@ create or replace function crossfade.check_rls(pair text, user_ids jsonb)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_questions jsonb := crossfade.rls_questions(pair);

@@ -51,6 +51,7 @@ language plpgsql volatile
 -- Definer: checks read catalogs and private tables that no API role may read.
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_rows jsonb;
@@ -79,6 +80,7 @@ returns jsonb
 language plpgsql stable
 -- Not definer: the timeouts and the role are those of the caller.
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   return jsonb_build_object(

@@ -5,6 +5,7 @@ returns jsonb
 language plpgsql stable
 security definer -- one door to what an operator may see of a group
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
   v_pairs constant text[] := case when group_status.name is not null

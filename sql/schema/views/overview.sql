@@ -95,6 +95,7 @@ returns jsonb
 language plpgsql stable
 security definer -- one door to what an operator may see
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   if minutes is null or minutes not between 1 and 44640 then

@@ -60,6 +60,7 @@ returns jsonb
 language plpgsql stable
 security definer -- one door to what an operator may see of a pair
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 begin
   if pair is not null then

@@ -145,11 +145,11 @@ _OTHER = {"price": "0.01", "cents": 1, "spot": {"x": "0.01", "label": ""}}
 def image_before(part: Part, tag: str, row: Image) -> Image:
     """Return an old image for a row that a client's UPDATE returned: without this edit."""
     old = dict(row)
-    for name in LISTS[part.side]:
+    # Not what another part of the statement edited: a view shows that too.
+    for name in {*LISTS[part.side]} & {*part.sets}:
         old[name] = [found for found in row[name] if found != tag]
-    for name in NUMBERS[part.side]:
-        if name in part.sets:
-            old[name] = int(row[name]) - 1
+    for name in {*NUMBERS[part.side]} & {*part.sets}:
+        old[name] = int(row[name]) - 1
     names = {SHARED[name] if part.side == 2 else name for name in LAST}
     for name in names & set(part.sets):
         other = _OTHER.get(name, "~")

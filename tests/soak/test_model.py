@@ -9,9 +9,9 @@ import pytest
 
 from .columns import Image
 from .judge import Excuses, foreign, judge, read_tables
-from .model import Entry, replay
+from .model import Entry, image_before, replay
 from .scripts import make_script
-from .statements import psql_text
+from .statements import Part, psql_text
 from .worlds import TENANTS, World, choose
 
 WORLD = World()
@@ -152,3 +152,10 @@ def test_same_seed_makes_the_same_script() -> None:
 
     assert text() == text()
     assert len({line.split(" ")[0] for line in text()}) >= 6
+
+
+def test_an_image_that_a_view_returned_also_has_what_another_part_edited() -> None:
+    part = Part(1, "U", "update ...", ("log1", "hits1"))
+    row = {**dict.fromkeys(("log1", "log2", "logs"), ["B:s.1.0"]), "hits1": 2, "hits2": 5}
+    before = image_before(part, "B:s.1.0", row)
+    assert before == {**row, "log1": [], "hits1": 1}

@@ -156,6 +156,6 @@ def test_same_seed_makes_the_same_script() -> None:
 
 def test_an_image_that_a_view_returned_also_has_what_another_part_edited() -> None:
     part = Part(1, "U", "update ...", ("log1", "hits1"))
-    row = {**dict.fromkeys(("log1", "log2", "logs"), ["B:s.1.0"]), "hits1": 2, "hits2": 5}
+    row: Image = {"log1": ["B:s.1.0"], "log2": ["B:s.1.0"], "logs": [], "hits1": 2, "hits2": 5}
     before = image_before(part, "B:s.1.0", row)
     assert before == {**row, "log1": [], "hits1": 1}

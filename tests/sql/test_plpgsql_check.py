@@ -132,5 +132,6 @@ def test_the_check_sees_a_mistake_in_a_generated_function(
               return null;
             end $$
         """)
-        found = checked.execute(CHECK).fetchall()
+        one = CHECK.replace("where n.", "where p.proname = 'mirror_notes_v1_insert' and n.")
+        found = checked.execute(one).fetchall()
     assert [message for name, _, level, message in found if level == "error" and name == "mirror"]

@@ -119,24 +119,26 @@ def code_lines(markdown: str) -> list[str]:
 
 
 @cache
-def leaf_commands() -> dict[tuple[str, ...], str]:
-    """Return every command that does something, by its words, with its help."""
-    found: dict[tuple[str, ...], str] = {}
-    groups: list[tuple[str, ...]] = [()]
+def leaf_commands() -> dict[tuple[str, ...], set[str]]:
+    """Return every command that does something, by its words, with its options."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    groups: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(app))]
     while groups:
-        path = groups.pop()
-        command = typer.main.get_command(app)
-        for word in path:
-            command = children(command)[word]
-        if children(command):
-            groups += [
-                (*path, name) for name, child in children(command).items() if not child.hidden
-            ]
-        else:
-            result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
-            assert result.exit_code == 0, f"{path}: {result.output}"
-            found[path] = result.output
+        path, command = groups.pop()
+        named = children(command).items()
+        groups += [((*path, name), child) for name, child in named if not child.hidden]
+        if not named:
+            found[path] = options_of(path, command)
     return found
+
+
+def options_of(path: tuple[str, ...], command: Any) -> set[str]:
+    if command.context_settings.get("ignore_unknown_options"):  # it passes them on
+        result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, f"{path}: {result.output}"
+        return set(re.findall(r"--[a-z-]+", result.output))
+    names = (name for item in command.params for name in (*item.opts, *item.secondary_opts))
+    return {"--help", *names}
 
 
 def children(command: Any) -> dict[str, Any]:
@@ -150,10 +152,10 @@ def wrong_command(line: str) -> str | None:
     if not words or words[0].startswith("-"):
         return None
     for length in (1, 2):
-        help_text = leaf_commands().get(tuple(words[:length]))
-        if help_text is not None:
+        known = leaf_commands().get(tuple(words[:length]))
+        if known is not None:
             options = [word.split("=")[0] for word in words if word.startswith("--")]
-            unknown = [name for name in options if not re.search(rf"{name}\b", help_text)]
+            unknown = [name for name in options if name not in known]
             return f"{line}: no option {unknown}" if unknown else None
     return f"{line}: no such command"
 

@@ -54,7 +54,9 @@ WORKS = {
     "everybody": of_both("""select crossfade.set_cohort({}, '{{"percentage": 100}}', 'soak')"""),
 }
 TO_RAMPDOWN = ("shadow", "verify", "live", "everybody", "rampdown")
-WAY_BACK = ("back", "repair", "verify", "clear", "verify", "verify", "rampdown", "dualwrite")
+WAY_BACK = (
+    "back", "repair", "verify", "clear", "repair", "verify", "verify", "rampdown", "dualwrite",
+)  # fmt: skip
 
 
 def is_expected(form: str, side: int, error: psycopg.Error, *, retired: bool) -> bool:
@@ -200,7 +202,10 @@ class TreePlayer:
         problems = judge(self._kind, self._state, found, self._terms)
         problems += [
             Problem("other problem", f"recorded: {f['error_code']} {f['message']} {f['key']}")
-            for f in found["failures"]  # nothing in this world is refused
+            for f in found["failures"]
+            # Nothing in this world is refused, but for a number that a row of the archive still
+            # has: V2 has deleted that one, and "clear" does it in V1.
+            if not (self._terms.archived and self._kind == "carried" and f["error_code"] == "23505")
         ]
         if problems:
             raise FoundError(problems)

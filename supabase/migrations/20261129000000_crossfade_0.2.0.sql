@@ -689,6 +689,7 @@ begin
 -- crossfade_private.advance_sequence(regclass, bigint)
 -- crossfade_private.lead_sequences(crossfade.pairs, integer)
 -- crossfade_private.copy_sequence_rights(regclass, regclass)
+-- crossfade_private.draws_on_identity(crossfade.pairs)
 -- crossfade_private.own_sequences(crossfade.pairs)
 -- crossfade_private.return_sequences(crossfade.pairs)
 -- crossfade_private.await_turn(text[])
@@ -702,7 +703,7 @@ begin
 -- crossfade_private.check_group_way_back(crossfade.pairs, text)
 -- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
--- crossfade_private.await_v1_writers(crossfade.pairs)
+-- crossfade_private.await_last_writes(crossfade.pairs[])
 -- crossfade_private.move_forward(crossfade.pairs[], text, boolean, boolean)
 -- crossfade_private.move_pairs(text[], text, text, boolean, boolean)
 -- crossfade.set_stage(text, text, text, boolean)
@@ -6021,8 +6022,22 @@ as $$
       select from crossfade.pairs q where to_regclass(q.v1_table) = o.conrelid)
     union all
     select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
-    -- Entering complete makes these sequences V2's.
-    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    where case d.kind
+        -- Entering complete makes these sequences V2's, and gives its partitions their default.
+        when 'default' then not exists (
+          select from pg_catalog.pg_attrdef e
+          join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+          join crossfade_private.table_tree(v1.other) t on t.id = e.adrelid
+          where e.oid = d.id
+            and crossfade_private.default_sequence(t.id, a.attname::text)
+              = crossfade_private.default_sequence(v1.other, a.attname::text))
+        -- An archive's policies may ask an archive: nobody writes either of them.
+        when 'policy' then not exists (
+          select from pg_catalog.pg_policy l
+          join crossfade.pairs q on to_regclass(q.v1_table) = l.polrelid
+          where l.oid = d.id and (q.stage in ('complete', 'retired')
+            or q.name in (select crossfade_private.group_of((pair).name))))
+        else true end
     union all
     select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
     union all
@@ -18565,6 +18580,23 @@ end $$;
 comment on function crossfade_private.copy_sequence_rights is
   'Give a sequence the owner and the rights of another one.';
 
+create or replace function crossfade_private.draws_on_identity(pair crossfade.pairs)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_catalog.pg_attribute a
+    cross join lateral crossfade_private.default_sequence(
+      ((pair).v2_table)::regclass, a.attname::text) s(sequence)
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = ((pair).v2_table)::regclass and a.atthasdef
+      and o.tab = ((pair).v1_table)::regclass and o.is_identity);
+$$;
+
+comment on function crossfade_private.draws_on_identity is
+  'Whether a default of V2 takes from the sequence of an identity column of V1, which own_sequences then gives a sequence of its own.';
+
 create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
 returns jsonb
 language plpgsql volatile
@@ -19011,20 +19043,43 @@ end $$;
 comment on function crossfade_private.enter_stage is
   'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
-create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
+create or replace function crossfade_private.await_last_writes(pairs crossfade.pairs[])
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
 as $$
+declare
+  v_pair crossfade.pairs;
+  v_blockers jsonb;
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
+  -- Order matters: V2 first, as its writers come to V1. And all at once: with V1 alone they would
+  -- wait for this, and this, at the triggers of the archive, for them.
+  perform crossfade_private.await_turn(array(
+    select format('lock table %s in %s mode', l.tab, l.mode)
+    from generate_subscripts(pairs, 1) place
+    cross join lateral (values
+      (1, (pairs[place]).v2_table, case when crossfade_private.draws_on_identity(pairs[place])
+        then 'access exclusive' else 'share row exclusive' end),
+      (2, (pairs[place]).v1_table, 'share row exclusive')) l(side, tab, mode)
+    order by l.side, place));
+  -- Everybody waits from here on: what writers do not change was judged before.
+  foreach v_pair in array pairs loop
+    select jsonb_agg(b || jsonb_build_object('pair', v_pair.name)) into v_blockers from (
+      select crossfade_private.data_blockers(v_pair)
+      union all
+      select crossfade_private.blocker('v1_written', w.message, w.hint)
+      from crossfade_private.v1_write_blocker(v_pair) w
+    ) f(b);
+    if v_blockers is not null then
+      perform crossfade_private.refuse_stage(v_pair, 'complete', v_blockers);
+    end if;
+  end loop;
 end $$;
 
-comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
+comment on function crossfade_private.await_last_writes is
+  'Hold writers of some pairs off and look once more at what the last of them left (CF005). SHARE ROW EXCLUSIVE on both tables, ACCESS EXCLUSIVE on a V2 that draws its keys from V1''s identity, all of them or, after 2 s of attempts of 0.3 s, none (55P03).';
 
 -- stages/stages.sql -------------------------------------------------------------------------------
 
@@ -19051,9 +19106,6 @@ begin
         jsonb_build_object('pair', v_pair.name, 'latched_at', v_pair.latched_at, 'latch_reason',
           v_pair.latch_reason),
         'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
-    end if;
-    if stage = 'complete' then
-      perform crossfade_private.await_v1_writers(v_pair);
     end if;
   end loop;
   foreach v_pair in array pairs loop
@@ -19082,6 +19134,8 @@ begin
   end if;
   if stage = 'retired' then
     perform crossfade_private.prepare_views(pairs);
+  elsif stage = 'complete' then
+    perform crossfade_private.await_last_writes(pairs);
   end if;
   foreach v_pair in array pairs loop
     perform crossfade_private.enter_stage(v_pair, stage);
@@ -19177,7 +19231,7 @@ begin
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1, and that into retired V1 and out of it the view of its name are held ACCESS EXCLUSIVE for milliseconds, after up to 2 s of short attempts (55P03).';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except for milliseconds, after up to 2 s of short attempts (55P03): into complete both tables are held against writers, into retired V1 and out of it the view of its name ACCESS EXCLUSIVE.';
 
 create or replace function crossfade.set_group_stage(
   name text, stage text, reason text, confirm boolean default false

@@ -455,9 +455,18 @@ def test_pairs_that_refer_to_each_other_become_archives_together(db: Connection)
             to_v1="b.*",
         ),
     )
-    for name in ("owners", "things"):
+    create(db, PLAIN, "strangers")
+    for name in ("owners", "things", "strangers"):
         register(db, name)
+    asks = "create policy asks on public.{} using (exists (select from public.owners))"
+    for table in ("things", "strangers"):
+        db.execute(asks.format(table))
     group_to_stage(db, "rampdown", "owners", "things")
+    # An archive's policy may ask an archive; that of a table which goes on may not.
+    message = blockers(db, "complete", "owners")["v1_dependents"]
+    assert "asks of public.strangers" in message
+    assert "asks of public.things" not in message
+    db.execute("drop policy asks on public.strangers")
     for name, other in (("owners", "things"), ("things", "owners")):
         found = blockers(db, "complete", name)
         assert list(found) == ["group"], "their own foreign keys are in nobody's way"
@@ -465,7 +474,8 @@ def test_pairs_that_refer_to_each_other_become_archives_together(db: Connection)
         with refused("CF005", 409):
             call(db, "set_stage", name, "complete", "test", True)
     call(db, "set_group_stage", "things", "complete", "test", True)
-    assert rows(db, "select stage from crossfade.pairs") == [("complete",), ("complete",)]
+    stages = rows(db, "select stage from crossfade.pairs order by name")
+    assert stages == [("complete",), ("off",), ("complete",)]
 
 
 @begins_with(pair)

@@ -10,6 +10,7 @@ import pytest
 
 from . import test_stages as stages
 from .conftest import Connect, Connection, begins_with
+from .control import refused
 from .notes_pair import create_notes, differences, rows
 from .test_backfill import batch, finish, prepare, small_batches, start, wait_until_blocked
 
@@ -201,12 +202,14 @@ def test_complete_waits_for_writers_of_v1_and_sees_what_they_recorded(
     writer, operator = connect(), connect()
     writer.execute("begin")
     writer.execute("update public.notes set tag = %s where id = 1", [LONG])
-    refused: list[str] = []
+    told: list[str] = []
 
     def complete() -> None:
-        refused.extend(stages.codes(operator, "complete"))
+        with refused("CF005", 409) as refusal:
+            stages.stage(operator, "complete", confirm=True)
+        told.extend(blocker["code"] for blocker in refusal.detail["blockers"])
 
     thread = beside(complete, blocked=(db, operator))
     writer.execute("commit")
     thread.join()
-    assert refused == ["open_failures"]
+    assert told == ["open_failures"]

@@ -113,8 +113,22 @@ as $$
       select from crossfade.pairs q where to_regclass(q.v1_table) = o.conrelid)
     union all
     select d.* from v1 cross join lateral crossfade_private.catalog_dependents(v1.tab) d
-    -- Entering complete makes these sequences V2's.
-    where d.kind <> 'default' or not starts_with(d.object, v1.other || '.')
+    where case d.kind
+        -- Entering complete makes these sequences V2's, and gives its partitions their default.
+        when 'default' then not exists (
+          select from pg_catalog.pg_attrdef e
+          join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+          join crossfade_private.table_tree(v1.other) t on t.id = e.adrelid
+          where e.oid = d.id
+            and crossfade_private.default_sequence(t.id, a.attname::text)
+              = crossfade_private.default_sequence(v1.other, a.attname::text))
+        -- An archive's policies may ask an archive: nobody writes either of them.
+        when 'policy' then not exists (
+          select from pg_catalog.pg_policy l
+          join crossfade.pairs q on to_regclass(q.v1_table) = l.polrelid
+          where l.oid = d.id and (q.stage in ('complete', 'retired')
+            or q.name in (select crossfade_private.group_of((pair).name))))
+        else true end
     union all
     select d.* from v1 cross join lateral crossfade_private.function_dependents(v1.tab) d
     union all

@@ -205,17 +205,40 @@ end $$;
 comment on function crossfade_private.enter_stage is
   'Set the stage without asking: mirror, step, cohort, runs and sequences follow. Locks rows of the pair only; entering and leaving complete also tables, as change_leader says.';
 
-create or replace function crossfade_private.await_v1_writers(pair crossfade.pairs)
+create or replace function crossfade_private.await_last_writes(pairs crossfade.pairs[])
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '2s'
 as $$
+declare
+  v_pair crossfade.pairs;
+  v_blockers jsonb;
 begin
   -- A writer of V1 under way could still record a failure that names V1 as the right side. In
   -- complete V2 goes on alone, and on the way back that record would undo newer writes of V2.
-  execute format('lock table %s in share row exclusive mode', (pair).v1_table);
+  -- Order matters: V2 first, as its writers come to V1. And all at once: with V1 alone they would
+  -- wait for this, and this, at the triggers of the archive, for them.
+  perform crossfade_private.await_turn(array(
+    select format('lock table %s in %s mode', l.tab, l.mode)
+    from generate_subscripts(pairs, 1) place
+    cross join lateral (values
+      (1, (pairs[place]).v2_table, case when crossfade_private.draws_on_identity(pairs[place])
+        then 'access exclusive' else 'share row exclusive' end),
+      (2, (pairs[place]).v1_table, 'share row exclusive')) l(side, tab, mode)
+    order by l.side, place));
+  -- Everybody waits from here on: what writers do not change was judged before.
+  foreach v_pair in array pairs loop
+    select jsonb_agg(b || jsonb_build_object('pair', v_pair.name)) into v_blockers from (
+      select crossfade_private.data_blockers(v_pair)
+      union all
+      select crossfade_private.blocker('v1_written', w.message, w.hint)
+      from crossfade_private.v1_write_blocker(v_pair) w
+    ) f(b);
+    if v_blockers is not null then
+      perform crossfade_private.refuse_stage(v_pair, 'complete', v_blockers);
+    end if;
+  end loop;
 end $$;
 
-comment on function crossfade_private.await_v1_writers is
-  'Wait for the writers of V1 and keep new ones off until the transaction ends, so that what they recorded can be seen. SHARE ROW EXCLUSIVE, which the trigger of the archive needs as well; waits at most 2 s (55P03).';
+comment on function crossfade_private.await_last_writes is
+  'Hold writers of some pairs off and look once more at what the last of them left (CF005). SHARE ROW EXCLUSIVE on both tables, ACCESS EXCLUSIVE on a V2 that draws its keys from V1''s identity, all of them or, after 2 s of attempts of 0.3 s, none (55P03).';

@@ -91,6 +91,23 @@ end $$;
 comment on function crossfade_private.copy_sequence_rights is
   'Give a sequence the owner and the rights of another one.';
 
+create or replace function crossfade_private.draws_on_identity(pair crossfade.pairs)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_catalog.pg_attribute a
+    cross join lateral crossfade_private.default_sequence(
+      ((pair).v2_table)::regclass, a.attname::text) s(sequence)
+    cross join lateral crossfade_private.sequence_owner(s.sequence) o
+    where a.attrelid = ((pair).v2_table)::regclass and a.atthasdef
+      and o.tab = ((pair).v1_table)::regclass and o.is_identity);
+$$;
+
+comment on function crossfade_private.draws_on_identity is
+  'Whether a default of V2 takes from the sequence of an identity column of V1, which own_sequences then gives a sequence of its own.';
+
 create or replace function crossfade_private.own_sequences(pair crossfade.pairs)
 returns jsonb
 language plpgsql volatile

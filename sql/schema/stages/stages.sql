@@ -22,9 +22,6 @@ begin
           v_pair.latch_reason),
         'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
     end if;
-    if stage = 'complete' then
-      perform crossfade_private.await_v1_writers(v_pair);
-    end if;
   end loop;
   foreach v_pair in array pairs loop
     select jsonb_agg(b || jsonb_build_object('pair', v_pair.name)) into v_found
@@ -52,6 +49,8 @@ begin
   end if;
   if stage = 'retired' then
     perform crossfade_private.prepare_views(pairs);
+  elsif stage = 'complete' then
+    perform crossfade_private.await_last_writes(pairs);
   end if;
   foreach v_pair in array pairs loop
     perform crossfade_private.enter_stage(v_pair, stage);
@@ -147,7 +146,7 @@ begin
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except that complete waits up to 2 s (55P03) for the writers of V1, and that into retired V1 and out of it the view of its name are held ACCESS EXCLUSIVE for milliseconds, after up to 2 s of short attempts (55P03).';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except for milliseconds, after up to 2 s of short attempts (55P03): into complete both tables are held against writers, into retired V1 and out of it the view of its name ACCESS EXCLUSIVE.';
 
 create or replace function crossfade.set_group_stage(
   name text, stage text, reason text, confirm boolean default false

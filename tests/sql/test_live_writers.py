@@ -13,14 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from crossfade.local.postgres import PostgresServer
 
-from .conftest import Connection, migrated
+from .conftest import migrated
+from .live_operator import Operator
 from .notes_pair import REGISTER, TABLES, differences
 
 DWELL_S = float(os.environ.get("LIVE_WRITERS_S", "0.4"))
@@ -86,66 +86,6 @@ class Writers:
                 return
 
 
-class Operator:
-    """Calls of the engine, each repeated when it lost a conflict with a writer."""
-
-    def __init__(self, db: Connection) -> None:
-        self.db = db
-        self.steps: list[str] = []
-
-    def call(self, text: str) -> Any:
-        for _ in range(50):
-            try:
-                row = self.db.execute(text.encode()).fetchone()
-            except (
-                psycopg.errors.DeadlockDetected,
-                psycopg.errors.LockNotAvailable,
-                psycopg.errors.SerializationFailure,
-            ):
-                continue
-            assert row is not None
-            return row[0]
-        raise AssertionError(f"always in the way of writers: {text}")
-
-    def run(self, kind: str, arguments: str = "") -> int:
-        """Run a whole backfill or verify; return its mismatches."""
-        run = self.call(f"select crossfade.start_{kind}('notes'{arguments})")["run"]["id"]
-        for _ in range(5000):
-            answer = self.call(f"select crossfade.{kind}_batch({run}, 100)")
-            if answer["state"] == "finished":
-                return int(answer["run"]["mismatches"])
-        raise AssertionError(f"{kind} does not end: {answer}")
-
-    def make_clean(self) -> None:
-        """Repair and verify until a pass is clean and nothing has failed since."""
-        # What version 2 deleted while version 1 was an archive is in version 1 only.
-        gone = "delete" if self.steps[-1:] == ["complete"] else "keep"
-        for _ in range(50):
-            self.call(f"select crossfade.repair('notes', 5000, null, '{gone}')")
-            if self.run("verify") == 0 and not self.call(
-                "select count(*) from crossfade.pairs p, crossfade_private.data_blockers(p)"
-            ):
-                return
-        raise AssertionError("never clean")
-
-    def stage(self, stage: str, *, clean: bool = False) -> None:
-        """Go to a stage, with whatever it asks for first, and stay for a while."""
-        for attempt in range(20):
-            if clean:
-                self.make_clean()
-            if stage == "rampdown":
-                self.call("""select crossfade.set_cohort('notes', '{"percentage": 100}', 'test')""")
-            try:
-                self.call(f"select crossfade.set_stage('notes', '{stage}', 'test', true)")
-                break
-            except psycopg.Error as error:
-                # A writer's deadlock came between the clean pass and the change of stage.
-                if error.sqlstate != "PT409" or attempt == 19:
-                    raise
-        self.steps.append(stage)
-        time.sleep(DWELL_S)
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PostgresServer]:
     tmp_path.chmod(0o755)
@@ -175,7 +115,7 @@ def test_no_statement_of_a_live_writer_fails_from_register_to_removal(
         db.execute(
             "update crossfade.settings set value = '1000' where name = 'throttle_lock_waits'"
         )
-        counts = live_through_it(Operator(db), server, database, scripts)
+        counts = live_through_it(Operator(db, "notes", dwell_s=DWELL_S), server, database, scripts)
     print(f"live writers: {dict(counts)}")
     assert counts["failed"] == 0
     assert counts["transactions"] > 100

@@ -12,8 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from crossfade.cli.migration_files import write_migrations
 from crossfade.local.migrations import apply_migrations
 from crossfade.local.postgres import PostgresServer
+from tests.sql import test_handover
+from tests.sql.control import call
 
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATIONS = sorted((ROOT / "supabase" / "migrations").glob("*.sql"))
@@ -240,6 +243,40 @@ def test_the_files_of_relabelling_are_pushed_and_applied_by_the_local_stack(
                 "select tableoid::regclass::text, count(*) from public.things group by 1"
             ).fetchall()
             assert found == [("things_first", 500)]
+
+
+def test_the_files_of_the_handover_are_pushed_and_applied_by_the_local_stack(
+    cli: Cli, server: PostgresServer, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(cli.project, project)
+    folder = project / "supabase" / "migrations"
+    urls = [empty_project(server, name) for name in ("handover_pushed", "handover_local")]
+    pushed = Cli(cli.program, project)
+
+    def apply() -> None:
+        done = pushed.run("db", "push", f"--remote={urls[0]}", "--yes")
+        assert done.returncode == 0, done.stderr
+        apply_migrations(urls[1], folder, lambda _: None)
+
+    apply()
+    found = []
+    for url in urls:
+        with psycopg.connect(url, autocommit=True) as connection:
+            test_handover.world(connection)
+            found.append(call(connection, "handover_plan", "things"))
+    assert found[0] == found[1]
+    texts = (found[0]["sql"], found[0]["check_sql"])
+    names = ("handover_things", "handover_things-check")
+    assert len(write_migrations(project, dict(zip(names, texts, strict=True)))) == 2
+    apply()
+    for url in urls:
+        with psycopg.connect(url, autocommit=True) as connection:
+            left = call(connection, "handover_plan", "things")
+            assert not test_handover.listed(left).keys() & test_handover.REPOINTED
+            repointed = "select count(*), bool_and(convalidated) from pg_constraint where confrelid"
+            made = connection.execute(f"{repointed} = 'public.things_v2'::regclass").fetchone()
+            assert made == (2, True)
 
 
 def test_advisors_have_no_warning_about_our_objects(cli: Cli, server: PostgresServer) -> None:

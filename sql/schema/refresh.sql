@@ -14,6 +14,8 @@ begin
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();
+  -- Order matters: pairs before the control row, as everywhere.
+  perform crossfade_private.add_own_switch(p.name) from crossfade.pairs p;
   update crossfade.control c set release = crossfade_private.generator()
   where c.release <> crossfade_private.generator();
 end $$;

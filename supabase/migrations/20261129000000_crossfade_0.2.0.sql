@@ -187,6 +187,10 @@ begin
 -- crossfade_private.switch_kill(text, boolean, text)
 -- crossfade.engage_kill_switch(text, text)
 -- crossfade.release_kill_switch(text, text)
+-- crossfade_private.own_switch(text)
+-- crossfade_private.add_own_switch(text)
+-- crossfade_private.is_built_in(text)
+-- crossfade_private.protect_built_in()
 -- crossfade.read_flags(bigint)
 -- crossfade_private.check_exposures(jsonb)
 -- crossfade_private.purge_exposures()
@@ -258,6 +262,10 @@ begin
 -- crossfade_private.compares_rights()
 -- crossfade_private.my_backend(text)
 -- crossfade.my_backend(text)
+-- crossfade_private.flag_share(crossfade.flags, boolean)
+-- crossfade_private.stops(crossfade.pairs)
+-- crossfade_private.backend_share(crossfade.pairs)
+-- crossfade_private.check_forward(crossfade.pairs, text, boolean)
 -- crossfade_private.generator()
 -- crossfade_private.has_triggers(regclass, text)
 -- crossfade_private.triggers_met(regclass)
@@ -704,12 +712,12 @@ begin
 -- crossfade_private.change_leader(crossfade.pairs, text)
 -- crossfade_private.enter_stage(crossfade.pairs, text)
 -- crossfade_private.await_last_writes(crossfade.pairs[])
--- crossfade_private.move_forward(crossfade.pairs[], text, boolean, boolean)
--- crossfade_private.move_pairs(text[], text, text, boolean, boolean)
--- crossfade.set_stage(text, text, text, boolean)
--- crossfade.set_group_stage(text, text, text, boolean)
--- crossfade_private.check_raise(crossfade.pairs, numeric)
--- crossfade.set_cohort(text, jsonb, text)
+-- crossfade_private.move_forward(crossfade.pairs[], text, boolean, boolean, boolean)
+-- crossfade_private.move_pairs(text[], text, text, boolean, boolean, boolean)
+-- crossfade.set_stage(text, text, text, boolean, boolean)
+-- crossfade.set_group_stage(text, text, text, boolean, boolean)
+-- crossfade_private.check_raise(crossfade.pairs, numeric, boolean)
+-- crossfade.set_cohort(text, jsonb, text, boolean)
 -- crossfade_private.is_engine()
 -- crossfade_private.refuse_pair_edit(text, text, text)
 -- crossfade_private.guard_pair()
@@ -798,16 +806,19 @@ begin
 -- crossfade_private.restore_cohort(crossfade.cohorts, text)
 -- crossfade_private.restore_pair(text, text, crossfade.cohorts, text)
 -- crossfade.restore_snapshot(bigint, text)
+-- crossfade_private.rollback_pairs(text, text)
+-- crossfade_private.rollback_switches(text, text, boolean)
+-- crossfade_private.check_switches(text[])
+-- crossfade_private.rollback_touches(text, text, boolean)
 -- crossfade_private.previous_step(text, numeric)
 -- crossfade_private.plan_pair(text, crossfade.pairs)
--- crossfade_private.rollback_pairs(text, text)
 -- crossfade_private.rollback_plan(text, text, text, boolean)
 -- crossfade_private.check_rollback(text, text)
 -- crossfade_private.unmirrored_rows(crossfade.pairs, integer)
 -- crossfade_private.preserve(crossfade.pairs[])
 -- crossfade_private.apply_rollback_step(jsonb, text)
 -- crossfade_private.plan_values(jsonb, text)
--- crossfade_private.run_rollback(text, text, text, boolean, jsonb)
+-- crossfade_private.run_rollback(text, text, text, boolean, jsonb, jsonb)
 -- crossfade.rollback(text, text, text, boolean, boolean, bigint)
 -- crossfade.rearm(text, text)
 -- crossfade_private.yield_to_rollback()
@@ -1202,7 +1213,7 @@ comment on column crossfade.kill_switches.fences is
 comment on column crossfade.kill_switches.overrides_all is
   'While engaged, every flag is false and backend 1 serves every pair.';
 comment on column crossfade.kill_switches.pair is
-  'The one pair a fence is for; null = every pair. No foreign key: a switch outlives its pair.';
+  'The one pair a fence is for; null = every pair. No foreign key: an owner''s switch outlives its pair; disable_v2_<pair> goes with it.';
 comment on column crossfade.kill_switches.reason is
   'Why it was engaged; null when nobody said, or never engaged.';
 
@@ -1872,13 +1883,14 @@ create table if not exists crossfade.rollbacks (
   snapshot bigint references crossfade.snapshots on delete set null,
   flags_version bigint not null,
   preserved jsonb not null default '{}',
+  touches jsonb not null default '[]',
   constraint level_is_known check (level in ('FEATURE', 'PARTIAL', 'COMPLETE', 'EMERGENCY'))
 );
 
 create index if not exists rollbacks_snapshot_idx on crossfade.rollbacks (snapshot);
 
 comment on table crossfade.rollbacks is
-  'Log of rollbacks that changed something. before and after: object -> values of each changed object; snapshot: the state before it, null when somebody deleted that; preserved: pair -> {"open_failures", "rows": [{failure, row}], "truncated"}, what one table held alone at that moment.';
+  'Log of rollbacks that changed something. before and after: object -> values of each changed object; snapshot: the state before it, null when somebody deleted that; preserved: pair -> {"open_failures", "rows": [{failure, row}], "truncated"}, what one table held alone at that moment; touches: what else it changed, [{"object", "effect"}].';
 
 -- core/errors.sql ---------------------------------------------------------------------------------
 
@@ -2871,6 +2883,102 @@ create or replace trigger crossfade_after_kill
 after update on crossfade.kill_switches
 for each row when (old.engaged is distinct from new.engaged)
 execute function crossfade_private.after_kill_switch_change();
+
+-- flags/built_in_switches.sql ---------------------------------------------------------------------
+
+-- Kill switches that are always there: emergency_rollback, and disable_v2_<pair> of each pair. They
+-- are the last resort, so that nobody may take them away or strip them of their effect.
+
+create or replace function crossfade_private.own_switch(pair text)
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select 'disable_v2_' || own_switch.pair;
+$$;
+
+comment on function crossfade_private.own_switch is
+  'Name of the kill switch that is made with a pair and stops V2 of this pair alone.';
+
+create or replace function crossfade_private.add_own_switch(pair text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_handled constant text := coalesce(current_setting('crossfade.fence', true), '');
+begin
+  -- Only what is missing: a definition stops nobody, so that it need not wait for writers of V2.
+  perform set_config('crossfade.fence', 'not needed', true);
+  insert into crossfade.kill_switches (name, fences, pair, description)
+  select o.name, true, add_own_switch.pair,
+    format('Serve V1 for "%s" and refuse direct writes to its V2', add_own_switch.pair)
+  from (select crossfade_private.own_switch(add_own_switch.pair) as name) o
+  where not exists (select from crossfade.kill_switches k where k.name = o.name);
+  -- One of an owner that had the name already. An engaged one stays as wide as it is.
+  update crossfade.kill_switches k set fences = true, pair = add_own_switch.pair
+  where k.name = crossfade_private.own_switch(add_own_switch.pair) and not k.engaged
+    and (not k.fences or k.pair is distinct from add_own_switch.pair);
+  perform set_config('crossfade.fence', v_handled, true);
+end $$;
+
+comment on function crossfade_private.add_own_switch is
+  'Make the kill switch of a pair where it is missing. Locks the control row when it does.';
+
+create or replace function crossfade_private.is_built_in(name text)
+returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select is_built_in.name = 'emergency_rollback' or exists (
+    select from crossfade.pairs p
+    where crossfade_private.own_switch(p.name) = is_built_in.name);
+$$;
+
+comment on function crossfade_private.is_built_in is
+  'Whether a kill switch is one of those that nobody may delete.';
+
+create or replace function crossfade_private.protect_built_in()
+returns trigger
+language plpgsql volatile
+security definer -- a hand edit through the Data API comes from a role without rights in here
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  if tg_op = 'TRUNCATE' then
+    v_name := 'emergency_rollback';
+  elsif not crossfade_private.is_built_in(old.name) then
+    return coalesce(new, old);
+  elsif tg_op = 'DELETE' then
+    v_name := old.name;
+  elsif new.name <> old.name or old.fences and not new.fences
+    or old.overrides_all and not new.overrides_all
+    -- Of its own pair, of all pairs, and nothing else.
+    or new.pair is not null and crossfade_private.own_switch(new.pair) <> new.name then
+    v_name := old.name;
+  else
+    return new;
+  end if;
+  perform crossfade_private.fail(409, 'CF027',
+    format('Cannot %s kill switch "%s": it is built in and the last way to stop V2',
+      case tg_op when 'UPDATE' then 'rename or weaken' else 'delete' end, v_name),
+    jsonb_build_object('kill_switch', v_name),
+    'It needs no upkeep: released, it does nothing. The switch of a pair goes with its pair.');
+  return null;
+end $$;
+
+comment on function crossfade_private.protect_built_in is
+  'Trigger: refuse (CF027) to delete, rename or weaken a built-in kill switch, whoever asks, also the owner.';
+
+create or replace trigger crossfade_before_protect
+before update or delete on crossfade.kill_switches
+for each row execute function crossfade_private.protect_built_in();
+
+create or replace trigger crossfade_before_truncate
+before truncate on crossfade.kill_switches
+for each statement execute function crossfade_private.protect_built_in();
 
 -- flags/reading.sql -------------------------------------------------------------------------------
 
@@ -4743,6 +4851,158 @@ end;
 
 comment on function crossfade.my_backend is
   'Which backend version serves the signed-in user who asks: 1 or 2, as choose_backend with the user id of the token. Beside operate the one function that every signed-in user may call: for clients without an edge function and for policies. CF001 unknown pair.';
+
+-- pairs/backend_share.sql -------------------------------------------------------------------------
+
+-- One truth about who is served by V2: the share as it is, and everything that holds it down.
+
+create or replace function crossfade_private.flag_share(flag crossfade.flags, follow boolean)
+returns numeric
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not flag.enabled or exists (
+      select from crossfade.kill_switches k
+      where k.engaged and (k.overrides_all or k.name = any (flag.killed_by)))
+    or follow and exists (
+      select from unnest(flag.prerequisites) r (name)
+      left join crossfade.flags o on o.name = r.name
+      where o.name is null or crossfade_private.flag_share(o, false) = 0
+        and o.allow_user_ids || o.allow_agent_ids = '{}') then
+    return 0;
+  end if;
+  return coalesce(flag.percentage, case when flag.default_value then 100 else 0 end);
+end $$;
+
+comment on function crossfade_private.flag_share is
+  'Share of the units that a flag is on for, 0 to 100, at most: ids in lists are not counted, and prerequisites (follow) only where they are off for everybody.';
+
+create or replace function crossfade_private.stops(pair crossfade.pairs)
+returns table (place integer, code text, message text, hint text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select 1, 'kill_switch', format('kill switch %s is engaged%s', k.name,
+      coalesce(format(' (since %s by %s%s)', k.engaged_at::timestamptz(0), k.engaged_by,
+        ': ' || k.reason), '')),
+    format('crossfade kill release %s --reason "..."', k.name)
+  from crossfade.kill_switches k
+  -- From stage complete on V1 is an archive, so no switch can serve it.
+  where k.engaged and (k.overrides_all or k.fences and coalesce(k.pair = (stops.pair).name, true))
+    and (stops.pair).stage not in ('complete', 'retired')
+  union all
+  select 2, 'latched', format('it was rolled back automatically (%s)', (stops.pair).latch_reason),
+    format('crossfade rollout rearm %s --reason "..."', (stops.pair).name)
+  where (stops.pair).latched_at is not null
+  union all
+  select 3, 'aborted', format('the plan "%s" was aborted by %s (%s)', r.plan ->> 'name',
+      r.changed_by, r.reason), format('crossfade rollout start %s PLAN', (stops.pair).name)
+  from (
+    select o.* from crossfade.rollouts o where o.pair = (stops.pair).name order by o.id desc limit 1
+  ) r
+  -- Until somebody has moved the pair since. Where the abort let users stay, people go on by hand.
+  where r.state = 'aborted' and (stops.pair).step_started_at <= r.finished_at
+    and (stops.pair).stage not in ('live', 'rampdown', 'complete', 'retired');
+$$;
+
+comment on function crossfade_private.stops is
+  'What forbids a pair to go forward although it could: engaged kill switches, the latch, an aborted plan.';
+
+create or replace function crossfade_private.backend_share(pair crossfade.pairs)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with s as materialized (
+    select * from crossfade_private.stops(backend_share.pair)
+  ),
+  f as (
+    select c.percentage as set_pct, c.cohort_key, g.cohort_key as flag_key,
+      -- An unknown gate is no gate that lets anybody through.
+      case when (backend_share.pair).gate_flag is null then 100
+        when g.name is null then 0
+        else crossfade_private.flag_share(g, true) end
+        as flag_pct
+    from crossfade.cohorts c
+    left join crossfade.flags g on g.name = (backend_share.pair).gate_flag
+    where c.pair = (backend_share.pair).name
+  ),
+  causes as (
+    select s.place, s.code, s.message, s.hint from s
+    union all
+    select 4, 'gate_flag', case when f.flag_pct = 0
+        then format('flag %s is off for everybody', (backend_share.pair).gate_flag)
+        else format('flag %s is on for %s %%', (backend_share.pair).gate_flag,
+          trim_scale(f.flag_pct)) end,
+      format('crossfade flags explain %s', (backend_share.pair).gate_flag)
+    from f where f.flag_pct < 100 and (backend_share.pair).stage in ('live', 'rampdown')
+    union all
+    select 5, 'mirror', case m.mirror when 'log_only' then 'the mirror is paused'
+        when 'waiting' then 'the mirror waits for the backfill of the parents'
+        else 'V2 is closed until the first backfill has finished' end,
+      case m.mirror when 'log_only' then format('crossfade pair mirror %s both --reason "..."', m.pair)
+        else format('crossfade backfill run %s', m.pair) end
+    from crossfade_private.mirror_state m
+    where m.pair = (backend_share.pair).name and (backend_share.pair).stage <> 'off'
+      and (m.mirror in ('log_only', 'waiting') or m.mirror = 'both' and not m.opened)
+    union all
+    select 6, 'stage', format('stage %s serves V1 to everybody', (backend_share.pair).stage),
+      format('crossfade stage blockers %s', (backend_share.pair).name)
+    where (backend_share.pair).stage in ('off', 'dualwrite', 'shadow')
+  )
+  select jsonb_build_object(
+    'set_pct', trim_scale(f.set_pct),
+    'share_pct', trim_scale(round(case
+      when (backend_share.pair).stage in ('complete', 'retired') then 100
+      when exists (select from s where s.code = 'kill_switch')
+        or (backend_share.pair).stage not in ('live', 'rampdown') then 0
+      when (backend_share.pair).stage = 'rampdown' then f.flag_pct
+      -- With one key the same units come first; else the two draws have nothing to do with each
+      -- other.
+      when f.cohort_key = f.flag_key then least(f.set_pct, f.flag_pct)
+      else f.set_pct * f.flag_pct / 100 end, 3)),
+    'causes', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'code', c.code, 'message', c.message, 'hint', c.hint) order by c.place, c.message), '[]')
+      from causes c))
+  from f;
+$$;
+
+comment on function crossfade_private.backend_share is
+  'The one truth about who is served by V2: {"share_pct": of the units now, 0 to 100, "set_pct": percentage of the cohort, "causes": [{"code": kill_switch, latched, aborted, gate_flag, mirror or stage, "message", "hint"}]: what holds the share down or forbids to raise it}. Ids in lists are not counted.';
+
+create or replace function crossfade_private.check_forward(
+  pair crossfade.pairs, action text, anyway boolean
+)
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found jsonb;
+begin
+  if (pair).latched_at is not null then
+    perform crossfade_private.fail(409, 'CF006',
+      format('Cannot %s: it was rolled back automatically (%s)', action, (pair).latch_reason),
+      jsonb_build_object('pair', (pair).name, 'latched_at', (pair).latched_at, 'latch_reason',
+        (pair).latch_reason),
+      'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
+  end if;
+  select jsonb_agg(to_jsonb(s) - 'place' order by s.place, s.message) into v_found
+  from crossfade_private.stops(pair) s;
+  if v_found is not null and not coalesce(anyway, false) then
+    perform crossfade_private.fail(409, 'CF028',
+      format('Cannot %s: %s', action, (
+        select string_agg(s ->> 'message', '; ') from jsonb_array_elements(v_found) s)),
+      jsonb_build_object('pair', (pair).name, 'stops', v_found),
+      format('%s. Or the same command with --anyway: a kill switch stays engaged and goes on stopping V2.',
+        v_found -> 0 ->> 'hint'));
+  end if;
+end $$;
+
+comment on function crossfade_private.check_forward is
+  'Refuse to go forward while latched (CF006), and while a kill switch is engaged or after an aborted plan (CF028) unless anyway. action completes the sentence "Cannot ...".';
 
 -- pairs/triggers.sql ------------------------------------------------------------------------------
 
@@ -12226,6 +12486,7 @@ begin
   values (v_row.name, coalesce(options ->> 'cohort_key', v_row.name))
   on conflict on constraint cohorts_pkey do nothing;
   perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.add_own_switch(v_row.name);
   v_row := crossfade_private.install_pair(v_row);
   return jsonb_build_object('pair', to_jsonb(v_row), 'warnings',
     crossfade_private.pair_warnings(v_row),
@@ -12233,7 +12494,7 @@ begin
 end $$;
 
 comment on function crossfade.register_pair is
-  'Register two tables as a pair and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key, group (kept when it is not given again; null takes it back). Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
+  'Register two tables as a pair, make its kill switch disable_v2_<pair> and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key, group (kept when it is not given again; null takes it back). Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
 
 create or replace function crossfade.unregister_pair(pair text, reason text)
 returns jsonb
@@ -12266,13 +12527,18 @@ begin
   perform crossfade_private.drop_counters(pair);
   perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
+  -- Nobody is left whom it could stop.
+  perform set_config('crossfade.fence', 'not needed', true);
+  delete from crossfade.kill_switches k
+  where k.name = crossfade_private.own_switch(unregister_pair.pair);
+  perform set_config('crossfade.fence', '', true);
   perform set_config('crossfade.engine', '', true);
   return jsonb_build_object('pair', pair, 'removed', true, 'flags_version',
     crossfade.flags_version());
 end $$;
 
 comment on function crossfade.unregister_pair is
-  'Remove triggers, generated functions and rows of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';
+  'Remove triggers, generated functions, rows and the own kill switch of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';
 
 -- mirror/retention.sql ----------------------------------------------------------------------------
 
@@ -19086,7 +19352,7 @@ comment on function crossfade_private.await_last_writes is
 -- Stages: one way forward, with every precondition; the way back needs only a reason.
 
 create or replace function crossfade_private.move_forward(
-  pairs crossfade.pairs[], stage text, confirm boolean, alone boolean
+  pairs crossfade.pairs[], stage text, confirm boolean, alone boolean, anyway boolean
 )
 returns void
 language plpgsql volatile
@@ -19099,14 +19365,8 @@ declare
   v_blockers jsonb := '[]'::jsonb;
 begin
   foreach v_pair in array pairs loop
-    if v_pair.latched_at is not null then
-      perform crossfade_private.fail(409, 'CF006',
-        format('Cannot set "%s" to %s: it was rolled back automatically (%s)', v_pair.name, stage,
-        v_pair.latch_reason),
-        jsonb_build_object('pair', v_pair.name, 'latched_at', v_pair.latched_at, 'latch_reason',
-          v_pair.latch_reason),
-        'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
-    end if;
+    perform crossfade_private.check_forward(
+      v_pair, format('set "%s" to %s', v_pair.name, stage), anyway);
   end loop;
   foreach v_pair in array pairs loop
     select jsonb_agg(b || jsonb_build_object('pair', v_pair.name)) into v_found
@@ -19143,10 +19403,10 @@ begin
 end $$;
 
 comment on function crossfade_private.move_forward is
-  'Move pairs to their next stage, in this order, with all preconditions of all of them (CF005, CF006, CF013). alone: the rest of their groups must have been there before.';
+  'Move pairs to their next stage, in this order, with all preconditions of all of them (CF005, CF006, CF013, CF028). alone: the rest of their groups must have been there before.';
 
 create or replace function crossfade_private.move_pairs(
-  pair_names text[], stage text, reason text, confirm boolean, alone boolean
+  pair_names text[], stage text, reason text, confirm boolean, alone boolean, anyway boolean
 )
 returns jsonb
 language plpgsql volatile
@@ -19192,7 +19452,7 @@ begin
       'Bring them to one stage first: crossfade stage set PAIR STAGE.');
   end if;
   if v_forward is not null then
-    perform crossfade_private.move_forward(v_forward, stage, confirm, alone);
+    perform crossfade_private.move_forward(v_forward, stage, confirm, alone, anyway);
   end if;
   foreach v_pair in array coalesce(v_back, '{}') loop
     if alone then
@@ -19207,15 +19467,16 @@ begin
   end loop;
   return (
     select jsonb_agg(jsonb_build_object('pair', b.name, 'before', b.stage, 'after', p.stage,
-      'step', p.step) order by b.ordinality)
+      'step', p.step, 'backend', crossfade_private.backend_share(p)) order by b.ordinality)
     from unnest(v_before) with ordinality b join crossfade.pairs p on p.name = b.name);
 end $$;
 
 comment on function crossfade_private.move_pairs is
-  'Move pairs to one stage in one transaction, forward in the order given and back in the other one: [{"pair", "before", "after", "step"}]. Nothing happens when one of them may not. alone: without the rest of their groups, which then must have gone before. Locks the pairs by name.';
+  'Move pairs to one stage in one transaction, forward in the order given and back in the other one: [{"pair", "before", "after", "step", "backend"}]. Nothing happens when one of them may not. alone: without the rest of their groups, which then must have gone before. Locks the pairs by name.';
 
 create or replace function crossfade.set_stage(
-  pair text, stage text, reason text, confirm boolean default false
+  pair text, stage text, reason text, confirm boolean default false,
+  anyway boolean default false
 )
 returns jsonb
 language plpgsql volatile
@@ -19226,15 +19487,17 @@ as $$
 declare
   v_pair constant crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return (crossfade_private.move_pairs(array[v_pair.name], stage, reason, confirm, true) -> 0)
+  return (crossfade_private.move_pairs(array[v_pair.name], stage, reason, confirm, true, anyway)
+      -> 0)
     || jsonb_build_object('flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except for milliseconds, after up to 2 s of short attempts (55P03): into complete both tables are held against writers, into retired V1 and out of it the view of its name ACCESS EXCLUSIVE.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "backend": who is served by V2 now (see pair_status), "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete, CF028 without anyway while a kill switch is engaged or after an aborted plan), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except for milliseconds, after up to 2 s of short attempts (55P03): into complete both tables are held against writers, into retired V1 and out of it the view of its name ACCESS EXCLUSIVE.';
 
 create or replace function crossfade.set_group_stage(
-  name text, stage text, reason text, confirm boolean default false
+  name text, stage text, reason text, confirm boolean default false,
+  anyway boolean default false
 )
 returns jsonb
 language plpgsql volatile
@@ -19244,31 +19507,27 @@ set jit = off
 as $$
 begin
   return jsonb_build_object('pairs', crossfade_private.move_pairs(
-      crossfade_private.find_group(name), stage, reason, confirm, false),
+      crossfade_private.find_group(name), stage, reason, confirm, false, anyway),
     'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.set_group_stage is
-  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay, and on the way out of complete those that have not come as far as the stage. Refusals and locks as set_stage, of all of them; CF005 also when some would else go forward and some back.';
+  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step", "backend"}], "flags_version"}. Those that are there already stay, and on the way out of complete those that have not come as far as the stage. Refusals and locks as set_stage, of all of them; CF005 also when some would else go forward and some back.';
 
 -- stages/cohorts.sql ------------------------------------------------------------------------------
 
 -- Cohorts: who is served by V2.
 
-create or replace function crossfade_private.check_raise(pair crossfade.pairs, percentage numeric)
+create or replace function crossfade_private.check_raise(
+  pair crossfade.pairs, percentage numeric, anyway boolean
+)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if (pair).latched_at is not null then
-    perform crossfade_private.fail(409, 'CF006',
-      format('Cannot raise "%s" to %s %%: it was rolled back automatically (%s)', (pair).name,
-      percentage, (pair).latch_reason),
-      jsonb_build_object('pair', (pair).name, 'latched_at', (pair).latched_at, 'latch_reason',
-        (pair).latch_reason),
-      'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
-  end if;
+  perform crossfade_private.check_forward(
+    pair, format('raise "%s" to %s %%', (pair).name, trim_scale(percentage)), anyway);
   if (pair).stage <> 'live' then
     perform crossfade_private.fail(409, 'CF005',
       format('Cannot raise "%s" to %s %%: it is in stage %s, not live', (pair).name, percentage,
@@ -19281,9 +19540,11 @@ begin
 end $$;
 
 comment on function crossfade_private.check_raise is
-  'Refuse more version 2 while latched (CF006) or outside stage live (CF005).';
+  'Refuse more version 2 as check_forward does (CF006, CF028), or outside stage live (CF005).';
 
-create or replace function crossfade.set_cohort(pair text, changes jsonb, reason text)
+create or replace function crossfade.set_cohort(
+  pair text, changes jsonb, reason text, anyway boolean default false
+)
 returns jsonb
 language plpgsql volatile
 security definer -- cohorts are changed by functions only
@@ -19295,6 +19556,7 @@ declare
   v_cohort crossfade.cohorts;
   v_new crossfade.cohorts;
   v_unknown text;
+  v_engine constant text := coalesce(current_setting('crossfade.engine', true), '');
 begin
   perform crossfade_private.require_reason(reason, format('change the cohort of "%s"', pair));
   select k into v_unknown from jsonb_object_keys(changes) k
@@ -19315,22 +19577,26 @@ begin
   select c.* into v_cohort from crossfade.cohorts c where c.pair = set_cohort.pair for update;
   v_new := jsonb_populate_record(v_cohort, changes);
   if v_new.percentage > v_cohort.percentage then
-    perform crossfade_private.check_raise(v_pair, v_new.percentage);
+    perform crossfade_private.check_raise(v_pair, v_new.percentage, anyway);
   end if;
   if v_new is distinct from v_cohort then
+    -- Asked above; the trigger for hand edits knows nothing of anyway.
+    perform set_config('crossfade.engine', 'on', true);
     update crossfade.cohorts c
     set percentage = v_new.percentage, cohort_key = v_new.cohort_key,
       enabled_user_ids = v_new.enabled_user_ids, enabled_agent_ids = v_new.enabled_agent_ids,
       denied_user_ids = v_new.denied_user_ids, denied_agent_ids = v_new.denied_agent_ids
     where c.pair = set_cohort.pair returning * into v_new;
+    perform set_config('crossfade.engine', v_engine, true);
     v_pair := crossfade_private.get_pair(pair);
   end if;
-  return jsonb_build_object('cohort', to_jsonb(v_new), 'step', v_pair.step, 'flags_version',
-    crossfade.flags_version());
+  return jsonb_build_object('cohort', to_jsonb(v_new), 'step', v_pair.step,
+    'backend', crossfade_private.backend_share(v_pair),
+    'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.set_cohort is
-  'Change percentage or lists of a pair''s cohort: {"cohort", "step", "flags_version"}. Raising the percentage needs stage live and no latch (CF005, CF006); lowering is always allowed. Percentage 0 to 100 with at most three decimals (CF004). CF001, CF007, CF012.';
+  'Change percentage or lists of a pair''s cohort: {"cohort", "step", "backend": who is served by V2 now (see pair_status), "flags_version"}. Raising the percentage needs stage live, no latch and, without anyway, no engaged kill switch and no aborted plan (CF005, CF006, CF028); lowering is always allowed. Percentage 0 to 100 with at most three decimals (CF004). CF001, CF007, CF012.';
 
 create or replace trigger crossfade_before_lock
 before insert or update or delete on crossfade.cohorts
@@ -19440,7 +19706,7 @@ declare
 begin
   select p.* into v_pair from crossfade.pairs p where p.name = new.pair;
   if new.percentage > coalesce(old.percentage, 0) and not crossfade_private.is_engine() then
-    perform crossfade_private.check_raise(v_pair, new.percentage);
+    perform crossfade_private.check_raise(v_pair, new.percentage, false);
   end if;
   perform crossfade_private.sample_writes(new.pair);
   update crossfade.pairs p
@@ -19455,7 +19721,7 @@ begin
 end $$;
 
 comment on function crossfade_private.follow_percentage is
-  'AFTER ROW trigger: another percentage is another step, whoever wrote it; more of version 2 is refused outside live (CF005) and while latched (CF006).';
+  'AFTER ROW trigger: another percentage is another step, whoever wrote it; more of version 2 is refused outside live (CF005) while latched (CF006), and against a kill switch or an aborted plan (CF028).';
 
 create or replace trigger crossfade_before_hand
 before update or delete on crossfade.pairs
@@ -21198,8 +21464,12 @@ as $$
       (pair).name))
     where (pair).latched_at is not null
     union all
-    select 3, crossfade_private.wait_for('kill_switch', format('kill switch %s is engaged', k))
-    from jsonb_array_elements_text(crossfade_private.engaged_fences((pair).name)) k
+    -- Of the group: its pairs go with it.
+    select distinct 3, crossfade_private.wait_for(s.code, s.message)
+    from crossfade_private.group_of((pair).name) g(name)
+    join crossfade.pairs o on o.name = g.name
+    cross join lateral crossfade_private.stops(o) s
+    where s.code = 'kill_switch'
     union all
     select 4, crossfade_private.wait_for('cool_down', format(
       'cooling down until %s after an automatic rollback', c.ends_at::timestamp(0)))
@@ -21345,7 +21615,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'pair', p.name, 'stage', p.stage, 'percentage', c.percentage, 'step', p.step,
+    'pair', p.name, 'stage', p.stage, 'percentage', c.percentage,
+    'backend', crossfade_private.backend_share(p), 'step', p.step,
     'latched', p.latched_at is not null, 'rollout', to_jsonb(r) - 'plan' - 'pair',
     'plan', r.plan, 'steps', f.steps, 'reached', f.reached, 'current', f.current, 'next', f.next,
     'elapsed_s', f.elapsed_s, 'requests', f.requests,
@@ -21376,7 +21647,7 @@ begin
 end $$;
 
 comment on function crossfade.rollout_status is
-  'The newest rollout of a pair and where it stands: {"pair", "stage", "percentage", "step", "latched", "rollout": {id, state, speed, reason, approved, ...} or null, "plan", "steps", "reached", "current", "next", "elapsed_s", "requests", "waits": [{"code", "message"}], "flags_version"}. Waits [] while running: the next step may be taken. CF001.';
+  'The newest rollout of a pair and where it stands: {"pair", "stage", "percentage", "backend": see pair_status, "step", "latched", "rollout": {id, state, speed, reason, approved, ...} or null, "plan", "steps", "reached", "current", "next", "elapsed_s", "requests", "waits": [{"code", "message"}], "flags_version"}. Waits [] while running: the next step may be taken. CF001.';
 
 create or replace function crossfade_private.put_rollout(
   rollout crossfade.rollouts, state text, reason text
@@ -21530,7 +21801,7 @@ begin
         select g.name from crossfade_private.group_of((pair).name) with ordinality g(name, n)
         join crossfade.pairs p on p.name = g.name
           and crossfade_private.stage_number(p.stage) < v_place
-        order by g.n), v_stages[v_place], reason, true, false);
+        order by g.n), v_stages[v_place], reason, true, false, false);
   end loop;
   if step ->> 'stage' = 'live' then
     perform crossfade.set_cohort((pair).name,
@@ -22109,7 +22380,8 @@ begin
   where c.pair = wanted.pair;
   if v_cohort.percentage <> wanted.percentage then
     perform crossfade.set_cohort(
-      wanted.pair, jsonb_build_object('percentage', wanted.percentage), restore_cohort.reason);
+      wanted.pair, jsonb_build_object('percentage', wanted.percentage), restore_cohort.reason,
+      true);
   end if;
 end $$;
 
@@ -22129,15 +22401,15 @@ declare
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin
   if v_wanted < v_at then
-    perform crossfade_private.move_pairs(array[pair], wanted_stage, reason, false, false);
+    perform crossfade_private.move_pairs(array[pair], wanted_stage, reason, false, false, true);
   end if;
   -- Forward one stage at a time, so that every precondition is asked. The cohort belongs to live.
   for v_next in v_at + 1 .. v_wanted loop
     if v_stages[v_next] = 'rampdown' then
       perform crossfade_private.restore_cohort(cohort, reason);
     end if;
-    -- The snapshot answers for the group.
-    perform crossfade_private.move_pairs(array[pair], v_stages[v_next], reason, true, false);
+    -- The snapshot answers for the group, and names the switches that stay engaged.
+    perform crossfade_private.move_pairs(array[pair], v_stages[v_next], reason, true, false, true);
   end loop;
   perform crossfade_private.restore_cohort(cohort, reason);
 end $$;
@@ -22212,6 +22484,125 @@ end $$;
 comment on function crossfade.restore_snapshot is
   'Make flags, cohorts, kill switches and stages what they were, in one transaction, all or nothing. Takes a snapshot first ("previous"), so it can be undone. A switch engaged after the snapshot stays engaged (kept_kill_switches) unless the rollback that took this snapshot engaged it. Stages and percentages go through set_stage and set_cohort and are refused like there: CF005 preconditions, CF006 latched (rearm first). Flags added and pairs registered later stay, pairs removed since are skipped (skipped_pairs); settings are not restored. CF007 no reason, CF014 unknown snapshot.';
 
+-- rollback/switches.sql ---------------------------------------------------------------------------
+
+-- The kill switch that an EMERGENCY engages, and what else a rollback touches.
+
+create or replace function crossfade_private.rollback_pairs(level text, scope text)
+returns setof crossfade.pairs
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select p.* from crossfade.pairs p
+  where case when rollback_pairs.level = 'FEATURE' then p.gate_flag = rollback_pairs.scope
+    else rollback_pairs.scope = '*'
+      or p.name in (select crossfade_private.group_of(rollback_pairs.scope)) end
+  order by p.name;
+$$;
+
+comment on function crossfade_private.rollback_pairs is
+  'Pairs a rollback is about: the named one and those of its group, all of them for *, those gated by the flag for FEATURE.';
+
+create or replace function crossfade_private.rollback_switches(
+  level text, scope text, automatic boolean
+)
+returns setof text
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- To stop all pairs is a person's decision: what acts by itself stops those that it judged.
+  select 'emergency_rollback'
+  where rollback_switches.level = 'EMERGENCY' and not rollback_switches.automatic
+  union all
+  select crossfade_private.own_switch(p.name)
+  from crossfade_private.rollback_pairs(rollback_switches.level, rollback_switches.scope) p
+  where rollback_switches.level = 'EMERGENCY' and rollback_switches.automatic
+    and p.stage not in ('complete', 'retired');
+$$;
+
+comment on function crossfade_private.rollback_switches is
+  'Names of the kill switches that a rollback engages: none but for EMERGENCY; emergency_rollback when a person asks, the own ones of the pairs when it is automatic.';
+
+create or replace function crossfade_private.check_switches(names text[])
+returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  select n into v_name from unnest(names) n
+  where not exists (
+    select from crossfade.kill_switches k
+    where k.name = n and k.fences and (n <> 'emergency_rollback' or k.overrides_all))
+  order by n limit 1;
+  if found then
+    perform crossfade_private.fail(404, 'CF003',
+      format('Cannot stop: kill switch "%s" is missing or has lost its effect', v_name),
+      jsonb_build_object('kill_switch', v_name),
+      'Nothing was changed. In SQL, as the owner: ' || case v_name when 'emergency_rollback' then
+        'insert into crossfade.kill_switches (name, fences, overrides_all) values (''emergency_rollback'', true, true) on conflict (name) do update set fences = true, overrides_all = true; then repeat.'
+      else format(
+        'select crossfade_private.add_own_switch(p.name) from crossfade.pairs p; then repeat. (%s)',
+        v_name) end);
+  end if;
+end $$;
+
+comment on function crossfade_private.check_switches is
+  'Refuse (CF003, with the SQL that mends it) when a kill switch that has to be engaged is not there or would do nothing.';
+
+create or replace function crossfade_private.rollback_touches(
+  level text, scope text, automatic boolean
+)
+returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with s as (
+    select crossfade_private.rollback_switches(
+      rollback_touches.level, rollback_touches.scope, rollback_touches.automatic) as name
+  ),
+  own as (
+    select p.* from crossfade_private.rollback_pairs(
+      rollback_touches.level, rollback_touches.scope) p
+  ),
+  touched as (
+    select 1 as place, p.name as object, 'goes back with it: they are one group' as effect
+    from own p
+    where rollback_touches.level <> 'FEATURE' and rollback_touches.scope not in (p.name, '*')
+    union all
+    select 1, p.name, format('serves V1 (now in stage %s): the flag is its gate', p.stage)
+    from own p where rollback_touches.level = 'FEATURE' and p.stage in ('live', 'rampdown')
+    union all
+    select 2, p.name, case
+        when p.stage in ('live', 'rampdown') then format('serves V1 to everybody (now in stage %s%s)',
+          p.stage, case p.stage when 'live' then format(', %s %% on V2', (
+            select trim_scale(c.percentage) from crossfade.cohorts c where c.pair = p.name)) end)
+        else format('cannot go forward (now in stage %s)', p.stage) end
+      || ', and API roles cannot write its V2'
+    from crossfade.pairs p
+    where 'emergency_rollback' in (select s.name from s)
+      and p.name not in (select o.name from own o) and p.stage not in ('complete', 'retired')
+    union all
+    select 3, f.name, format('is off for everybody while %s is engaged', min(s.name))
+    from crossfade.flags f
+    join s on s.name = 'emergency_rollback' or s.name = any (f.killed_by)
+    where f.enabled
+    group by f.name
+    union all
+    select 3, f.name, format('is off for everybody: it needs flag %s', rollback_touches.scope)
+    from crossfade.flags f
+    where rollback_touches.level = 'FEATURE' and f.enabled
+      and rollback_touches.scope = any (f.prerequisites)
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('object', t.object, 'effect', t.effect)
+    order by t.place, t.object), '[]')
+  from touched t;
+$$;
+
+comment on function crossfade_private.rollback_touches is
+  'What a rollback changes besides what it was asked for: [{"object": pair or flag, "effect"}]; [] when nothing.';
+
 -- rollback/plan.sql -------------------------------------------------------------------------------
 
 -- Rollback: one transaction that moves reads back. It never touches data, and dual write stays on.
@@ -22285,21 +22676,6 @@ end $$;
 comment on function crossfade_private.plan_pair is
   'What a PARTIAL, COMPLETE or EMERGENCY rollback changes on one pair; no row when there is nothing to do.';
 
-create or replace function crossfade_private.rollback_pairs(level text, scope text)
-returns setof crossfade.pairs
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select p.* from crossfade.pairs p
-  where case when rollback_pairs.level = 'FEATURE' then p.gate_flag = rollback_pairs.scope
-    else rollback_pairs.scope = '*'
-      or p.name in (select crossfade_private.group_of(rollback_pairs.scope)) end
-  order by p.name;
-$$;
-
-comment on function crossfade_private.rollback_pairs is
-  'Pairs a rollback is about: the named one and those of its group, all of them for *, those gated by the flag for FEATURE.';
-
 create or replace function crossfade_private.rollback_plan(
   level text, scope text, reason text, automatic boolean
 )
@@ -22311,7 +22687,9 @@ as $$
     select 1 as place, 'engage_kill_switch' as action, k.name as object,
       '{"engaged": false}'::jsonb as before, '{"engaged": true}'::jsonb as after
     from crossfade.kill_switches k
-    where rollback_plan.level = 'EMERGENCY' and k.name = 'emergency_rollback' and not k.engaged
+    where not k.engaged and k.name in (
+      select crossfade_private.rollback_switches(
+        rollback_plan.level, rollback_plan.scope, rollback_plan.automatic))
     union all
     select 1, 'disable_flag', f.name, '{"enabled": true}', '{"enabled": false}'
     from crossfade.flags f
@@ -22485,7 +22863,7 @@ comment on function crossfade_private.plan_values is
   'The before or after values of a plan: object -> {field: value}.';
 
 create or replace function crossfade_private.run_rollback(
-  level text, scope text, reason text, automatic boolean, plan jsonb
+  level text, scope text, reason text, automatic boolean, plan jsonb, touches jsonb
 )
 returns crossfade.rollbacks
 language plpgsql volatile
@@ -22514,14 +22892,17 @@ begin
   join crossfade.kill_switches k on k.name = s.value ->> 'object'
   where s.value ->> 'action' = 'engage_kill_switch';
   insert into crossfade.rollbacks (
-    actor, level, scope, reason, automatic, before, after, snapshot, flags_version, preserved)
+    actor, level, scope, reason, automatic, before, after, snapshot, flags_version, preserved,
+    touches)
   values (
     crossfade_private.actor(), run_rollback.level, run_rollback.scope, run_rollback.reason,
     run_rollback.automatic, crossfade_private.plan_values(plan, 'before'), v_row.after,
-    v_row.snapshot, crossfade.flags_version(), v_row.preserved)
+    v_row.snapshot, crossfade.flags_version(), v_row.preserved, run_rollback.touches)
   returning * into v_row;
   perform crossfade_private.audit(
-    'rollback.' || lower(level), scope, reason, v_row.before, v_row.after);
+    'rollback.' || lower(level), scope, reason, v_row.before,
+    v_row.after || case touches when '[]' then '{}'
+      else jsonb_build_object('touches', touches) end);
   perform crossfade_private.broadcast('rollback', jsonb_build_object(
     'flags_version', v_row.flags_version, 'pair', p.name, 'level', run_rollback.level))
   from unnest(v_pairs) p;
@@ -22549,15 +22930,18 @@ set jit = off
 as $$
 declare
   v_plan jsonb;
+  v_touches jsonb;
+  v_switches text[];
   v_done crossfade.rollbacks;
 begin
   perform crossfade_private.check_rollback(level, scope);
+  v_switches := array(select crossfade_private.rollback_switches(level, scope, automatic));
+  perform crossfade_private.check_switches(v_switches);
   if not dry_run then
     perform crossfade_private.require_reason(rollback.reason, 'roll back');
     perform crossfade_private.lock_control(
-      level = 'EMERGENCY' and exists (
-        select from crossfade.kill_switches k
-        where k.name = 'emergency_rollback' and not k.engaged),
+      exists (
+        select from crossfade.kill_switches k where k.name = any (v_switches) and not k.engaged),
       array(select p.name from crossfade_private.rollback_pairs(level, scope) p));
   end if;
   v_plan := crossfade_private.rollback_plan(level, scope, rollback.reason, automatic);
@@ -22567,17 +22951,21 @@ begin
     where p.name = rollback.scope and p.step <> rollback.expected_step) then
     v_plan := '[]';
   end if;
+  v_touches := case when v_plan = '[]' then '[]'
+    else crossfade_private.rollback_touches(level, scope, automatic) end;
   if not dry_run and v_plan <> '[]' then
-    v_done := crossfade_private.run_rollback(level, scope, rollback.reason, automatic, v_plan);
+    v_done := crossfade_private.run_rollback(
+      level, scope, rollback.reason, automatic, v_plan, v_touches);
   end if;
   return jsonb_build_object(
-    'level', level, 'scope', scope, 'plan', v_plan, 'dry_run', dry_run, 'snapshot', v_done.snapshot,
+    'level', level, 'scope', scope, 'plan', v_plan, 'touches', v_touches, 'dry_run', dry_run,
+    'snapshot', v_done.snapshot,
     'rollback', v_done.id, 'flags_version', crossfade.flags_version(),
     'committed_at', case when not dry_run then clock_timestamp() end);
 end $$;
 
 comment on function crossfade.rollback is
-  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback). A pair brings the others of its group with it; scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF005 stage complete, CF007 no reason, CF012.';
+  'Go back in one transaction. level: FEATURE (scope = flag: off), PARTIAL (scope = pair: the step before; rampdown goes to live first), COMPLETE (pair: live and rampdown go to shadow, percentage 0), EMERGENCY (COMPLETE and engage emergency_rollback, which stops every pair; automatic: disable_v2_<pair> of the pairs it is about instead). A pair brings the others of its group with it; scope * = every pair. Data is not touched and dual write stays on. automatic: latch the pairs until rearm. expected_step: the "step" the caller has seen; when the pair has moved since, the plan is empty. dry_run: only the plan, nothing is written or locked. Repeating it is safe: the plan is empty and snapshot and rollback are null. Returns {"level", "scope", "plan": [{action, object, before, after}], "touches": what else changes [{object, effect}], "dry_run", "snapshot", "rollback", "flags_version", "committed_at"}. CF001, CF002, CF003 a kill switch to engage is missing, CF005 stage complete, CF007 no reason, CF012.';
 
 create or replace function crossfade.rearm(pair text, reason text)
 returns jsonb
@@ -22740,7 +23128,8 @@ begin
       ) l),
     (select jsonb_object_agg(s.name, s.value) from crossfade.settings s));
   perform crossfade.record_verdicts(pair, v_verdicts);
-  select max(v ->> 'level'),  -- EMERGENCY comes after COMPLETE, by luck of the alphabet
+  -- The larger level has the later name: COMPLETE, EMERGENCY.
+  select max(v ->> 'level'),
     string_agg(format('%s: %s', v ->> 'rule', v #>> '{details,message}'), '; ')
   into v_level, v_reason
   from jsonb_array_elements(v_verdicts) v
@@ -22884,6 +23273,7 @@ as $$
     'latched_at', (pair_json.pair).latched_at, 'latch_reason', (pair_json.pair).latch_reason,
     'step', (pair_json.pair).step, 'step_started_at', (pair_json.pair).step_started_at,
     'percentage', c.percentage, 'cohort', to_jsonb(c),
+    'backend', crossfade_private.backend_share(pair_json.pair),
     'open_failures', (
       select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name
         and f.resolved_at is null),
@@ -22941,7 +23331,7 @@ begin
 end $$;
 
 comment on function crossfade.pair_status is
-  'Stage, cohort, mirror, latch, open failures and mismatches, runs, next_stage and what blocks it, of one pair or of all: {"pairs": [...], "flags_version"}. drift_count counts every write ever recorded as not mirrored. CF001.';
+  'Stage, cohort, mirror, latch, "backend" (who is served by V2: {"share_pct", "set_pct", "causes": [{"code", "message", "hint"}]}), open failures and mismatches, runs, next_stage and what blocks it, of one pair or of all: {"pairs": [...], "flags_version"}. drift_count counts every write ever recorded as not mirrored. CF001.';
 
 -- views/group_status.sql --------------------------------------------------------------------------
 
@@ -22970,7 +23360,8 @@ begin
       from (
         select m.name, array_agg(m.pair order by m.place, m.pair collate "C") as names,
           jsonb_agg(jsonb_build_object('pair', p.name, 'stage', p.stage, 'mirror', s.mirror,
-            'percentage', trim_scale(c.percentage), 'last_backfill_at', p.last_backfill_at,
+            'percentage', trim_scale(c.percentage),
+            'backend', crossfade_private.backend_share(p), 'last_backfill_at', p.last_backfill_at,
             'last_clean_verify_at', p.last_clean_verify_at,
             'needs_reverse_backfill', p.needs_reverse_backfill)
             order by m.place, m.pair collate "C") as pairs,
@@ -23892,6 +24283,8 @@ begin
   perform set_config('check_function_bodies', 'on', true);
   perform crossfade_private.refresh_pairs(v_plans);
   perform crossfade_private.drop_left_behind();
+  -- Order matters: pairs before the control row, as everywhere.
+  perform crossfade_private.add_own_switch(p.name) from crossfade.pairs p;
   update crossfade.control c set release = crossfade_private.generator()
   where c.release <> crossfade_private.generator();
 end $$;

@@ -45,6 +45,11 @@ def one(db: Connection, query: str, *args: Any) -> Any:
     return row[0]
 
 
+def rows_of(db: Connection, query: str) -> list[Any]:
+    """Return the first column of every row."""
+    return [row[0] for row in db.execute(query.encode()).fetchall()]
+
+
 def call(db: Connection, function: str, *args: Any, **named: Any) -> Any:
     """Call an RPC of schema crossfade; dicts and lists travel as jsonb."""
 

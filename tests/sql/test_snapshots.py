@@ -52,7 +52,7 @@ def test_a_snapshot_holds_flags_switches_cohorts_and_pairs(db: Connection) -> No
     answer = call(db, "take_snapshot", "before")
     assert answer["snapshot"]["reason"] == "before"
     state = one(db, "select state from crossfade.snapshots where id = %s", answer["snapshot"]["id"])
-    assert (len(state["flags"]), len(state["kill_switches"])) == (11, 5)
+    assert (len(state["flags"]), len(state["kill_switches"])) == (11, 6)
     assert state["cohorts"][0]["percentage"] == 25
     pair = state["pairs"][0]
     assert (pair["name"], pair["stage"], pair["open_failures"]) == ("orders", "live", 0)

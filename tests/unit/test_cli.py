@@ -12,6 +12,7 @@ from crossfade.cli import app
 from crossfade.cli.session import Session
 from crossfade.core.contract import Direction, ErrorCode, Level, RepairAction, RunState, Stage
 from crossfade.core.errors import Blocker, UnreachableError, refusal
+from crossfade.flags.model import KillSwitch
 from crossfade.pairs.model import ConversionCheck, RlsCheck, Violation, VisibleToOne
 from crossfade.people.model import AuditEntry
 from crossfade.runs.model import Batch, PlannedRow, Repaired, RepairPlan
@@ -80,7 +81,7 @@ def test_every_read_has_a_text_for_people(command: tuple[str, ...]) -> None:
 CHANGES = [
     ("flags", "set", "enable_caching", "--disable", "--reason", "x"),
     ("cohort", "set", "notes", "--percentage", "10", "--reason", "x"),
-    ("kill", "release", "disable_v2_messages", "--reason", "x"),
+    ("kill", "release", "disable_caching", "--reason", "x"),
     ("stage", "set", "notes", "shadow", "--reason", "x"),
     ("backfill", "start", "notes"),
     ("backfill", "run", "notes"),
@@ -105,7 +106,7 @@ CHANGES = [
 def changeable() -> FakeGateway:
     """A project in which each of CHANGES has something to do."""
     fake = project()
-    fake.engage_kill_switch("disable_v2_messages", reason="errors")
+    fake.kill_switches["disable_caching"] = KillSwitch("disable_caching", engaged=True)
     fake.take_snapshot(reason="x")
     fake.calls.clear()
     return fake
@@ -161,6 +162,31 @@ def test_yes_can_come_from_the_environment() -> None:
     fake = changeable()
     assert run(fake, *CHANGES[1], env={"CROSSFADE_YES": "1"}).exit_code == 0
     assert fake.cohorts["notes"].percentage == 10
+
+
+def test_what_is_told_of_v2_is_what_it_serves_with_the_cause() -> None:
+    fake = project()
+    fake.engage_kill_switch("disable_v2_messages", reason="errors")
+    why = "0 % on V2 (5 % are set, but kill switch disable_v2_messages is engaged)"
+    assert why in run(fake, "status").stdout
+    assert "0 %" in run(fake, "pair", "list").stdout
+    down = run(fake, "cohort", "set", "notes", "--percentage", "4", "--reason", "x", "--yes")
+    assert "0 % on V2 (4 % are set, but kill switch disable_v2_messages is engaged)" in down.stderr
+    back = run(fake, "stage", "set", "notes", "shadow", "--reason", "x", "--yes")
+    assert "live -> shadow; 0 % on V2" in back.stderr
+
+
+def test_up_against_a_stop_needs_anyway() -> None:
+    fake = project()
+    fake.engage_kill_switch("disable_v2_messages", reason="errors")
+    up = ("cohort", "set", "notes", "--percentage", "10", "--reason", "x", "--yes")
+    refused = run(fake, *up)
+    assert refused.exit_code == 1
+    assert "CF028" in refused.stderr
+    assert fake.cohorts["notes"].percentage == 5
+    done = run(fake, *up, "--anyway")
+    assert done.exit_code == 0, done.output
+    assert "0 % on V2 (10 % are set" in done.stderr
 
 
 def test_kill_engage_never_asks_and_needs_no_check_and_no_reason() -> None:

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from crossfade.cli.names import unknown
-from crossfade.cli.options import AsJson, PairName, Reason, Yes
+from crossfade.cli.names import find_pair, unknown
+from crossfade.cli.options import Anyway, AsJson, PairName, Reason, Yes
 from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import ErrorCode
 from crossfade.flags.bucketing import parse_percentage
 from crossfade.flags.cohort import Lists, cohort_changes
 from crossfade.flags.model import Cohort
+from crossfade.flags.share import share_text
 from crossfade.ports import Gateway
 
 app = typer.Typer(no_args_is_help=True, help="Who is served by backend 2 while a pair is live.")
@@ -44,6 +45,7 @@ def set_(
     deny_agent: Annotated[Many, typer.Option(help="Agent never served by V2.")] = None,
     clear_agent: Annotated[Many, typer.Option(help="Agent to take out of both lists.")] = None,
     reason: Reason = None,
+    anyway: Anyway = False,
     yes: Yes = False,
 ) -> None:
     """Change the cohort of a pair. Options for lists may be given several times.
@@ -66,10 +68,11 @@ def set_(
         f"{pair}.{key}: {cell(getattr(before, key))} -> {cell(value)}"
         for key, value in changes.items()
     ]
+    plan.append(f"now: {share_text(find_pair(opened, pair).backend, before.percentage)}")
     confirm(plan, yes=yes, command=f"crossfade cohort set {pair}")
-    done = opened.set_cohort(pair, changes, reason=reason)
-    share = cell(done.cohort.percentage)
-    say(f"{pair}: {share} % of users on V2; flags version {done.flags_version}")
+    done = opened.set_cohort(pair, changes, reason=reason, anyway=anyway)
+    share = share_text(done.backend, done.cohort.percentage)
+    say(f"{pair}: {share}; flags version {done.flags_version}")
 
 
 def _cohort(opened: Gateway, pair: str) -> Cohort:

@@ -17,12 +17,13 @@ from crossfade.cli.backfill import (
     require_finished,
 )
 from crossfade.cli.names import unknown
-from crossfade.cli.options import AsJson, Reason, Yes
-from crossfade.cli.output import confirm, emit, say, table
+from crossfade.cli.options import Anyway, AsJson, Reason, Yes
+from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.cli.stage import Confirm, StageWanted, blockers_told, require_reason
 from crossfade.core.contract import Direction, ErrorCode, Level, Stage
 from crossfade.core.errors import InvalidValueError
+from crossfade.flags.share import share_text
 from crossfade.pairs.model import GroupPair, GroupStatus
 from crossfade.ports import Gateway
 from crossfade.runs.backfill import run_backfill
@@ -74,6 +75,7 @@ def stage_(
     stage: StageWanted,
     reason: Reason = None,
     confirm_: Confirm = False,
+    anyway: Anyway = False,
     yes: Yes = False,
 ) -> None:
     """Move all pairs of a group to a stage in one transaction, or none of them.
@@ -88,12 +90,18 @@ def stage_(
         return
     require_reason(max((pair.stage for pair in moving), key=lambda at: at.rank), stage, reason)
     confirm(
-        [f"{pair.pair}: stage {pair.stage} -> {stage}" for pair in moving],
+        [
+            f"{pair.pair}: stage {pair.stage} -> {stage};"
+            f" now {share_text(pair.backend, pair.percentage)}"
+            for pair in moving
+        ],
         yes=yes,
         command=f"crossfade group stage {group} {stage}",
     )
     with blockers_told():
-        done = opened.set_group_stage(found.group, stage, reason=reason, confirm=confirm_)
+        done = opened.set_group_stage(
+            found.group, stage, reason=reason, confirm=confirm_, anyway=anyway
+        )
     for pair in done.pairs:
         say(f"{pair.pair}: {pair.before} -> {pair.after}")
 
@@ -274,7 +282,7 @@ def _render(group: GroupStatus) -> str:
                 pair.pair,
                 pair.stage,
                 pair.mirror,
-                f"{pair.percentage} %",
+                "?" if pair.backend is None else f"{cell(pair.backend.share_pct)} %",
                 pair.last_backfill_at,
                 pair.last_clean_verify_at,
             )

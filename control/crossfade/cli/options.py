@@ -14,6 +14,10 @@ Reason = Annotated[
     str | None,
     typer.Option(envvar="CROSSFADE_REASON", help="Why; kept in the audit.", show_default=False),
 ]
+Anyway = Annotated[
+    bool,
+    typer.Option("--anyway", help="Go forward although a kill switch or an abort stops V2."),
+]
 PairName = Annotated[str, typer.Argument(help="Name of the pair.", show_default=False)]
 AnyPair = Annotated[
     str | None, typer.Argument(help="Name of the pair; all when left out.", show_default=False)

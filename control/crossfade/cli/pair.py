@@ -6,7 +6,7 @@ import typer
 
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
-from crossfade.cli.output import confirm, emit, say, table
+from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import FailurePolicy, PartitionRemoval
 from crossfade.core.errors import InvalidValueError
@@ -28,14 +28,14 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _table(pairs: tuple[PairStatus, ...]) -> str:
     return table(
-        ("NAME", "V1", "V2", "STAGE", "PERCENT", "MIRROR", "FAILURES", "MISMATCHES"),
+        ("NAME", "V1", "V2", "STAGE", "ON V2", "MIRROR", "FAILURES", "MISMATCHES"),
         (
             (
                 pair.name,
                 pair.v1_table,
                 pair.v2_table,
                 pair.stage,
-                pair.percentage,
+                "?" if pair.backend is None else f"{cell(pair.backend.share_pct)} %",
                 pair.mirror,
                 pair.open_failures,
                 pair.open_mismatches,

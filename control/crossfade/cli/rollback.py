@@ -11,7 +11,7 @@ from crossfade.cli.session import gateway
 from crossfade.core.contract import ErrorCode, Event, Level
 from crossfade.core.errors import CrossfadeError, InvalidValueError
 from crossfade.ports import Gateway
-from crossfade.rollback.model import RollbackDone
+from crossfade.rollback.model import RollbackDone, RollbackEntry
 
 app = typer.Typer(no_args_is_help=True, help="Go back in one transaction; no data is touched.")
 
@@ -57,7 +57,9 @@ def run(
         say(f"{scope} was moved by somebody else meanwhile; nothing was changed")
         raise typer.Exit(1)
     _hint(opened, done)
-    text = f"{level} rollback of {scope} is done (snapshot {done.snapshot})"
+    text = "; ".join(
+        (f"{level} rollback of {scope} is done (snapshot {done.snapshot})", *done.also)
+    )
     emit(done, as_json=as_json, render=lambda: text)
 
 
@@ -85,10 +87,11 @@ def _require(opened: Gateway, level: Level, scope: str) -> int | None:
 
 
 def _lines(done: RollbackDone) -> list[str]:
-    return [
+    changes = (
         f"{change.action} {change.object}: {change.before or '-'} -> {change.after or '-'}"
         for change in done.plan
-    ]
+    )
+    return [*changes, *done.also]
 
 
 def _hint(opened: Gateway, done: RollbackDone) -> None:
@@ -102,6 +105,11 @@ def _hint(opened: Gateway, done: RollbackDone) -> None:
         say(f"Broadcast not sent ({error.line()}); edge functions notice when they poll")
 
 
+def _row(done: RollbackEntry) -> tuple[object, ...]:
+    what = (done.id, done.at, done.level, done.scope, done.touched)
+    return (*what, done.automatic, done.actor, done.snapshot, done.reason)
+
+
 @app.command("list")
 def list_(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List rollbacks, newest first.
@@ -113,10 +121,7 @@ def list_(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) ->
         found,
         as_json=as_json,
         render=lambda: table(
-            ("ID", "AT", "LEVEL", "SCOPE", "AUTOMATIC", "BY", "SNAPSHOT", "REASON"),
-            (
-                (r.id, r.at, r.level, r.scope, r.automatic, r.actor, r.snapshot, r.reason)
-                for r in found
-            ),
+            ("ID", "AT", "LEVEL", "SCOPE", "ALSO", "AUTOMATIC", "BY", "SNAPSHOT", "REASON"),
+            map(_row, found),
         ),
     )

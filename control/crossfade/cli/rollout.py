@@ -11,6 +11,7 @@ from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import Outcome
 from crossfade.core.errors import InvalidValueError
+from crossfade.flags.share import share_text
 from crossfade.health import judgement
 from crossfade.health.thresholds import read_thresholds
 from crossfade.health.verdicts import Verdict
@@ -62,7 +63,7 @@ def _text(found: RolloutStatus) -> str:
         return "\n".join([rollout_plan.view_text(found.view), verdict_table(found.verdicts)])
     plan = found.advance
     target = "the end" if plan.target is None else f"{cell(plan.target)} %"
-    head = f"{plan.pair}: {cell(plan.current)} % on V2, next {target}"
+    head = f"{plan.pair}: {share_text(found.view.backend, plan.current)}, next {target}"
     lines = [head, *(f"  waits: {item}" for item in plan.waits)]
     return "\n".join([*lines, verdict_table(found.verdicts)])
 
@@ -109,7 +110,7 @@ def advance(
     )
     why = reason or f"advance to {cell(plan.target)} %"
     done = opened.set_cohort(pair, {"percentage": plan.target}, reason=why)
-    say(f"{pair}: {cell(done.cohort.percentage)} % on V2")
+    say(f"{pair}: {share_text(done.backend, done.cohort.percentage)}")
 
 
 def _advance_plan(opened: Gateway, found: RolloutStatus, reason: str | None, *, yes: bool) -> None:
@@ -124,7 +125,7 @@ def _advance_plan(opened: Gateway, found: RolloutStatus, reason: str | None, *, 
     if not done.advanced:
         say(rollout_plan.view_text(done))
         raise typer.Exit(3)
-    say(f"{pair}: {target} ({done.stage}, {cell(done.percentage)} % on V2)")
+    say(f"{pair}: {target} ({done.stage}, {share_text(done.backend, done.percentage)})")
 
 
 @app.command("rearm")

@@ -13,6 +13,7 @@ from crossfade.cli.output import cell, confirm, emit, say, seconds, show, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import RolloutState
 from crossfade.core.errors import InvalidValueError
+from crossfade.flags.share import share_text
 from crossfade.monitor.alerts import Alerts
 from crossfade.monitor.loop import Monitor, Tick
 from crossfade.ports import Gateway
@@ -169,7 +170,7 @@ def _watch(opened: Gateway, pair: str, interval: float | None, alerts: Alerts) -
 def _step_line(view: RolloutView) -> str:
     step = view.current
     name = step.name if step is not None and not view.rollout_is_over else "the plan is done"
-    return f"{view.pair}: {name} ({view.stage}, {cell(view.percentage)} % on V2)"
+    return f"{view.pair}: {name} ({view.stage}, {share_text(view.backend, view.percentage)})"
 
 
 def view_text(view: RolloutView) -> str:
@@ -178,7 +179,8 @@ def view_text(view: RolloutView) -> str:
         return f"{view.pair} follows no plan; start one with crossfade rollout start {view.pair}"
     rollout = view.rollout
     state = f"{rollout.state}" + (f" ({rollout.reason})" if rollout.reason else "")
-    lines = [f"{view.pair}: plan {view.plan.name}, {state}"]
+    share = share_text(view.backend, view.percentage)
+    lines = [f"{view.pair}: plan {view.plan.name}, {state}", f"  {view.stage}, {share}"]
     for number, step in enumerate(view.plan.steps, start=1):
         lines.append(f"  {_mark(number, view)} {step.name}{_detail(number, step, view)}")
     lines += [f"  waits: {wait.message}" for wait in view.waits]

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from crossfade.cli.names import find_pair
-from crossfade.cli.options import AsJson, PairName, Reason, Yes
+from crossfade.cli.options import Anyway, AsJson, PairName, Reason, Yes
 from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import Stage
 from crossfade.core.errors import InvalidValueError, StageRefusedError
+from crossfade.flags.share import share_text
 from crossfade.pairs.model import PairStatus
 
 app = typer.Typer(no_args_is_help=True, help="Where a pair stands: off ... retired.")
@@ -39,6 +40,7 @@ def set_(
     stage: StageWanted,
     reason: Reason = None,
     confirm_: Confirm = False,
+    anyway: Anyway = False,
     yes: Yes = False,
 ) -> None:
     """Move a pair to another stage, forward one at a time and back to any earlier one.
@@ -54,13 +56,17 @@ def set_(
         return
     require_reason(found.stage, stage, reason)
     confirm(
-        [f"{pair}: stage {found.stage} -> {stage}"],
+        [
+            f"{pair}: stage {found.stage} -> {stage}",
+            f"now: {share_text(found.backend, found.percentage)}",
+        ],
         yes=yes,
         command=f"crossfade stage set {pair} {stage}",
     )
     with blockers_told():
-        done = opened.set_stage(pair, stage, reason=reason, confirm=confirm_)
-    say(f"{pair}: {done.before} -> {done.after}; flags version {done.flags_version}")
+        done = opened.set_stage(pair, stage, reason=reason, confirm=confirm_, anyway=anyway)
+    share = f"; {share_text(done.backend, found.percentage)}" if done.backend else ""
+    say(f"{pair}: {done.before} -> {done.after}{share}; flags version {done.flags_version}")
 
 
 def require_reason(before: Stage, wanted: Stage, reason: str | None) -> None:

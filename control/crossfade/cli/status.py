@@ -10,6 +10,7 @@ from crossfade.cli.options import AsJson
 from crossfade.cli.output import cell, emit, say, seconds, show, table, to_json
 from crossfade.cli.session import session
 from crossfade.core.errors import CrossfadeError
+from crossfade.flags.share import share_text
 from crossfade.views.overview import Overview
 from crossfade.views.status import Status, read_status
 
@@ -69,7 +70,8 @@ def describe(found: Status) -> str:
         parts.append("No pair is registered yet. See: crossfade pair register --help")
         return "\n\n".join(parts)
     parts += [_pairs(overview), _traffic(overview), _next(found)]
-    for text in (_runs(overview), _rules(overview), _flags(overview), _last(overview)):
+    for part in (_shares, _runs, _rules, _flags, _last):
+        text = part(overview)
         if text:
             parts.append(text)
     return "\n\n".join(parts)
@@ -87,12 +89,12 @@ def _headline(found: Status) -> str:
 
 def _pairs(overview: Overview) -> str:
     return table(
-        ("PAIR", "STAGE", "COHORT", "MIRROR", "FAILURES", "MISMATCHES", "LAST CLEAN VERIFY"),
+        ("PAIR", "STAGE", "ON V2", "MIRROR", "FAILURES", "MISMATCHES", "LAST CLEAN VERIFY"),
         (
             (
                 pair.name,
                 pair.stage,
-                f"{cell(pair.percentage)} %",
+                "?" if pair.backend is None else f"{cell(pair.backend.share_pct)} %",
                 pair.mirror,
                 pair.open_failures,
                 pair.open_mismatches,
@@ -100,6 +102,15 @@ def _pairs(overview: Overview) -> str:
             )
             for pair in overview.pairs
         ),
+    )
+
+
+def _shares(overview: Overview) -> str:
+    """Why a share is what it is, where something holds it down."""
+    return "\n".join(
+        f"{pair.name}: {share_text(pair.backend, pair.percentage)}"
+        for pair in overview.pairs
+        if pair.problem is None and (pair.backend is None or pair.backend.causes)
     )
 
 

@@ -18,13 +18,13 @@
     ├── StalledError                  a run that makes no progress
     └── RefusedError                  the database said no; nothing was changed
         ├── UnknownNameError          CF001 CF002 CF003 CF009 CF014 CF015 CF026
-        ├── InvalidArgumentError      CF004 CF007 CF012
+        ├── InvalidArgumentError      CF004 CF007 CF012 CF027
         ├── StageRefusedError         CF005, with blockers
         ├── LatchedError              CF006: re-arm first
         ├── RegistrationRefusedError  CF008 CF016
         ├── WrongRunStateError        CF010
         ├── PairChangedError          CF011: table or converter changed
-        ├── ConfirmationRequiredError CF013
+        ├── ConfirmationRequiredError CF013, CF028: a stop is in force
         ├── ExtensionMissingError     CF018
         ├── NotAllowedError           CF020: no operator, or the role is too low
         ├── OperatorError             CF021 CF022
@@ -227,6 +227,8 @@ _BY_CODE: dict[ErrorCode, type[RefusedError]] = {
     ErrorCode.ROLLOUT_UNDER_WAY: RolloutStateError,
     ErrorCode.FLAGS_CHANGED: FlagsChangedError,
     ErrorCode.UNKNOWN_SCHEDULE: UnknownNameError,
+    ErrorCode.BUILT_IN: InvalidArgumentError,
+    ErrorCode.STOPPED: ConfirmationRequiredError,
     ErrorCode.FENCED: FencedError,
     ErrorCode.ARCHIVED: FencedError,
     ErrorCode.CLOSED: FencedError,

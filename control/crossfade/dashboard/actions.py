@@ -17,6 +17,7 @@ from crossfade.flags import kill_switches
 from crossfade.flags.bucketing import parse_percentage
 from crossfade.flags.cohort import Lists, cohort_changes
 from crossfade.flags.model import Cohort, Flag, FlagState
+from crossfade.flags.share import share_text
 from crossfade.ports import Gateway
 from crossfade.rollback.model import PlannedChange
 
@@ -136,10 +137,8 @@ class Actions:
         return ActionDone(f"{level.value} rollback of {pair} is done (snapshot {done.snapshot})")
 
     def _plan(self, level: Level, pair: str) -> list[str]:
-        plan = self._gateway.rollback(
-            level, pair, reason="dry run", automatic=False, dry_run=True
-        ).plan
-        return [_sentence(change) for change in plan]
+        plan = self._gateway.rollback(level, pair, reason="dry run", automatic=False, dry_run=True)
+        return [*(_sentence(change) for change in plan.plan), *plan.also]
 
     def _ask_rearm(self, form: Form) -> ActionDone:
         why = "The rollout may go forward again. Nothing else changes."
@@ -239,7 +238,7 @@ class Actions:
         if not changes:
             return ActionDone("The cohort is already like that")
         done = self._gateway.set_cohort(form["pair"], changes, reason=reason)
-        return ActionDone(f"{form['pair']}: {done.cohort.percentage.normalize():f} % on V2")
+        return ActionDone(f"{form['pair']}: {share_text(done.backend, done.cohort.percentage)}")
 
     def _cohort(self, pair: str) -> Cohort:
         pairs = self._state().pairs

@@ -14,6 +14,7 @@ from crossfade.core.contract import (
     Stage,
 )
 from crossfade.core.values import Names
+from crossfade.flags.share import BackendShare
 
 LARGEST_EXACT: Final = 2**53 - 1
 
@@ -48,6 +49,7 @@ class CohortChanged:
     cohort: Cohort
     flags_version: int
     step: int = 0
+    backend: BackendShare | None = None
 
 
 @dataclass(frozen=True, slots=True)

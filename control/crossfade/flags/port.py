@@ -35,8 +35,10 @@ class Controls(Protocol):
     def explain_flag(self, name: str, context: Mapping[str, str]) -> Evaluation:
         """Evaluate in the database, with the steps."""
 
-    def set_cohort(self, pair: str, changes: Changes, *, reason: str | None) -> CohortChanged:
-        """Change some columns of a pair's cohort."""
+    def set_cohort(
+        self, pair: str, changes: Changes, *, reason: str | None, anyway: bool = False
+    ) -> CohortChanged:
+        """Change some columns of a pair's cohort; ``anyway``: also up while V2 is stopped."""
 
     def set_setting(self, name: str, value: str, *, reason: str) -> None:
         """Change one number or choice; ``value`` is text of the type the setting has."""

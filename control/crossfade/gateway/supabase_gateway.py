@@ -140,10 +140,14 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         answer = self._api.rpc("explain_flag", name=name, context=dict(context))
         return parse(Evaluation, {**answer, **answer["metadata"]})
 
-    def set_cohort(self, pair: str, changes: Changes, *, reason: str | None) -> CohortChanged:
-        """Change some columns of a pair's cohort."""
+    def set_cohort(
+        self, pair: str, changes: Changes, *, reason: str | None, anyway: bool = False
+    ) -> CohortChanged:
+        """Change some columns of a pair's cohort; ``anyway``: also up while V2 is stopped."""
+        # Only when it is asked for: an older database does not know it, and must let people down.
+        more = {"anyway": True} if anyway else {}
         return self._api.ask(
-            CohortChanged, "set_cohort", pair=pair, changes=plain(changes), reason=reason
+            CohortChanged, "set_cohort", pair=pair, changes=plain(changes), reason=reason, **more
         )
 
     def set_setting(self, name: str, value: str, *, reason: str) -> None:
@@ -357,11 +361,18 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         return self._api.ask(Handover, "handover_plan", pair=pair)
 
     def set_stage(
-        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
+        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool, anyway: bool = False
     ) -> StageChanged:
-        """Move a pair to another stage."""
+        """Move a pair to another stage; ``anyway``: also forward while V2 is stopped."""
+        more = {"anyway": True} if anyway else {}
         return self._api.ask(
-            StageChanged, "set_stage", pair=pair, stage=stage, reason=reason, confirm=confirm
+            StageChanged,
+            "set_stage",
+            pair=pair,
+            stage=stage,
+            reason=reason,
+            confirm=confirm,
+            **more,
         )
 
     def pair_writes(self, pair: str, *, minutes: int) -> PairWrites:
@@ -374,12 +385,12 @@ class SupabaseGateway(ChangeCalls, DoctorCalls, OperatorCalls, OverviewReads):
         return tuple(parse(GroupStatus, row) for row in answer["groups"])
 
     def set_group_stage(
-        self, name: str, stage: Stage, *, reason: str | None, confirm: bool
+        self, name: str, stage: Stage, *, reason: str | None, confirm: bool, anyway: bool = False
     ) -> GroupMoved:
-        """Move all pairs of a group to a stage, or none."""
-        return self._api.ask(
-            GroupMoved, "set_group_stage", name=name, stage=stage, reason=reason, confirm=confirm
-        )
+        """Move all pairs of a group to a stage, or none; ``anyway`` as ``set_stage``."""
+        given = {"name": name, "stage": stage, "reason": reason, "confirm": confirm}
+        more = {"anyway": True} if anyway else {}
+        return self._api.ask(GroupMoved, "set_group_stage", **given, **more)
 
     def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
         """Pause the mirror (log_only: changed keys are only noted) or resume it (both)."""

@@ -278,7 +278,7 @@ class Monitor:
                 Severity.CRITICAL,
                 f"{sample.pair}.rollback.{done.rollback}",
                 title,
-                plan.reason,
+                "; ".join((plan.reason, *done.also)),
                 figures(*(item for item in verdicts if item.rule in plan.rules)),
             )
         )

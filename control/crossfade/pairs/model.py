@@ -16,6 +16,7 @@ from crossfade.core.contract import (
 )
 from crossfade.core.errors import Blocker
 from crossfade.core.values import JsonText, Key, Names, Values
+from crossfade.flags.share import BackendShare
 from crossfade.runs.model import Run
 
 
@@ -51,6 +52,7 @@ class PairStatus:
     next_stage: Stage | None = None
     blockers: tuple[Blocker, ...] = ()
     group: str | None = None
+    backend: BackendShare | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class GroupPair:
     last_backfill_at: datetime | None = None
     last_clean_verify_at: datetime | None = None
     needs_reverse_backfill: bool = False
+    backend: BackendShare | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ class StageChanged:
     after: Stage
     flags_version: int
     step: int = 0
+    backend: BackendShare | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,7 @@ class PairMoved:
     before: Stage
     after: Stage
     step: int = 0
+    backend: BackendShare | None = None
 
 
 @dataclass(frozen=True, slots=True)

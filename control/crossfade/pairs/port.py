@@ -86,9 +86,9 @@ class Pairs(Protocol):
         """Return what depends on V1, and the migration that hands it over. Changes nothing."""
 
     def set_stage(
-        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
+        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool, anyway: bool = False
     ) -> StageChanged:
-        """Move a pair to another stage."""
+        """Move a pair to another stage; ``anyway``: also forward while V2 is stopped."""
 
     def pair_writes(self, pair: str, *, minutes: int) -> PairWrites:
         """Return who wrote which table in the last minutes (1 to 43200)."""
@@ -97,9 +97,9 @@ class Pairs(Protocol):
         """Return all groups, or the one of this name or with this pair."""
 
     def set_group_stage(
-        self, name: str, stage: Stage, *, reason: str | None, confirm: bool
+        self, name: str, stage: Stage, *, reason: str | None, confirm: bool, anyway: bool = False
     ) -> GroupMoved:
-        """Move all pairs of a group to a stage, or none."""
+        """Move all pairs of a group to a stage, or none; ``anyway`` as ``set_stage``."""
 
     def set_mirror(self, pair: str, mode: MirrorMode, *, reason: str) -> MirrorChanged:
         """Pause the mirror (log_only: changed keys are only noted) or resume it (both)."""

@@ -23,6 +23,14 @@ class PlannedChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """A pair or flag that a rollback changes besides what it was asked for."""
+
+    object: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
 class RollbackDone:
     """A rollback that happened, or would (``dry_run``)."""
 
@@ -34,6 +42,12 @@ class RollbackDone:
     rollback: int | None = None
     flags_version: int = 0
     committed_at: datetime | None = None
+    touches: tuple[Touched, ...] = ()
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """What else it touches, a line each."""
+        return tuple(f"also {item.object}: {item.effect}" for item in self.touches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,12 @@ class RollbackEntry:
     reason: str
     automatic: bool
     snapshot: int | None = None
+    touches: tuple[Touched, ...] = ()
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """Names of what else it touched."""
+        return tuple(item.object for item in self.touches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ def may_advance(
         )
     if pair.stage is not Stage.LIVE:
         waits.append(f"stage is {pair.stage}, not live")
+    stops = pair.backend.stops if pair.backend else ()
+    waits.extend(stop.message for stop in stops if stop.code != "latched")
     if pair.latched_at:
         waits.append(f"latched by an automatic rollback ({pair.latch_reason}); re-arm first")
     waits.extend(

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from crossfade.core.contract import RolloutState, Stage
 from crossfade.core.errors import InvalidValueError
 from crossfade.flags.bucketing import parse_percentage
+from crossfade.flags.share import BackendShare
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
@@ -237,6 +238,7 @@ class RolloutView:
     requests: int = 0
     waits: tuple[Wait, ...] = ()
     already: bool = False
+    backend: BackendShare | None = None
 
     @property
     def is_active(self) -> bool:

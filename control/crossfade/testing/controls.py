@@ -61,19 +61,23 @@ class FakeControls(FakeState):
         self._called("explain_flag", name, context)
         return evaluate(self.read_flags(), name, Context(**context))
 
-    def set_cohort(self, pair: str, changes: Changes, *, reason: str | None) -> CohortChanged:
-        """Change columns; going up needs stage live and no latch."""
+    def set_cohort(
+        self, pair: str, changes: Changes, *, reason: str | None, anyway: bool = False
+    ) -> CohortChanged:
+        """Change columns; going up needs stage live, no latch and no engaged switch."""
         self._called("set_cohort", pair, changes, reason)
         found, before = self._pair(pair), self.cohorts[pair]
         after = replace(before, **changes)  # type: ignore[arg-type]
         if after.percentage > before.percentage and found.latched_at:
             raise refusal(ErrorCode.LATCHED, f'Cannot raise "{pair}": latched')
+        if after.percentage > before.percentage and not anyway:
+            self._check_stops(pair)
         if after.percentage > before.percentage and found.stage is not Stage.LIVE:
             raise refusal(ErrorCode.STAGE_PRECONDITION, f'Cannot raise "{pair}": not live')
         self.cohorts[pair] = after
         self.pairs[pair] = replace(found, percentage=after.percentage, step=found.step + 1)
         self.version += 1
-        return CohortChanged(after, self.version, found.step + 1)
+        return CohortChanged(after, self.version, found.step + 1, self._backend(self.pairs[pair]))
 
     def set_setting(self, name: str, value: str, *, reason: str) -> None:
         """Store the text."""

@@ -2,13 +2,16 @@
 
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from crossfade.core.contract import ErrorCode, Event, Stage
 from crossfade.core.errors import Blocker, CrossfadeError, RefusedError, refusal
 from crossfade.core.values import Key
 from crossfade.flags.change_sets import Scheduled
 from crossfade.flags.model import Cohort, Exposure, Flag, KillSwitch
+from crossfade.flags.share import BackendShare, ShareCause
 from crossfade.health.model import HealthSample
 from crossfade.health.verdicts import Verdict
 from crossfade.pairs.catalog import CarryPlan, Handover, PairPlan, RelabelPlan, TableInfo
@@ -102,7 +105,26 @@ class FakeState:
     def _pair(self, name: str) -> PairStatus:
         if name not in self.pairs:
             raise unknown(ErrorCode.UNKNOWN_PAIR, "pair", name)
-        return self.pairs[name]
+        found = self.pairs[name]
+        return replace(found, backend=self._backend(found))
+
+    def _backend(self, pair: PairStatus) -> BackendShare:
+        """The share by stage, percentage and switches; flags and the mirror hold nothing down."""
+        causes = [
+            ShareCause("kill_switch", f"kill switch {switch.name} is engaged")
+            for switch in self.kill_switches.values()
+            if switch.engaged and (switch.fences or switch.overrides_all)
+            if switch.overrides_all or switch.pair in (None, pair.name)
+            if pair.stage.rank < Stage.COMPLETE.rank
+        ]
+        share = Decimal(100) if pair.stage.rank > Stage.LIVE.rank else pair.percentage
+        if pair.stage.rank < Stage.LIVE.rank or causes:
+            share = Decimal(0)
+        return BackendShare(share, pair.percentage, tuple(causes))
+
+    def _check_stops(self, name: str) -> None:
+        for stop in self._pair(name).backend.stops:  # type: ignore[union-attr]
+            raise refusal(ErrorCode.STOPPED, f'Cannot go forward with "{name}": {stop.message}')
 
 
 def unknown(code: ErrorCode, kind: str, name: str) -> RefusedError:

@@ -36,7 +36,7 @@ class FakeViews(FakeState):
         )
 
     def _shown_pair(self, name: str) -> PairOverview:
-        pair = self.pairs[name]
+        pair = self._pair(name)
         runs = tuple(r for r in self.runs.values() if r.pair == name and not r.state.is_over)
         held = {item.name: getattr(pair, item.name) for item in fields(pair)} | {"runs": runs}
         return PairOverview(**held, verdicts=self.verdicts.get(name, ()))

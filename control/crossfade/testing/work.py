@@ -238,7 +238,7 @@ class FakeWork(FakeState):
         return self.handovers.get(pair, Handover(pair, self._pair(pair).stage))
 
     def set_stage(
-        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool
+        self, pair: str, stage: Stage, *, reason: str | None, confirm: bool, anyway: bool = False
     ) -> StageChanged:
         """Refused with the pair's blockers when it goes forward."""
         self._called("set_stage", pair, stage, reason, confirm)
@@ -246,11 +246,14 @@ class FakeWork(FakeState):
         if stage.rank > found.stage.rank:
             if found.latched_at:
                 raise refusal(ErrorCode.LATCHED, f'Cannot set "{pair}": latched')
+            if not anyway:
+                self._check_stops(pair)
             if found.blockers:
                 raise refused_stage(pair, stage, found.blockers)
         self.pairs[pair] = replace(found, stage=stage)
         self.version += 1
-        return StageChanged(pair, found.stage, stage, self.version)
+        now = self._backend(self.pairs[pair])
+        return StageChanged(pair, found.stage, stage, self.version, backend=now)
 
     def pair_writes(self, pair: str, *, minutes: int) -> PairWrites:
         """Nobody has written."""
@@ -285,14 +288,14 @@ class FakeWork(FakeState):
         )
 
     def set_group_stage(
-        self, name: str, stage: Stage, *, reason: str | None, confirm: bool
+        self, name: str, stage: Stage, *, reason: str | None, confirm: bool, anyway: bool = False
     ) -> GroupMoved:
         """As ``set_stage`` of each."""
         (group,) = self.group_status(name)
         before = [self.pairs[pair.pair] for pair in group.pairs]
         for pair in before:
             if pair.stage is not stage:
-                self.set_stage(pair.name, stage, reason=reason, confirm=confirm)
+                self.set_stage(pair.name, stage, reason=reason, confirm=confirm, anyway=anyway)
         return GroupMoved(
             tuple(PairMoved(pair.name, pair.stage, stage) for pair in before), self.version
         )

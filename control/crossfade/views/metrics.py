@@ -88,7 +88,8 @@ def _project(overview: Overview) -> Iterator[Metric]:
 
 def _pairs(overview: Overview) -> Iterator[Metric]:
     stage = _gauge("stage", "1 for the stage a pair is in", ["pair", "stage"])
-    percentage = _gauge("cohort_percentage", "Share of units on V2 in stage live", ["pair"])
+    share = _gauge("v2_share_percentage", "Share of units that V2 serves now, 0 to 100", ["pair"])
+    percentage = _gauge("cohort_percentage", "What the cohort is set to, in force or not", ["pair"])
     latched = _gauge("latched", "1 after an automatic rollback, until re-armed", ["pair"])
     failures = _gauge("open_mirror_failures", "Writes that reached one table only", ["pair"])
     mismatches = _gauge("open_mismatches", "Rows found to differ", ["pair"])
@@ -98,13 +99,15 @@ def _pairs(overview: Overview) -> Iterator[Metric]:
         for known in Stage:
             stage.add_metric([pair.name, known.value], int(pair.stage is known))
         percentage.add_metric([pair.name], float(pair.percentage))
+        if pair.backend is not None:
+            share.add_metric([pair.name], float(pair.backend.share_pct))
         latched.add_metric([pair.name], int(pair.latched_at is not None))
         readable.add_metric([pair.name], int(pair.problem is None))
         if pair.problem is None:
             failures.add_metric([pair.name], pair.open_failures)
             mismatches.add_metric([pair.name], pair.open_mismatches)
             blockers.add_metric([pair.name], len(pair.blockers))
-    yield from (stage, percentage, latched, failures, mismatches, blockers, readable)
+    yield from (stage, share, percentage, latched, failures, mismatches, blockers, readable)
 
 
 def _windows(overview: Overview) -> Iterator[Metric]:

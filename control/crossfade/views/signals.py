@@ -229,4 +229,6 @@ def next_step(pair: PairOverview, overview: Overview) -> NextStep:
     if pair.next_stage is None:
         return NextStep("nothing: the migration is over")
     command = f'crossfade stage set {pair.name} {pair.next_stage} --reason "..."'
-    return NextStep(f"stage {pair.next_stage}", tuple(b.message for b in pair.blockers), command)
+    stops = pair.backend.stops if pair.backend else ()
+    waits = (*(stop.message for stop in stops), *(blocker.message for blocker in pair.blockers))
+    return NextStep(f"stage {pair.next_stage}", waits, command)

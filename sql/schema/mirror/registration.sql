@@ -66,6 +66,7 @@ begin
   values (v_row.name, coalesce(options ->> 'cohort_key', v_row.name))
   on conflict on constraint cohorts_pkey do nothing;
   perform set_config('crossfade.engine', '', true);
+  perform crossfade_private.add_own_switch(v_row.name);
   v_row := crossfade_private.install_pair(v_row);
   return jsonb_build_object('pair', to_jsonb(v_row), 'warnings',
     crossfade_private.pair_warnings(v_row),
@@ -73,7 +74,7 @@ begin
 end $$;
 
 comment on function crossfade.register_pair is
-  'Register two tables as a pair and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key, group (kept when it is not given again; null takes it back). Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
+  'Register two tables as a pair, make its kill switch disable_v2_<pair> and install the mirror triggers, switched off (stage off). Safe to repeat: a changed converter is taken up and must be verified again. options: failure_policy record|raise, gate_flag, cohort_key, v2_key, group (kept when it is not given again; null takes it back). Locks both tables SHARE ROW EXCLUSIVE for milliseconds. Errors: CF008 with detail.problems, CF012, CF016.';
 
 create or replace function crossfade.unregister_pair(pair text, reason text)
 returns jsonb
@@ -106,10 +107,15 @@ begin
   perform crossfade_private.drop_counters(pair);
   perform set_config('crossfade.engine', 'on', true);
   delete from crossfade.pairs p where p.name = unregister_pair.pair;
+  -- Nobody is left whom it could stop.
+  perform set_config('crossfade.fence', 'not needed', true);
+  delete from crossfade.kill_switches k
+  where k.name = crossfade_private.own_switch(unregister_pair.pair);
+  perform set_config('crossfade.fence', '', true);
   perform set_config('crossfade.engine', '', true);
   return jsonb_build_object('pair', pair, 'removed', true, 'flags_version',
     crossfade.flags_version());
 end $$;
 
 comment on function crossfade.unregister_pair is
-  'Remove triggers, generated functions and rows of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';
+  'Remove triggers, generated functions, rows and the own kill switch of a pair; both tables and their data stay. Only in stage off or complete (CF005). Takes ACCESS EXCLUSIVE on both tables, waits at most 2 s for it.';

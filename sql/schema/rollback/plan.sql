@@ -69,21 +69,6 @@ end $$;
 comment on function crossfade_private.plan_pair is
   'What a PARTIAL, COMPLETE or EMERGENCY rollback changes on one pair; no row when there is nothing to do.';
 
-create or replace function crossfade_private.rollback_pairs(level text, scope text)
-returns setof crossfade.pairs
-language sql stable
-set search_path = pg_catalog, pg_temp
-as $$
-  select p.* from crossfade.pairs p
-  where case when rollback_pairs.level = 'FEATURE' then p.gate_flag = rollback_pairs.scope
-    else rollback_pairs.scope = '*'
-      or p.name in (select crossfade_private.group_of(rollback_pairs.scope)) end
-  order by p.name;
-$$;
-
-comment on function crossfade_private.rollback_pairs is
-  'Pairs a rollback is about: the named one and those of its group, all of them for *, those gated by the flag for FEATURE.';
-
 create or replace function crossfade_private.rollback_plan(
   level text, scope text, reason text, automatic boolean
 )
@@ -95,7 +80,9 @@ as $$
     select 1 as place, 'engage_kill_switch' as action, k.name as object,
       '{"engaged": false}'::jsonb as before, '{"engaged": true}'::jsonb as after
     from crossfade.kill_switches k
-    where rollback_plan.level = 'EMERGENCY' and k.name = 'emergency_rollback' and not k.engaged
+    where not k.engaged and k.name in (
+      select crossfade_private.rollback_switches(
+        rollback_plan.level, rollback_plan.scope, rollback_plan.automatic))
     union all
     select 1, 'disable_flag', f.name, '{"enabled": true}', '{"enabled": false}'
     from crossfade.flags f

@@ -79,7 +79,8 @@ begin
   where c.pair = wanted.pair;
   if v_cohort.percentage <> wanted.percentage then
     perform crossfade.set_cohort(
-      wanted.pair, jsonb_build_object('percentage', wanted.percentage), restore_cohort.reason);
+      wanted.pair, jsonb_build_object('percentage', wanted.percentage), restore_cohort.reason,
+      true);
   end if;
 end $$;
 
@@ -99,15 +100,15 @@ declare
   v_wanted integer := array_position(v_stages, wanted_stage);
 begin
   if v_wanted < v_at then
-    perform crossfade_private.move_pairs(array[pair], wanted_stage, reason, false, false);
+    perform crossfade_private.move_pairs(array[pair], wanted_stage, reason, false, false, true);
   end if;
   -- Forward one stage at a time, so that every precondition is asked. The cohort belongs to live.
   for v_next in v_at + 1 .. v_wanted loop
     if v_stages[v_next] = 'rampdown' then
       perform crossfade_private.restore_cohort(cohort, reason);
     end if;
-    -- The snapshot answers for the group.
-    perform crossfade_private.move_pairs(array[pair], v_stages[v_next], reason, true, false);
+    -- The snapshot answers for the group, and names the switches that stay engaged.
+    perform crossfade_private.move_pairs(array[pair], v_stages[v_next], reason, true, false, true);
   end loop;
   perform crossfade_private.restore_cohort(cohort, reason);
 end $$;

@@ -44,7 +44,7 @@ comment on function crossfade_private.plan_values is
   'The before or after values of a plan: object -> {field: value}.';
 
 create or replace function crossfade_private.run_rollback(
-  level text, scope text, reason text, automatic boolean, plan jsonb
+  level text, scope text, reason text, automatic boolean, plan jsonb, touches jsonb
 )
 returns crossfade.rollbacks
 language plpgsql volatile
@@ -73,14 +73,17 @@ begin
   join crossfade.kill_switches k on k.name = s.value ->> 'object'
   where s.value ->> 'action' = 'engage_kill_switch';
   insert into crossfade.rollbacks (
-    actor, level, scope, reason, automatic, before, after, snapshot, flags_version, preserved)
+    actor, level, scope, reason, automatic, before, after, snapshot, flags_version, preserved,
+    touches)
   values (
     crossfade_private.actor(), run_rollback.level, run_rollback.scope, run_rollback.reason,
     run_rollback.automatic, crossfade_private.plan_values(plan, 'before'), v_row.after,
-    v_row.snapshot, crossfade.flags_version(), v_row.preserved)
+    v_row.snapshot, crossfade.flags_version(), v_row.preserved, run_rollback.touches)
   returning * into v_row;
   perform crossfade_private.audit(
-    'rollback.' || lower(level), scope, reason, v_row.before, v_row.after);
+    'rollback.' || lower(level), scope, reason, v_row.before,
+    v_row.after || case touches when '[]' then '{}'
+      else jsonb_build_object('touches', touches) end);
   perform crossfade_private.broadcast('rollback', jsonb_build_object(
     'flags_version', v_row.flags_version, 'pair', p.name, 'level', run_rollback.level))
   from unnest(v_pairs) p;

@@ -23,7 +23,8 @@ begin
       ) l),
     (select jsonb_object_agg(s.name, s.value) from crossfade.settings s));
   perform crossfade.record_verdicts(pair, v_verdicts);
-  select max(v ->> 'level'),  -- EMERGENCY comes after COMPLETE, by luck of the alphabet
+  -- The larger level has the later name: COMPLETE, EMERGENCY.
+  select max(v ->> 'level'),
     string_agg(format('%s: %s', v ->> 'rule', v #>> '{details,message}'), '; ')
   into v_level, v_reason
   from jsonb_array_elements(v_verdicts) v

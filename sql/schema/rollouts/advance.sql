@@ -31,7 +31,7 @@ begin
         select g.name from crossfade_private.group_of((pair).name) with ordinality g(name, n)
         join crossfade.pairs p on p.name = g.name
           and crossfade_private.stage_number(p.stage) < v_place
-        order by g.n), v_stages[v_place], reason, true, false);
+        order by g.n), v_stages[v_place], reason, true, false, false);
   end loop;
   if step ->> 'stage' = 'live' then
     perform crossfade.set_cohort((pair).name,

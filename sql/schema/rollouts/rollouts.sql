@@ -27,7 +27,8 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
-    'pair', p.name, 'stage', p.stage, 'percentage', c.percentage, 'step', p.step,
+    'pair', p.name, 'stage', p.stage, 'percentage', c.percentage,
+    'backend', crossfade_private.backend_share(p), 'step', p.step,
     'latched', p.latched_at is not null, 'rollout', to_jsonb(r) - 'plan' - 'pair',
     'plan', r.plan, 'steps', f.steps, 'reached', f.reached, 'current', f.current, 'next', f.next,
     'elapsed_s', f.elapsed_s, 'requests', f.requests,
@@ -58,7 +59,7 @@ begin
 end $$;
 
 comment on function crossfade.rollout_status is
-  'The newest rollout of a pair and where it stands: {"pair", "stage", "percentage", "step", "latched", "rollout": {id, state, speed, reason, approved, ...} or null, "plan", "steps", "reached", "current", "next", "elapsed_s", "requests", "waits": [{"code", "message"}], "flags_version"}. Waits [] while running: the next step may be taken. CF001.';
+  'The newest rollout of a pair and where it stands: {"pair", "stage", "percentage", "backend": see pair_status, "step", "latched", "rollout": {id, state, speed, reason, approved, ...} or null, "plan", "steps", "reached", "current", "next", "elapsed_s", "requests", "waits": [{"code", "message"}], "flags_version"}. Waits [] while running: the next step may be taken. CF001.';
 
 create or replace function crossfade_private.put_rollout(
   rollout crossfade.rollouts, state text, reason text

@@ -56,8 +56,12 @@ as $$
       (pair).name))
     where (pair).latched_at is not null
     union all
-    select 3, crossfade_private.wait_for('kill_switch', format('kill switch %s is engaged', k))
-    from jsonb_array_elements_text(crossfade_private.engaged_fences((pair).name)) k
+    -- Of the group: its pairs go with it.
+    select distinct 3, crossfade_private.wait_for(s.code, s.message)
+    from crossfade_private.group_of((pair).name) g(name)
+    join crossfade.pairs o on o.name = g.name
+    cross join lateral crossfade_private.stops(o) s
+    where s.code = 'kill_switch'
     union all
     select 4, crossfade_private.wait_for('cool_down', format(
       'cooling down until %s after an automatic rollback', c.ends_at::timestamp(0)))

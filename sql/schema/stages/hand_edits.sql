@@ -96,7 +96,7 @@ declare
 begin
   select p.* into v_pair from crossfade.pairs p where p.name = new.pair;
   if new.percentage > coalesce(old.percentage, 0) and not crossfade_private.is_engine() then
-    perform crossfade_private.check_raise(v_pair, new.percentage);
+    perform crossfade_private.check_raise(v_pair, new.percentage, false);
   end if;
   perform crossfade_private.sample_writes(new.pair);
   update crossfade.pairs p
@@ -111,7 +111,7 @@ begin
 end $$;
 
 comment on function crossfade_private.follow_percentage is
-  'AFTER ROW trigger: another percentage is another step, whoever wrote it; more of version 2 is refused outside live (CF005) and while latched (CF006).';
+  'AFTER ROW trigger: another percentage is another step, whoever wrote it; more of version 2 is refused outside live (CF005) while latched (CF006), and against a kill switch or an aborted plan (CF028).';
 
 create or replace trigger crossfade_before_hand
 before update or delete on crossfade.pairs

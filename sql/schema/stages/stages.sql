@@ -1,7 +1,7 @@
 -- Stages: one way forward, with every precondition; the way back needs only a reason.
 
 create or replace function crossfade_private.move_forward(
-  pairs crossfade.pairs[], stage text, confirm boolean, alone boolean
+  pairs crossfade.pairs[], stage text, confirm boolean, alone boolean, anyway boolean
 )
 returns void
 language plpgsql volatile
@@ -14,14 +14,8 @@ declare
   v_blockers jsonb := '[]'::jsonb;
 begin
   foreach v_pair in array pairs loop
-    if v_pair.latched_at is not null then
-      perform crossfade_private.fail(409, 'CF006',
-        format('Cannot set "%s" to %s: it was rolled back automatically (%s)', v_pair.name, stage,
-        v_pair.latch_reason),
-        jsonb_build_object('pair', v_pair.name, 'latched_at', v_pair.latched_at, 'latch_reason',
-          v_pair.latch_reason),
-        'Find the cause, then crossfade rollout rearm PAIR --reason "...".');
-    end if;
+    perform crossfade_private.check_forward(
+      v_pair, format('set "%s" to %s', v_pair.name, stage), anyway);
   end loop;
   foreach v_pair in array pairs loop
     select jsonb_agg(b || jsonb_build_object('pair', v_pair.name)) into v_found
@@ -58,10 +52,10 @@ begin
 end $$;
 
 comment on function crossfade_private.move_forward is
-  'Move pairs to their next stage, in this order, with all preconditions of all of them (CF005, CF006, CF013). alone: the rest of their groups must have been there before.';
+  'Move pairs to their next stage, in this order, with all preconditions of all of them (CF005, CF006, CF013, CF028). alone: the rest of their groups must have been there before.';
 
 create or replace function crossfade_private.move_pairs(
-  pair_names text[], stage text, reason text, confirm boolean, alone boolean
+  pair_names text[], stage text, reason text, confirm boolean, alone boolean, anyway boolean
 )
 returns jsonb
 language plpgsql volatile
@@ -107,7 +101,7 @@ begin
       'Bring them to one stage first: crossfade stage set PAIR STAGE.');
   end if;
   if v_forward is not null then
-    perform crossfade_private.move_forward(v_forward, stage, confirm, alone);
+    perform crossfade_private.move_forward(v_forward, stage, confirm, alone, anyway);
   end if;
   foreach v_pair in array coalesce(v_back, '{}') loop
     if alone then
@@ -122,15 +116,16 @@ begin
   end loop;
   return (
     select jsonb_agg(jsonb_build_object('pair', b.name, 'before', b.stage, 'after', p.stage,
-      'step', p.step) order by b.ordinality)
+      'step', p.step, 'backend', crossfade_private.backend_share(p)) order by b.ordinality)
     from unnest(v_before) with ordinality b join crossfade.pairs p on p.name = b.name);
 end $$;
 
 comment on function crossfade_private.move_pairs is
-  'Move pairs to one stage in one transaction, forward in the order given and back in the other one: [{"pair", "before", "after", "step"}]. Nothing happens when one of them may not. alone: without the rest of their groups, which then must have gone before. Locks the pairs by name.';
+  'Move pairs to one stage in one transaction, forward in the order given and back in the other one: [{"pair", "before", "after", "step", "backend"}]. Nothing happens when one of them may not. alone: without the rest of their groups, which then must have gone before. Locks the pairs by name.';
 
 create or replace function crossfade.set_stage(
-  pair text, stage text, reason text, confirm boolean default false
+  pair text, stage text, reason text, confirm boolean default false,
+  anyway boolean default false
 )
 returns jsonb
 language plpgsql volatile
@@ -141,15 +136,17 @@ as $$
 declare
   v_pair constant crossfade.pairs := crossfade_private.get_pair(pair);
 begin
-  return (crossfade_private.move_pairs(array[v_pair.name], stage, reason, confirm, true) -> 0)
+  return (crossfade_private.move_pairs(array[v_pair.name], stage, reason, confirm, true, anyway)
+      -> 0)
     || jsonb_build_object('flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.set_stage is
-  'Move a pair to a stage: {"pair", "before", "after", "step", "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except for milliseconds, after up to 2 s of short attempts (55P03): into complete both tables are held against writers, into retired V1 and out of it the view of its name ACCESS EXCLUSIVE.';
+  'Move a pair to a stage: {"pair", "before", "after", "step", "backend": who is served by V2 now (see pair_status), "flags_version"}. Forward one stage at a time with all preconditions (CF005 with detail.blockers, CF006 latched, CF013 unconfirmed complete, CF028 without anyway while a kill switch is engaged or after an aborted plan), and never past the rest of its group, but for dualwrite, which parents may enter first; back at any time with a reason (CF007), except from retired, which leads to complete, and from complete, which needs a reverse backfill and a clean verify, and where others of its group would be left behind (out of complete; off while pairs refer to it). Takes no table lock, except for milliseconds, after up to 2 s of short attempts (55P03): into complete both tables are held against writers, into retired V1 and out of it the view of its name ACCESS EXCLUSIVE.';
 
 create or replace function crossfade.set_group_stage(
-  name text, stage text, reason text, confirm boolean default false
+  name text, stage text, reason text, confirm boolean default false,
+  anyway boolean default false
 )
 returns jsonb
 language plpgsql volatile
@@ -159,9 +156,9 @@ set jit = off
 as $$
 begin
   return jsonb_build_object('pairs', crossfade_private.move_pairs(
-      crossfade_private.find_group(name), stage, reason, confirm, false),
+      crossfade_private.find_group(name), stage, reason, confirm, false, anyway),
     'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.set_group_stage is
-  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step"}], "flags_version"}. Those that are there already stay, and on the way out of complete those that have not come as far as the stage. Refusals and locks as set_stage, of all of them; CF005 also when some would else go forward and some back.';
+  'Move all pairs of a group, named by it or by one of them, to a stage in one transaction, or none: {"pairs": [{"pair", "before", "after", "step", "backend"}], "flags_version"}. Those that are there already stay, and on the way out of complete those that have not come as far as the stage. Refusals and locks as set_stage, of all of them; CF005 also when some would else go forward and some back.';

@@ -20,7 +20,7 @@ comment on column crossfade.kill_switches.fences is
 comment on column crossfade.kill_switches.overrides_all is
   'While engaged, every flag is false and backend 1 serves every pair.';
 comment on column crossfade.kill_switches.pair is
-  'The one pair a fence is for; null = every pair. No foreign key: a switch outlives its pair.';
+  'The one pair a fence is for; null = every pair. No foreign key: an owner''s switch outlives its pair; disable_v2_<pair> goes with it.';
 comment on column crossfade.kill_switches.reason is
   'Why it was engaged; null when nobody said, or never engaged.';
 

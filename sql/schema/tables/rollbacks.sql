@@ -24,10 +24,11 @@ create table if not exists crossfade.rollbacks (
   snapshot bigint references crossfade.snapshots on delete set null,
   flags_version bigint not null,
   preserved jsonb not null default '{}',
+  touches jsonb not null default '[]',
   constraint level_is_known check (level in ('FEATURE', 'PARTIAL', 'COMPLETE', 'EMERGENCY'))
 );
 
 create index if not exists rollbacks_snapshot_idx on crossfade.rollbacks (snapshot);
 
 comment on table crossfade.rollbacks is
-  'Log of rollbacks that changed something. before and after: object -> values of each changed object; snapshot: the state before it, null when somebody deleted that; preserved: pair -> {"open_failures", "rows": [{failure, row}], "truncated"}, what one table held alone at that moment.';
+  'Log of rollbacks that changed something. before and after: object -> values of each changed object; snapshot: the state before it, null when somebody deleted that; preserved: pair -> {"open_failures", "rows": [{failure, row}], "truncated"}, what one table held alone at that moment; touches: what else it changed, [{"object", "effect"}].';

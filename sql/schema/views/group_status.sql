@@ -23,7 +23,8 @@ begin
       from (
         select m.name, array_agg(m.pair order by m.place, m.pair collate "C") as names,
           jsonb_agg(jsonb_build_object('pair', p.name, 'stage', p.stage, 'mirror', s.mirror,
-            'percentage', trim_scale(c.percentage), 'last_backfill_at', p.last_backfill_at,
+            'percentage', trim_scale(c.percentage),
+            'backend', crossfade_private.backend_share(p), 'last_backfill_at', p.last_backfill_at,
             'last_clean_verify_at', p.last_clean_verify_at,
             'needs_reverse_backfill', p.needs_reverse_backfill)
             order by m.place, m.pair collate "C") as pairs,

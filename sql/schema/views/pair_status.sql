@@ -17,6 +17,7 @@ as $$
     'latched_at', (pair_json.pair).latched_at, 'latch_reason', (pair_json.pair).latch_reason,
     'step', (pair_json.pair).step, 'step_started_at', (pair_json.pair).step_started_at,
     'percentage', c.percentage, 'cohort', to_jsonb(c),
+    'backend', crossfade_private.backend_share(pair_json.pair),
     'open_failures', (
       select count(*) from crossfade.mirror_failures f where f.pair = (pair_json.pair).name
         and f.resolved_at is null),
@@ -74,4 +75,4 @@ begin
 end $$;
 
 comment on function crossfade.pair_status is
-  'Stage, cohort, mirror, latch, open failures and mismatches, runs, next_stage and what blocks it, of one pair or of all: {"pairs": [...], "flags_version"}. drift_count counts every write ever recorded as not mirrored. CF001.';
+  'Stage, cohort, mirror, latch, "backend" (who is served by V2: {"share_pct", "set_pct", "causes": [{"code", "message", "hint"}]}), open failures and mismatches, runs, next_stage and what blocks it, of one pair or of all: {"pairs": [...], "flags_version"}. drift_count counts every write ever recorded as not mirrored. CF001.';

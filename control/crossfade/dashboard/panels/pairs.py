@@ -3,6 +3,7 @@
 from markupsafe import Markup
 
 from crossfade.core.contract import RolloutState, Stage
+from crossfade.dashboard.panels.dialogs import lines
 from crossfade.dashboard.panels.words import (
     NONE,
     button,
@@ -13,6 +14,7 @@ from crossfade.dashboard.panels.words import (
     rate,
 )
 from crossfade.dashboard.view import View
+from crossfade.flags.share import share_text
 from crossfade.views.overview import Overview, PairOverview
 from crossfade.views.signals import find_signals, next_step, worst
 
@@ -61,16 +63,16 @@ def _stages(pair: PairOverview) -> Markup:
 
 
 def _share(pair: PairOverview) -> Markup:
-    if pair.stage.rank > Stage.LIVE.rank:
-        share, text = 100.0, Markup("all on V2")
-    elif pair.stage is Stage.LIVE:
-        share, text = float(pair.percentage), Markup("{} on V2").format(percent(pair.percentage))
-    else:
-        share, text = 0.0, Markup("all on V1")
+    if pair.backend is None:
+        return Markup("<div class=share><b>{}</b></div>").format(share_text(None, pair.percentage))
+    share = float(pair.backend.share_pct)
+    ends = {0.0: Markup("all on V1"), 100.0: Markup("all on V2")}
+    text = ends.get(share) or Markup("{} on V2").format(percent(pair.backend.share_pct))
+    why = lines(cause.message for cause in pair.backend.causes if cause.code != "stage")
     return Markup(
         '<div class=share><div class=bar role=img aria-label="Cohort: {}">'
-        '<span style="width:{:.3f}%"></span></div><b data-value="percentage">{}</b></div>'
-    ).format(text.striptags(), share, text)
+        '<span style="width:{:.3f}%"></span></div><b data-value="percentage">{}</b></div>{}'
+    ).format(text.striptags(), share, text, why)
 
 
 def _traffic(pair: PairOverview) -> Markup:

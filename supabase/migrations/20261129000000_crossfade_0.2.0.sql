@@ -149,6 +149,8 @@ begin
 -- crossfade_private.actor_id()
 -- crossfade_private.actor()
 -- crossfade_private.fail(integer, text, text, jsonb, text, text)
+-- crossfade_private.control_characters()
+-- crossfade_private.plain_reason(text)
 -- crossfade_private.set_reason(text)
 -- crossfade_private.reason()
 -- crossfade_private.require_reason(text, text)
@@ -1921,12 +1923,35 @@ comment on function crossfade_private.fail is
 
 -- Why a change is made, remembered for the audit of the transaction.
 
+create or replace function crossfade_private.control_characters()
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select '[\u0001-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]';
+$$;
+
+comment on function crossfade_private.control_characters is
+  'Regular expression for what a terminal obeys, what ends a line and what turns the reading direction round (C0, C1, bidi).';
+
+create or replace function crossfade_private.plain_reason(reason text)
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select regexp_replace(plain_reason.reason, crossfade_private.control_characters(), '?', 'g');
+$$;
+
+comment on function crossfade_private.plain_reason is
+  'A reason with ? for each control character: where a stop or a rollback by itself must not be refused for one.';
+
 create or replace function crossfade_private.set_reason(reason text)
 returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select set_config('crossfade.reason', coalesce(set_reason.reason, ''), true);
+  select set_config('crossfade.reason',
+    coalesce(crossfade_private.plain_reason(set_reason.reason), ''), true);
 $$;
 
 comment on function crossfade_private.set_reason is
@@ -1953,12 +1978,16 @@ begin
     perform crossfade_private.fail(
       400, 'CF007', format('Cannot %s: a reason is required', action), '{}',
       'Say why in a few words; it is kept in the audit.');
+  elsif require_reason.reason ~ crossfade_private.control_characters() then
+    perform crossfade_private.fail(
+      400, 'CF012', format('Cannot %s: the reason holds a control character or a line break',
+        action), '{"field": "reason"}', 'Say it in one line of plain text.');
   end if;
   perform crossfade_private.set_reason(require_reason.reason);
 end $$;
 
 comment on function crossfade_private.require_reason is
-  'Refuse an empty reason (CF007), else remember it for the audit. action completes the sentence "Cannot ...".';
+  'Refuse an empty reason (CF007) and one with control characters (CF012), else remember it for the audit. action completes the sentence "Cannot ...".';
 
 -- core/changes.sql --------------------------------------------------------------------------------
 
@@ -21860,8 +21889,8 @@ begin
   end if;
   v_waits := crossfade_private.rollout_waits(v_pair, v_row, automatic);
   select f.next into v_next from crossfade_private.rollout_facts(v_pair, v_row) f;
-  v_why := coalesce(nullif(btrim(reason), ''),
-    format('plan "%s": %s', v_row.plan ->> 'name', coalesce(v_next ->> 'name', 'the end')));
+  v_why := coalesce(nullif(btrim(reason), ''), crossfade_private.plain_reason(
+    format('plan "%s": %s', v_row.plan ->> 'name', coalesce(v_next ->> 'name', 'the end'))));
   if v_waits <> '[]' then
     if automatic and crossfade_private.may_give_up(v_pair, v_row, v_waits) then
       perform crossfade_private.set_reason(v_why);
@@ -22184,8 +22213,8 @@ begin
         jsonb_build_object('pair', v_latched));
     end if;
     perform crossfade_private.apply_change_set(
-      (scheduled).changes, format('%s (scheduled by %s)', (scheduled).reason,
-        (scheduled).created_by));
+      (scheduled).changes, crossfade_private.plain_reason(format('%s (scheduled by %s)',
+        (scheduled).reason, (scheduled).created_by)));
   exception when others then
     get stacked diagnostics v_detail = pg_exception_detail, v_message = message_text;
     v_code := coalesce(substring(v_detail from '"code": "(\w+)"'), sqlstate);
@@ -22934,6 +22963,10 @@ declare
   v_switches text[];
   v_done crossfade.rollbacks;
 begin
+  if automatic then
+    -- What the rules found may quote anything, and must not keep the pair from going back.
+    reason := crossfade_private.plain_reason(reason);
+  end if;
   perform crossfade_private.check_rollback(level, scope);
   v_switches := array(select crossfade_private.rollback_switches(level, scope, automatic));
   perform crossfade_private.check_switches(v_switches);

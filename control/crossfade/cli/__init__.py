@@ -42,7 +42,7 @@ from crossfade.cli import (
     verify,
 )
 from crossfade.cli.group import OneLineGroup
-from crossfade.cli.output import show
+from crossfade.cli.output import TalkHandler, show
 from crossfade.cli.session import Session
 from crossfade.project.config import Settings, load_settings
 
@@ -139,10 +139,10 @@ def root(
 
     Example: crossfade status
     """
-    if debug:
-        # Only our own log: the ones of HTTP libraries show headers, and with them the key.
-        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-        logging.getLogger("crossfade").setLevel(logging.DEBUG)
+    # Only our own log: the ones of HTTP libraries show headers, and with them the key.
+    log = logging.getLogger("crossfade")
+    log.handlers = [TalkHandler()]
+    log.setLevel(logging.DEBUG if debug else logging.WARNING)
     if context.obj is None:
         context.obj = Session(
             Settings(

@@ -10,7 +10,7 @@ import typer
 from crossfade.cli.bar import Bar
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
-from crossfade.cli.output import confirm, emit, say, table
+from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import Direction, RunState
 from crossfade.core.errors import CrossfadeError, UnknownNameError
@@ -95,7 +95,7 @@ def hand_over(opened: Gateway, run: Run, *, as_json: bool) -> None:
     """Let the database drive a run, and say how to watch it."""
     done = opened.drive_run(run.id, enabled=True)
     text = f"Run {run.id} of {run.pair} drives itself: job {done.job}, schedule {done.schedule}"
-    emit(done, as_json=as_json, render=lambda: text)
+    emit(done, as_json=as_json, render=lambda: cell(text))
     say(f"Watch it with: crossfade {run.kind} status {run.pair}")
 
 

@@ -12,6 +12,7 @@ from rich.progress import Progress as RichProgress
 
 from crossfade.cli.output import say, seconds
 from crossfade.core.contract import RunState
+from crossfade.core.escaping import escaped
 from crossfade.runs.progress import Progress
 
 LINE_EVERY_S: Final = 5.0
@@ -31,9 +32,9 @@ class Bar:
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
             self._rich = RichProgress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -76,4 +77,4 @@ def describe(progress: Progress) -> str:
         )
         return f"{text}, {left}"
     why = f": {progress.reason}" if progress.reason else ""
-    return f"{text}, {progress.state}{why}"
+    return escaped(f"{text}, {progress.state}{why}")

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import say, show, to_json
+from crossfade.cli.output import say, say_lines, show, to_json
 from crossfade.demo import run_demo
 from crossfade.demo.report import as_json as report_values
 from crossfade.demo.run import PICTURE, REPORT
@@ -57,7 +57,7 @@ def demo(
         show_table(report, Console())
     say(f"Report: {out / REPORT}, picture: {out / PICTURE}")
     if report.kept_in is not None:
-        say(_how_to_look(report.kept_in))
+        say_lines(_how_to_look(report.kept_in))
     if report.broken:
         raise typer.Exit(1)
 

@@ -1,14 +1,13 @@
 """Listening: ``events`` and ``kill watch``."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import say, show
+from crossfade.cli.output import say, show, to_json
 from crossfade.cli.session import session
 from crossfade.core.contract import Event
 from crossfade.monitor.listening import Listener, Notice
@@ -84,7 +83,7 @@ def _print(notice: Notice, *, as_json: bool) -> None:
             "event": notice.event,
             "payload": dict(notice.payload),
         }
-        show(json.dumps(value, ensure_ascii=False))
+        show(to_json(value, indent=None))
         return
     if notice.event == Event.KILL:
         state = "engaged" if notice.payload.get("engaged") else "released"

@@ -1,13 +1,12 @@
 """``crossfade flags bundle``."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crossfade.cli.output import say
+from crossfade.cli.output import say, to_json
 from crossfade.cli.session import gateway
 from crossfade.core.errors import InvalidValueError
 from crossfade.flags.bundle import FILE_NAME, bundle
@@ -34,7 +33,7 @@ def bundle_flags(context: typer.Context, folders: Folders) -> None:
                 hint="Name a folder such as supabase/functions/chat",
             )
     state = gateway(context).read_flags()
-    text = json.dumps(bundle(state), indent=2, ensure_ascii=False) + "\n"
+    text = to_json(bundle(state)) + "\n"
     for folder in folders:
         target = folder / FILE_NAME
         # Renamed into place: a deploy at this moment must not take half a file.

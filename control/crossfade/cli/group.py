@@ -9,7 +9,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from crossfade.cli.output import say
+from crossfade.cli.output import say, say_lines
 from crossfade.cli.session import session
 from crossfade.core.errors import CrossfadeError, redact
 
@@ -53,7 +53,7 @@ class OneLineGroup(TyperGroup):
             code = result if isinstance(result, int) else OK
         except Exception as error:
             if debug:
-                say(redact(traceback.format_exc()))
+                say_lines(redact(traceback.format_exc()))
             code = report(error)
         if not standalone_mode:
             return code
@@ -71,7 +71,7 @@ def report(error: Exception) -> int:
     if isinstance(error, typer.TyperException):
         text = error.format_message()
         if "Usage:" in text:  # a group without a command: the message is its help
-            say(text)
+            say_lines(text)
         else:
             say(f"Error: {' '.join(text.split())}{_where(error)}")
         return error.exit_code

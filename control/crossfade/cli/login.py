@@ -8,7 +8,7 @@ import typer
 from pydantic import SecretStr
 
 from crossfade.cli.options import AsJson
-from crossfade.cli.output import emit, say
+from crossfade.cli.output import cell, emit, say
 from crossfade.cli.session import Session, gateway, session
 from crossfade.connect import find_local_auth, store_of
 from crossfade.core.errors import ConfigError, CrossfadeError, InvalidValueError, NotSignedInError
@@ -170,4 +170,4 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
         "role": caller.role,
     }
     role = caller.role or "no role: the secret key may do everything"
-    emit(value, as_json=as_json, render=lambda: f"{caller.actor} at {opened.url}: {role}")
+    emit(value, as_json=as_json, render=lambda: f"{cell(caller.actor)} at {opened.url}: {role}")

@@ -115,7 +115,7 @@ def drive(
     """
     done = gateway(context).drive_monitor(enabled=not off)
     text = f"pg_cron watches ({done.job}, {done.schedule})" if done.driven else "pg_cron is off"
-    emit(done, as_json=as_json, render=lambda: text)
+    emit(done, as_json=as_json, render=lambda: cell(text))
 
 
 def _print(tick: Tick, *, as_json: bool) -> None:

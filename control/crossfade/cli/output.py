@@ -1,6 +1,7 @@
 """Data on stdout, talk on stderr."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -13,18 +14,36 @@ from typing import TypeVar
 import typer
 
 from crossfade.core.errors import NotConfirmedError
+from crossfade.core.escaping import EscapingFormatter, escaped, escaped_lines
 
 T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Talk: progress, plans, errors."""
-    typer.echo(text, err=True)
+    """Talk on one line: progress, plans, errors."""
+    typer.echo(escaped(text), err=True)
 
 
-def show(text: str) -> None:
-    """Data for people."""
-    typer.echo(text)
+def say_lines(text: str) -> None:
+    """Talk of several lines, whose values were escaped before."""
+    typer.echo(escaped_lines(text), err=True)
+
+
+def show(text: str, *, clear: bool = False) -> None:
+    """Data for people; ``clear`` the screen before it."""
+    typer.echo(f"\x1b[H\x1b[2J{escaped_lines(text)}" if clear else escaped_lines(text))
+
+
+class TalkHandler(logging.Handler):
+    """Sends the log where the talk goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(EscapingFormatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        say_lines(self.format(record))
 
 
 def emit(value: object, *, as_json: bool, render: Callable[[], str]) -> None:
@@ -34,7 +53,7 @@ def emit(value: object, *, as_json: bool, render: Callable[[], str]) -> None:
 
 def to_json(value: object, *, indent: int | None = 2) -> str:
     """A record, or a list of them, as JSON; times are ISO 8601, percentages numbers."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False)
+    return escaped_lines(json.dumps(_plain(value), indent=indent, ensure_ascii=False))
 
 
 def _plain(value: object) -> object:
@@ -81,8 +100,8 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
     if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return escaped(", ".join(str(item) for item in value))
+    return escaped(str(value))
 
 
 def confirm(plan: Iterable[str], *, yes: bool, command: str) -> None:
@@ -93,7 +112,7 @@ def confirm(plan: Iterable[str], *, yes: bool, command: str) -> None:
         typer.Abort: the answer was no.
     """
     for line in plan:
-        say(f"  {line}")
+        say(f"  {escaped(line)}")
     if yes:
         return
     if not sys.stdin.isatty():

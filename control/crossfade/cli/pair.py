@@ -202,7 +202,7 @@ def refresh(
     )
     done = opened.refresh_pair(pair)
     text = f"The mirror of {pair} is that of crossfade {done.after}"
-    emit(done, as_json=as_json, render=lambda: text)
+    emit(done, as_json=as_json, render=lambda: cell(text))
 
 
 @app.command("writes")
@@ -269,7 +269,7 @@ def remove_partition(
     )
     done = opened.remove_partition(pair, partition, how=how, reason=str(reason))
     text = f"{done.partition}: {done.how}; {done.rows} rows of the other table went with it"
-    emit(done, as_json=as_json, render=lambda: text)
+    emit(done, as_json=as_json, render=lambda: cell(text))
 
 
 @app.command("client-policy")

@@ -6,7 +6,7 @@ import typer
 
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
-from crossfade.cli.output import confirm, emit, say, table, to_json
+from crossfade.cli.output import cell, confirm, emit, say, table, to_json
 from crossfade.cli.session import gateway
 from crossfade.core.contract import MirrorMode
 from crossfade.core.errors import InvalidValueError
@@ -53,7 +53,7 @@ def mirror(
     )
     done = opened.set_mirror(pair, mode, reason=str(reason))
     text = f"The mirror of {pair} is {done.after}"
-    emit(done, as_json=as_json, render=lambda: text)
+    emit(done, as_json=as_json, render=lambda: cell(text))
     if mode is MirrorMode.BOTH:
         say(f"Bring over what was noted meanwhile: crossfade repair {pair}")
 

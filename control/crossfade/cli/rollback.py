@@ -10,6 +10,7 @@ from crossfade.cli.output import confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import ErrorCode, Event, Level
 from crossfade.core.errors import CrossfadeError, InvalidValueError
+from crossfade.core.escaping import escaped
 from crossfade.ports import Gateway
 from crossfade.rollback.model import RollbackDone, RollbackEntry
 
@@ -47,7 +48,11 @@ def run(
     why = reason or "dry run"
     plan = opened.rollback(level, scope, reason=why, automatic=False, dry_run=True)
     if dry_run:
-        emit(plan, as_json=as_json, render=lambda: "\n".join(_lines(plan)) or "Nothing to do")
+        emit(
+            plan,
+            as_json=as_json,
+            render=lambda: "\n".join(map(escaped, _lines(plan))) or "Nothing to do",
+        )
         return
     confirm(_lines(plan), yes=yes, command=f"crossfade rollback run --level {level}")
     done = opened.rollback(
@@ -57,9 +62,8 @@ def run(
         say(f"{scope} was moved by somebody else meanwhile; nothing was changed")
         raise typer.Exit(1)
     _hint(opened, done)
-    text = "; ".join(
-        (f"{level} rollback of {scope} is done (snapshot {done.snapshot})", *done.also)
-    )
+    told = (f"{level} rollback of {scope} is done (snapshot {done.snapshot})", *done.also)
+    text = escaped("; ".join(told))
     emit(done, as_json=as_json, render=lambda: text)
 
 

@@ -7,10 +7,11 @@ import typer
 from crossfade.cli import rollout_plan, rollout_simulate
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
-from crossfade.cli.output import cell, confirm, emit, say, table
+from crossfade.cli.output import cell, confirm, emit, say, say_lines, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import Outcome
 from crossfade.core.errors import InvalidValueError
+from crossfade.core.escaping import escaped
 from crossfade.flags.share import share_text
 from crossfade.health import judgement
 from crossfade.health.thresholds import read_thresholds
@@ -64,7 +65,7 @@ def _text(found: RolloutStatus) -> str:
     plan = found.advance
     target = "the end" if plan.target is None else f"{cell(plan.target)} %"
     head = f"{plan.pair}: {share_text(found.view.backend, plan.current)}, next {target}"
-    lines = [head, *(f"  waits: {item}" for item in plan.waits)]
+    lines = map(escaped, (head, *(f"  waits: {item}" for item in plan.waits)))
     return "\n".join([*lines, verdict_table(found.verdicts)])
 
 
@@ -123,7 +124,7 @@ def _advance_plan(opened: Gateway, found: RolloutStatus, reason: str | None, *, 
     if done.stale:
         say("Somebody else moved the pair meanwhile; nothing was changed")
     if not done.advanced:
-        say(rollout_plan.view_text(done))
+        say_lines(rollout_plan.view_text(done))
         raise typer.Exit(3)
     say(f"{pair}: {target} ({done.stage}, {share_text(done.backend, done.percentage)})")
 

@@ -9,10 +9,11 @@ import typer
 from crossfade.cli.monitor import end_as_on_ctrl_c, open_alerts
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AsJson, PairName, Reason, Yes
-from crossfade.cli.output import cell, confirm, emit, say, seconds, show, table
+from crossfade.cli.output import cell, confirm, emit, say, say_lines, seconds, show, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import RolloutState
 from crossfade.core.errors import InvalidValueError
+from crossfade.core.escaping import escaped
 from crossfade.flags.share import share_text
 from crossfade.monitor.alerts import Alerts
 from crossfade.monitor.loop import Monitor, Tick
@@ -178,12 +179,12 @@ def view_text(view: RolloutView) -> str:
     if view.rollout is None or view.plan is None:
         return f"{view.pair} follows no plan; start one with crossfade rollout start {view.pair}"
     rollout = view.rollout
-    state = f"{rollout.state}" + (f" ({rollout.reason})" if rollout.reason else "")
-    share = share_text(view.backend, view.percentage)
-    lines = [f"{view.pair}: plan {view.plan.name}, {state}", f"  {view.stage}, {share}"]
+    state = f"{rollout.state}" + (f" ({escaped(rollout.reason)})" if rollout.reason else "")
+    share = escaped(share_text(view.backend, view.percentage))
+    lines = [f"{view.pair}: plan {escaped(view.plan.name)}, {state}", f"  {view.stage}, {share}"]
     for number, step in enumerate(view.plan.steps, start=1):
-        lines.append(f"  {_mark(number, view)} {step.name}{_detail(number, step, view)}")
-    lines += [f"  waits: {wait.message}" for wait in view.waits]
+        lines.append(f"  {_mark(number, view)} {escaped(step.name)}{_detail(number, step, view)}")
+    lines += [f"  waits: {escaped(wait.message)}" for wait in view.waits]
     return "\n".join(lines)
 
 
@@ -268,7 +269,7 @@ def _steer(
     confirm([f"{pair}: {plan}"], yes=yes, command=f"crossfade rollout {action} {pair}")
     done = opened.control_rollout(pair, action, reason=why, step=step, keep=keep)
     say("Done" if done.changed else "Nothing to do: it is so already")
-    say(view_text(done))
+    say_lines(view_text(done))
 
 
 def _reason(reason: str | None, action: str) -> str:

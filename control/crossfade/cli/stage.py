@@ -8,7 +8,7 @@ import typer
 
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import Anyway, AsJson, PairName, Reason, Yes
-from crossfade.cli.output import confirm, emit, say, table
+from crossfade.cli.output import cell, confirm, emit, say, table
 from crossfade.cli.session import gateway
 from crossfade.core.contract import Stage
 from crossfade.core.errors import InvalidValueError, StageRefusedError
@@ -30,7 +30,7 @@ def show_(context: typer.Context, pair: PairName, as_json: AsJson = False) -> No
     """
     found = find_pair(gateway(context), pair)
     value = {"pair": found.name, "stage": found.stage, "mirror": found.mirror}
-    emit(value, as_json=as_json, render=lambda: f"{found.stage} (mirror {found.mirror})")
+    emit(value, as_json=as_json, render=lambda: f"{found.stage} (mirror {cell(found.mirror)})")
 
 
 @app.command("set")
@@ -85,7 +85,8 @@ def blockers_told() -> Iterator[None]:
     except StageRefusedError as error:
         for blocker in error.blockers:
             whose = f"{blocker.pair}: " if blocker.pair else ""
-            say(f"  {whose}{blocker.code}: {blocker.message}. {blocker.hint or ''}".rstrip())
+            line = f"  {whose}{blocker.code}: {blocker.message}. {blocker.hint or ''}"
+            say(line.rstrip())
         raise
 
 

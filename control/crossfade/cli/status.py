@@ -10,6 +10,7 @@ from crossfade.cli.options import AsJson
 from crossfade.cli.output import cell, emit, say, seconds, show, table, to_json
 from crossfade.cli.session import session
 from crossfade.core.errors import CrossfadeError
+from crossfade.core.escaping import escaped
 from crossfade.flags.share import share_text
 from crossfade.views.overview import Overview
 from crossfade.views.status import Status, read_status
@@ -55,7 +56,7 @@ def status(
 
 def _fresh(text: str, *, plain: bool = False) -> None:
     # Home and clear, only where somebody looks.
-    show(text if plain or not sys.stdout.isatty() else f"\x1b[H\x1b[2J{text}")
+    show(text, clear=not plain and sys.stdout.isatty())
 
 
 def describe(found: Status) -> str:
@@ -83,7 +84,7 @@ def _headline(found: Status) -> str:
     lines = []
     for signal in found.signals:
         way_out = f"\n    {signal.way_out}" if signal.way_out else ""
-        lines.append(f"! {signal.concern.upper()}: {signal.text}{way_out}")
+        lines.append(f"! {signal.concern.upper()}: {escaped(signal.text)}{way_out}")
     return "\n".join(lines)
 
 
@@ -108,7 +109,7 @@ def _pairs(overview: Overview) -> str:
 def _shares(overview: Overview) -> str:
     """Why a share is what it is, where something holds it down."""
     return "\n".join(
-        f"{pair.name}: {share_text(pair.backend, pair.percentage)}"
+        escaped(f"{pair.name}: {share_text(pair.backend, pair.percentage)}")
         for pair in overview.pairs
         if pair.problem is None and (pair.backend is None or pair.backend.causes)
     )

@@ -18,7 +18,7 @@ from crossfade.cli.backfill import (
 )
 from crossfade.cli.names import find_pair
 from crossfade.cli.options import AnyPair, AsJson, PairName, Reason, Yes
-from crossfade.cli.output import confirm, emit, say
+from crossfade.cli.output import cell, confirm, emit, say
 from crossfade.cli.session import gateway
 from crossfade.core.contract import FollowerOnly, RepairAction
 from crossfade.core.errors import CrossfadeError
@@ -131,7 +131,7 @@ def repair(
         on_progress=lambda part: say(f"Repaired {part.repaired}, {part.remaining} left"),
     )
     text = f"Repaired {done.repaired} rows, {done.remaining} left"
-    emit(done, as_json=as_json, render=lambda: text)
+    emit(done, as_json=as_json, render=lambda: cell(text))
     if done.undecided:
         say(f"{done.undecided} rows are in the follower only and were left alone. Choose with:")
         say(f"  crossfade repair {pair} --follower-only delete")

@@ -39,6 +39,7 @@ import re
 from dataclasses import dataclass
 
 from crossfade.core.contract import ErrorCode
+from crossfade.core.escaping import escaped
 
 _SECRET = re.compile(r"sb_secret_[\w-]+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
 
@@ -70,8 +71,8 @@ class CrossfadeError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
-        self.message = redact(" ".join(message.split()))
-        self.hint = redact(" ".join(hint.split()))
+        self.message = escaped(redact(" ".join(message.split())))
+        self.hint = escaped(redact(" ".join(hint.split())))
         self.code = code
         super().__init__(self.message)
 

@@ -337,7 +337,7 @@ def _sentence(change: PlannedChange) -> str:
 
 
 def _reason(form: Form) -> str:
-    text = form.get("reason", "").strip()
+    text = " ".join(form.get("reason", "").split())  # a reason is one line
     if not text:
         raise InvalidValueError("Nothing was changed: a reason is needed")
     return text[:500]

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from crossfade.core.errors import InvalidValueError
+from crossfade.core.escaping import escaped
 from crossfade.flags.bucketing import parse_percentage
 from crossfade.flags.model import Cohort, Flag, FlagState, KillSwitch
 
@@ -194,7 +195,7 @@ def _key(name: str) -> str:
 
 def _text(value: str) -> str:
     # A JSON string is a TOML basic string, but for surrogate pairs and DEL.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return escaped(json.dumps(value, ensure_ascii=False))
 
 
 def to_plain(document: Document) -> dict[str, dict[str, Fields]]:

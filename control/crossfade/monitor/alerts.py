@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
+
+from crossfade.core.escaping import escaped
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,16 @@ class LogChannel:
         _log.log(level, "%s: %s", alert.title, alert.body, extra={"action": f"alert.{alert.key}"})
 
 
+def _inert(alert: Alert) -> Alert:
+    """The alert with nothing in it that a terminal, a pager or a log would obey."""
+    figures = {
+        escaped(name): escaped(value) if isinstance(value, str) else value
+        for name, value in alert.figures.items()
+    }
+    title, body = escaped(alert.title), escaped(alert.body)
+    return replace(alert, key=escaped(alert.key), title=title, body=body, figures=figures)
+
+
 class Alerts:
     """Sends each alert once per cause until the cause is gone. A broken channel never stops us.
 
@@ -98,6 +110,7 @@ class Alerts:
                 close(timeout_s)
 
     def _send(self, alert: Alert) -> None:
+        alert = _inert(alert)
         for channel in self._channels:
             try:
                 channel.send(alert)

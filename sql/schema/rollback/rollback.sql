@@ -18,6 +18,10 @@ declare
   v_switches text[];
   v_done crossfade.rollbacks;
 begin
+  if automatic then
+    -- What the rules found may quote anything, and must not keep the pair from going back.
+    reason := crossfade_private.plain_reason(reason);
+  end if;
   perform crossfade_private.check_rollback(level, scope);
   v_switches := array(select crossfade_private.rollback_switches(level, scope, automatic));
   perform crossfade_private.check_switches(v_switches);

@@ -90,8 +90,8 @@ begin
   end if;
   v_waits := crossfade_private.rollout_waits(v_pair, v_row, automatic);
   select f.next into v_next from crossfade_private.rollout_facts(v_pair, v_row) f;
-  v_why := coalesce(nullif(btrim(reason), ''),
-    format('plan "%s": %s', v_row.plan ->> 'name', coalesce(v_next ->> 'name', 'the end')));
+  v_why := coalesce(nullif(btrim(reason), ''), crossfade_private.plain_reason(
+    format('plan "%s": %s', v_row.plan ->> 'name', coalesce(v_next ->> 'name', 'the end'))));
   if v_waits <> '[]' then
     if automatic and crossfade_private.may_give_up(v_pair, v_row, v_waits) then
       perform crossfade_private.set_reason(v_why);

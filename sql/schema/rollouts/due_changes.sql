@@ -49,8 +49,8 @@ begin
         jsonb_build_object('pair', v_latched));
     end if;
     perform crossfade_private.apply_change_set(
-      (scheduled).changes, format('%s (scheduled by %s)', (scheduled).reason,
-        (scheduled).created_by));
+      (scheduled).changes, crossfade_private.plain_reason(format('%s (scheduled by %s)',
+        (scheduled).reason, (scheduled).created_by)));
   exception when others then
     get stacked diagnostics v_detail = pg_exception_detail, v_message = message_text;
     v_code := coalesce(substring(v_detail from '"code": "(\w+)"'), sqlstate);

@@ -4970,7 +4970,8 @@ as $$
     select 5, 'mirror', case m.mirror when 'log_only' then 'the mirror is paused'
         when 'waiting' then 'the mirror waits for the backfill of the parents'
         else 'V2 is closed until the first backfill has finished' end,
-      case m.mirror when 'log_only' then format('crossfade pair mirror %s both --reason "..."', m.pair)
+      case m.mirror
+        when 'log_only' then format('crossfade pair mirror %s both --reason "..."', m.pair)
         else format('crossfade backfill run %s', m.pair) end
     from crossfade_private.mirror_state m
     where m.pair = (backend_share.pair).name and (backend_share.pair).stage <> 'off'
@@ -5025,7 +5026,8 @@ begin
       format('Cannot %s: %s', action, (
         select string_agg(s ->> 'message', '; ') from jsonb_array_elements(v_found) s)),
       jsonb_build_object('pair', (pair).name, 'stops', v_found),
-      format('%s. Or the same command with --anyway: a kill switch stays engaged and goes on stopping V2.',
+      format(
+        '%s. Or the same command with --anyway: a kill switch stays engaged and goes on stopping V2.',
         v_found -> 0 ->> 'hint'));
   end if;
 end $$;
@@ -22604,8 +22606,9 @@ as $$
     from own p where rollback_touches.level = 'FEATURE' and p.stage in ('live', 'rampdown')
     union all
     select 2, p.name, case
-        when p.stage in ('live', 'rampdown') then format('serves V1 to everybody (now in stage %s%s)',
-          p.stage, case p.stage when 'live' then format(', %s %% on V2', (
+        when p.stage in ('live', 'rampdown') then format(
+          'serves V1 to everybody (now in stage %s%s)', p.stage,
+          case p.stage when 'live' then format(', %s %% on V2', (
             select trim_scale(c.percentage) from crossfade.cohorts c where c.pair = p.name)) end)
         else format('cannot go forward (now in stage %s)', p.stage) end
       || ', and API roles cannot write its V2'

@@ -85,7 +85,8 @@ as $$
     select 5, 'mirror', case m.mirror when 'log_only' then 'the mirror is paused'
         when 'waiting' then 'the mirror waits for the backfill of the parents'
         else 'V2 is closed until the first backfill has finished' end,
-      case m.mirror when 'log_only' then format('crossfade pair mirror %s both --reason "..."', m.pair)
+      case m.mirror
+        when 'log_only' then format('crossfade pair mirror %s both --reason "..."', m.pair)
         else format('crossfade backfill run %s', m.pair) end
     from crossfade_private.mirror_state m
     where m.pair = (backend_share.pair).name and (backend_share.pair).stage <> 'off'
@@ -140,7 +141,8 @@ begin
       format('Cannot %s: %s', action, (
         select string_agg(s ->> 'message', '; ') from jsonb_array_elements(v_found) s)),
       jsonb_build_object('pair', (pair).name, 'stops', v_found),
-      format('%s. Or the same command with --anyway: a kill switch stays engaged and goes on stopping V2.',
+      format(
+        '%s. Or the same command with --anyway: a kill switch stays engaged and goes on stopping V2.',
         v_found -> 0 ->> 'hint'));
   end if;
 end $$;

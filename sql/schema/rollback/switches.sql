@@ -87,8 +87,9 @@ as $$
     from own p where rollback_touches.level = 'FEATURE' and p.stage in ('live', 'rampdown')
     union all
     select 2, p.name, case
-        when p.stage in ('live', 'rampdown') then format('serves V1 to everybody (now in stage %s%s)',
-          p.stage, case p.stage when 'live' then format(', %s %% on V2', (
+        when p.stage in ('live', 'rampdown') then format(
+          'serves V1 to everybody (now in stage %s%s)', p.stage,
+          case p.stage when 'live' then format(', %s %% on V2', (
             select trim_scale(c.percentage) from crossfade.cohorts c where c.pair = p.name)) end)
         else format('cannot go forward (now in stage %s)', p.stage) end
       || ', and API roles cannot write its V2'

@@ -40,7 +40,7 @@ class Mutation:
         when: ``before`` the pair is registered (templates), or ``after`` (generated functions).
         sql: run as well, after the replacement.
         crowds: share of rounds with several sessions: one session sees most of them sooner.
-        kind: what the rounds are about; else each seed's own.
+        kind: what the rounds are about.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Mutation:
     when: str = "after"
     sql: str = ""
     crowds: float = 0.1
-    kind: str = ""
+    kind: str = "mirror"
 
     def apply(self, connection: Connection, when: str) -> None:
         """Replace the text.
@@ -97,7 +97,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         r"\b[ed]\.edited\b",
         "'true'",
         when="before",
-        kind="mirror",
     ),
     Mutation(
         "insert that updates a counterpart",

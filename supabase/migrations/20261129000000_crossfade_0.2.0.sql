@@ -643,6 +643,8 @@ begin
 -- crossfade_private.latency_bucket(numeric)
 -- crossfade_private.check_requests(jsonb)
 -- crossfade_private.request_events(jsonb)
+-- crossfade_private.record_bundles(jsonb)
+-- crossfade_private.old_bundle(crossfade.pairs)
 -- crossfade_private.record_streak(text, bigint, boolean, bigint)
 -- crossfade_private.record_memory(jsonb)
 -- crossfade.record_requests(jsonb)
@@ -679,6 +681,7 @@ begin
 -- crossfade_private.data_blockers(crossfade.pairs)
 -- crossfade_private.shadow_blockers(crossfade.pairs)
 -- crossfade_private.rls_blockers(crossfade.pairs)
+-- crossfade_private.bundle_blockers(crossfade.pairs)
 -- crossfade_private.view_problems(crossfade.pairs)
 -- crossfade_private.own_triggers(crossfade.pairs)
 -- crossfade_private.silenced_triggers(crossfade.pairs)
@@ -1663,6 +1666,16 @@ create table if not exists crossfade_private.request_streaks (
 
 comment on table crossfade_private.request_streaks is
   'Consecutive V2 errors at the end of what has been recorded for a step. No row means none.';
+
+create table if not exists crossfade_private.bundles (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  flags_version bigint not null,
+  last_at timestamptz not null default clock_timestamp(),
+  primary key (pair, flags_version)
+);
+
+comment on table crossfade_private.bundles is
+  'flags_version of the flags that were deployed with functions of a pair (0: none), and when such a function last said so, to the minute. Forgotten a day after a newer report.';
 
 create table if not exists crossfade.request_hours (
   pair text not null,
@@ -17019,7 +17032,9 @@ begin
       when 'null' then true when 'number' then (event ->> 'count') ~ '^[1-9][0-9]{0,8}$' end),
     (10, 'memory_bytes', case jsonb_typeof(coalesce(event -> 'memory_bytes', 'null'))
       when 'null' then true
-      when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end)
+      when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end),
+    (11, 'bundle_version', case jsonb_typeof(coalesce(event -> 'bundle_version', 'null'))
+      when 'null' then true when 'number' then (event ->> 'bundle_version') ~ '^[0-9]{1,18}$' end)
   ) as f (place, field, valid)
   where f.valid is not true
   order by e.n, f.place
@@ -17067,6 +17082,56 @@ end $$;
 
 comment on function crossfade_private.request_events is
   'The events of a checked batch as rows: place from 1; step is the pair''s, or the one before for an event whose flags_version is older than the step; in_streak: it continues or ends the streak of V2 errors.';
+
+-- health/bundles.sql ------------------------------------------------------------------------------
+
+-- The flags that were deployed with functions: what an isolate knows that cannot read the database.
+
+create or replace function crossfade_private.record_bundles(batch jsonb)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with given as (
+    select distinct e.value ->> 'pair' as pair, (e.value ->> 'bundle_version')::bigint as version
+    from jsonb_array_elements(batch) e
+    where jsonb_typeof(e.value -> 'bundle_version') = 'number'
+  )
+  insert into crossfade_private.bundles as b (pair, flags_version)
+  select g.pair, g.version from given g
+  -- Once a minute is enough to know, and keeps callers out of each other's way.
+  where not exists (select from crossfade_private.bundles k where k.pair = g.pair
+    and k.flags_version = g.version and k.last_at > clock_timestamp() - interval '1 minute')
+  order by g.pair, g.version
+  on conflict on constraint bundles_pkey do update set last_at = excluded.last_at;
+  if found then
+    delete from crossfade_private.bundles b
+    where b.last_at < clock_timestamp() - interval '1 day'
+      and b.pair in (select e.value ->> 'pair' from jsonb_array_elements(batch) e);
+  end if;
+end $$;
+
+comment on function crossfade_private.record_bundles is
+  'Keep which bundled flags the events of a checked batch report, at most once a minute for each, and forget what is older than a day.';
+
+create or replace function crossfade_private.old_bundle(pair crossfade.pairs)
+returns bigint
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- An older deployment answers a few minutes on: only what is reported beside the newest counts.
+  select min(b.flags_version)
+  from crossfade_private.bundles b
+  where b.pair = (old_bundle.pair).name and b.flags_version > 0
+    and b.flags_version < (old_bundle.pair).step_flags_version
+    and b.last_at > (
+      select max(n.last_at) from crossfade_private.bundles n
+      where n.pair = (old_bundle.pair).name) - interval '10 minutes';
+$$;
+
+comment on function crossfade_private.old_bundle is
+  'Oldest flags_version of flags bundled with functions that still answer, if it is from before the step of the pair; null where none is, none is bundled, or no function says.';
 
 -- health/requests.sql -----------------------------------------------------------------------------
 
@@ -17168,11 +17233,12 @@ begin
   perform crossfade_private.record_streak(s.pair, s.step, s.has_ok, s.errors)
   from jsonb_to_recordset(v_streaks) s(pair text, step bigint, has_ok boolean, errors bigint);
   perform crossfade_private.record_memory(batch);
+  perform crossfade_private.record_bundles(batch);
   return jsonb_build_object('recorded', v_recorded, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.record_requests is
-  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
+  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now, "bundle_version"?: flags_version of the flags deployed with the function, 0 without}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
 
 -- health/windows.sql ------------------------------------------------------------------------------
 
@@ -18231,6 +18297,22 @@ end $$;
 comment on function crossfade_private.rls_blockers is
   'Why the row-level security of the two tables does not allow live.';
 
+create or replace function crossfade_private.bundle_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('bundle_old',
+    format('a function answers with flags bundled at version %s, from before rampdown (version %s)',
+      b.version, (bundle_blockers.pair).step_flags_version),
+    'crossfade flags bundle supabase/functions/NAME, then deploy it and send it a request.')
+  from crossfade_private.old_bundle(pair) b (version)
+  where b.version is not null;
+$$;
+
+comment on function crossfade_private.bundle_blockers is
+  'Why functions, as deployed, would not know where a pair stands without the database.';
+
 -- stages/retirement.sql ---------------------------------------------------------------------------
 
 -- What keeps V1 from being retired into a view of its name.
@@ -18725,6 +18807,7 @@ begin
     return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
       from crossfade_private.dependent_blockers(pair) b;
     return query select crossfade_private.silenced_triggers(pair);
+    return query select crossfade_private.bundle_blockers(pair);
     return query select crossfade_private.blocker('archive_keys', format(
         'rows of %s could not be deleted any more that only the archive refers to: foreign key %s',
         k.target, k.name),
@@ -23755,6 +23838,8 @@ as $$
       'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
       '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
+    ('old_bundles',
+      '91877a3d51f52675b430c05befa258adac16a3ddd85009b1b962011a116f511c'),
     ('open_failures',
       '8fcc9112a898d3375f5af08d91fe11f1202c3d3f08962219454a7831a8bc005f'),
     ('open_mismatches',

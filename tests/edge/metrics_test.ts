@@ -60,6 +60,15 @@ Deno.test("one event of a batch carries the memory used when it is sent", async 
   assert.deepEqual(database.batches.at(-1), [event(4)]);
 });
 
+Deno.test("the first event of each pair carries the version of the bundled flags", async () => {
+  const { clock, database, recorder } = setUp({ bundleVersion: 7 });
+  const other = { ...event(2), pair: "orders" };
+  for (const one of [event(1), other, event(3)]) recorder.record(one);
+  await clock.advance(200);
+  const told = { bundle_version: 7 };
+  assert.deepEqual(database.batches, [[{ ...event(1), ...told }, { ...other, ...told }, event(3)]]);
+});
+
 Deno.test("isolateMemory() is what the runtime says", () => {
   const used = isolateMemory();
   assert.ok(used !== undefined && used > 2 ** 20, `${used}`);

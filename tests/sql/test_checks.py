@@ -87,6 +87,11 @@ RAMPDOWN = """
 select set_config('crossfade.engine', 'on', true);
 update crossfade.pairs set stage = 'rampdown'
 """
+OLD_BUNDLE = """
+select set_config('crossfade.engine', 'on', true);
+update crossfade.pairs set stage = 'complete', step_flags_version = 20;
+insert into crossfade_private.bundles values ('orders', 12), ('orders', 20)
+"""
 OWN_TRIGGER = """
 create function public.own() returns trigger language plpgsql as 'begin return new; end';
 create trigger mine before insert or update on public.orders_v1
@@ -177,6 +182,7 @@ returns setof public.orders_v2 language sql stable as $$ select new_v1.id, '"new
             "crossfade.flags",
             "is off",
         ),
+        ("old_bundles", OLD_BUNDLE, "orders", "flags of version 12"),
         ("row_level_security", TRUE_POLICY, "crossfade.flags", "lets anon write"),
         (
             "search_path",

@@ -150,6 +150,30 @@ def test_complete_needs_bake_time_and_a_confirmation(db: Connection) -> None:
     assert refusal(db, "complete")["code"] == "CF013"
 
 
+def report(db: Connection, *versions: int) -> None:
+    """Record a request of each function, with the version of the flags deployed with it."""
+    event = {"pair": "notes", "backend_version": 2, "wire_version": 1, "outcome": "ok"}
+    events = [event | {"latency_ms": 1, "bundle_version": version} for version in versions]
+    db.execute("select crossfade.record_requests(%s)", [json.dumps(events)])
+
+
+@begins_with(prepare, "rampdown")
+def test_complete_needs_functions_that_know_without_the_database(db: Connection) -> None:
+    ((now,),) = rows(db, "select crossfade.flags_version()")
+    report(db, 3, now)
+    assert codes(db, "complete") == {"bundle_old"}
+    db.execute("update crossfade_private.bundles set last_at = now() - interval '11 min'")
+    assert codes(db, "complete") == {"bundle_old"}, "nothing newer has been heard"
+    report(db, now)
+    assert refusal(db, "complete")["code"] == "CF013"
+
+
+@begins_with(prepare, "rampdown")
+def test_a_function_that_has_no_bundled_flags_asks_for_none(db: Connection) -> None:
+    report(db, 0)
+    assert refusal(db, "complete")["code"] == "CF013"
+
+
 @pytest.mark.parametrize("until", FORWARD[:-1])
 @pytest.mark.parametrize("back", ["off", "dualwrite", "shadow", "live"])
 def test_going_back_needs_only_a_reason_and_loses_nothing(

@@ -63,6 +63,22 @@ def test_memory_that_is_none_is_refused_and_named(db: Connection, value: Any) ->
     assert refusal.detail["field"] == "memory_bytes"
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "10", True, 10**18])
+def test_a_version_of_bundled_flags_that_is_none_is_refused(db: Connection, value: Any) -> None:
+    create_pair(db)
+    with refused("CF012", 400) as refusal:
+        call(db, "record_requests", [event(bundle_version=value)])
+    assert refusal.detail["field"] == "bundle_version"
+
+
+def test_versions_of_bundled_flags_are_forgotten_after_a_day(db: Connection) -> None:
+    create_pair(db)
+    call(db, "record_requests", [event(bundle_version=1), event(bundle_version=1)])
+    db.execute("update crossfade_private.bundles set last_at = clock_timestamp() - interval '25 h'")
+    call(db, "record_requests", [event(bundle_version=2)])
+    assert one(db, "select array_agg(flags_version) from crossfade_private.bundles") == [2]
+
+
 # The baseline ------------------------------------------------------------------------------
 
 

@@ -51,7 +51,9 @@ begin
       when 'null' then true when 'number' then (event ->> 'count') ~ '^[1-9][0-9]{0,8}$' end),
     (10, 'memory_bytes', case jsonb_typeof(coalesce(event -> 'memory_bytes', 'null'))
       when 'null' then true
-      when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end)
+      when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end),
+    (11, 'bundle_version', case jsonb_typeof(coalesce(event -> 'bundle_version', 'null'))
+      when 'null' then true when 'number' then (event ->> 'bundle_version') ~ '^[0-9]{1,18}$' end)
   ) as f (place, field, valid)
   where f.valid is not true
   order by e.n, f.place

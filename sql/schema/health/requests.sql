@@ -96,8 +96,9 @@ begin
   perform crossfade_private.record_streak(s.pair, s.step, s.has_ok, s.errors)
   from jsonb_to_recordset(v_streaks) s(pair text, step bigint, has_ok boolean, errors bigint);
   perform crossfade_private.record_memory(batch);
+  perform crossfade_private.record_bundles(batch);
   return jsonb_build_object('recorded', v_recorded, 'flags_version', crossfade.flags_version());
 end $$;
 
 comment on function crossfade.record_requests is
-  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
+  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now, "bundle_version"?: flags_version of the flags deployed with the function, 0 without}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';

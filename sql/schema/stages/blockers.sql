@@ -79,6 +79,7 @@ begin
     return query select crossfade_private.blocker('v1_dependents', b.message, b.hint)
       from crossfade_private.dependent_blockers(pair) b;
     return query select crossfade_private.silenced_triggers(pair);
+    return query select crossfade_private.bundle_blockers(pair);
     return query select crossfade_private.blocker('archive_keys', format(
         'rows of %s could not be deleted any more that only the archive refers to: foreign key %s',
         k.target, k.name),

@@ -139,3 +139,19 @@ end $$;
 
 comment on function crossfade_private.rls_blockers is
   'Why the row-level security of the two tables does not allow live.';
+
+create or replace function crossfade_private.bundle_blockers(pair crossfade.pairs)
+returns setof jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select crossfade_private.blocker('bundle_old',
+    format('a function answers with flags bundled at version %s, from before rampdown (version %s)',
+      b.version, (bundle_blockers.pair).step_flags_version),
+    'crossfade flags bundle supabase/functions/NAME, then deploy it and send it a request.')
+  from crossfade_private.old_bundle(pair) b (version)
+  where b.version is not null;
+$$;
+
+comment on function crossfade_private.bundle_blockers is
+  'Why functions, as deployed, would not know where a pair stands without the database.';

@@ -39,6 +39,16 @@ create table if not exists crossfade_private.request_streaks (
 comment on table crossfade_private.request_streaks is
   'Consecutive V2 errors at the end of what has been recorded for a step. No row means none.';
 
+create table if not exists crossfade_private.bundles (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  flags_version bigint not null,
+  last_at timestamptz not null default clock_timestamp(),
+  primary key (pair, flags_version)
+);
+
+comment on table crossfade_private.bundles is
+  'flags_version of the flags that were deployed with functions of a pair (0: none), and when such a function last said so, to the minute. Forgotten a day after a newer report.';
+
 create table if not exists crossfade.request_hours (
   pair text not null,
   hour timestamptz not null,

@@ -20,6 +20,8 @@ as $$
       'fa886a7f571c755b8ce64713cccb137197f035e99ee90caa0a652219f3dd3079'),
     ('foreign_keys',
       '683d07aca9aea8a24b08d134878fa38d5de1e539a827b83f87d37e4443fb3a52'),
+    ('old_bundles',
+      '91877a3d51f52675b430c05befa258adac16a3ddd85009b1b962011a116f511c'),
     ('open_failures',
       '8fcc9112a898d3375f5af08d91fe11f1202c3d3f08962219454a7831a8bc005f'),
     ('open_mismatches',

@@ -39,6 +39,8 @@ export interface Bootstrap {
   readonly flags: readonly Flag[];
   /** Names of kill switches that a variable engages. */
   readonly engaged: readonly string[];
+  /** flags_version of what was deployed with the function; 0 when nothing was. */
+  readonly bundleVersion: number;
   /** What could not be read, for the log. */
   readonly warnings: readonly string[];
 }
@@ -103,7 +105,7 @@ export function readBootstrap(
     ],
     settings: old?.settings ?? new Map(),
   });
-  return { snapshot, flags, engaged, warnings };
+  return { snapshot, flags, engaged, bundleVersion: old?.version ?? 0, warnings };
 }
 
 function readBundled(bundled: unknown, warnings: string[]): Snapshot | undefined {

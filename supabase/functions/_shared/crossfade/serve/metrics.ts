@@ -21,6 +21,8 @@ export interface RequestEvent {
   readonly count?: number;
   /** What the isolate uses now, on at most one event of a batch. */
   readonly memory_bytes?: number;
+  /** flags_version of the flags deployed with the function, 0 without; on one event of each pair. */
+  readonly bundle_version?: number;
 }
 
 export interface RecorderOptions {
@@ -29,6 +31,8 @@ export interface RecorderOptions {
   readonly background?: (work: Promise<unknown>) => void;
   /** Bytes this isolate uses, undefined where nobody knows; health rule R6 judges them. */
   readonly memory?: () => number | undefined;
+  /** What `bundle_version` says of this function; the database asks for a newer one when it is old. */
+  readonly bundleVersion?: number | undefined;
   /** Called with the version on the database's answer. */
   readonly onVersion?: (version: unknown) => void;
   /** Wait for more events before a batch is sent. @defaultValue 200 */
@@ -52,7 +56,7 @@ export function isolateMemory(): number | undefined {
 
 /** Batches events; `record` never throws, never waits, and never fails the request it counts. */
 export class RequestRecorder {
-  readonly #options: Required<RecorderOptions>;
+  readonly #options: Required<Omit<RecorderOptions, "bundleVersion">> & RecorderOptions;
   #queue: RequestEvent[] = [];
   #flight: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
@@ -121,12 +125,20 @@ export class RequestRecorder {
     });
   }
 
-  /** The batch with the memory used now, not when an event that had to wait was kept. */
-  #weighed(batch: readonly RequestEvent[]): readonly RequestEvent[] {
-    const used = this.#options.memory();
-    const [first, ...others] = batch;
-    if (used === undefined || first === undefined) return batch;
-    return [{ ...first, memory_bytes: used }, ...others];
+  /** The batch with what is true of the isolate now, not when an event that had to wait was kept. */
+  #described(batch: readonly RequestEvent[]): readonly RequestEvent[] {
+    const { memory, bundleVersion } = this.#options;
+    const used = memory();
+    const told = new Set<string>();
+    return batch.map((event, place) => {
+      const isFirstOfPair = !told.has(event.pair);
+      told.add(event.pair);
+      return {
+        ...event,
+        ...(place > 0 || used === undefined ? {} : { memory_bytes: used }),
+        ...(isFirstOfPair && bundleVersion !== undefined ? { bundle_version: bundleVersion } : {}),
+      };
+    });
   }
 
   async #send(batch: readonly RequestEvent[]): Promise<boolean> {
@@ -134,7 +146,7 @@ export class RequestRecorder {
     const controller = new AbortController();
     const cancel = clock.after(timeoutMs, () => controller.abort());
     try {
-      const answer = await database.recordRequests(this.#weighed(batch), controller.signal);
+      const answer = await database.recordRequests(this.#described(batch), controller.signal);
       if (isRow(answer)) onVersion(answer.flags_version);
       this.#failed = false;
       return true;

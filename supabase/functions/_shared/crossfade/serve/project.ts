@@ -61,7 +61,7 @@ export function openProject(environment: Environment, options: ProjectOptions = 
   const onVersion = (version: unknown): void => flags.noteVersion(version);
   const recorder = new RequestRecorder({
     ...{ database, background, onVersion, log },
-    memory: isolateMemory,
+    ...{ memory: isolateMemory, bundleVersion: bootstrap.bundleVersion },
   });
   flags.refreshNow();
   // Best effort: the platform does not promise that this event comes.

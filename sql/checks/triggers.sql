@@ -64,6 +64,7 @@ wanted as (
     ('crossfade.flags', 'crossfade_after_change', 'on_control_change'),
     ('crossfade.flags', 'crossfade_before_lock', 'before_control_change'),
     ('crossfade.flags', 'crossfade_before_stamp', 'stamp_row'),
+    ('crossfade.flags', 'crossfade_refuse_bad', 'refuse_bad_flag'),
     ('crossfade.kill_switches', 'crossfade_after_change', 'on_control_change'),
     ('crossfade.kill_switches', 'crossfade_after_kill', 'after_kill_switch_change'),
     ('crossfade.kill_switches', 'crossfade_before_lock', 'before_kill_switch_change'),

@@ -174,6 +174,8 @@ begin
 -- crossfade_private.check_percentage(jsonb)
 -- crossfade_private.check_changes(text, jsonb, jsonb)
 -- crossfade.set_flag(text, jsonb, text)
+-- crossfade_private.prerequisite_problem(text[])
+-- crossfade_private.refuse_bad_flag()
 -- crossfade.bucket(text, text)
 -- crossfade_private.context_id(jsonb, text)
 -- crossfade_private.unit(jsonb)
@@ -1147,7 +1149,7 @@ comment on column crossfade.flags.percentage is
 comment on column crossfade.flags.cohort_key is
   'Flags with the same key and percentage include the same units. Changing it draws all units anew.';
 comment on column crossfade.flags.prerequisites is
-  'Flags that must be on for the same unit; one level deep.';
+  'Flags that must be on for the same unit; they exist and have no prerequisites themselves.';
 comment on column crossfade.flags.killed_by is
   'Kill switches that turn the flag off; an unknown name does nothing.';
 
@@ -2488,7 +2490,7 @@ begin
 end $$;
 
 comment on function crossfade.set_flag is
-  'Change the fields named in changes; the others stay. {"create": true} adds a flag that does not exist. Returns {"flag": row, "flags_version"}; a change that changes nothing raises no version. CF002 unknown flag, CF004 percentage, CF007 no reason, CF012 unknown field or wrong type.';
+  'Change the fields named in changes; the others stay. {"create": true} adds a flag that does not exist. Returns {"flag": row, "flags_version"}; a change that changes nothing raises no version. CF002 unknown flag, CF004 percentage, CF007 no reason, CF012 unknown field, wrong type, a name that OFREP cannot reach, or a prerequisite that is the flag itself, unknown, circular or nested.';
 
 create or replace trigger crossfade_before_lock
 before insert or update or delete on crossfade.flags
@@ -2501,6 +2503,85 @@ for each row execute function crossfade_private.stamp_row();
 create or replace trigger crossfade_after_change
 after insert or update or delete on crossfade.flags
 for each row execute function crossfade_private.on_control_change();
+
+-- flags/guards.sql --------------------------------------------------------------------------------
+
+-- What a flag must not be, whoever makes or changes it.
+
+create or replace function crossfade_private.prerequisite_problem(names text[])
+returns table (kind text, flag text, prerequisite text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select k.kind, f.name, p.name
+  from crossfade.flags f
+  cross join lateral unnest(f.prerequisites) p (name)
+  left join crossfade.flags b on b.name = p.name
+  cross join lateral (
+    select case
+      when p.name = f.name then 'itself'
+      when b.name is null then 'unknown'
+      when f.name = any (b.prerequisites) then 'circular'
+      when b.prerequisites <> '{}' then 'nested'
+    end as kind
+  ) k
+  where k.kind is not null
+    and (f.name = any (prerequisite_problem.names) or p.name = any (prerequisite_problem.names))
+  order by f.name collate "C", p.name collate "C"
+  limit 1;
+$$;
+
+comment on function crossfade_private.prerequisite_problem is
+  'The first prerequisite, of or to one of the named flags, that is the flag itself, unknown, circular or nested; no row when there is none.';
+
+create or replace function crossfade_private.refuse_bad_flag()
+returns trigger
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_bad record;
+begin
+  if tg_op = 'UPDATE' then
+    -- Not what was there before: a kill or a rollback must get through whatever stands in a row.
+    if new.name = old.name and new.prerequisites = old.prerequisites then
+      return null;
+    end if;
+  end if;
+  if tg_op <> 'DELETE' and (new.name in ('.', '..') or new.name like '%/%') then
+    perform crossfade_private.fail(
+      400, 'CF012',
+      format('A flag cannot be called "%s": OFREP could not ask for it by name', new.name),
+      jsonb_build_object('field', 'name', 'value', new.name),
+      'Names are parts of addresses: leave "/" out, and take another one than "." and "..".');
+  end if;
+  select p.* into v_bad from crossfade_private.prerequisite_problem(array[new.name, old.name]) p;
+  if found then
+    perform crossfade_private.fail(
+      400, 'CF012',
+      format('Flag "%s" cannot have the prerequisite "%s": %s', v_bad.flag, v_bad.prerequisite,
+        case v_bad.kind
+          when 'itself' then 'it is the flag itself'
+          when 'unknown' then 'there is no such flag'
+          when 'circular' then 'that one has this flag as a prerequisite'
+          else 'that one has prerequisites itself, and they are one level deep'
+        end),
+      jsonb_build_object('field', 'prerequisites', 'kind', v_bad.kind, 'flag', v_bad.flag,
+        'prerequisite', v_bad.prerequisite),
+      format('Take it out of the prerequisites of "%s" first.', v_bad.flag));
+  end if;
+  return null;
+end $$;
+
+comment on function crossfade_private.refuse_bad_flag is
+  'Refuse a name that no address can hold, and a prerequisite that is the flag itself, unknown, circular or nested, when either is set or the flag it names goes. CF012.';
+
+drop trigger if exists crossfade_refuse_bad on crossfade.flags;
+-- A constraint trigger, because a change set may name a flag before the one that it needs.
+create constraint trigger crossfade_refuse_bad
+after insert or delete or update of name, prerequisites on crossfade.flags
+deferrable initially immediate
+for each row execute function crossfade_private.refuse_bad_flag();
 
 -- flags/buckets.sql -------------------------------------------------------------------------------
 
@@ -22128,16 +22209,18 @@ begin
   perform crossfade_private.lock_control(false, array(
     select c ->> 'name' from jsonb_array_elements(changes) c where c ->> 'kind' = 'cohort'));
   perform crossfade_private.set_reason(reason);
+  set constraints crossfade.crossfade_refuse_bad deferred;
   for v_change in
     select c.value from jsonb_array_elements(changes) with ordinality c (value, place)
     order by c.place
   loop
     perform crossfade_private.apply_change(v_change, reason);
   end loop;
+  set constraints crossfade.crossfade_refuse_bad immediate;
 end $$;
 
 comment on function crossfade_private.apply_change_set is
-  'Do all changes in their order, or none.';
+  'Do all changes in their order, or none. Prerequisites are judged after the last one.';
 
 create or replace function crossfade.apply_changes(
   changes jsonb, reason text, expected_version bigint default null
@@ -23857,7 +23940,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '349f9f8c705cbe9796e3fca064b27e239c78a40eab1f164a8fb67046e654758a'),
+      '7fd17992a0b73adba0ff9956812da7a752ed5506053ec137845c523225a64c94'),
     ('v1_dependents',
       '9c93b301f0829a69ffa7571eec9dc71c9254bdec2f249f2ccd5c084036c12f26');
 $$;

@@ -30,7 +30,9 @@ def db(scratch: Connection) -> Connection:
 
 
 def load(db: Connection, table: str, rows: list[dict[str, Any]], defaults: dict[str, Any]) -> None:
-    """Make rows the only content of a control table."""
+    """Make rows the only content of a control table, also those that it would refuse."""
+    if table == "flags":
+        db.execute("alter table crossfade.flags disable trigger crossfade_refuse_bad")
     with unmirrored(db):  # built-in switches are deleted by nobody
         db.execute(f"delete from crossfade.{table}")
     now = {"updated_at": "2026-01-01", "updated_by": "test"}
@@ -100,6 +102,50 @@ def test_backend_choice_equals_the_vector(db: Connection, case: Any, document: A
     answer = call(db, "choose_backend", pair["name"], case["input"]["context"])
     assert answer.pop("flags_version") == call(db, "flags_version")
     assert answer == {key: value for key, value in case["expect"].items() if value is not None}
+
+
+def prepare_change(db: Connection, flags: list[dict[str, Any]]) -> None:
+    """Make these flags the only ones, within the rules."""
+    db.execute("delete from crossfade.flags")
+    needed = [flag for flag in flags if not flag["prerequisites"]]
+    for flag in needed + [flag for flag in flags if flag["prerequisites"]]:
+        fields = {"create": True, "prerequisites": flag["prerequisites"]}
+        call(db, "set_flag", flag["name"], fields, "test")
+
+
+@pytest.mark.parametrize(("case", "document"), cases("flag_changes"))
+def test_a_change_of_flags_is_judged_as_the_vector_says(
+    db: Connection, case: Any, document: Any
+) -> None:
+    prepare_change(db, case["input"]["flags"])
+    changes = case["input"]["changes"]
+    if case["expect"] is None:
+        assert call(db, "apply_changes", changes, "test")["applied"] == len(changes)
+        return
+    with refused("CF012", 400) as refusal:
+        call(db, "apply_changes", changes, "test")
+    assert {key: refusal.detail[key] for key in case["expect"]} == case["expect"]
+
+
+def test_a_hand_edit_and_a_rename_are_judged_as_well(db: Connection) -> None:
+    prepare_change(db, [{"name": "a", "prerequisites": ["b"]}, {"name": "b", "prerequisites": []}])
+    for edit in (
+        "update crossfade.flags set prerequisites = '{a}' where name = 'a'",
+        "update crossfade.flags set prerequisites = '{a}' where name = 'b'",
+        "update crossfade.flags set name = 'c' where name = 'b'",
+        "update crossfade.flags set name = 'a/b' where name = 'a'",
+        "delete from crossfade.flags where name = 'b'",
+        "insert into crossfade.flags (name, cohort_key, prerequisites) values ('n', 'n', '{a}')",
+    ):
+        with refused("CF012", 400), db.transaction():
+            db.execute(edit)  # type: ignore[arg-type]
+
+
+def test_a_flag_that_was_bad_before_can_still_be_switched_off(db: Connection) -> None:
+    db.execute("alter table crossfade.flags disable trigger crossfade_refuse_bad")
+    db.execute("update crossfade.flags set prerequisites = '{nowhere}', enabled = true")
+    db.execute("alter table crossfade.flags enable trigger crossfade_refuse_bad")
+    assert call(db, "set_flag", FLAG, {"enabled": False}, "off")["flag"]["enabled"] is False
 
 
 # Buckets --------------------------------------------------------------------------------
@@ -186,7 +232,7 @@ def test_set_flag_stores_every_field(db: Connection) -> None:
         "allow_agent_ids": ["b"],
         "deny_user_ids": ["c", "d"],
         "deny_agent_ids": ["e"],
-        "prerequisites": ["f"],
+        "prerequisites": ["use_advanced_messages"],
         "killed_by": ["g"],
     }
     call(db, "set_flag", FLAG, changes, "test")

@@ -26,6 +26,7 @@ from crossfade.gateway.rows import parse
 
 OURS = {"bucket", "flag_evaluation", "flag_explanation", "backend_choice", "contract"}
 NOT_OURS = {
+    "flag_changes": "what may be set: the database alone decides",
     "health_rules": "test_health_vectors",
     "negotiation": "HTTP of the edge function",
     "messages_": "conversion of the worked pair: SQL and TypeScript",

@@ -121,7 +121,7 @@ begin
 end $$;
 
 comment on function crossfade.set_flag is
-  'Change the fields named in changes; the others stay. {"create": true} adds a flag that does not exist. Returns {"flag": row, "flags_version"}; a change that changes nothing raises no version. CF002 unknown flag, CF004 percentage, CF007 no reason, CF012 unknown field or wrong type.';
+  'Change the fields named in changes; the others stay. {"create": true} adds a flag that does not exist. Returns {"flag": row, "flags_version"}; a change that changes nothing raises no version. CF002 unknown flag, CF004 percentage, CF007 no reason, CF012 unknown field, wrong type, a name that OFREP cannot reach, or a prerequisite that is the flag itself, unknown, circular or nested.';
 
 create or replace trigger crossfade_before_lock
 before insert or update or delete on crossfade.flags

@@ -122,16 +122,18 @@ begin
   perform crossfade_private.lock_control(false, array(
     select c ->> 'name' from jsonb_array_elements(changes) c where c ->> 'kind' = 'cohort'));
   perform crossfade_private.set_reason(reason);
+  set constraints crossfade.crossfade_refuse_bad deferred;
   for v_change in
     select c.value from jsonb_array_elements(changes) with ordinality c (value, place)
     order by c.place
   loop
     perform crossfade_private.apply_change(v_change, reason);
   end loop;
+  set constraints crossfade.crossfade_refuse_bad immediate;
 end $$;
 
 comment on function crossfade_private.apply_change_set is
-  'Do all changes in their order, or none.';
+  'Do all changes in their order, or none. Prerequisites are judged after the last one.';
 
 create or replace function crossfade.apply_changes(
   changes jsonb, reason text, expected_version bigint default null

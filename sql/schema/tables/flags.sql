@@ -26,7 +26,7 @@ comment on column crossfade.flags.percentage is
 comment on column crossfade.flags.cohort_key is
   'Flags with the same key and percentage include the same units. Changing it draws all units anew.';
 comment on column crossfade.flags.prerequisites is
-  'Flags that must be on for the same unit; one level deep.';
+  'Flags that must be on for the same unit; they exist and have no prerequisites themselves.';
 comment on column crossfade.flags.killed_by is
   'Kill switches that turn the flag off; an unknown name does nothing.';
 

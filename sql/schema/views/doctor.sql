@@ -39,7 +39,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '349f9f8c705cbe9796e3fca064b27e239c78a40eab1f164a8fb67046e654758a'),
+      '7fd17992a0b73adba0ff9956812da7a752ed5506053ec137845c523225a64c94'),
     ('v1_dependents',
       '9c93b301f0829a69ffa7571eec9dc71c9254bdec2f249f2ccd5c084036c12f26');
 $$;

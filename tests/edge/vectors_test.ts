@@ -5,6 +5,7 @@ import { VECTORS } from "./vectors.ts";
 /** Topics that no test of the edge runs, with the reason. */
 const NOT_OURS: Readonly<Record<string, string>> = {
   flag_changes: "what may be set: the database alone decides",
+  openfeature: "tests/peers/openfeature_test.ts, which needs the SDK",
   health_rules: "rules of the monitor: SQL and Python",
 };
 

@@ -23,6 +23,9 @@ import { CrossfadeProvider } from "../../supabase/functions/_shared/crossfade/op
 import { FakeClock, settle } from "../edge/fake_clock.ts";
 import { FakeDatabase } from "../edge/fake_database.ts";
 
+const SUITE = JSON.parse(
+  Deno.readTextFileSync(new URL("../vectors/openfeature.json", import.meta.url)),
+);
 const FLAGS = [
   { name: "boolean-flag", default_value: true },
   { name: "split", percentage: 50, cohort_key: "chat-v2" },
@@ -79,6 +82,35 @@ function scenario(
       OpenFeature.clearHandlers();
     }
   });
+}
+
+interface Case {
+  readonly name: string;
+  readonly input: {
+    readonly flag: string;
+    readonly type: string;
+    readonly default: unknown;
+    readonly targeting_key?: string;
+  };
+  readonly expect: { readonly value: unknown; readonly reason: string; readonly error?: string };
+}
+
+/** Asks for a flag of any type; the SDK has one method for both kinds of numbers. */
+function evaluated(client: Client, { flag, type, default: value, targeting_key }: Case["input"]) {
+  const context = targeting_key === undefined ? {} : { targetingKey: targeting_key };
+  if (type === "boolean") return client.getBooleanDetails(flag, value as boolean, context);
+  if (type === "string") return client.getStringDetails(flag, value as string, context);
+  if (type === "object") return client.getObjectDetails(flag, value as { a: number }, context);
+  return client.getNumberDetails(flag, value as number, context);
+}
+
+for (const { name, input, expect } of SUITE.cases as Case[]) {
+  scenario(`the providers' suite: ${name}`, async ({ client }) => {
+    const { value, variant, reason, errorCode, errorMessage } = await evaluated(client, input);
+    const told = { value, variant, reason, error: errorCode };
+    assert.deepEqual(told, { variant: undefined, error: undefined, ...expect });
+    assert.equal(Boolean(errorMessage), "error" in expect);
+  }, (database) => database.rows = { flags: SUITE.flags });
 }
 
 function short({ value, variant, reason, errorCode }: EvaluationDetails<boolean>) {

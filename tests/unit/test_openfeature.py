@@ -1,5 +1,6 @@
 """The OpenFeature provider behind the real SDK: types, errors, events, threads."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,14 @@ from openfeature.exception import ErrorCode, ProviderNotReadyError
 from openfeature.flag_evaluation import FlagEvaluationDetails, Reason
 from openfeature.hook import Hook, HookContext, HookHints
 from openfeature.provider import ProviderStatus
+from tests.unit.builders import VECTORS
 
 from crossfade.core.contract import Reason as OurReason
 from crossfade.core.errors import UnreachableError
 from crossfade.flags.model import Exposure, Flag, FlagState, KillSwitch
 from crossfade.flags.openfeature import CrossfadeProvider, changed_flags
 
+SUITE = json.loads((VECTORS / "openfeature.json").read_text("utf-8"))
 FLAGS = (
     Flag("boolean-flag", enabled=True, default_value=True),
     Flag("split", enabled=True, percentage=Decimal(50), cohort_key="chat-v2"),
@@ -112,6 +115,19 @@ def short(details: FlagEvaluationDetails[bool]) -> tuple[bool, str | None, Any]:
 
 def user(key: str | None = None, **attributes: Any) -> EvaluationContext:
     return EvaluationContext(key, attributes)
+
+
+@pytest.mark.parametrize("case", SUITE["cases"], ids=lambda case: case["name"])
+def test_the_providers_suite(start: Start, world: World, case: Any) -> None:
+    rows = [{"enabled": True, **row} for row in SUITE["flags"]]
+    world.state = state_of(*(Flag(**row) for row in rows))
+    given, expect = case["input"], case["expect"]
+    client, _ = start()
+    ask = getattr(client, f"get_{given['type']}_details")
+    details = ask(given["flag"], given["default"], user(given.get("targeting_key")))
+    told = {"value": details.value, "variant": details.variant, "reason": details.reason}
+    assert {**told, "error": details.error_code} == {"variant": None, "error": None, **expect}
+    assert bool(details.error_message) is ("error" in expect)
 
 
 def test_a_value_is_resolved_and_not_the_default(start: Start) -> None:

@@ -27,6 +27,7 @@ from crossfade.gateway.rows import parse
 OURS = {"bucket", "flag_evaluation", "flag_explanation", "backend_choice", "contract"}
 NOT_OURS = {
     "flag_changes": "what may be set: the database alone decides",
+    "openfeature": "test_openfeature",
     "health_rules": "test_health_vectors",
     "negotiation": "HTTP of the edge function",
     "messages_": "conversion of the worked pair: SQL and TypeScript",

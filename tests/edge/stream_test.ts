@@ -127,6 +127,9 @@ Deno.test("a stream is asked for by the body, or by the Accept header", () => {
   assert.equal(asks("text/event-stream"), true);
   assert.equal(asks("application/json, Text/Event-Stream;q=0.5"), true);
   assert.equal(asks("text/event-stream;q=0"), false);
+  assert.equal(asks("text/event-stream;q=0.000, application/json"), false);
+  assert.equal(asks('text/event-stream;note="a, b;q=0"'), true);
+  assert.equal(asks('application/json;note="x, text/event-stream"'), false);
   assert.equal(asks("application/json"), false);
   assert.equal(asks("text/event-stream", { stream: false }), false);
   assert.equal(asks("application/json", { stream: true }), true);

@@ -16,6 +16,7 @@
 
 import type { Version } from "../../_shared/crossfade/contract.ts";
 import type { StreamEvent } from "../../_shared/crossfade/http/sse.ts";
+import { readList, readWeight } from "../../_shared/crossfade/negotiation/media.ts";
 import type { Message } from "../types.ts";
 import { type Converter, convertResponse } from "./api_version_router.ts";
 
@@ -41,11 +42,10 @@ const UP: Readonly<Record<string, string | undefined>> = {
 /** Returns whether a client asks for a stream: by its Accept header or by `stream` in the body. */
 export function wantsStream(headers: Headers, body: Message): boolean {
   if (typeof body.stream === "boolean") return body.stream;
-  const accept = (headers.get("accept") ?? "").toLowerCase();
-  return accept.split(",").some((range) => {
-    const [type = "", ...parameters] = range.split(";").map((part) => part.trim());
-    return type === "text/event-stream" && !parameters.some((part) => /^q=0(\.0*)?$/.test(part));
-  });
+  return readList(headers.get("accept") ?? "").some((range) =>
+    range?.value.toLowerCase() === "text/event-stream" &&
+    readWeight(range.parameters.get("q")) > 0
+  );
 }
 
 /** Converts one event; `undefined` for one that the other format does not have. */

@@ -647,6 +647,9 @@ begin
 -- crossfade_private.request_events(jsonb)
 -- crossfade_private.record_bundles(jsonb)
 -- crossfade_private.old_bundle(crossfade.pairs)
+-- crossfade_private.judge_callers(jsonb)
+-- crossfade_private.failed_events(jsonb)
+-- crossfade_private.leave_out_own_failures(jsonb)
 -- crossfade_private.record_streak(text, bigint, boolean, bigint)
 -- crossfade_private.record_memory(jsonb)
 -- crossfade.record_requests(jsonb)
@@ -1669,6 +1672,20 @@ create table if not exists crossfade_private.request_streaks (
 comment on table crossfade_private.request_streaks is
   'Consecutive V2 errors at the end of what has been recorded for a step. No row means none.';
 
+create table if not exists crossfade_private.failing_callers (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  backend_version smallint not null,
+  caller smallint not null,
+  step bigint not null,
+  failures bigint not null,
+  counted bigint not null,
+  last_at timestamptz not null default clock_timestamp(),
+  primary key (pair, backend_version, caller)
+);
+
+comment on table crossfade_private.failing_callers is
+  'Failures by caller in a step, and how many of them were counted against the backend. A caller is a keyed hash of 12 bits of a user''s id, which names nobody; so a pair has at most 8192 rows.';
+
 create table if not exists crossfade_private.bundles (
   pair text not null references crossfade.pairs on delete cascade on update cascade,
   flags_version bigint not null,
@@ -2537,6 +2554,8 @@ comment on function crossfade_private.prerequisite_problem is
 create or replace function crossfade_private.refuse_bad_flag()
 returns trigger
 language plpgsql volatile
+-- Definer: API roles that may edit a flag hold no right on crossfade_private.
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -17115,7 +17134,10 @@ begin
       when 'null' then true
       when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end),
     (11, 'bundle_version', case jsonb_typeof(coalesce(event -> 'bundle_version', 'null'))
-      when 'null' then true when 'number' then (event ->> 'bundle_version') ~ '^[0-9]{1,18}$' end)
+      when 'null' then true when 'number' then (event ->> 'bundle_version') ~ '^[0-9]{1,18}$' end),
+    (12, 'caller', case jsonb_typeof(coalesce(event -> 'caller', 'null'))
+      when 'null' then true when 'number' then event ->> 'caller' ~ '^[0-9]{1,4}$'
+        and (event ->> 'caller')::numeric < 4096 end)
   ) as f (place, field, valid)
   where f.valid is not true
   order by e.n, f.place
@@ -17214,6 +17236,128 @@ $$;
 comment on function crossfade_private.old_bundle is
   'Oldest flags_version of flags bundled with functions that still answer, if it is from before the step of the pair; null where none is, none is bundled, or no function says.';
 
+-- health/callers.sql ------------------------------------------------------------------------------
+
+-- Whose failure a failure is: what one caller's own rows and bodies make fail is no evidence
+-- against a backend.
+
+create or replace function crossfade_private.judge_callers(failures jsonb)
+returns table (pair text, backend_version smallint, caller smallint, counted bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  -- As long as the longest window of the rules.
+  v_since timestamptz := clock_timestamp()
+    - crossfade_private.setting_number('health_window_max_s') * interval '1 s';
+begin
+  return query
+  with given as (
+    select g.pair, g.backend_version, g.caller, p.step, g.failures
+    from jsonb_to_recordset(judge_callers.failures) g(
+      pair text, backend_version smallint, caller smallint, failures bigint)
+    join crossfade.pairs p on p.name = g.pair
+  ),
+  seen as (
+    select k.pair, k.backend_version, k.caller,
+      sum(k.failures) as failures, sum(k.counted) as counted
+    from (
+      select g.pair, g.backend_version, g.caller, g.failures, 0 as counted from given g
+      union all
+      select c.pair, c.backend_version, c.caller, c.failures, c.counted
+      from crossfade_private.failing_callers c
+      join crossfade.pairs p on p.name = c.pair and p.step = c.step
+      where c.last_at > v_since
+    ) k
+    group by k.pair, k.backend_version, k.caller
+  ),
+  judged as (
+    select g.*, least(g.failures, greatest(0, coalesce((
+      select max(o.failures) from seen o
+      where o.pair = g.pair and o.backend_version = g.backend_version and o.caller <> g.caller
+    ), 0) - s.counted))::bigint as counted
+    from given g
+    join seen s using (pair, backend_version, caller)
+  )
+  insert into crossfade_private.failing_callers as c (
+    pair, backend_version, caller, step, failures, counted)
+  select j.pair, j.backend_version, j.caller, j.step, j.failures, j.counted from judged j
+  on conflict on constraint failing_callers_pkey do update
+  set failures = excluded.failures
+      + case when c.step = excluded.step and c.last_at > v_since then c.failures else 0 end,
+    counted = excluded.counted
+      + case when c.step = excluded.step and c.last_at > v_since then c.counted else 0 end,
+    step = excluded.step, last_at = excluded.last_at
+  returning c.pair, c.backend_version, c.caller, (
+    select j.counted from judged j where j.pair = c.pair
+      and j.backend_version = c.backend_version and j.caller = c.caller);
+end $$;
+
+comment on function crossfade_private.judge_callers is
+  'How many of the new failures of each caller count against the backend: all of them, but never more in a step and in health_window_max_s than any one other caller has had. failures: array of {"pair", "backend_version", "caller", "failures"}. Remembers them; the caller of this function serialises.';
+
+create or replace function crossfade_private.failed_events(batch jsonb)
+returns table (
+  place bigint, pair text, backend_version smallint, caller smallint, requests bigint
+)
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select e.n, e.event ->> 'pair',
+    -- As in request_events: a fallback is a failure of V2.
+    case e.event ->> 'outcome' when 'fallback' then 2
+      else (e.event ->> 'backend_version')::integer end::smallint,
+    (e.event ->> 'caller')::smallint, coalesce((e.event ->> 'count')::bigint, 1)
+  from jsonb_array_elements(batch) with ordinality e(event, n)
+  where e.event ->> 'outcome' in ('error', 'fallback')
+    and jsonb_typeof(e.event -> 'caller') = 'number';
+$$;
+
+comment on function crossfade_private.failed_events is
+  'The failures of a checked batch that name their caller; place from 1.';
+
+create or replace function crossfade_private.leave_out_own_failures(batch jsonb)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_failures jsonb;
+begin
+  select jsonb_agg(to_jsonb(g)) into v_failures
+  from (
+    select e.pair, e.backend_version, e.caller, sum(e.requests) as failures
+    from crossfade_private.failed_events(batch) e
+    group by e.pair, e.backend_version, e.caller
+  ) g;
+  if v_failures is null then
+    return batch;
+  end if;
+  -- Before every other lock of a report, in one order: so no two reports wait for each other.
+  perform pg_advisory_xact_lock(hashtextextended('crossfade failing callers ' || p.pair, 0))
+  from (select distinct f ->> 'pair' as pair from jsonb_array_elements(v_failures) f order by 1) p;
+  return (
+    with own as (
+      select f.place, f.backend_version from (
+        select e.place, e.backend_version, j.counted, sum(e.requests) over (
+          partition by e.pair, e.backend_version, e.caller order by e.place desc) as upto
+        from crossfade_private.failed_events(batch) e
+        join crossfade_private.judge_callers(v_failures) j using (pair, backend_version, caller)
+      ) f
+      where f.upto > f.counted
+    )
+    select jsonb_agg(case when o.place is null then a.event
+      else a.event || jsonb_build_object(
+        'outcome', 'client_error', 'backend_version', o.backend_version) end order by a.n)
+    from jsonb_array_elements(batch) with ordinality a (event, n)
+    left join own o on o.place = a.n
+  );
+end $$;
+
+comment on function crossfade_private.leave_out_own_failures is
+  'A checked batch in which failures that are one caller''s alone (see judge_callers) are client errors. Events that name no caller stay as they are. Holds an advisory lock of each pair with such failures until commit.';
+
 -- health/requests.sql -----------------------------------------------------------------------------
 
 -- Recording requests.
@@ -17275,15 +17419,17 @@ as $$
 declare
   v_recorded bigint;
   v_streaks jsonb;
+  v_batch jsonb;
 begin
   perform crossfade_private.check_requests(batch);
   perform crossfade_private.get_pair(e.pair)
   from (select distinct a.value ->> 'pair' as pair from jsonb_array_elements(batch) a) e;
+  v_batch := crossfade_private.leave_out_own_failures(batch);
 
   with e as materialized (
     select r.*, max(r.place) filter (where r.outcome = 'ok' and r.in_streak)
       over (partition by r.pair) as last_ok
-    from crossfade_private.request_events(batch) r
+    from crossfade_private.request_events(v_batch) r
   ),
   counted as (
     insert into crossfade.request_minutes as m (
@@ -17319,7 +17465,7 @@ begin
 end $$;
 
 comment on function crossfade.record_requests is
-  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now, "bundle_version"?: flags_version of the flags deployed with the function, 0 without}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
+  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now, "bundle_version"?: flags_version of the flags deployed with the function, 0 without, "caller"?: keyed hash of who called, 0 to 4095}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. Of a caller''s failures no more count than of any one other caller in the last health_window_max_s; the rest are client errors. CF001 unknown pair, CF012 names the event, field and value.';
 
 -- health/windows.sql ------------------------------------------------------------------------------
 

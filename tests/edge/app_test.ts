@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Problem } from "../../supabase/functions/_shared/crossfade/http/errors.ts";
+import { callerHash } from "../../supabase/functions/_shared/crossfade/serve/caller_hash.ts";
 import type { StoreError } from "../../supabase/functions/_shared/crossfade/http/store_error.ts";
 import { CHAT, type Chat, makeChat, newMessage, tell, USER } from "./chat_fixture.ts";
 import { settle } from "./fake_clock.ts";
@@ -200,22 +201,31 @@ Deno.test("a converter that throws is served from backend 1", async () => {
 
 // Whose failure it is ---------------------------------------------------------------------------
 
-Deno.test("what one caller's own rows make fail moves no rule; from the second caller on it does", async () => {
-  const chat = makeChat(LIVE, {}, { converter: BROKEN });
+Deno.test("a failure says whose it was by a keyed hash, and a success does not", async () => {
+  const chat = makeChat(LIVE, {}, { converter: BROKEN, hashCaller: callerHash("key") });
   const say = (user: string) => tell(chat, { path: "/messages", body: newMessage(1), user });
-  for (let n = 0; n < 50; n++) await say(USER);
-  assert.ok(outcomes(chat).every(([, outcome]) => outcome === "client_error"));
-  chat.events.length = 0;
-  await say(OTHER);
-  await say(USER);
-  assert.deepEqual(outcomes(chat), [[2, "fallback"], [2, "fallback"]]);
+  for (const user of [USER, OTHER, USER]) await say(user);
+  assert.deepEqual(outcomes(chat), Array(3).fill([2, "fallback"]));
+  const [first, second, third] = chat.events.map(({ caller }) => caller);
+  assert.deepEqual([first, second], [USER, OTHER].map(callerHash("key")));
+  assert.ok(first === third && first !== second && !JSON.stringify(chat.events).includes(USER));
+  assert.notEqual(callerHash("other key")(USER), first);
+  await tell(chat, { path: "/v2/messages", body: newMessage(2) });
+  assert.deepEqual(outcomes(chat).at(-1), [2, "ok"]);
+  assert.ok(!("caller" in (chat.events.at(-1) ?? {})));
+});
+
+Deno.test("callerHash() spreads callers over 4096 numbers", () => {
+  const hash = callerHash("key");
+  const found = new Set(Array.from({ length: 40_000 }, (_, n) => hash(`user ${n}`)));
+  assert.ok(found.size > 4_000 && Math.max(...found) <= 4_095 && Math.min(...found) >= 0);
 });
 
 /** What the database says of values that a caller chose. */
 const HOSTILE = ["22P02", "22003", "22021", "23502", "23514", "54000", "54001", "PGRST102"];
 
 for (const code of HOSTILE) {
-  Deno.test(`a caller whose values V2 refuses with ${code} moves no rule`, async () => {
+  Deno.test(`values that V2 refuses with ${code} are the client's fault, or named as its own`, async () => {
     const chat = makeChat(LIVE);
     chat.store.fail("insert", 2, refused(code));
     for (let n = 0; n < 20; n++) {
@@ -224,7 +234,12 @@ for (const code of HOSTILE) {
       const own = await tell(chat, { path: "/v2/messages", body: newMessage(2) });
       assert.deepEqual([own.status, own.body.code], [422, "INVALID_MESSAGE"]);
     }
-    assert.ok(outcomes(chat).every(([, outcome]) => outcome === "client_error"));
+    assert.deepEqual(
+      new Set(outcomes(chat).map(String)),
+      new Set(["2,fallback", "2,client_error"]),
+    );
+    const callers = chat.events.flatMap(({ caller }) => caller ?? []);
+    assert.deepEqual([callers.length, new Set(callers).size], [20, 1]);
   });
 }
 
@@ -237,7 +252,7 @@ Deno.test("two callers of a backend that refuses everything count at once", asyn
   assert.deepEqual(outcomes(chat), [[2, "fallback"], [2, "fallback"]]);
 });
 
-Deno.test("a stored row that cannot be shown is its reader's trouble, also in a list", async () => {
+Deno.test("a stored row that cannot be shown is counted with its reader, also in a list", async () => {
   const broken = {
     toV2: converter.toV2,
     toV1: () => {
@@ -251,7 +266,7 @@ Deno.test("a stored row that cannot be shown is its reader's trouble, also in a 
     const told = await tell(chat, { path });
     assert.deepEqual([told.status, told.body.code], [422, "INVALID_MESSAGE"]);
   }
-  assert.deepEqual(outcomes(chat).slice(1), [[2, "client_error"], [2, "client_error"]]);
+  assert.deepEqual(outcomes(chat).slice(1), [[2, "error"], [2, "error"]]);
 });
 
 Deno.test("a body too large or too deep is refused before anything is counted", async () => {

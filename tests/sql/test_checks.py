@@ -402,8 +402,8 @@ def test_following_the_hints_of_the_trigger_check_repairs_it(healthy: Connection
     healthy.execute(f"drop trigger crossfade_mirror_delete on {V1}")
     healthy.execute(f"alter table {V2} disable trigger crossfade_fence")
     healthy.execute("alter table crossfade.flags disable trigger user")
-    assert len(run_check(healthy, "triggers")) == 9
-    assert follow(healthy, "triggers") == 4  # one of them for all of the pair
+    assert len(run_check(healthy, "triggers")) == 10
+    assert follow(healthy, "triggers") == 5  # one of them for all of the pair
     assert run_check(healthy, "triggers") == []
 
 

@@ -29,6 +29,8 @@ comment on function crossfade_private.prerequisite_problem is
 create or replace function crossfade_private.refuse_bad_flag()
 returns trigger
 language plpgsql volatile
+-- Definer: API roles that may edit a flag hold no right on crossfade_private.
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare

@@ -53,7 +53,10 @@ begin
       when 'null' then true
       when 'number' then (event ->> 'memory_bytes') ~ '^[1-9][0-9]{0,15}$' end),
     (11, 'bundle_version', case jsonb_typeof(coalesce(event -> 'bundle_version', 'null'))
-      when 'null' then true when 'number' then (event ->> 'bundle_version') ~ '^[0-9]{1,18}$' end)
+      when 'null' then true when 'number' then (event ->> 'bundle_version') ~ '^[0-9]{1,18}$' end),
+    (12, 'caller', case jsonb_typeof(coalesce(event -> 'caller', 'null'))
+      when 'null' then true when 'number' then event ->> 'caller' ~ '^[0-9]{1,4}$'
+        and (event ->> 'caller')::numeric < 4096 end)
   ) as f (place, field, valid)
   where f.valid is not true
   order by e.n, f.place

@@ -57,15 +57,17 @@ as $$
 declare
   v_recorded bigint;
   v_streaks jsonb;
+  v_batch jsonb;
 begin
   perform crossfade_private.check_requests(batch);
   perform crossfade_private.get_pair(e.pair)
   from (select distinct a.value ->> 'pair' as pair from jsonb_array_elements(batch) a) e;
+  v_batch := crossfade_private.leave_out_own_failures(batch);
 
   with e as materialized (
     select r.*, max(r.place) filter (where r.outcome = 'ok' and r.in_streak)
       over (partition by r.pair) as last_ok
-    from crossfade_private.request_events(batch) r
+    from crossfade_private.request_events(v_batch) r
   ),
   counted as (
     insert into crossfade.request_minutes as m (
@@ -101,4 +103,4 @@ begin
 end $$;
 
 comment on function crossfade.record_requests is
-  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now, "bundle_version"?: flags_version of the flags deployed with the function, 0 without}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. CF001 unknown pair, CF012 names the event, field and value.';
+  'Count requests. batch: array of {"pair", "backend_version", "wire_version", "outcome", "latency_ms", "flag_set"?, "flags_version"?, "count"?, "memory_bytes"?: what the isolate uses now, "bundle_version"?: flags_version of the flags deployed with the function, 0 without, "caller"?: keyed hash of who called, 0 to 4095}, oldest first; all or nothing. Safe for any number of callers at once; holds row locks on the counters until commit. Returns {"recorded": requests, "flags_version"}. Of a caller''s failures no more count than of any one other caller in the last health_window_max_s; the rest are client errors. CF001 unknown pair, CF012 names the event, field and value.';

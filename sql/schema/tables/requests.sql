@@ -39,6 +39,20 @@ create table if not exists crossfade_private.request_streaks (
 comment on table crossfade_private.request_streaks is
   'Consecutive V2 errors at the end of what has been recorded for a step. No row means none.';
 
+create table if not exists crossfade_private.failing_callers (
+  pair text not null references crossfade.pairs on delete cascade on update cascade,
+  backend_version smallint not null,
+  caller smallint not null,
+  step bigint not null,
+  failures bigint not null,
+  counted bigint not null,
+  last_at timestamptz not null default clock_timestamp(),
+  primary key (pair, backend_version, caller)
+);
+
+comment on table crossfade_private.failing_callers is
+  'Failures by caller in a step, and how many of them were counted against the backend. A caller is a keyed hash of 12 bits of a user''s id, which names nobody; so a pair has at most 8192 rows.';
+
 create table if not exists crossfade_private.bundles (
   pair text not null references crossfade.pairs on delete cascade on update cascade,
   flags_version bigint not null,

@@ -12,7 +12,6 @@ import type { Negotiated } from "../negotiation/negotiation.ts";
 import type { Answer, Call } from "./call.ts";
 import { ConversionError } from "./convert.ts";
 import { readDeprecation } from "./deprecation.ts";
-import type { Evidence } from "./evidence.ts";
 import type { Options } from "./options.ts";
 import { toProblem } from "./problems.ts";
 import { StoreError } from "../http/store_error.ts";
@@ -42,7 +41,6 @@ export interface Running {
   readonly options: Options;
   readonly progress: Progress;
   readonly startedAt: number;
-  readonly evidence: Evidence;
   readonly shadow: { busy: boolean };
 }
 
@@ -79,7 +77,7 @@ function announceSuccessor(
 /** Counts and compares behind the response. */
 export function finish(running: Running, call: Call, answer: Answer): void {
   if (answer.uncounted === true) return;
-  const { options, evidence, startedAt } = running;
+  const { options, startedAt } = running;
   const latencyMs = performance.now() - startedAt - (answer.modelMs ?? 0);
   const { fellBack } = answer;
   if (fellBack === undefined || fellBack.fenced) {
@@ -88,8 +86,7 @@ export function finish(running: Running, call: Call, answer: Answer): void {
     count(options, call, { backend: answer.backend, outcome: "ok", latencyMs });
   } else {
     // Counted as backend 2's: a fallback that looked like a success of V1 would hide the failure.
-    const outcome = evidence.judge(call.caller.userId, fellBack.cause, "fallback");
-    count(options, call, { backend: 2, outcome, latencyMs });
+    count(options, call, { backend: 2, outcome: "fallback", latencyMs });
     options.log("Fell back to backend 1", fellBack.cause);
   }
   if (fellBack !== undefined) options.flags.hint();
@@ -102,6 +99,8 @@ interface Counted {
   readonly latencyMs: number;
 }
 
+const FAILURES: ReadonlySet<Outcome> = new Set(["error", "fallback"]);
+
 function count(options: Options, call: Call, { backend, outcome, latencyMs }: Counted): void {
   options.recorder.record({
     pair: call.pair,
@@ -110,6 +109,8 @@ function count(options: Options, call: Call, { backend, outcome, latencyMs }: Co
     outcome,
     latency_ms: Math.max(0, Math.round(latencyMs * 1000) / 1000),
     flags_version: call.view.snapshot.version,
+    // The database tells one caller's own trouble from a backend's by the callers that have it.
+    ...(FAILURES.has(outcome) ? { caller: options.hashCaller(call.caller.userId) } : {}),
   });
 }
 
@@ -160,7 +161,7 @@ export function refuse(running: Running, error: unknown): Response {
 
 /** Logs and counts a failed request; returns what the client is told of it. */
 export function recordFailure(
-  { options, progress, startedAt, evidence }: Running,
+  { options, progress, startedAt }: Running,
   error: unknown,
 ): Problem {
   const problem = toProblem(error);
@@ -168,15 +169,14 @@ export function recordFailure(
   if (error instanceof StoreError && (error.fenced || error.archived)) options.flags.hint();
   const { call } = progress;
   if (call === undefined || progress.uncounted) return problem;
-  // What was converted before it was refused may be the converter's fault, or one caller's. A body
+  // What was converted before it was refused may be the converter's fault, or one caller's: the
+  // database tells them apart. A body
   // that cannot be converted is his own: the database, which knows forged tokens, has not seen it.
   const { backend } = call.choice;
   const converted = error instanceof ConversionError
     ? error.from === backend
     : error instanceof StoreError && error.invalid && call.body.version !== backend;
-  const outcome = problem.status >= 500 || (converted && backend === 2)
-    ? evidence.judge(call.caller.userId, error, "error")
-    : "client_error";
+  const outcome = problem.status >= 500 || (converted && backend === 2) ? "error" : "client_error";
   const latencyMs = performance.now() - startedAt;
   count(options, call, { backend, outcome, latencyMs });
   return problem;

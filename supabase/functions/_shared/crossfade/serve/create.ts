@@ -22,8 +22,8 @@ import {
 } from "../negotiation/negotiation.ts";
 import { describe, finish, logRequest, Progress, refuse, type Running } from "./answering.ts";
 import { type Body, type Call, type Caller, isObject, type Route } from "./call.ts";
+import { callerHash } from "./caller_hash.ts";
 import { readCaller } from "./claims.ts";
-import { Evidence } from "./evidence.ts";
 import { loggable } from "./loggable.ts";
 import type { FunctionOptions, Options } from "./options.ts";
 import { resourceRoutes } from "./resource.ts";
@@ -56,6 +56,8 @@ export function createCrossfadeFunction(given: FunctionOptions): App {
     limits: DEFAULT_LIMITS,
     background: (work) => void work.catch(() => {}),
     random: Math.random,
+    checkToken: () => {},
+    hashCaller: callerHash(crypto.randomUUID()),
     verbose: false,
     log: (message, error) => console.error(message, loggable(error)),
     about: {},
@@ -63,7 +65,7 @@ export function createCrossfadeFunction(given: FunctionOptions): App {
   };
   const find = routeTable(routes);
   const about = { ...discovery(options.name, routes), ...options.about };
-  const isolate = { shadow: { busy: false }, evidence: new Evidence() };
+  const isolate = { shadow: { busy: false } };
   return async (request) => {
     const progress = new Progress(request);
     const running: Running = { options, progress, startedAt: performance.now(), ...isolate };
@@ -142,6 +144,8 @@ async function begin(
   const caller = route.operators === true
     ? NOBODY
     : readCaller(request.headers.get("authorization"));
+  const checking = route.operators === true ? undefined : options.checkToken(caller.authorization);
+  if (checking instanceof Promise) await checking;
   const body = await readBody(options, request, negotiated.version);
   const pending = options.flags.view();
   // Awaiting a value that is there already would still cost a turn of the event loop.

@@ -19,6 +19,8 @@ export interface RequestEvent {
   readonly latency_ms: number;
   readonly flags_version?: number;
   readonly count?: number;
+  /** Keyed hash of who had a failure: see caller_hash.ts. */
+  readonly caller?: number;
   /** What the isolate uses now, on at most one event of a batch. */
   readonly memory_bytes?: number;
   /** flags_version of the flags deployed with the function, 0 without; on one event of each pair. */

@@ -12,6 +12,7 @@ import type { BodyLimits, Deprecation } from "../http/http.ts";
 import type { Version } from "../contract.ts";
 import type { Negotiated, NegotiationOptions, Refused } from "../negotiation/negotiation.ts";
 import type { Body, Call, Message, Route } from "./call.ts";
+import type { HashCaller } from "./caller_hash.ts";
 import type { Converter } from "./convert.ts";
 import type { RequestRecorder } from "./metrics.ts";
 import type { OpenRows } from "./rows.ts";
@@ -75,6 +76,14 @@ export interface FunctionOptions {
   /** Keeps the isolate alive for work behind a response. */
   readonly background?: (work: Promise<unknown>) => void;
   readonly random?: () => number;
+  /**
+   * Verifies a user's token before anything is done for it, as jwks.ts does; may refuse.
+   *
+   * @defaultValue nothing: the platform and the Data API verify it
+   */
+  readonly checkToken?: (authorization: string) => Promise<void> | void;
+  /** Tells callers of failures apart. @defaultValue by a key that each isolate makes itself */
+  readonly hashCaller?: HashCaller;
   /** Log every request. @defaultValue false */
   readonly verbose?: boolean;
   readonly log?: (message: string, error?: unknown) => void;

@@ -7,6 +7,7 @@
 import { type OwnFlags, readBootstrap } from "../flags/environment.ts";
 import { FlagsClient } from "../flags/flags_client.ts";
 import { RpcDatabase } from "../flags/rpc_database.ts";
+import { callerHash, type HashCaller } from "./caller_hash.ts";
 import { loggable } from "./loggable.ts";
 import { isolateMemory, RequestRecorder } from "./metrics.ts";
 import type { OpenRows } from "./rows.ts";
@@ -26,6 +27,7 @@ export type Project = Settings["serving"] & {
   readonly flags: FlagsClient;
   readonly recorder: Pick<RequestRecorder, "record">;
   readonly openRows: OpenRows;
+  readonly hashCaller: HashCaller;
   readonly background: (work: Promise<unknown>) => void;
 };
 
@@ -75,6 +77,7 @@ export function openProject(environment: Environment, options: ProjectOptions = 
     flags,
     recorder: captureMetrics ? recorder : { record: () => {} },
     openRows: restRows({ ...settings, onVersion }),
+    hashCaller: callerHash(settings.secretKey),
     background,
   };
 }

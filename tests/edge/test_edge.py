@@ -27,6 +27,7 @@ def test_edge_functions_pass_their_own_tests(generation: str) -> None:
             str(CONFIG),
             "--frozen",
             f"--allow-read={ROOT / 'tests'},{FUNCTIONS}",
+            "--allow-net=127.0.0.1",  # keys that an Auth server publishes
             "--allow-env=CROSSFADE_SEED,CROSSFADE_CASES",  # repeats or lengthens a generated run
             str(ROOT / "tests" / "edge"),
         ],

@@ -30,6 +30,11 @@ if (isTrue(environment.CROSSFADE_BROADCAST)) {
   listen({ client, flags, log: (message, error) => console.warn(message, error) });
 }
 
+// Loaded where it is wanted only.
+const checking = isTrue(environment.CROSSFADE_VERIFY_TOKENS)
+  ? { checkToken: (await import("../_shared/crossfade/serve/jwks.ts")).checkByJwks(settings) }
+  : {};
+
 Deno.serve(createApp({
   ...project,
   pair: own.pair,
@@ -39,4 +44,5 @@ Deno.serve(createApp({
   converter: { toV1, toV2 },
   compatibilityOff: isTrue(environment.DISABLE_COMPATIBILITY),
   ...readModel(environment),
+  ...checking,
 }));

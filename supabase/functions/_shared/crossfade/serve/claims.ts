@@ -5,7 +5,8 @@
  * `user_id` of new rows, and every read or write carries the same token to the Data API, which
  * verifies it and lets row-level security compare `user_id` with it in the same round trip. So a
  * forged token can move only its own routing and is refused before a row is read or written.
- * Verifying it a second time would cost a key lookup and save nothing.
+ * Verifying it a second time would cost a key lookup and save nothing but an early refusal; a function
+ * that wants one where the platform gives none has jwks.ts.
  *
  * @module
  */

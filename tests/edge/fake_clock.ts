@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Clock } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import type { Clock } from "../../supabase/functions/_shared/crossfade/flags/clock.ts";
 
 export class FakeClock implements Clock {
   #now = 0;

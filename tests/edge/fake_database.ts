@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { FlagsDatabase } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import type { FlagsDatabase } from "../../supabase/functions/_shared/crossfade/flags/flags_options.ts";
 import { flagsAnswer, type Rows } from "./builders.ts";
 
 export class FakeDatabase implements FlagsDatabase {

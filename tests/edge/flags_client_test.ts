@@ -3,9 +3,9 @@ import { readBootstrap } from "../../supabase/functions/_shared/crossfade/flags/
 import { CHAT as CHAT_FLAGS } from "../../supabase/functions/chat/adapters/feature_flags.ts";
 import {
   FlagsClient,
-  type FlagsOptions,
   type View,
 } from "../../supabase/functions/_shared/crossfade/flags/flags_client.ts";
+import type { FlagsOptions } from "../../supabase/functions/_shared/crossfade/flags/flags_options.ts";
 import { FakeClock, settle } from "./fake_clock.ts";
 import { FakeDatabase } from "./fake_database.ts";
 import { flagsAnswer, type Rows } from "./builders.ts";

@@ -153,6 +153,16 @@ export function engageSwitches(
   return [...byName.values()];
 }
 
+/** The copies to decide with, from what was read: while it is young, and past its hard age. */
+export function combine(read: Snapshot, { flags, engaged }: Bootstrap) {
+  const killSwitches = engageSwitches(read.killSwitches.values(), engaged);
+  const rows = { ...read, pairs: [...read.pairs.values()], killSwitches };
+  return {
+    snapshot: buildSnapshot({ ...rows, flags: read.flags.values() }),
+    old: buildSnapshot({ ...rows, flags: [...read.flags.values(), ...flags] }),
+  };
+}
+
 function bootstrapFlag(own: OwnFlags | undefined, name: string, enabled: boolean): Flag {
   const killed_by = [...own?.flags[name] ?? []];
   return parseFlag({ name, enabled, default_value: enabled, killed_by });

@@ -6,6 +6,7 @@
 
 import type { Clock } from "./clock.ts";
 import type { Reason } from "../contract.ts";
+import type { Defaulted } from "./flags_options.ts";
 import { readCode } from "./rules.ts";
 import { isRow, type Plan } from "./snapshot.ts";
 
@@ -138,4 +139,15 @@ export class ExposureRecorder {
     // The database takes nine digits; nobody waits for a report that long.
     this.#unsent.set(key, { ...exposure, count: Math.min(count, 999_999_999) });
   }
+}
+
+/** Makes the recorder of a client; `undefined` where nothing is counted. */
+export function recorderOf(
+  { database, captureExposures, clock, background, log }: Defaulted,
+  onVersion: (version: unknown) => void,
+): ExposureRecorder | undefined {
+  if (!captureExposures || database.recordExposures === undefined) return undefined;
+  const send = (batch: readonly unknown[], signal: AbortSignal): Promise<unknown> =>
+    database.recordExposures?.(batch, signal) ?? Promise.resolve();
+  return new ExposureRecorder({ send, clock, background, log, onVersion });
 }

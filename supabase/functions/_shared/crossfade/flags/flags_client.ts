@@ -2,90 +2,29 @@
  * The copy of flags that one isolate decides with.
  *
  * Requests read an immutable snapshot and never wait for the database, except the first ones and
- * those after the hard age, which wait a bounded time. A read goes on when nobody waits any more, and
- * its late answer is kept. The database enforces what must not be missed (the fence), so an old copy
- * costs a fallback and never a wrong write.
+ * those after the hard age, which wait a bounded time. The database enforces what must not be missed
+ * (the fence), so an old copy costs a fallback and never a wrong write.
  *
  * @module
  */
 
-import { type Clock, systemClock } from "./clock.ts";
-import { type Bootstrap, engageSwitches } from "./environment.ts";
-import { ExposureRecorder } from "./exposures.ts";
-import { StoreError } from "../http/store_error.ts";
-import { buildSnapshot, isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
+import { combine } from "./environment.ts";
+import { type ExposureRecorder, recorderOf } from "./exposures.ts";
+import {
+  type Ages,
+  agesOf,
+  type ChangeListener,
+  type Defaulted,
+  type FlagsOptions,
+  type ReadFailure,
+  withDefaults,
+} from "./flags_options.ts";
 import { KillSwitch } from "./kill_switch.ts";
+import { Reads } from "./reads.ts";
+import { isRow, parseSnapshot, type Snapshot } from "./snapshot.ts";
 import { makeView, type View } from "./view.ts";
 
-export { type Clock, systemClock } from "./clock.ts";
 export type { View } from "./view.ts";
-
-/** What the edge needs from the database: functions of schema `crossfade`. */
-export interface FlagsDatabase {
-  /** Calls `read_flags(known_version)`; must stop when the signal does. */
-  readFlags(knownVersion: number | null, signal: AbortSignal): Promise<unknown>;
-  /** Calls `record_requests(batch)`. */
-  recordRequests(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
-  /** Calls `record_exposures(batch)`; without it nothing is counted. */
-  recordExposures?(batch: readonly unknown[], signal: AbortSignal): Promise<unknown>;
-}
-
-/** Why a read failed. */
-export interface ReadFailure {
-  readonly message: string;
-  /** True for what does not pass by itself: a key that is refused, an engine that is not there. */
-  readonly isFatal: boolean;
-}
-
-/**
- * Told of every new copy, after the kill switch handlers, and when reads work again: then both are the
- * same. What it throws is logged.
- */
-export type ChangeListener = (snapshot: Snapshot, before: Snapshot) => void;
-
-export interface FlagsOptions {
-  readonly database: FlagsDatabase;
-  readonly bootstrap: Bootstrap;
-  readonly clock?: Clock;
-  /**
-   * Age at which a request starts a refresh behind itself.
-   *
-   * @defaultValue setting `flags_soft_age_ms` of the copy, else 5000
-   */
-  readonly softAgeMs?: number;
-  /**
-   * Age past which a copy is STALE.
-   *
-   * @defaultValue setting `flags_hard_age_ms` of the copy, else 60000
-   */
-  readonly hardAgeMs?: number;
-  /** Longest time of one read. @defaultValue 10000 */
-  readonly readTimeoutMs?: number;
-  /** Longest wait of a request for the first read. @defaultValue 5000 */
-  readonly firstWaitMs?: number;
-  /** Longest wait of a request for a later read. @defaultValue 500 */
-  readonly waitMs?: number;
-  /** Counts what views answer, through `recordExposures`. @defaultValue true */
-  readonly captureExposures?: boolean;
-  /** Keeps the isolate alive for work behind a request, as EdgeRuntime.waitUntil does. */
-  readonly background?: (work: Promise<unknown>) => void;
-  readonly log?: (message: string, error: unknown) => void;
-}
-
-type Defaulted =
-  & Required<Omit<FlagsOptions, "softAgeMs" | "hardAgeMs">>
-  & Pick<FlagsOptions, "softAgeMs" | "hardAgeMs">;
-
-interface Ages {
-  readonly soft: number;
-  readonly hard: number;
-}
-
-/** At most one read a second, whatever the reason and the traffic. */
-const READ_EVERY_MS = 1_000;
-/** What an operator announces is read at once, however recently something else was read. */
-const ANNOUNCED_EVERY_MS = 100;
-const DEFAULT_AGES: Ages = { soft: 5_000, hard: 60_000 };
 
 export class FlagsClient {
   readonly killSwitches: KillSwitch;
@@ -97,37 +36,28 @@ export class FlagsClient {
   #view: View;
   #staleView: View;
   #readAt = 0;
-  #ages = DEFAULT_AGES;
-  #flight: Promise<void> | undefined;
-  #startedAt = -Infinity;
-  /** Somebody said that something changed, and no read has begun since. */
-  #hinted = false;
+  #ages: Ages;
+  readonly #reads: Reads;
+  /** The newest version that anybody has spoken of, and when. */
   #wanted = 0;
   #wantedAt = 0;
   #conflicts = 0;
-  #failures = 0;
-  #failure: ReadFailure | undefined;
-  /** When the next read may begin, whoever asks for it. */
-  #nextAt = -Infinity;
-  #cancelLater: (() => void) | undefined;
 
   constructor(options: FlagsOptions) {
-    this.#options = {
-      clock: systemClock,
-      readTimeoutMs: 10_000,
-      firstWaitMs: 5_000,
-      waitMs: 500,
-      captureExposures: true,
-      background: (work) => void work.catch(() => {}),
-      log: (message, error) => console.error(message, error),
-      ...options,
-    };
-    this.exposures = makeRecorder(this.#options, (version) => this.noteVersion(version));
+    this.#options = withDefaults(options);
+    this.exposures = recorderOf(this.#options, (version) => this.noteVersion(version));
     this.#view = this.#makeView(options.bootstrap.snapshot, false);
     this.#staleView = this.#view;
     this.killSwitches = new KillSwitch(this.#options.log);
     this.killSwitches.update(options.bootstrap.snapshot);
     this.#ages = agesOf(this.#options, options.bootstrap.snapshot);
+    this.#reads = new Reads({
+      ...this.#options,
+      ask: (signal) => options.database.readFlags(this.#snapshot?.version ?? null, signal),
+      take: (answer, startedAt) => this.#accept(answer, startedAt),
+      onRecovery: () => this.#tell(this.#view.snapshot),
+      longestWaitMs: () => this.#ages.soft,
+    });
   }
 
   /**
@@ -138,9 +68,9 @@ export class FlagsClient {
     const { clock, firstWaitMs, waitMs } = this.#options;
     if (this.#snapshot === undefined) return this.#await(firstWaitMs);
     const age = clock.now() - this.#readAt;
-    if (age < this.#ages.soft && !this.#hinted) return this.#view;
+    if (age < this.#ages.soft && !this.#reads.isHinted) return this.#view;
     if (age >= this.#ages.hard) return this.#await(waitMs);
-    this.#start(this.#nextAt);
+    this.#reads.begin();
     return this.#view;
   }
 
@@ -179,13 +109,13 @@ export class FlagsClient {
 
   /** Why the last read failed; `undefined` when it did not. */
   get failure(): ReadFailure | undefined {
-    return this.#failure;
+    return this.#reads.failure;
   }
 
   /** True while reads fail and the copy, past its soft age, goes on answering. */
   get isBehind(): boolean {
     const age = this.#options.clock.now() - this.#readAt;
-    return this.isReady && this.#failure !== undefined && age >= this.#ages.soft;
+    return this.isReady && this.failure !== undefined && age >= this.#ages.soft;
   }
 
   /** Calls `listener` whenever a new copy is taken; returns a function that ends it. */
@@ -206,23 +136,12 @@ export class FlagsClient {
 
   /** Somebody noticed that something may have changed: read as soon as the back-off allows it. */
   hint(): void {
-    this.#hinted = true;
-    this.#start(this.#nextAt);
+    this.#reads.hint();
   }
 
   /** Reads at once: when an isolate begins, and when a change is announced. */
   refreshNow(): void {
-    // A read in flight may have begun before the change was committed, and one that fails must be
-    // made up for: so the hint stays until a read that began after it has succeeded.
-    this.#hinted = true;
-    const at = this.#failures > 0 ? this.#nextAt : this.#startedAt + ANNOUNCED_EVERY_MS;
-    if (this.#start(at)) return;
-    // Nobody may ask for a long time, and what is announced should not wait for that.
-    const { clock } = this.#options;
-    this.#cancelLater ??= clock.after(Math.max(at - clock.now(), ANNOUNCED_EVERY_MS), () => {
-      this.#cancelLater = undefined;
-      if (this.#hinted) this.refreshNow();
-    });
+    this.#reads.refreshNow();
   }
 
   /** Keeps a version in mind that is newer than all that is known. */
@@ -235,66 +154,12 @@ export class FlagsClient {
     return true;
   }
 
-  /** Starts a read unless it is too early or one runs; returns whether a new one was started. */
-  #start(earliest: number): boolean {
-    if (this.#flight !== undefined || this.#options.clock.now() < earliest) return false;
-    this.#flight = this.#read();
-    // An isolate is kept alive for an answer that comes after the request that wanted it.
-    this.#options.background(this.#flight);
-    return true;
-  }
-
-  /** Waits for the read in flight, at most `ms` from its beginning on. */
   #await(ms: number): View | Promise<View> {
-    this.#start(this.#nextAt);
-    const { clock } = this.#options;
-    const left = this.#startedAt + ms - clock.now();
-    if (this.#flight === undefined || left <= 0) return this.peek();
-    let cancel = (): void => {};
-    const limit = new Promise<void>((resolve) => cancel = clock.after(left, resolve));
-    return Promise.race([this.#flight, limit]).then(() => {
-      cancel();
-      return this.peek();
-    });
+    const waiting = this.#reads.wait(ms);
+    return waiting === undefined ? this.peek() : waiting.then(() => this.peek());
   }
 
-  async #read(): Promise<void> {
-    const { clock } = this.#options;
-    this.#hinted = false;
-    this.#startedAt = clock.now();
-    this.#nextAt = this.#startedAt + READ_EVERY_MS;
-    try {
-      this.#accept(await this.#bounded(), this.#startedAt);
-      if (this.version < this.#wanted) throw new Conflict(this.#wanted, this.version);
-      const recovered = this.#failure !== undefined;
-      this.#failures = 0;
-      this.#failure = undefined;
-      if (recovered) this.#tell(this.#view.snapshot);
-    } catch (error) {
-      this.#fail(error);
-    } finally {
-      this.#flight = undefined;
-    }
-  }
-
-  async #bounded(): Promise<unknown> {
-    const { database, clock, readTimeoutMs } = this.#options;
-    const controller = new AbortController();
-    let cancel = (): void => {};
-    const limit = new Promise<never>((_, reject) => {
-      cancel = clock.after(readTimeoutMs, () => {
-        reject(new Error(`Cannot read flags: no answer within ${readTimeoutMs} ms`));
-        controller.abort();
-      });
-    });
-    try {
-      const known = this.#snapshot?.version ?? null;
-      return await Promise.race([database.readFlags(known, controller.signal), limit]);
-    } finally {
-      cancel();
-    }
-  }
-
+  /** Keeps an answer. @throws {Error} for what is none, and for one older than what is known */
   #accept(answer: unknown, startedAt: number): void {
     if (!isRow(answer)) throw new TypeError("Cannot read flags: the answer is not an object");
     if (answer.unchanged !== true) {
@@ -303,7 +168,7 @@ export class FlagsClient {
       // go back, and is believed once nothing newer has been heard for the hard age.
       const age = startedAt - this.#readAt;
       if (read.version < this.version && age < this.#ages.hard) {
-        throw new Conflict(this.version, read.version);
+        throw this.#conflict(this.version, read.version);
       }
       this.#replace(read);
     } else if (answer.flags_version !== this.#snapshot?.version) {
@@ -315,23 +180,19 @@ export class FlagsClient {
     this.#readAt = startedAt;
     // A version that nobody has given for so long was of a database that is no more.
     if (startedAt - this.#wantedAt >= this.#ages.hard) this.#wanted = 0;
+    if (this.version < this.#wanted) throw this.#conflict(this.#wanted, this.version);
+  }
+
+  /** The database knows less than this isolate. */
+  #conflict(known: number, answered: number): Error {
+    this.#conflicts += 1;
+    return new Error(
+      `Cannot read flags: version ${known} is known, the database answers ${answered}`,
+    );
   }
 
   #replace(read: Snapshot): void {
-    const { flags, engaged } = this.#options.bootstrap;
-    const killSwitches = engageSwitches(read.killSwitches.values(), engaged);
-    const snapshot = buildSnapshot({
-      ...read,
-      flags: read.flags.values(),
-      pairs: read.pairs.values(),
-      killSwitches,
-    });
-    const old = buildSnapshot({
-      ...snapshot,
-      flags: [...snapshot.flags.values(), ...flags],
-      killSwitches,
-      pairs: snapshot.pairs.values(),
-    });
+    const { snapshot, old } = combine(read, this.#options.bootstrap);
     const before = this.#view.snapshot;
     this.#snapshot = snapshot;
     this.#view = this.#makeView(snapshot, false);
@@ -355,57 +216,5 @@ export class FlagsClient {
   #makeView(snapshot: Snapshot, stale: boolean): View {
     const ageMs = (): number => this.#options.clock.now() - this.#readAt;
     return makeView(snapshot, { stale, ageMs, tally: this.exposures });
-  }
-
-  #fail(error: unknown): void {
-    const { clock, log } = this.#options;
-    const wait = Math.min(READ_EVERY_MS * 2 ** Math.min(this.#failures, 10), this.#ages.soft);
-    this.#failures += 1;
-    this.#failure = { message: messageOf(error), isFatal: isFatal(error) };
-    this.#nextAt = Math.max(this.#nextAt, clock.now() + wait);
-    if (error instanceof Conflict) this.#conflicts += 1;
-    // The copy stays; the next request after the wait tries again.
-    this.#hinted = true;
-    if (this.#failures === 1 || this.#failures % 20 === 0) {
-      log(`Cannot refresh flags (${this.#failures} in a row)`, messageOf(error));
-    }
-  }
-}
-
-function isFatal(error: unknown): boolean {
-  return error instanceof StoreError && error.refused &&
-    [401, 403, 404, 406].includes(error.status);
-}
-
-/** The text only: a stack of the HTTP library says nothing more about a database that is away. */
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function agesOf({ softAgeMs, hardAgeMs }: Defaulted, { settings }: Snapshot): Ages {
-  const setting = (name: string): number | undefined => {
-    const value = settings.get(name);
-    return typeof value === "number" && value > 0 ? value : undefined;
-  };
-  return {
-    soft: softAgeMs ?? setting("flags_soft_age_ms") ?? DEFAULT_AGES.soft,
-    hard: hardAgeMs ?? setting("flags_hard_age_ms") ?? DEFAULT_AGES.hard,
-  };
-}
-
-function makeRecorder(
-  { database, captureExposures, clock, background, log }: Defaulted,
-  onVersion: (version: unknown) => void,
-): ExposureRecorder | undefined {
-  if (!captureExposures || database.recordExposures === undefined) return undefined;
-  const send = (batch: readonly unknown[], signal: AbortSignal): Promise<unknown> =>
-    database.recordExposures?.(batch, signal) ?? Promise.resolve();
-  return new ExposureRecorder({ send, clock, background, log, onVersion });
-}
-
-/** The database knows less than this isolate. */
-class Conflict extends Error {
-  constructor(known: number, answered: number) {
-    super(`Cannot read flags: version ${known} is known, the database answers ${answered}`);
   }
 }

@@ -5,7 +5,7 @@
  */
 
 import { readError } from "../http/store_error.ts";
-import type { FlagsDatabase } from "./flags_client.ts";
+import type { FlagsDatabase } from "./flags_options.ts";
 
 export interface RpcOptions {
   readonly url: string;

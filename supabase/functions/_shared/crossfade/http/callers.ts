@@ -5,7 +5,7 @@
  */
 
 import type { Asker, Authorize } from "../openfeature/ofrep.ts";
-import type { Clock } from "../flags/flags_client.ts";
+import type { Clock } from "../flags/clock.ts";
 import { isRow } from "../flags/snapshot.ts";
 
 export interface CallerOptions {

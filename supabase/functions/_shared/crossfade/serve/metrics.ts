@@ -5,8 +5,8 @@
  */
 
 import type { Outcome, Version } from "../contract.ts";
-import type { Clock, FlagsDatabase } from "../flags/flags_client.ts";
-import { systemClock } from "../flags/flags_client.ts";
+import { type Clock, systemClock } from "../flags/clock.ts";
+import type { FlagsDatabase } from "../flags/flags_options.ts";
 import { isRow } from "../flags/snapshot.ts";
 
 /** One entry of `record_requests`. */

@@ -138,7 +138,7 @@ def test_a_hand_edit_and_a_rename_are_judged_as_well(db: Connection) -> None:
         "insert into crossfade.flags (name, cohort_key, prerequisites) values ('n', 'n', '{a}')",
     ):
         with refused("CF012", 400), db.transaction():
-            db.execute(edit)  # type: ignore[arg-type]
+            db.execute(edit)
 
 
 def test_a_flag_that_was_bad_before_can_still_be_switched_off(db: Connection) -> None:

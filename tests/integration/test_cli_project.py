@@ -326,8 +326,8 @@ def test_the_monitor_rolls_back_latches_and_waits_for_a_person(project: Project)
     assert project.data("stage", "show", "watched")["stage"] == "shadow"
     assert project.data("rollback", "list")[0]["automatic"] is True
     engaged = [item["name"] for item in project.data("kill", "list") if item["engaged"]]
-    assert engaged == ["emergency_rollback"]
-    project.ok("kill", "release", "emergency_rollback", "--reason", "test", "--yes")
+    assert engaged == ["disable_v2_watched"]
+    project.ok("kill", "release", "disable_v2_watched", "--reason", "test", "--yes")
     forward = project.run("stage", "set", "watched", "live", "--reason", "x", "--yes")
     assert forward.exit_code == 1
     assert "CF006" in forward.stderr

@@ -527,7 +527,7 @@ def test_a_rollout_is_held_resumed_approved_and_aborted(page: Page, project: Pro
     for action in ("rollout.held", "rollout.running", "rollout.approve", "rollout.aborted"):
         assert action in actions
     assert project.data("pair", "show", "messages")["stage"] == "shadow"
-    project.ok("stage", "set", "messages", "live", "--reason", "again", "--yes")
+    project.ok("stage", "set", "messages", "live", "--reason", "again", "--yes", "--anyway")
     project.ok("cohort", "set", "messages", "--percentage", "25", "--reason", "again", "--yes")
     project.sql("delete from crossfade.rollbacks")
 

@@ -142,7 +142,7 @@ begin
         select string_agg(s ->> 'message', '; ') from jsonb_array_elements(v_found) s)),
       jsonb_build_object('pair', (pair).name, 'stops', v_found),
       format(
-        '%s. Or the same command with --anyway: a kill switch stays engaged and goes on stopping V2.',
+        '%s. Or the same command with --anyway, which releases no switch.',
         v_found -> 0 ->> 'hint'));
   end if;
 end $$;

@@ -79,7 +79,7 @@ class Drill:
         """
         result = DrillResult()
         self._wait([*self.probers, self.stale], 2, "backend 2 serves the probes")
-        self.stale.writes = False
+        self._keep_from_writing()
         started = time.monotonic()
         for number in range(cycles):
             if number >= LEAST_CYCLES and time.monotonic() - started > limit_s:
@@ -87,6 +87,14 @@ class Drill:
             result.cycles.append(self._cycle(number, result))
             progress(number + 1)
         return result
+
+    def _keep_from_writing(self) -> None:
+        """A write under way at the first kill would be refused, and the isolate would hear of it."""
+        self.stale.writes = False
+        stopped_s = time.time()
+        self._enough(
+            lambda: any(p.sent_s > stopped_s for p in self.stale.since(stopped_s)), "reads"
+        )
 
     def _cycle(self, number: int, result: DrillResult) -> Cycle:
         called_s = time.time()

@@ -89,7 +89,7 @@ class Drill:
         return result
 
     def _keep_from_writing(self) -> None:
-        """A write under way at the first kill would be refused, and the isolate would hear of it."""
+        """A write under way at the first kill would be refused: the isolate would hear of it."""
         self.stale.writes = False
         stopped_s = time.time()
         self._enough(

@@ -39,7 +39,7 @@ as $$
     ('stalled_runs',
       '35d0b55d1a6634a1c09c952d312fda26cb95559243766e4a579d96ff1728783c'),
     ('triggers',
-      '7fd17992a0b73adba0ff9956812da7a752ed5506053ec137845c523225a64c94'),
+      'f6180f44ac03497970ee5c172662cabcf9773d0093bbdd0c0a5919886be10e75'),
     ('v1_dependents',
       '9c93b301f0829a69ffa7571eec9dc71c9254bdec2f249f2ccd5c084036c12f26');
 $$;

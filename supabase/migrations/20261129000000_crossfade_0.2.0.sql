@@ -715,6 +715,7 @@ begin
 -- crossfade_private.prepare_views(crossfade.pairs[])
 -- crossfade_private.rename_v1(crossfade.pairs, text, text)
 -- crossfade_private.swap_in_view(crossfade.pairs)
+-- crossfade_private.compile_anew(crossfade.pairs)
 -- crossfade_private.swap_back_tables(crossfade.pairs[])
 -- crossfade_private.refuse_stage(crossfade.pairs, text, jsonb)
 -- crossfade_private.check_way_back(crossfade.pairs, text)
@@ -19407,6 +19408,30 @@ end $$;
 comment on function crossfade_private.swap_in_view is
   'V1 becomes the archive, and the view that prepare_views made takes its name.';
 
+create or replace function crossfade_private.compile_anew(pair crossfade.pairs)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_function regprocedure;
+begin
+  -- A session in which a foreign key wrote the archive has compiled V1's trigger while the view had
+  -- V1's name: its variables would be of the view's row type, which is gone. An entry of pg_proc
+  -- that was written again makes every session compile it anew.
+  for v_function in
+    select p.oid from pg_catalog.pg_proc p
+    where p.pronamespace = 'crossfade_private'::regnamespace
+      and p.prorettype = 'trigger'::regtype
+      and starts_with(p.proname, format('mirror_%s_v1_', (pair).name))
+  loop
+    execute format('alter function %s cost 100', v_function);
+  end loop;
+end $$;
+
+comment on function crossfade_private.compile_anew is
+  'Make sessions compile the triggers of V1 again; what is altered is the default.';
+
 create or replace function crossfade_private.swap_back_tables(pairs crossfade.pairs[])
 returns void
 language plpgsql volatile
@@ -19434,6 +19459,7 @@ begin
     if v_pair.generator <> crossfade_private.generator() then
       perform crossfade_private.install_pair(crossfade_private.get_pair(v_pair.name));
     end if;
+    perform crossfade_private.compile_anew(v_pair);
   end loop;
   perform pg_notify('pgrst', 'reload schema');
 end $$;

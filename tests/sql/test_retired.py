@@ -477,6 +477,34 @@ def test_who_reads_the_archive_keeps_no_client_of_the_view_waiting(
     stage(db, "complete")
 
 
+def test_a_session_that_wrote_the_archive_by_a_foreign_key_writes_v1_again(db: Connection) -> None:
+    """Its trigger was compiled while V1's name was the view's, whose row type is gone then."""
+    create(
+        db,
+        Shape(
+            before="create table public.rooms (id integer primary key); "
+            "insert into public.rooms values (1), (2)",
+            v1="id bigint primary key, room integer references public.rooms on update cascade",
+            v2="id bigint primary key, room integer references public.rooms on update cascade",
+            to_v2="a.id, a.room",
+            to_v1="b.id, b.room",
+        ),
+    )
+    db.execute("insert into public.things values (1, 1), (2, 2)")
+    register(db)
+    bound = '{"things_room_fkey of public.things"}'
+    call(db, "ignore_dependents", "things", bound, "test")
+    to_stage(db, "complete")
+    stage(db, "retired")
+    db.execute("update public.rooms set id = 3 where id = 1")
+    stage(db, "complete")
+    backfill(db, direction="v2_to_v1")
+    assert verify(db, "things") == 0
+    stage(db, "rampdown")
+    db.execute("update public.things set id = id + 10, room = 2")
+    assert rows(db, "select id from public.things_v2 order by 1") == [(11,), (12,)]
+
+
 @begins_with(retired)
 def test_the_way_back_is_instant_and_leads_on_as_before(db: Connection) -> None:
     db.execute("update things set body = 'by v1' where id = 1")
